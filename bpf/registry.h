@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What user space and the program share: the pinned maps of a registry.
+ * sockreg/kernel/layout.py says the same in Python; a test compares both with
+ * the object's BTF. Change both or none.
+ */
+#ifndef SOCKREG_REGISTRY_H
+#define SOCKREG_REGISTRY_H
+
+#include <linux/types.h>
+
+#define LABEL_SIZE 256 /* 255 characters and a NUL: systemd's FDNAME_MAX */
+#define UNIT_SIZE 256  /* systemd's UNIT_NAME_MAX with its NUL */
+
+/* Slots below FIRST_SLOT never hold a socket. */
+#define SLOT_PASS 0   /* no rule, or `pass`: ordinary lookup */
+#define SLOT_REJECT 1 /* `reject`: its counters count the refused packets */
+#define FIRST_SLOT 2
+
+/* counters[slot], one per CPU */
+struct counters {
+	__u64 lookups; /* packets that a rule gave to this slot */
+	__u64 misses;  /* of these: no socket was there */
+	__u64 errors;  /* of these: the kernel refused the socket (family, protocol) */
+};
+
+/* destinations: what owns a slot */
+struct destination {
+	char label[LABEL_SIZE]; /* padded with NUL */
+	__u16 family;           /* AF_INET or AF_INET6: of the packet, not of the socket */
+	__u16 protocol;         /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+/* members: which socket sits in a slot; the cookie tells a stale record from the one in force */
+struct member_key {
+	__u64 cookie; /* SO_COOKIE */
+	__u32 slot;
+	__u32 zero;
+};
+
+struct member {
+	__u64 registered; /* ns since the epoch, CLOCK_REALTIME */
+	__u16 family;     /* of the socket: AF_INET6 for a dual-stack one */
+	__u16 port;       /* local port, host order */
+	__u32 weight;     /* share of new flows in a pool; 1 by default */
+	__u8 address[16]; /* local address, network order; IPv4 in the first four bytes */
+	char unit[UNIT_SIZE]; /* registrant: a unit name, or "-" for one without */
+};
+
+/* units: the .socket units whose rules count, and the files these rules were read from */
+struct unit_name {
+	char name[UNIT_SIZE];
+};
+
+struct unit_state {
+	__u32 active; /* its sockreg@ instance is started */
+	__u32 files;  /* unit file and drop-ins: how many ... */
+	__u64 newest; /* ... their latest change (ctime, ns since the epoch) */
+	__u64 inodes; /* ... the sum of their inode numbers */
+	__u64 bytes;  /* ... the sum of their sizes */
+};
+
+#endif

@@ -1,0 +1,3 @@
+"""sockreg: the socket registry for systemd hosts."""
+
+__version__ = "0.1.0"

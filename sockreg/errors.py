@@ -1,0 +1,30 @@
+"""The one error that operators see, and the exit statuses of every command.
+
+This module is on the companion's start-up path: it imports nothing.
+"""
+
+from __future__ import annotations
+
+# Exit statuses (documented in sockreg(8), asserted by the tests).
+EXIT_OK = 0
+EXIT_FAILURE = 1  # the kernel or the system refused; the message says what
+EXIT_USAGE = 2  # the command line is wrong
+EXIT_CONFIG = 3  # a rule or unit file is wrong; what was in force stays in force
+EXIT_PERMISSION = 4  # a capability or a file permission is missing
+EXIT_NOT_LOADED = 5  # this network namespace has no registry
+EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, clash, foreign)
+EXIT_BUSY = 75  # another sockreg holds the lock (EX_TEMPFAIL of sysexits.h)
+
+
+class SockregError(Exception):
+    """A failure told to the operator: what failed and why, and what to do next.
+
+    ``message`` is one line naming the unit, label, rule or file:line concerned;
+    ``hint`` is one line saying what to do, or empty; ``status`` is the exit status.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = EXIT_FAILURE) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status = status

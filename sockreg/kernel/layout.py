@@ -1,0 +1,46 @@
+"""The byte layout of the registry's pinned maps, as bpf/registry.h has it.
+
+A test compares every size and offset here with the BTF of the object. On the
+companion's start-up path: imports nothing but ``struct``.
+All numbers are in the machine's byte order unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import struct
+
+LABEL_SIZE = 256
+UNIT_SIZE = 256
+
+SLOT_PASS = 0
+SLOT_REJECT = 1
+FIRST_SLOT = 2
+
+SLOT = struct.Struct("=I")
+COOKIE = struct.Struct("=Q")
+COUNTERS = struct.Struct("=QQQ")  # lookups, misses, errors
+DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
+MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
+MEMBER = struct.Struct(f"=QHHI16s{UNIT_SIZE}s")  # registered, family, port, weight, address, unit
+UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
+UNIT_STATE = struct.Struct("=IIQQQ")  # active, files, newest, inodes, bytes
+
+# C structure and member names in order, for the comparison with BTF.
+STRUCTURES = {
+    "counters": (COUNTERS, ("lookups", "misses", "errors")),
+    "destination": (DESTINATION, ("label", "family", "protocol")),
+    "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
+    "member": (MEMBER, ("registered", "family", "port", "weight", "address", "unit")),
+    "unit_name": (UNIT_NAME, ("name",)),
+    "unit_state": (UNIT_STATE, ("active", "files", "newest", "inodes", "bytes")),
+}
+
+
+def text(field: bytes) -> str:
+    """The string in a NUL-padded field."""
+    return field.split(b"\0", 1)[0].decode("ascii", "replace")
+
+
+def cookie_text(cookie: int) -> str:
+    """A socket cookie the way ss(8) prints it: ``sk:1a2b``."""
+    return f"sk:{cookie:x}"

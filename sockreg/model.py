@@ -1,0 +1,111 @@
+"""The vocabulary of rules as data: labels, places, bindings, rule sets.
+
+Pure: knows neither files nor the kernel.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+# Families and protocols carry the kernel's own numbers (linux/socket.h, linux/in.h).
+INET = 2
+INET6 = 10
+TCP = 6
+UDP = 17
+
+PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
+FAMILY_BITS = {INET: 32, INET6: 128}
+ANY_PORT = (0, 65535)
+LABEL_MAX = 255
+
+
+class Action(IntEnum):
+    """What the winning binding does with a packet."""
+
+    BIND = 0
+    REJECT = 1
+    PASS = 2
+
+
+class Place(NamedTuple):
+    """Where a binding is written; prints as ``path:line``."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+class Destination(NamedTuple):
+    """Where a BIND rule points: one label in one address family and protocol."""
+
+    label: str
+    family: int
+    protocol: int
+
+
+class Binding(NamedTuple):
+    """One rule of a rule set.
+
+    ``label`` is where a BIND points; for REJECT and PASS it names the section or unit
+    the rule stands in. ``address`` is the prefix as an integer of 32 or 128 bits in
+    host order of the whole number, host bits cleared. ``first``..``last`` are ports,
+    both inclusive; ``ANY_PORT`` is the rule that was written ``*``. ``source`` is
+    (address, length) in the same family, or None. ``missing_pass`` leaves the packet
+    to ordinary lookup when the label has no usable socket.
+    """
+
+    label: str
+    action: Action
+    protocol: int
+    family: int
+    address: int
+    length: int
+    first: int
+    last: int
+    source: tuple[int, int] | None
+    interface: str | None
+    missing_pass: bool
+    place: Place
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(self.label, self.family, self.protocol)
+
+    @property
+    def outcome(self) -> tuple[Action, str, bool]:
+        """What two tying bindings must agree on not to be a conflict."""
+        if self.action is Action.BIND:
+            return (self.action, self.label, self.missing_pass)
+        return (self.action, "", False)
+
+
+class Packet(NamedTuple):
+    """The part of a packet that rules look at. ``source_address`` as in Binding."""
+
+    protocol: int
+    family: int
+    address: int
+    port: int
+    source_address: int = 0
+    interface: str | None = None
+
+
+def label_problem(label: str) -> str:
+    """Say what is wrong with a label, or return ''.
+
+    The rule is systemd's for FileDescriptorName= (systemd.socket(5), fdname_is_valid()
+    in basic/fd-util or string-util): 1 to 255 printable ASCII characters without ':'.
+    """
+    if not label:
+        return "is empty"
+    if len(label) > LABEL_MAX:
+        return f"is {len(label)} characters long; {LABEL_MAX} is the limit"
+    for c in label:
+        if c == ":":
+            return "contains ':'"
+        if not " " <= c <= "~":
+            return f"contains {c!r}; only printable ASCII is allowed"
+    return ""
