@@ -3,8 +3,6 @@
 This module is on the companion's start-up path: it imports nothing.
 """
 
-from __future__ import annotations
-
 # Exit statuses (documented in sockreg(8), asserted by the tests).
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the kernel or the system refused; the message says what

@@ -5,8 +5,6 @@ companion's start-up path: imports nothing but ``struct``.
 All numbers are in the machine's byte order unless said otherwise.
 """
 
-from __future__ import annotations
-
 import struct
 
 LABEL_SIZE = 256

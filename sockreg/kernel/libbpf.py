@@ -1,0 +1,370 @@
+"""A typed layer over the part of libbpf's public C API that sockreg needs.
+
+No ctypes object leaves this module. Errors are OSError with libbpf's errno. The library
+is the system's libbpf.so.1, else the libbpf inside pylibbpf's extension module, which
+exports the same C symbols; that file is opened as a plain shared library, because
+importing the package takes 30 ms and its Python surface has neither links nor pins.
+
+Option structs follow LIBBPF_OPTS (libbpf_common.h): ``sz`` first; a struct shorter than
+the library's own is valid, so one definition serves old and new libraries.
+"""
+
+import contextlib
+import ctypes
+import errno
+import functools
+import importlib.util
+import mmap
+import os
+import struct
+import sys
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from pathlib import Path
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_FAILURE, SockregError
+
+SYSTEM_LIBRARY = "libbpf.so.1"
+
+# linux/bpf.h
+ATTACH_SK_LOOKUP = 36  # enum bpf_attach_type
+MAP_TYPE_ARRAY = 2  # enum bpf_map_type
+MAP_MMAPABLE = 1 << 10
+LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
+
+_PROGRAM_INFO = struct.Struct("=II8sIIQQQIIQ16s")  # struct bpf_prog_info, up to name
+_LINK_INFO = struct.Struct("=III4xII")  # struct bpf_link_info with its netns part
+_MAP_INFO = struct.Struct("=IIIIII16s")  # struct bpf_map_info, up to name
+_PROGRAMS_MAX = 64  # the kernel's own limit per hook (BPF_CGROUP_MAX_PROGS; netns has no more)
+
+
+class ProgramInfo(NamedTuple):
+    id: int
+    tag: str  # hex
+    name: str
+    map_count: int
+    loaded: int  # ns since boot
+
+
+class LinkInfo(NamedTuple):
+    id: int
+    program_id: int
+    netns_inode: int  # 0 when the namespace is gone
+
+
+class MapInfo(NamedTuple):
+    type: int
+    id: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    name: str
+
+
+class TestRun(NamedTuple):
+    verdict: int
+    context: bytes
+    duration: int  # ns of one repetition
+
+
+class LoadError(OSError):
+    """The kernel or libbpf refused the object; ``log`` is libbpf's and the verifier's text."""
+
+    def __init__(self, number: int, log: str) -> None:
+        super().__init__(number, os.strerror(number))
+        self.log = log
+
+    def reason(self) -> str:
+        """The line of the log that says most: the verifier's last word, else libbpf's."""
+        lines = [line.strip() for line in self.log.splitlines() if line.strip()]
+        for index, line in enumerate(lines):
+            if line.startswith("processed ") and "insns" in line and index:
+                return lines[index - 1]
+        return lines[-1] if lines else self.strerror
+
+
+class _MapCreateOpts(ctypes.Structure):
+    _fields_ = (
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+    )
+
+
+class _LinkUpdateOpts(ctypes.Structure):
+    _fields_ = (("sz", c_size_t), ("flags", c_uint32), ("old_prog_fd", c_uint32))
+
+
+class _TestRunOpts(ctypes.Structure):
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_log: list[str] = []
+_libc = ctypes.CDLL(None)
+_libc.vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
+
+
+@_PRINT
+def _print(_level: int, pattern: bytes, arguments: int) -> int:
+    # libbpf hands over a va_list: on every ABI it lives on, that is one pointer.
+    text = ctypes.create_string_buffer(1 << 16)
+    _libc.vsnprintf(text, len(text), pattern, arguments)
+    _log.append(text.value.decode("utf-8", "replace"))
+    return 0
+
+
+def bundled_library() -> str | None:
+    """The path of pylibbpf's extension module for this interpreter, or None."""
+    spec = importlib.util.find_spec("pylibbpf")
+    version = f"cpython-{sys.version_info[0]}{sys.version_info[1]}-"
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for file in sorted(Path(folder).glob("*.so")):
+            if version in file.name:
+                return str(file)
+    return None
+
+
+def open_library(path: str) -> ctypes.CDLL:
+    """Open one libbpf by path or soname and declare what is called. OSError if it cannot be."""
+    lib = ctypes.CDLL(path, use_errno=True)
+    pointer, path_or_name = c_void_p, c_char_p
+    for name, result, arguments in (
+        ("libbpf_set_print", pointer, (_PRINT,)),
+        ("libbpf_version_string", c_char_p, ()),
+        ("bpf_object__open_file", pointer, (path_or_name, pointer)),
+        ("bpf_object__load", c_int, (pointer,)),
+        ("bpf_object__find_map_by_name", pointer, (pointer, path_or_name)),
+        ("bpf_object__find_program_by_name", pointer, (pointer, path_or_name)),
+        ("bpf_map__fd", c_int, (pointer,)),
+        ("bpf_map__reuse_fd", c_int, (pointer, c_int)),
+        ("bpf_map__set_max_entries", c_int, (pointer, c_uint32)),
+        ("bpf_map__set_initial_value", c_int, (pointer, c_char_p, c_size_t)),
+        ("bpf_program__fd", c_int, (pointer,)),
+        ("bpf_link_create", c_int, (c_int, c_int, c_int, pointer)),
+        ("bpf_link_update", c_int, (c_int, c_int, POINTER(_LinkUpdateOpts))),
+        ("bpf_obj_get_info_by_fd", c_int, (c_int, c_void_p, POINTER(c_uint32))),
+        ("bpf_prog_get_fd_by_id", c_int, (c_uint32,)),
+        ("bpf_prog_query", c_int, (c_int, c_int, c_uint32, pointer, pointer, pointer)),
+        ("bpf_prog_test_run_opts", c_int, (c_int, POINTER(_TestRunOpts))),
+        (
+            "bpf_map_create",
+            c_int,
+            (c_int, path_or_name, c_uint32, c_uint32, c_uint32, POINTER(_MapCreateOpts)),
+        ),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    lib.libbpf_set_print(_print)
+    return lib
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    for path in (SYSTEM_LIBRARY, bundled_library()):
+        if path is not None:
+            with contextlib.suppress(OSError):
+                return open_library(path)
+    raise SockregError(
+        f"neither {SYSTEM_LIBRARY} nor the libbpf of the Python package pylibbpf was found",
+        "install one: 'apt install libbpf1' or 'pip install pylibbpf'",
+        EXIT_FAILURE,
+    )
+
+
+def library_version() -> str:
+    """For example ``v1.1``."""
+    version: bytes = _library().libbpf_version_string()
+    return version.decode()
+
+
+def log_text() -> str:
+    """What libbpf and the verifier have said so far in this process (shown by -v)."""
+    return "".join(_log)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        # libbpf 1.x returns -errno and sets errno too; bpf(2) wrappers do the same.
+        number = -result if result < -1 else ctypes.get_errno() or errno.EPERM
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+class Object:
+    """One opened object file, its maps adjusted by name before ``load``.
+
+    It is never closed: libbpf 1.1 unmaps the wrong size when a resized .data map was
+    reused, and the process that loads an object ends soon after.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lib = _library()
+        _log.clear()
+        self._object = self._lib.bpf_object__open_file(os.fsencode(path), None)
+        if not self._object:
+            raise LoadError(ctypes.get_errno() or errno.EINVAL, log_text())
+
+    def _map(self, name: str) -> int:
+        found: int | None = self._lib.bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def reuse_map(self, name: str, fd: int) -> None:
+        """Use an existing map instead of creating one."""
+        _checked(self._lib.bpf_map__reuse_fd(self._map(name), fd))
+
+    def set_max_entries(self, name: str, count: int) -> None:
+        _checked(self._lib.bpf_map__set_max_entries(self._map(name), count))
+
+    def set_initial_value(self, name: str, value: bytes) -> None:
+        """The content of a .rodata or .data section; its size must be the section's."""
+        _checked(self._lib.bpf_map__set_initial_value(self._map(name), value, len(value)))
+
+    def load(self) -> None:
+        """Create the maps and have the programs verified. LoadError with the log."""
+        result = self._lib.bpf_object__load(self._object)
+        if result < 0:
+            raise LoadError(-result, log_text())
+
+    def map_fd(self, name: str) -> int:
+        """A descriptor that belongs to the object; valid after ``load``."""
+        return _checked(self._lib.bpf_map__fd(self._map(name)))
+
+    def program_fd(self, name: str) -> int:
+        """A descriptor that belongs to the object; valid after ``load``."""
+        program = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+        if not program:
+            raise KeyError(name)
+        return _checked(self._lib.bpf_program__fd(program))
+
+
+def create_array(name: str, value_size: int, max_entries: int = 1) -> int:
+    """An mmapable ARRAY of u32 -> ``value_size`` bytes (values start 8-byte aligned)."""
+    opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=MAP_MMAPABLE)
+    return _checked(
+        _library().bpf_map_create(
+            MAP_TYPE_ARRAY, name.encode(), 4, value_size, max_entries, byref(opts)
+        )
+    )
+
+
+def write_array(fd: int, content: bytes | memoryview, size: int) -> None:
+    """Fill an mmapable ARRAY of ``size`` bytes from its start, in one copy."""
+    with mmap.mmap(fd, _pages(size)) as memory:
+        view = memoryview(content).cast("B")
+        memory[: len(view)] = view
+
+
+def read_array(fd: int, size: int) -> bytes:
+    """The first ``size`` bytes of an mmapable ARRAY."""
+    with mmap.mmap(fd, _pages(size), prot=mmap.PROT_READ) as memory:
+        return memory[:size]
+
+
+def _pages(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def create_link(program_fd: int, netns_fd: int) -> int:
+    """Attach a program to a network namespace; the link ends with its last descriptor or pin."""
+    return _checked(_library().bpf_link_create(program_fd, netns_fd, ATTACH_SK_LOOKUP, None))
+
+
+def update_link(link_fd: int, new_program_fd: int, old_program_fd: int) -> None:
+    """Replace the program in one step, if the old one is still attached (else EPERM)."""
+    opts = _LinkUpdateOpts(
+        sz=ctypes.sizeof(_LinkUpdateOpts), flags=LINK_REPLACE, old_prog_fd=old_program_fd
+    )
+    _checked(_library().bpf_link_update(link_fd, new_program_fd, byref(opts)))
+
+
+def _info(fd: int, layout: struct.Struct) -> tuple[int | bytes, ...]:
+    buffer = ctypes.create_string_buffer(layout.size)
+    size = c_uint32(layout.size)
+    _checked(_library().bpf_obj_get_info_by_fd(fd, buffer, byref(size)))
+    return layout.unpack(buffer.raw)
+
+
+def _name(field: int | bytes) -> str:
+    return bytes(field).split(b"\0", 1)[0].decode("ascii", "replace")
+
+
+def program_info(fd: int) -> ProgramInfo:
+    _, id_, tag, _, _, _, _, loaded, _, map_count, _, name = _info(fd, _PROGRAM_INFO)
+    return ProgramInfo(int(id_), bytes(tag).hex(), _name(name), int(map_count), int(loaded))
+
+
+def link_info(fd: int) -> LinkInfo:
+    _, id_, program_id, inode, _ = _info(fd, _LINK_INFO)
+    return LinkInfo(int(id_), int(program_id), int(inode))
+
+
+def map_info(fd: int) -> MapInfo:
+    type_, id_, key_size, value_size, max_entries, _, name = _info(fd, _MAP_INFO)
+    return MapInfo(
+        int(type_), int(id_), int(key_size), int(value_size), int(max_entries), _name(name)
+    )
+
+
+def program_by_id(program_id: int) -> int:
+    """A descriptor of a program by its id; needs CAP_SYS_ADMIN (EPERM)."""
+    return _checked(_library().bpf_prog_get_fd_by_id(program_id))
+
+
+def attached_programs(netns_fd: int) -> list[int]:
+    """Ids of all sk_lookup programs of a network namespace, in the order they run.
+
+    Needs CAP_NET_ADMIN (EPERM); EINVAL on a kernel without sk_lookup (before 5.9).
+    """
+    ids, count = (c_uint32 * _PROGRAMS_MAX)(), c_uint32(_PROGRAMS_MAX)
+    _checked(
+        _library().bpf_prog_query(netns_fd, ATTACH_SK_LOOKUP, 0, None, ids, byref(count))
+    )
+    return list(ids[: count.value])
+
+
+def test_run(program_fd: int, context: bytes, repeat: int = 1) -> TestRun:
+    """Run a program on a context of the kernel's making (BPF_PROG_TEST_RUN)."""
+    given = ctypes.create_string_buffer(context, len(context))
+    out = ctypes.create_string_buffer(len(context))
+    opts = _TestRunOpts(
+        sz=ctypes.sizeof(_TestRunOpts),
+        ctx_in=ctypes.addressof(given),
+        ctx_out=ctypes.addressof(out),
+        ctx_size_in=len(context),
+        ctx_size_out=len(context),
+        repeat=repeat,
+    )
+    _checked(_library().bpf_prog_test_run_opts(program_fd, byref(opts)))
+    return TestRun(opts.retval, out.raw, opts.duration)
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map has for each key (kernel: num_possible_cpus())."""
+    count = 0
+    for part in Path("/sys/devices/system/cpu/possible").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        count += int(last or first) - int(first) + 1
+    return count

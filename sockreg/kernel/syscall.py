@@ -1,0 +1,141 @@
+"""bpf(2) for pinned maps, without libbpf: what the companion needs and readers share.
+
+A map here is a file descriptor; keys and values are bytes of exactly the map's sizes.
+Errors are OSError with the kernel's errno. On the companion's start-up path: it uses
+the C half of ctypes alone (importing ctypes itself would double the start-up time).
+"""
+
+import _ctypes
+import errno
+import posix  # os without the modules it drags in
+import struct
+
+# The syscall's number: arch/*/entry/syscalls/*.tbl; the rest use the generic table.
+_NUMBERS = {"x86_64": 321, "i686": 357, "armv7l": 386, "s390x": 351, "ppc64le": 361}
+_BPF = _NUMBERS.get(posix.uname().machine, 280)
+
+# enum bpf_cmd, linux/bpf.h
+_MAP_LOOKUP_ELEM = 1
+_MAP_UPDATE_ELEM = 2
+_MAP_DELETE_ELEM = 3
+_MAP_GET_NEXT_KEY = 4
+_OBJ_PIN = 6
+_OBJ_GET = 7
+
+# Flags of map_update.
+ANY = 0
+NOEXIST = 1
+EXIST = 2
+
+# Flags of obj_get: ask for no more than the pin's mode allows.
+READ_WRITE = 0
+READ_ONLY = 1 << 3
+
+_ATTR_ELEM = struct.Struct("=I4xQQQ")  # map_fd, key, value (or next_key), flags
+_ATTR_OBJ = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
+
+
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # not generic at run time
+    _type_ = "l"
+
+
+class _Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))
+
+
+def _bpf(command: int, attr: bytes) -> int:
+    result: int = _syscall(_Long(_BPF), _Long(command), attr, _Long(len(attr)))
+    if result < 0:
+        number = _ctypes.get_errno()
+        raise OSError(number, posix.strerror(number))
+    return result
+
+
+class Buffer:
+    """Memory that the kernel may read and write: a copy of ``content``."""
+
+    def __init__(self, content: bytes) -> None:
+        self._memory = (_Char * len(content)).from_buffer_copy(content)
+        self.address = _ctypes.addressof(self._memory)
+
+    def content(self) -> bytes:
+        raw: bytes = self._memory.raw
+        return raw
+
+
+def obj_get(path: str, flags: int = READ_WRITE) -> int:
+    """Open a pin; returns a descriptor that the caller closes. ENOENT, EACCES, EPERM."""
+    name = Buffer(path.encode("utf-8", "surrogateescape") + b"\0")
+    try:
+        return _bpf(_OBJ_GET, _ATTR_OBJ.pack(name.address, 0, flags))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def obj_pin(fd: int, path: str) -> None:
+    """Pin a map, program or link under ``path``. EEXIST if the name is taken."""
+    name = Buffer(path.encode("utf-8", "surrogateescape") + b"\0")
+    try:
+        _bpf(_OBJ_PIN, _ATTR_OBJ.pack(name.address, fd, 0))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
+    """The value under ``key`` or None. ``value_size`` counts every CPU of a per-CPU map."""
+    k, value = Buffer(key), Buffer(bytes(value_size))
+    try:
+        _bpf(_MAP_LOOKUP_ELEM, _ATTR_ELEM.pack(fd, k.address, value.address, 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return value.content()
+
+
+def map_update(fd: int, key: bytes, value: bytes, flags: int = ANY) -> None:
+    """Put ``value`` under ``key`` in one step; EEXIST with NOEXIST, ENOENT with EXIST."""
+    k, v = Buffer(key), Buffer(value)
+    _bpf(_MAP_UPDATE_ELEM, _ATTR_ELEM.pack(fd, k.address, v.address, flags))
+
+
+def map_delete(fd: int, key: bytes) -> bool:
+    """Remove ``key``; False if it was not there."""
+    k = Buffer(key)
+    try:
+        _bpf(_MAP_DELETE_ELEM, _ATTR_ELEM.pack(fd, k.address, 0, 0))
+    except OSError as error:
+        # SOCKMAP says EINVAL for an empty slot, hash maps say ENOENT.
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
+def map_keys(fd: int, key_size: int) -> list[bytes]:
+    """All keys of a hash map, each once; changes meanwhile may or may not be seen."""
+    keys: dict[bytes, None] = {}
+    previous = None
+    while True:
+        following = Buffer(bytes(key_size))
+        start = previous.address if previous is not None else 0
+        try:
+            _bpf(_MAP_GET_NEXT_KEY, _ATTR_ELEM.pack(fd, start, following.address, 0))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return list(keys)
+            raise
+        key = following.content()
+        if key in keys:
+            # ``previous`` was deleted under us and the kernel has started over.
+            return list(keys)
+        keys[key] = None
+        previous = following
