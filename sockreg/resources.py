@@ -1,0 +1,32 @@
+"""Where the files are that sockreg ships beside its Python: the BPF object and the units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sockreg.errors import EXIT_FAILURE, SockregError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def object_path() -> Path:
+    """The compiled BPF object."""
+    return _shipped("bpf") / "sockreg.bpf.o"
+
+
+def units_path() -> Path:
+    """The directory of the systemd units."""
+    return _shipped("units")
+
+
+def _shipped(name: str) -> Path:
+    # An installed sockreg has its data inside the package; in a source tree, also one
+    # installed with `pip install -e`, it stands beside the package.
+    for path in (_PACKAGE / "data" / name, _PACKAGE.parent / name):
+        if path.is_dir():
+            return path
+    raise SockregError(
+        f"{_PACKAGE}: the {name} files of sockreg are missing",
+        "The installation is incomplete: install sockreg again.",
+        EXIT_FAILURE,
+    )
