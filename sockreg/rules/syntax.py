@@ -1,0 +1,227 @@
+"""Rules as text: ``PROTO PREFIX PORTS [from PREFIX] [dev IFNAME] [missing=pass]``.
+
+A rule set may have a million of them, so the common path is short: three words, the
+C library's inet_pton(3), and a cache of port lists.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from socket import inet_ntop, inet_pton
+
+from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.model import (
+    ANY_PORT,
+    FAMILY_BITS,
+    INET,
+    INET6,
+    PROTOCOL_NAMES,
+    Action,
+    Binding,
+    Place,
+)
+
+_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+_FORM = "PROTOCOL PREFIX PORTS"
+_CONDITIONS = "'from PREFIX', 'dev INTERFACE' or 'missing=pass'"
+_IFNAMSIZ = 16  # linux/if.h, with the NUL
+
+Conditions = tuple[tuple[int, int] | None, str | None, bool]
+
+
+def parse_rule(
+    action: Action, text: str, label: str, place: Place, notices: list[str]
+) -> list[Binding]:
+    """Read the value of one ``Bind=``, ``Reject=`` or ``Pass=`` line.
+
+    A list of ports gives one binding for each item. What was understood differently
+    from how it is spelled is appended to ``notices``. Raises SockregError (EXIT_CONFIG)
+    whose message starts with the place.
+    """
+    remarks: list[str] = []
+    try:
+        bindings = parse_words(action, text.split(), label, place, remarks)
+    except ValueError as problem:
+        message = f"{place}: {action.name.capitalize()}={text}: {problem}"
+        raise SockregError(message, status=EXIT_CONFIG) from None
+    if remarks:
+        notices += [f"{place}: {remark}" for remark in remarks]
+    return bindings
+
+
+def parse_words(
+    action: Action, words: list[str], label: str, place: Place, notices: list[str]
+) -> list[Binding]:
+    """Read a rule that is already split into words, such as arguments of a command.
+
+    Raises ValueError, and appends notices, without the place.
+    """
+    if len(words) < 3:
+        raise ValueError(f"{_FORM} expected, as in 'tcp 192.0.2.0/24 80'")
+    protocol = _PROTOCOLS.get(words[0])
+    if protocol is None:
+        raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
+    family, address, length = parse_prefix(words[1], notices)
+    ranges = _parse_ports(words[2])
+    source, interface, missing_pass = None, None, False
+    if len(words) > 3:
+        source, interface, missing_pass = _parse_conditions(action, words[3:], family, notices)
+    return [
+        Binding(
+            label,
+            action,
+            protocol,
+            family,
+            address,
+            length,
+            first,
+            last,
+            source,
+            interface,
+            missing_pass,
+            place,
+        )
+        for first, last in ranges
+    ]
+
+
+def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
+    """Read ``ADDRESS[/LENGTH]`` as (family, address, length), without a length a host.
+
+    Host bits are cleared, with a notice. IPv4-mapped IPv6 is refused: such packets are
+    IPv4 on the wire, so the rule would never match. Raises ValueError.
+    """
+    name, slash, written_length = text.partition("/")
+    family = INET6 if ":" in name else INET
+    try:
+        address = int.from_bytes(inet_pton(family, name), "big")
+    except (OSError, ValueError):
+        raise ValueError(_prefix_problem(text, name)) from None
+    bits = FAMILY_BITS[family]
+    if not slash:
+        length = bits
+    else:
+        length = _number(written_length, 3)
+        if not 0 <= length <= bits:
+            raise ValueError(f"prefix {text!r}: the length goes from 0 to {bits}")
+        host_bits = bits - length
+        cleared = address >> host_bits << host_bits
+        if cleared != address:
+            address = cleared
+            read_as = format_prefix(family, address, length)
+            notices.append(f"{text} has host bits set and is read as {read_as}")
+    if length >= 96 and family == INET6 and address >> 32 == 0xFFFF:
+        mapped = format_prefix(INET, address & 0xFFFFFFFF, length - 96)
+        raise ValueError(f"prefix {text!r}: IPv4-mapped IPv6 never matches, write {mapped}")
+    return family, address, length
+
+
+def format_rule(binding: Binding) -> str:
+    """The canonical text of a binding, without its action; parse_rule reads it back."""
+    words = [
+        PROTOCOL_NAMES[binding.protocol],
+        format_prefix(binding.family, binding.address, binding.length),
+        format_ports(binding.first, binding.last),
+    ]
+    if binding.source is not None:
+        words += ["from", format_prefix(binding.family, *binding.source)]
+    if binding.interface is not None:
+        words += ["dev", binding.interface]
+    if binding.missing_pass:
+        words.append("missing=pass")
+    return " ".join(words)
+
+
+def format_prefix(family: int, address: int, length: int) -> str:
+    """``192.0.2.0/24``; a host address has no length."""
+    bits = FAMILY_BITS[family]
+    text = inet_ntop(family, address.to_bytes(bits // 8, "big"))
+    return text if length == bits else f"{text}/{length}"
+
+
+def format_ports(first: int, last: int) -> str:
+    """``80``, ``8000-8999`` or ``*``."""
+    if (first, last) == ANY_PORT:
+        return "*"
+    return str(first) if first == last else f"{first}-{last}"
+
+
+@lru_cache(maxsize=1 << 16)
+def _parse_ports(text: str) -> tuple[tuple[int, int], ...]:
+    if text == "*":
+        return (ANY_PORT,)
+    return tuple(_parse_range(item, text) for item in text.split(","))
+
+
+def _parse_range(item: str, text: str) -> tuple[int, int]:
+    low, dash, high = item.partition("-")
+    first = _number(low, 5)
+    last = _number(high, 5) if dash else first
+    if first == 0:
+        raise ValueError(f"ports {text!r}: there is no port 0; any port is '*'")
+    if not (0 < first <= 65535 and 0 <= last <= 65535):
+        raise ValueError(
+            f"ports {text!r}: numbers from 1 to 65535, ranges such as 8000-8999, "
+            "both separated by commas, or '*' expected"
+        )
+    if first > last:
+        raise ValueError(f"ports {text!r}: the range {item} is descending")
+    return first, last
+
+
+def _parse_conditions(
+    action: Action, words: list[str], family: int, notices: list[str]
+) -> Conditions:
+    source: tuple[int, int] | None = None
+    interface: str | None = None
+    missing_pass = False
+    seen: set[str] = set()
+    rest = iter(words)
+    for word in rest:
+        if word in seen:
+            raise ValueError(f"{word!r} is given twice")
+        seen.add(word)
+        if word == "from":
+            source = _parse_source(next(rest, ""), family, notices)
+        elif word == "dev":
+            interface = _parse_interface(next(rest, ""))
+        elif word == "missing=pass":
+            if action is not Action.BIND:
+                raise ValueError("'missing=pass' is for Bind= only")
+            missing_pass = True
+        else:
+            raise ValueError(f"{word!r} is unknown here: {_CONDITIONS} expected")
+    return source, interface, missing_pass
+
+
+def _parse_source(text: str, family: int, notices: list[str]) -> tuple[int, int] | None:
+    if not text:
+        raise ValueError("a prefix is expected after 'from'")
+    source_family, address, length = parse_prefix(text, notices)
+    if source_family != family:
+        raise ValueError(f"source {text!r} is of another address family than the prefix")
+    # Every packet comes from somewhere: a source of length 0 says nothing.
+    return (address, length) if length else None
+
+
+def _parse_interface(name: str) -> str:
+    """Check an interface name as dev_valid_name() of net/core/dev.c does."""
+    if not name:
+        raise ValueError("an interface is expected after 'dev'")
+    if len(name.encode()) >= _IFNAMSIZ:
+        raise ValueError(f"interface {name!r}: the name is longer than {_IFNAMSIZ - 1} bytes")
+    if name in (".", "..") or "/" in name or ":" in name:
+        raise ValueError(f"interface {name!r}: no interface can have this name")
+    return name
+
+
+def _number(text: str, digits: int) -> int:
+    """A decimal number in its usual spelling, or -1."""
+    usual = text.isascii() and text.isdigit() and len(text) <= digits
+    return int(text) if usual and (text == "0" or text[0] != "0") else -1
+
+
+def _prefix_problem(text: str, name: str) -> str:
+    if "%" in name:
+        return f"prefix {text!r}: name the interface with 'dev' instead of '%'"
+    return f"prefix {text!r}: an IPv4 or IPv6 address with or without /LENGTH expected"

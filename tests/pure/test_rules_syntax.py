@@ -1,0 +1,206 @@
+"""Rules as text: what is read, what is refused and with which words, and the way back."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+import pytest
+
+from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.model import FAMILY_BITS, INET, INET6, TCP, UDP, Action, Binding, Place
+from sockreg.rules.syntax import format_rule, parse_prefix, parse_rule, parse_words
+
+HERE = Place("/etc/sockreg/web.conf", 7)
+V6 = int(ip_address("2001:db8::"))
+
+
+def parse(text: str, action: Action = Action.BIND) -> list[Binding]:
+    notices: list[str] = []
+    bindings = parse_rule(action, text, "web", HERE, notices)
+    assert notices == []
+    return bindings
+
+
+def expected(
+    protocol: int, family: int, address: int, length: int, first: int, last: int
+) -> Binding:
+    return Binding(
+        *("web", Action.BIND, protocol, family, address, length, first, last),
+        *(None, None, False, HERE),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "binding"),
+    [
+        ("tcp 192.0.2.0/24 80", expected(TCP, INET, 0xC0000200, 24, 80, 80)),
+        ("udp 2001:db8::/64 8000-8999", expected(UDP, INET6, V6, 64, 8000, 8999)),
+        ("tcp 198.51.100.7 *", expected(TCP, INET, 0xC6336407, 32, 0, 65535)),
+        ("tcp 0.0.0.0/0 1-65535", expected(TCP, INET, 0, 0, 1, 65535)),
+        ("tcp ::/0 *", expected(TCP, INET6, 0, 0, 0, 65535)),
+        ("tcp ::fffe:0:0/95 *", expected(TCP, INET6, 0xFFFE << 32, 95, 0, 65535)),
+        ("  udp \t 2001:db8::1   53 ", expected(UDP, INET6, V6 + 1, 128, 53, 53)),
+    ],
+)
+def test_one_rule(text: str, binding: Binding) -> None:
+    assert parse(text) == [binding]
+
+
+def test_a_list_of_ports_gives_one_binding_each() -> None:
+    bindings = parse("tcp 192.0.2.0/24 80,443,8000-8099")
+    assert [(b.first, b.last) for b in bindings] == [(80, 80), (443, 443), (8000, 8099)]
+    assert {b[:6] for b in bindings} == {bindings[0][:6]}
+
+
+def test_conditions_in_any_order() -> None:
+    (one,) = parse("tcp 192.0.2.0/24 80 from 198.51.100.0/24 dev eth0 missing=pass")
+    (two,) = parse("tcp 192.0.2.0/24 80 missing=pass dev eth0 from 198.51.100.0/24")
+    assert one == two
+    assert one.source == (0xC6336400, 24)
+    assert one.interface == "eth0"
+    assert one.missing_pass
+    assert parse("tcp ::1 80 dev vlan.1234567890")[0].interface == "vlan.1234567890"
+
+
+def test_a_source_of_length_0_says_nothing() -> None:
+    assert parse("tcp 192.0.2.0/24 80 from 0.0.0.0/0") == parse("tcp 192.0.2.0/24 80")
+
+
+def test_reject_and_pass_keep_their_section() -> None:
+    (reject,) = parse("tcp 192.0.2.9 *", Action.REJECT)
+    assert (reject.action, reject.label, reject.place) == (Action.REJECT, "web", HERE)
+    assert parse("tcp 192.0.2.9 *", Action.PASS)[0].action is Action.PASS
+
+
+def test_host_bits_are_cleared_with_a_notice() -> None:
+    notices: list[str] = []
+    (binding,) = parse_rule(
+        Action.BIND, "tcp 192.0.2.77/24 80 from 198.51.100.7/31", "web", HERE, notices
+    )
+    assert (binding.address, binding.source) == (0xC0000200, (0xC6336406, 31))
+    assert notices == [
+        "/etc/sockreg/web.conf:7: 192.0.2.77/24 has host bits set and is read as 192.0.2.0/24",
+        "/etc/sockreg/web.conf:7: 198.51.100.7/31 has host bits set and is read as 198.51.100.6/31",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "PROTOCOL PREFIX PORTS expected, as in 'tcp 192.0.2.0/24 80'"),
+        ("tcp 192.0.2.0/24", "PROTOCOL PREFIX PORTS expected"),
+        ("TCP 192.0.2.0/24 80", "protocol 'TCP': 'tcp' or 'udp' expected"),
+        ("sctp 192.0.2.0/24 80", "protocol 'sctp': 'tcp' or 'udp' expected"),
+        ("tcp 192.0.2/24 80", "prefix '192.0.2/24': an IPv4 or IPv6 address"),
+        ("tcp 192.0.2.01 80", "prefix '192.0.2.01': an IPv4 or IPv6 address"),
+        ("tcp web.example 80", "prefix 'web.example': an IPv4 or IPv6 address"),
+        ("tcp [::1] 80", "prefix '[::1]': an IPv4 or IPv6 address"),
+        ("tcp 192.0.2.1\0 80", "an IPv4 or IPv6 address"),
+        ("tcp fe80::1%eth0 80", "name the interface with 'dev' instead of '%'"),
+        ("tcp 192.0.2.0/33 80", "prefix '192.0.2.0/33': the length goes from 0 to 32"),
+        ("tcp 192.0.2.0/ 80", "the length goes from 0 to 32"),
+        ("tcp 192.0.2.0/-1 80", "the length goes from 0 to 32"),
+        ("tcp 192.0.2.0/024 80", "the length goes from 0 to 32"),
+        ("tcp 192.0.2.0/255.255.255.0 80", "the length goes from 0 to 32"),
+        ("tcp ::/129 80", "prefix '::/129': the length goes from 0 to 128"),
+        ("tcp ::ffff:192.0.2.0/120 80", "IPv4-mapped IPv6 never matches, write 192.0.2.0/24"),
+        ("tcp ::ffff:0:0/96 80", "IPv4-mapped IPv6 never matches, write 0.0.0.0/0"),
+        ("tcp ::ffff:192.0.2.1 80", "IPv4-mapped IPv6 never matches, write 192.0.2.1"),
+        ("tcp ::1 0", "ports '0': there is no port 0; any port is '*'"),
+        ("tcp ::1 0-80", "there is no port 0; any port is '*'"),
+        ("tcp ::1 0-65535", "there is no port 0; any port is '*'"),
+        ("tcp ::1 90-80", "ports '90-80': the range 90-80 is descending"),
+        ("tcp ::1 80-0", "the range 80-0 is descending"),
+        ("tcp ::1 65536", "ports '65536': numbers from 1 to 65535"),
+        ("tcp ::1 80,,443", "ports '80,,443': numbers from 1 to 65535"),
+        ("tcp ::1 80,*", "ports '80,*': numbers from 1 to 65535"),
+        ("tcp ::1 080", "ports '080': numbers from 1 to 65535"),
+        ("tcp ::1 80-", "ports '80-': numbers from 1 to 65535"),
+        ("tcp ::1 http", "ports 'http': numbers from 1 to 65535"),
+        ("tcp ::1 \u0661", "numbers from 1 to 65535"),
+        ("tcp ::1 80 443", "'443' is unknown here: 'from PREFIX', 'dev INTERFACE' or"),
+        ("tcp ::1 80 missing=reject", "'missing=reject' is unknown here"),
+        ("tcp ::1 80 from", "a prefix is expected after 'from'"),
+        ("tcp ::1 80 from 192.0.2.0/24", "source '192.0.2.0/24' is of another address family"),
+        ("tcp ::1 80 from ::2 from ::3", "'from' is given twice"),
+        ("tcp ::1 80 dev", "an interface is expected after 'dev'"),
+        ("tcp ::1 80 dev eth/0", "interface 'eth/0': no interface can have this name"),
+        ("tcp ::1 80 dev eth0:1", "interface 'eth0:1': no interface can have this name"),
+        ("tcp ::1 80 dev abcdefghijklmnop", "the name is longer than 15 bytes"),
+    ],
+)
+def test_refused(text: str, reason: str) -> None:
+    with pytest.raises(SockregError) as caught:
+        parse(text)
+    assert caught.value.status == EXIT_CONFIG
+    assert caught.value.message.startswith(f"/etc/sockreg/web.conf:7: Bind={text}: ")
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("action", [Action.REJECT, Action.PASS])
+def test_missing_pass_is_for_bind(action: Action) -> None:
+    with pytest.raises(SockregError, match="'missing=pass' is for Bind= only"):
+        parse("tcp ::1 80 missing=pass", action)
+
+
+def test_words_of_a_command_line_are_refused_without_a_place() -> None:
+    with pytest.raises(ValueError, match=r"^protocol 'ftp'"):
+        parse_words(Action.BIND, ["ftp", "::1", "80"], "web", HERE, [])
+
+
+def test_prefix() -> None:
+    notices: list[str] = []
+    assert parse_prefix("192.0.2.0/24", notices) == (INET, 0xC0000200, 24)
+    assert parse_prefix("2001:db8::", notices) == (INET6, V6, 128)
+    assert notices == []
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("tcp 192.0.2.7/32 80-80", "tcp 192.0.2.7 80"),
+        ("udp 2001:DB8:0::/64 *", "udp 2001:db8::/64 *"),
+        (
+            "tcp ::1 1-2 missing=pass dev lo from ::2/128",
+            "tcp ::1 1-2 from ::2 dev lo missing=pass",
+        ),
+    ],
+)
+def test_canonical_text(text: str, canonical: str) -> None:
+    (binding,) = parse(text)
+    assert format_rule(binding) == canonical
+    assert parse(canonical) == [binding]
+
+
+def test_round_trip_and_agreement_with_the_standard_library() -> None:
+    chance = random.Random(3)
+    for _ in range(2000):
+        family = chance.choice([INET, INET6])
+        bits = FAMILY_BITS[family]
+        length = chance.randint(0, bits)
+        address = chance.getrandbits(bits) >> (bits - length) << (bits - length)
+        if family == INET6 and address >> 32 == 0xFFFF:
+            continue
+        first = chance.randint(1, 65535)
+        ports = chance.choice([(first, first), (first, chance.randint(first, 65535)), (0, 65535)])
+        source_length = chance.randint(1, bits)
+        host_bits = bits - source_length
+        source = (chance.getrandbits(bits) >> host_bits << host_bits, source_length)
+        binding = Binding(
+            "web",
+            Action.BIND,
+            chance.choice([TCP, UDP]),
+            family,
+            address,
+            length,
+            *ports,
+            chance.choice([None, source]) if source[0] >> 32 != 0xFFFF else None,
+            chance.choice([None, "eth0"]),
+            chance.choice([False, True]),
+            HERE,
+        )
+        text = format_rule(binding)
+        assert parse(text) == [binding]
+        network = IPv4Network if family == INET else IPv6Network
+        assert ip_network(text.split()[1]) == network((address, length))
