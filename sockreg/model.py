@@ -8,6 +8,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from sockreg.label import LABEL_MAX as LABEL_MAX
+from sockreg.label import label_problem as label_problem
+
 # Families and protocols carry the kernel's own numbers (linux/socket.h, linux/in.h).
 INET = 2
 INET6 = 10
@@ -17,7 +20,6 @@ UDP = 17
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 FAMILY_BITS = {INET: 32, INET6: 128}
 ANY_PORT = (0, 65535)
-LABEL_MAX = 255
 
 
 class Action(IntEnum):
@@ -91,21 +93,3 @@ class Packet(NamedTuple):
     port: int
     source_address: int = 0
     interface: str | None = None
-
-
-def label_problem(label: str) -> str:
-    """Say what is wrong with a label, or return ''.
-
-    The rule is systemd's for FileDescriptorName= (systemd.socket(5), fdname_is_valid()
-    in basic/fd-util or string-util): 1 to 255 printable ASCII characters without ':'.
-    """
-    if not label:
-        return "is empty"
-    if len(label) > LABEL_MAX:
-        return f"is {len(label)} characters long; {LABEL_MAX} is the limit"
-    for c in label:
-        if c == ":":
-            return "contains ':'"
-        if not " " <= c <= "~":
-            return f"contains {c!r}; only printable ASCII is allowed"
-    return ""

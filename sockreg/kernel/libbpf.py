@@ -125,8 +125,13 @@ _libc = ctypes.CDLL(None)
 _libc.vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
 
 
+_INFO = 1  # enum libbpf_print_level; debug output is above it
+
+
 @_PRINT
-def _print(_level: int, pattern: bytes, arguments: int) -> int:
+def _print(level: int, pattern: bytes, arguments: int) -> int:
+    if level > _INFO:
+        return 0
     # libbpf hands over a va_list: on every ABI it lives on, that is one pointer.
     text = ctypes.create_string_buffer(1 << 16)
     _libc.vsnprintf(text, len(text), pattern, arguments)

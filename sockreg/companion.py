@@ -1,0 +1,60 @@
+"""The entry of sockreg-add@.service and sockreg@.service, run as a file:
+
+    python3 -I -S companion.py register UNIT.socket RECORD
+    python3 -I -S companion.py start    UNIT.socket SOCKREG
+    python3 -I -S companion.py stop     UNIT.socket SOCKREG
+
+RECORD is the file of recorded descriptor flags (sockreg/blocking.py), SOCKREG the path
+of the full command. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. It runs at boot
+for every socket: -I and -S keep the interpreter from looking around, and nothing is
+imported that the verb does not use.
+"""
+
+import posix
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    verb, unit, path = arguments
+    bpffs = posix.environ.get(b"SOCKREG_BPFFS", b"/sys/fs/bpf").decode()
+    if verb == "register":
+        # First of all, and before the other imports: see sockreg/blocking.py.
+        from sockreg import blocking
+
+        count = posix.environ.get(b"LISTEN_FDS", b"")
+        if count.isdigit():
+            blocking.restore(path, range(3, 3 + int(count)))
+
+    from sockreg import journal
+    from sockreg.errors import SockregError
+
+    try:
+        if verb == "register":
+            from sockreg import listen_fds, registrar
+
+            registrar.register(listen_fds.received(), unit, bpffs)
+        else:
+            from sockreg import activation
+
+            if verb == "start":
+                activation.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
+            elif not activation.is_restarting(unit):
+                activation.stop(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
+    except SockregError as error:
+        journal.say(
+            f"{error.message} ({error.hint})" if error.hint else error.message,
+            journal.REFUSED,
+            journal.ERR,
+            **journal.unit_fields(unit),
+        )
+        return error.status
+    return 0
+
+
+def _full(sockreg: str, bpffs: str, option: str, unit: str) -> list[str]:
+    return [sockreg, "--bpffs", bpffs, "apply", option, unit]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rpartition("/sockreg/")[0])
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""What a file descriptor is: a socket that rules can steer to, or why it is not.
+
+On the companion's start-up path; reads the socket, never changes it.
+"""
+
+import _socket
+import posix
+import stat
+import sys
+
+from sockreg.errors import EXIT_REFUSED, SockregError
+
+_ORDER = sys.byteorder
+
+# asm-generic/socket.h, linux/in.h; absent from _socket in Python 3.11
+_SO_PROTOCOL = 38
+_SO_DOMAIN = 39
+_SO_COOKIE = 57
+_SO_NETNS_COOKIE = 71
+_IPPROTO_UDPLITE = 136
+_IPPROTO_MPTCP = 262
+
+_FAMILIES = {
+    _socket.AF_UNIX: "a UNIX socket",
+    _socket.AF_NETLINK: "a netlink socket",
+    _socket.AF_VSOCK: "a vsock socket",
+}
+_PROTOCOLS = {
+    _IPPROTO_UDPLITE: "a UDP-Lite socket",
+    _socket.IPPROTO_SCTP: "an SCTP socket",
+}
+
+
+class Listener:
+    """A listening TCP or bound UDP socket.
+
+    ``family`` is the socket's own; ``serves`` are the families of the packets it can
+    take: a dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its
+    network namespace, 0 on kernels before 5.14, which do not tell.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        family: int,
+        protocol: int,
+        serves: tuple[int, ...],
+        address: str,
+        port: int,
+        cookie: int,
+        netns: int,
+    ) -> None:
+        self.fd = fd
+        self.family = family
+        self.protocol = protocol
+        self.serves = serves
+        self.address = address
+        self.port = port
+        self.cookie = cookie
+        self.netns = netns
+
+    def packed_address(self) -> bytes:
+        return _socket.inet_pton(self.family, self.address.partition("%")[0])
+
+
+def address_text(family: int, address: str, port: int) -> str:
+    """``192.0.2.1:80`` or ``[::]:80``, as ss(8) prints it."""
+    return f"[{address}]:{port}" if family == _socket.AF_INET6 else f"{address}:{port}"
+
+
+def _refused(what: str, hint: str = "") -> SockregError:
+    return SockregError(what, hint, EXIT_REFUSED)
+
+
+def inspect(fd: int) -> Listener:
+    """Describe the socket behind ``fd``; SockregError (EXIT_REFUSED) says why it is none.
+
+    The message is a predicate ("is a UNIX socket; ...") for the caller to complete.
+    The kernel takes listening TCP and bound UDP sockets into a SOCKMAP
+    (net/core/sock_map.c, sock_map_sk_state_allowed). It also takes AF_UNIX datagram
+    sockets, to which no packet can be steered: those are refused here.
+    """
+    mode = posix.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode):
+        raise _refused("is a FIFO; only TCP and UDP sockets can be registered")
+    if not stat.S_ISSOCK(mode):
+        raise _refused(
+            "is not a socket (a special file or a message queue); "
+            "only TCP and UDP sockets can be registered"
+        )
+    sock = _socket.socket(fileno=fd)
+    try:
+        return _inspect(sock)
+    finally:
+        sock.detach()
+
+
+def _inspect(sock: _socket.socket) -> Listener:
+    level = _socket.SOL_SOCKET
+    family = sock.getsockopt(level, _SO_DOMAIN)
+    protocol = sock.getsockopt(level, _SO_PROTOCOL)
+    if family not in (_socket.AF_INET, _socket.AF_INET6):
+        what = _FAMILIES.get(family, f"of address family {family}")
+        raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
+    if protocol == _IPPROTO_MPTCP:
+        raise _refused(
+            "is an MPTCP socket, which the kernel does not steer to",
+            "make it plain TCP: no SocketProtocol=mptcp in the unit; "
+            "for a Go server set GODEBUG=multipathtcp=0",
+        )
+    if protocol not in (_socket.IPPROTO_TCP, _socket.IPPROTO_UDP):
+        what = _PROTOCOLS.get(protocol, f"of protocol {protocol}")
+        raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
+    name = sock.getsockname()
+    address, port = str(name[0]), int(name[1])
+    if protocol == _socket.IPPROTO_TCP:
+        if not sock.getsockopt(level, _socket.SO_ACCEPTCONN):
+            raise _refused("is a TCP socket that does not listen", "register it after listen(2)")
+    else:
+        if port == 0:
+            raise _refused("is a UDP socket that is not bound", "register it after bind(2)")
+        if _is_connected(sock):
+            raise _refused("is a connected UDP socket, which receives from its peer alone")
+    serves: tuple[int, ...] = (family,)
+    if family == _socket.AF_INET6 and not sock.getsockopt(
+        _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY
+    ):
+        serves = (_socket.AF_INET6, _socket.AF_INET)
+    cookie = int.from_bytes(sock.getsockopt(level, _SO_COOKIE, 8), _ORDER)
+    return Listener(
+        sock.fileno(), family, protocol, serves, address, port, cookie, netns_cookie(sock)
+    )
+
+
+def _is_connected(sock: _socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def netns_cookie(sock: _socket.socket) -> int:
+    """SO_NETNS_COOKIE, the number of a network namespace that is never used again.
+
+    0 on kernels before 5.14 (ENOPROTOOPT).
+    """
+    try:
+        value = sock.getsockopt(_socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+    except OSError:
+        return 0
+    return int.from_bytes(value, _ORDER)

@@ -1,0 +1,228 @@
+"""Putting sockets into the registry and taking them out: what the companion does.
+
+On its start-up path: knows nothing of rules.
+"""
+
+import posix
+import time
+
+from sockreg import journal
+from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.kernel.listener import Listener, address_text, inspect
+from sockreg.label import label_problem
+from sockreg.registry import sockets
+from sockreg.registry.directory import Lock, netns_name, registry_path
+
+LOCK_TIMEOUT = 5.0  # s; the companion's unit gives up after 10
+
+_FAMILY = {2: "IPv4", 10: "IPv6"}
+_PROTOCOL = {6: "tcp", 17: "udp"}
+
+
+class Offer:
+    """A socket that can be registered, under the label it is offered for."""
+
+    def __init__(self, label: str, listener: Listener) -> None:
+        self.label = label
+        self.listener = listener
+        self.families: list[int] = []  # of the destinations it is to serve
+
+    def __str__(self) -> str:
+        it = self.listener
+        where = address_text(it.family, it.address, it.port)
+        return f"{_PROTOCOL[it.protocol]} {where} (sk:{it.cookie:x})"
+
+
+def register(
+    received: list[tuple[int, str]],
+    unit: str,
+    bpffs: str,
+    label: str | None = None,
+    netns: int | None = None,
+) -> None:
+    """Register the sockets of one unit, each under its name, or all under ``label``.
+
+    Sockets that cannot be registered are skipped with a sentence each. SockregError if
+    none is left, if one clashes with a socket of another unit, or if ``netns`` (a
+    SO_NETNS_COOKIE) is given and a socket is of another network namespace; then nothing
+    has changed.
+    """
+    offers = _offers(received, unit, label)
+    if not offers:
+        raise SockregError(
+            f"{unit}: none of its {len(received)} sockets can be registered",
+            "see the lines above",
+            EXIT_REFUSED,
+        )
+    _assign_families(offers, unit)
+    by_netns: dict[int, list[Offer]] = {}
+    for offer in offers:
+        by_netns.setdefault(offer.listener.netns, []).append(offer)
+    for cookie in by_netns:
+        if netns is not None and cookie and cookie != netns:
+            raise SockregError(
+                f"{unit}: {by_netns[cookie][0]} belongs to another network namespace "
+                f"(cookie {cookie}, not {netns})",
+                "register it with --netns of its own namespace, where it can receive",
+                EXIT_REFUSED,
+            )
+    for cookie, some in by_netns.items():
+        _register(registry_path(bpffs, _netns(cookie)), some, unit)
+
+
+def _netns(cookie: int) -> str:
+    return netns_name(cookie, posix.stat("/proc/thread-self/ns/net").st_ino)
+
+
+def _offers(received: list[tuple[int, str]], unit: str, label: str | None) -> list[Offer]:
+    offers = []
+    for fd, name in received:
+        own = name if label is None else label
+        problem = label_problem(own)
+        if problem:
+            _skip(unit, own, f"skipped descriptor {fd} of {unit}: its label {problem}", "")
+            continue
+        try:
+            offers.append(Offer(own, inspect(fd)))
+        except SockregError as error:
+            _skip(
+                unit, own, f"skipped a socket of {unit}, label {own}: it {error.message}", error.hint
+            )
+    return offers
+
+
+def _skip(unit: str, label: str, message: str, hint: str) -> None:
+    journal.say(
+        f"{message} ({hint})" if hint else message,
+        journal.SKIPPED,
+        journal.WARNING,
+        SOCKREG_LABEL=label,
+        **journal.unit_fields(unit),
+    )
+
+
+def _assign_families(offers: list[Offer], unit: str) -> None:
+    """Let each destination have one socket: of its own family first, else a dual-stack one.
+
+    Of several that could serve the same destination the first Listen line wins.
+    """
+    taken: dict[tuple[str, int, int], Offer] = {}
+    for native in (True, False):
+        for offer in offers:
+            for family in offer.listener.serves:
+                if (family == offer.listener.family) is not native:
+                    continue
+                key = (offer.label, family, offer.listener.protocol)
+                if key not in taken:
+                    taken[key] = offer
+                    offer.families.append(family)
+    for offer in offers:
+        if not offer.families:
+            first = taken[offer.label, offer.listener.family, offer.listener.protocol]
+            _skip(
+                unit,
+                offer.label,
+                f"skipped {offer} of {unit}: {first} already serves {offer.label}",
+                "one socket serves all rules of a label; give the other an own "
+                "FileDescriptorName= in an own .socket unit",
+            )
+    offers[:] = [offer for offer in offers if offer.families]
+
+
+def _register(registry: str, offers: list[Offer], unit: str) -> None:
+    maps = sockets.Maps(registry)
+    try:
+        with Lock(registry, LOCK_TIMEOUT):
+            places = _places(maps, offers)
+            for offer, family, slot in places:
+                _check_clash(maps, offer, family, slot, unit)
+            now = time.time_ns()
+            previous = [
+                (offer, sockets.put(maps, slot, offer.listener, unit, now))
+                for offer, _, slot in places
+            ]
+    finally:
+        maps.close()
+    for offer in offers:
+        _tell(offer, unit, [cookie for other, cookie in previous if other is offer])
+
+
+def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int, int]]:
+    """(offer, family, slot) of every destination concerned; new ones are given a slot."""
+    places = []
+    missing = []
+    for offer in offers:
+        for family in offer.families:
+            key = (offer.label, family, offer.listener.protocol)
+            slot = sockets.find_slot(maps, *key)
+            if slot is None:
+                missing.append(key)
+            places.append((offer, family, slot))
+    known = sockets.add_destinations(maps, missing) if missing else {}
+    return [
+        (offer, family, known[offer.label, family, offer.listener.protocol] if slot is None else slot)
+        for offer, family, slot in places
+    ]
+
+
+def _check_clash(maps: sockets.Maps, offer: Offer, family: int, slot: int, unit: str) -> None:
+    member = sockets.member_in(maps, slot)
+    if member is None or member.cookie == offer.listener.cookie or member.unit == unit:
+        return
+    if member.unit == sockets.NO_UNIT and unit != sockets.NO_UNIT:
+        return  # registered by hand; a unit takes over
+    what = sockets.destination_name(offer.label, family, offer.listener.protocol)
+    raise SockregError(
+        f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
+        f"stop {member.unit}, or give one of them another FileDescriptorName=",
+        EXIT_REFUSED,
+    )
+
+
+def _tell(offer: Offer, unit: str, previous: list[int | None]) -> None:
+    listener = offer.listener
+    families = " and ".join(_FAMILY[family] for family in sorted(offer.families))
+    others = sorted({c for c in previous if c is not None and c != listener.cookie})
+    if others:
+        before = " and ".join(f"sk:{cookie:x}" for cookie in others)
+        text, kind = f"label {offer.label}: {offer} replaces {before}", journal.REPLACED
+    elif all(cookie == listener.cookie for cookie in previous):
+        text, kind = f"label {offer.label}: {offer} is registered already", journal.REGISTERED
+    else:
+        text, kind = f"label {offer.label}: registered {offer}", journal.REGISTERED
+    journal.say(
+        f"{text} for {families}, from {unit}",
+        kind,
+        SOCKREG_LABEL=offer.label,
+        SOCKREG_COOKIE=f"sk:{listener.cookie:x}",
+        SOCKREG_ADDRESS=address_text(listener.family, listener.address, listener.port),
+        SOCKREG_PROTOCOL=_PROTOCOL[listener.protocol],
+        **journal.unit_fields(unit),
+    )
+
+
+def unregister(registry: str, label: str | None, unit: str | None) -> int:
+    """Take out the members of a label, or of a unit, or both; returns how many slots emptied."""
+    maps = sockets.Maps(registry)
+    removed = 0
+    try:
+        with Lock(registry, LOCK_TIMEOUT):
+            for (name, family, protocol), slot in sockets.read_destinations(maps).items():
+                if label is not None and name != label:
+                    continue
+                member = sockets.member_in(maps, slot)
+                if member is None or (unit is not None and member.unit != unit):
+                    continue
+                sockets.remove(maps, member)
+                removed += 1
+                what = sockets.destination_name(name, family, protocol)
+                journal.say(
+                    f"label {what}: unregistered sk:{member.cookie:x}, from {member.unit}",
+                    journal.UNREGISTERED,
+                    SOCKREG_LABEL=name,
+                    SOCKREG_COOKIE=f"sk:{member.cookie:x}",
+                    **journal.unit_fields(member.unit),
+                )
+    finally:
+        maps.close()
+    return removed
