@@ -1,0 +1,100 @@
+"""The syntax of systemd's configuration files (systemd.syntax(7)).
+
+Nothing is refused here: what does not fit is recorded in the section where it stands,
+because a wrong line in systemd's part of a unit file is systemd's business.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_WHITESPACE = " \t\r"  # systemd's own idea of it (basic/string-util.h)
+
+
+class Entry(NamedTuple):
+    """``key=value`` and the line (from 1) on which it begins."""
+
+    line: int
+    key: str
+    value: str
+
+
+class Section(NamedTuple):
+    """One ``[name]`` with what follows; what precedes the first has the name ''.
+
+    ``problems`` are (line, what is wrong).
+    """
+
+    name: str
+    line: int
+    entries: list[Entry]
+    problems: list[tuple[int, str]]
+
+
+def read_sections(content: bytes) -> list[Section]:
+    """Read a whole file, sections in order; one name may come several times.
+
+    A line that ends in a backslash goes on in the next line that is no comment; the
+    backslash is read as a space.
+    """
+    section = Section("", 0, [], [])
+    sections = [section]
+    unfinished = ""
+    begun = 0
+    for number, raw in enumerate(_lines(content), 1):
+        line = raw.strip(_WHITESPACE)
+        if line and line[0] in "#;":
+            continue
+        if unfinished:
+            line = unfinished + line
+        else:
+            begun = number
+        if raw.endswith("\\") and _is_continued(raw):
+            unfinished = line[:-1] + " "
+            continue
+        unfinished = ""
+        if line.startswith("["):
+            section = _section(line, begun)
+            sections.append(section)
+        elif line:
+            _add_line(section, begun, line)
+    if unfinished:
+        _add_line(section, begun, unfinished)
+    return sections
+
+
+def _add_line(section: Section, number: int, line: str) -> None:
+    key, equals, value = line.partition("=")
+    if not section.line:
+        section.problems.append((number, f"{line!r} stands before the first [section]"))
+    elif not equals:
+        section.problems.append((number, f"{line!r} is no KEY=VALUE"))
+    elif not line.isascii() and _has_surrogates(line):
+        shown = line.encode(errors="surrogateescape")
+        section.problems.append((number, f"{shown!r} is not UTF-8"))
+    else:
+        section.entries.append(Entry(number, key.rstrip(_WHITESPACE), value.strip(_WHITESPACE)))
+
+
+def _section(header: str, number: int) -> Section:
+    if header.endswith("]"):
+        return Section(header[1:-1], number, [], [])
+    return Section(header[1:], number, [], [(number, f"{header!r} lacks its ']'")])
+
+
+def _lines(content: bytes) -> list[str]:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        # Bytes that are not UTF-8 become surrogates, so that the line can be named.
+        text = content.decode(errors="surrogateescape")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+
+
+def _is_continued(line: str) -> bool:
+    """Whether the backslash at the end is not itself escaped."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def _has_surrogates(line: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in line)

@@ -1,0 +1,227 @@
+"""Where systemd finds a unit's files: its fragment and its drop-ins (systemd.unit(5)).
+
+On the companion's start-up path: imports ``os`` and nothing else.
+
+Every function takes ``root``, the directory that stands for ``/``; the paths returned
+start with it. Below another root an absolute symbolic link points into that root, as
+systemctl --root= has it. A file is *masked* when it is empty or a link to /dev/null.
+"""
+
+from __future__ import annotations
+
+import os
+
+# The system manager's search path, earlier directories win. Left out is system.attached
+# (portablectl): its units come with drop-ins of their own and no sockreg@ instance.
+_SYSTEM = (
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/run/systemd/generator.late",
+)
+_LINKS_MAX = 8  # as many as systemd follows (FOLLOW_MAX, basic/unit-file.c)
+
+
+def search_path(root: str) -> list[str]:
+    """The directories that hold units, the strongest first; some may not exist."""
+    prefix = root.rstrip("/")
+    merged = os.path.islink(prefix + "/lib")  # then /lib is /usr/lib
+    return [prefix + d for d in _SYSTEM if not (merged and d.startswith("/lib/"))]
+
+
+def find_unit(root: str, name: str) -> tuple[str, list[str]]:
+    """The name systemd knows the unit by (aliases followed), and the unit's files.
+
+    The files are the fragment and then the drop-ins in the order in which systemd
+    applies them, masked drop-ins left out. There are none when the unit does not exist,
+    is masked, or is a template.
+    """
+    directories = search_path(root)
+    identity, fragment = _follow_aliases(root, directories, name)
+    if not fragment or is_template(name) or not has_content(root, fragment):
+        return identity, []
+    names = [identity, *_aliases(root, directories, identity)]
+    places = [
+        f"{directory}/{unit}.d"
+        for one in names
+        for directory in directories
+        for unit in _dropin_names(one)
+    ]
+    # Drop-ins for a whole unit type come last: any other of the same file name wins.
+    unit_type = identity.rpartition(".")[2]
+    places += [f"{directory}/{unit_type}.d" for directory in directories]
+    dropins = winners([(directory, files_in(directory, ".conf")) for directory in places])
+    present = [path for path in dropins if has_content(root, path)]
+    return identity, [reachable(root, path) for path in (fragment, *present)]
+
+
+def files_state(paths: list[str]) -> tuple[int, int, int, int]:
+    """(files, newest, inodes, bytes) as struct unit_state of bpf/registry.h has them.
+
+    The four differ whenever one of the files was edited, replaced, added or removed:
+    any change of a file's content or inode moves its ctime, and unlike the mtime a
+    program cannot set the ctime back.
+    """
+    files = newest = inodes = size = 0
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:  # removed a moment ago
+            continue
+        files += 1
+        newest = max(newest, status.st_ctime_ns)
+        inodes += status.st_ino
+        size += status.st_size
+    return files, newest, inodes & 0xFFFFFFFFFFFFFFFF, size
+
+
+def is_template(name: str) -> bool:
+    """Whether this is ``web@.socket``: a unit without the instance it needs."""
+    return name.rpartition(".")[0].partition("@")[1:] == ("@", "")
+
+
+def is_masked(root: str, name: str) -> bool:
+    """Whether systemd refuses to start the unit because its file is masked."""
+    _, fragment = _follow_aliases(root, search_path(root), name)
+    return bool(fragment) and not has_content(root, fragment)
+
+
+def files_in(directory: str, suffix: str) -> list[str]:
+    """Names of visible files and links in a directory; none if it does not exist."""
+    try:
+        with os.scandir(directory) as entries:
+            return [
+                entry.name
+                for entry in entries
+                if entry.name.endswith(suffix)
+                and not entry.name.startswith(".")
+                and not entry.is_dir(follow_symlinks=False)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def winners(listings: list[tuple[str, list[str]]]) -> list[str]:
+    """Of (directory, names) pairs the path of each name's first, in order of the names."""
+    found: dict[str, str] = {}
+    for directory, names in listings:
+        for name in names:
+            found.setdefault(name, f"{directory}/{name}")
+    return [found[name] for name in sorted(found)]
+
+
+def has_content(root: str, path: str) -> bool:
+    """Whether a file is there and not masked."""
+    path = reachable(root, path)
+    try:
+        return os.stat(path).st_size > 0  # 0 for /dev/null as well
+    except FileNotFoundError:
+        return False
+
+
+def reachable(root: str, path: str) -> str:
+    """The path to open: below another root, links are followed inside that root."""
+    prefix = root.rstrip("/")
+    if not prefix:
+        return path
+    for _ in range(_LINKS_MAX):
+        if not os.path.islink(path):
+            break
+        path = _link_target(root, path)
+    return path
+
+
+def _link_target(root: str, link: str) -> str:
+    target = os.readlink(link)
+    if target.startswith("/"):
+        return root.rstrip("/") + os.path.normpath(target)
+    return os.path.normpath(f"{os.path.dirname(link)}/{target}")
+
+
+def _follow_aliases(root: str, directories: list[str], name: str) -> tuple[str, str]:
+    """The unit's own name, and the path of its fragment or ''."""
+    wanted = name
+    for _ in range(_LINKS_MAX):
+        fragment = _first(root, directories, wanted) or _first(root, directories, _template(wanted))
+        if not fragment:
+            return name, ""
+        alias_of = _alias_target(root, fragment)
+        if not alias_of:
+            return _with_instance_of(name, wanted), fragment
+        wanted = alias_of
+    return name, ""
+
+
+def _alias_target(root: str, path: str) -> str:
+    """The unit that a link in the search path stands for, or ''.
+
+    A link that leads out of the search path is a linked unit file or a mask.
+    """
+    if not os.path.islink(path):
+        return ""
+    directory, name = os.path.split(_link_target(root, path))
+    return name if directory.removeprefix(root.rstrip("/")) in _SYSTEM else ""
+
+
+def _aliases(root: str, directories: list[str], identity: str) -> list[str]:
+    """The other names of a unit, whose drop-ins apply as well."""
+    suffix = "." + identity.rpartition(".")[2]
+    found = {
+        _with_instance_of(identity, name)
+        for directory in directories
+        for name in files_in(directory, suffix)
+        if os.path.islink(f"{directory}/{name}")
+    }
+    found.discard(identity)
+    return sorted(n for n in found if _follow_aliases(root, directories, n)[0] == identity)
+
+
+def _first(root: str, directories: list[str], name: str) -> str:
+    """The path of the unit file that wins; links from a name to itself do not count."""
+    for directory in directories:
+        path = f"{directory}/{name}"
+        if os.path.lexists(path) and _alias_target(root, path) != name:
+            return path
+    return ""
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Prefix, instance with its '@' or '', and suffix with its dot."""
+    stem, dot, unit_type = name.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    return prefix, at + instance, dot + unit_type
+
+
+def _template(name: str) -> str:
+    prefix, instance, suffix = _parts(name)
+    return f"{prefix}@{suffix}" if instance else name
+
+
+def _with_instance_of(name: str, other: str) -> str:
+    """``other``, completed with the instance of ``name`` if it is a template."""
+    prefix, instance, suffix = _parts(other)
+    return prefix + _parts(name)[1] + suffix if instance == "@" else other
+
+
+def _dropin_names(name: str) -> list[str]:
+    """The names whose .d directories apply, the most specific first.
+
+    For ``foo-bar@1.socket``: itself, ``foo-bar@.socket``, ``foo-.socket`` and so on, as
+    unit_file_find_dirs() of systemd's shared/dropin.c walks them.
+    """
+    prefix, instance, suffix = _parts(name)
+    names = [name]
+    if len(instance) > 1:
+        names += _dropin_names(f"{prefix}@{suffix}")
+    dash = prefix.removesuffix("-").rfind("-")
+    if dash > 0:
+        shorter = prefix[: dash + 1]
+        names += _dropin_names(shorter + (instance if len(instance) > 1 else "") + suffix)
+    return names
