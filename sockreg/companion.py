@@ -48,6 +48,14 @@ def main(arguments: list[str]) -> int:
             **journal.unit_fields(unit),
         )
         return error.status
+    except OSError as error:
+        journal.say(
+            f"{unit}: {verb} failed: {error}",
+            journal.REFUSED,
+            journal.ERR,
+            **journal.unit_fields(unit),
+        )
+        return 1
     return 0
 
 

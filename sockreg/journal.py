@@ -30,14 +30,25 @@ ERR, WARNING, INFO = 3, 4, 6  # syslog priorities
 def say(
     message: str, message_id: str = NOTICE, priority: int = INFO, **fields: str | list[str]
 ) -> None:
-    """Log one line with fields; a field may have several values.
+    """Log one line with fields, and show it to whoever runs this.
 
-    The line also goes to stderr unless that is the journal already (JOURNAL_STREAM,
-    systemd.exec(5)). Without a journal, stderr has it.
+    A field may have several values. The line goes to stderr too, unless that is the
+    journal already (JOURNAL_STREAM, systemd.exec(5)). Without a journal, stderr has it.
     """
-    sent = _send(message, message_id, priority, fields)
-    if not (sent and b"JOURNAL_STREAM" in posix.environ):
+    if not (record(message, message_id, priority, **fields) and under_systemd()):
         print(message, file=sys.stderr)
+
+
+def under_systemd() -> bool:
+    """Whether stderr is the journal."""
+    return b"JOURNAL_STREAM" in posix.environ
+
+
+def record(
+    message: str, message_id: str = NOTICE, priority: int = INFO, **fields: str | list[str]
+) -> bool:
+    """Log one line with fields; False if there is no journal here."""
+    return _send(message, message_id, priority, fields)
 
 
 def _send(

@@ -207,3 +207,22 @@ def drop_stale_members(maps: Maps) -> int:
             )
             dropped += 1
     return dropped
+
+
+def read_units(maps: Maps) -> dict[str, tuple[int, ...]]:
+    """The units that count, with their struct unit_state."""
+    found = {}
+    for key in syscall.map_keys(maps.units, layout.UNIT_NAME.size):
+        value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+        if value is not None:
+            found[layout.text(key)] = layout.UNIT_STATE.unpack(value)
+    return found
+
+
+def write_unit(maps: Maps, unit: str, active: bool, files: tuple[int, int, int, int]) -> None:
+    """Let a unit count; ``files`` are the last four members of struct unit_state."""
+    syscall.map_update(
+        maps.units,
+        layout.UNIT_NAME.pack(unit.encode("ascii")),
+        layout.UNIT_STATE.pack(active, *files),
+    )

@@ -1,0 +1,60 @@
+"""Load: make the registry, attach the program, put the rules in force. Unload: undo it."""
+
+from dataclasses import dataclass
+
+from sockreg import journal
+from sockreg.commands.apply import Change, apply
+from sockreg.commands.context import Context
+from sockreg.compile import compile_rules
+from sockreg.config.ruleset import read_rule_set
+from sockreg.kernel import objectfile
+from sockreg.registry import state
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """``created`` is False if the registry was there; ``others`` are foreign programs."""
+
+    created: bool
+    change: Change
+    others: list[state.Attached]
+
+
+def load(context: Context) -> Loaded:
+    """Attach sockreg to the network namespace with the configured rules in force.
+
+    Done twice, it is an apply. Rules that are refused, an object that is not ours or a
+    kernel that cannot do it leave the system as it was (SockregError).
+    """
+    objectfile.check(context.object_path)
+    created = not state.exists(context.registry)
+    if created:
+        # Before anything exists: a registry whose rules are refused would be of no use.
+        rules = read_rule_set(context.root)
+        state.create(
+            context.bpffs,
+            context.netns,
+            context.object_path,
+            compile_rules([], {}),
+            rules.options.slots,
+        )
+    try:
+        change = apply(context)
+    except BaseException:
+        if created:
+            state.remove(context.bpffs, context.registry)
+        raise
+    others = state.others(context.registry, context.netns)
+    for program in others:
+        journal.record(
+            f"another sk_lookup program is attached to this network namespace: {program}; "
+            "where both select a socket, the one attached last wins",
+            journal.NOTICE,
+            journal.WARNING,
+        )
+    return Loaded(created, change, others)
+
+
+def unload(context: Context) -> None:
+    """Detach and forget everything: sockets, rules, counters. Files stay as they are."""
+    state.remove(context.bpffs, context.loaded_registry())

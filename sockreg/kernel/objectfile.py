@@ -1,0 +1,89 @@
+"""Is this file our object, whole and of this version? Looked at with pyelftools."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from sockreg.errors import SockregError
+from sockreg.kernel import layout
+from sockreg.kernel.btf import MapDefinition, Types
+from sockreg.kernel.object_source import SOURCE
+
+SOURCE_SECTION = "sockreg.source"
+_SECTIONS = ("sk_lookup", "license", ".maps", ".BTF", ".rodata.config", ".data.table")
+_LICENSE = "Dual MIT/GPL"
+
+_ARRAY_PERCPU, _SOCKMAP, _HASH = 6, 15, 1  # enum bpf_map_type
+_MAPS = {
+    "sockets": (_SOCKMAP, layout.SLOT.size, layout.COOKIE.size),
+    "counters": (_ARRAY_PERCPU, layout.SLOT.size, layout.COUNTERS.size),
+    "destinations": (_HASH, layout.DESTINATION.size, layout.SLOT.size),
+    "members": (_HASH, layout.MEMBER_KEY.size, layout.MEMBER.size),
+    "units": (_HASH, layout.UNIT_NAME.size, layout.UNIT_STATE.size),
+}
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """``source`` is the SHA-256 (hex) of the C sources the object was built from."""
+
+    source: str
+    license: str
+    maps: dict[str, MapDefinition]
+
+
+def read(path: Path) -> ObjectInfo:
+    """What the object says of itself. Any kind of exception if it is not a BPF object."""
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        if elf["e_machine"] != "EM_BPF":
+            raise ValueError(f"it is for machine {elf['e_machine']}, not for BPF")
+        if elf.little_endian != (sys.byteorder == "little"):
+            raise ValueError("it is of the other byte order")
+        data = {}
+        for name in (*_SECTIONS, SOURCE_SECTION):
+            section = elf.get_section_by_name(name)
+            if section is None:
+                raise ValueError(f"it has no section {name}")
+            data[name] = bytes(section.data())
+        return ObjectInfo(
+            _text(data[SOURCE_SECTION]), _text(data["license"]), Types(data[".BTF"]).maps()
+        )
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0", 1)[0].decode("ascii")
+
+
+def check(path: Path) -> ObjectInfo:
+    """Read the object and compare it with what this version of sockreg expects.
+
+    SockregError says in one sentence what is wrong. The kernel's program tag is not
+    looked at: how it is computed has changed (Linux 6.18) and may again.
+    """
+    hint = "reinstall sockreg, so that object and commands are of one version"
+    try:
+        info = read(path)
+    except FileNotFoundError:
+        raise SockregError(f"the object {path} is missing", hint) from None
+    except PermissionError as error:
+        raise SockregError(f"cannot read the object {path}: {error.strerror}", hint) from None
+    except Exception as error:
+        # pyelftools meets damaged files with a dozen kinds of exception.
+        raise SockregError(
+            f"{path} is not an object of sockreg: {error or type(error).__name__}", hint
+        ) from None
+    if info.license != _LICENSE:
+        raise SockregError(f"{path} has licence {info.license!r}, not {_LICENSE!r}", hint)
+    for name, expected in _MAPS.items():
+        found = info.maps.get(name)
+        if found is None or (found.type, found.key_size, found.value_size) != expected:
+            raise SockregError(f"{path} defines map {name} otherwise than this version", hint)
+    if info.source != SOURCE:
+        raise SockregError(
+            f"{path} was built from other sources (hash {info.source[:12]}, not {SOURCE[:12]})",
+            hint,
+        )
+    return info

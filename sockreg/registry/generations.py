@@ -1,0 +1,220 @@
+"""Generations: compiled rule sets, each held by a program instance of its own.
+
+What is in force is what the pinned link runs, whatever names are around it: a crash at
+any point of a swap leaves the old generation or the new one running, and the next look
+finds out which. Two generations are kept, the one in force and the one before.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sockreg.compile import Tables
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.kernel import libbpf, syscall
+from sockreg.registry import record
+from sockreg.registry.directory import GENERATIONS, LINK, MAPS, UNFINISHED, denied
+
+PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
+TABLE_MAP = ".data.table"
+CONFIG_MAP = ".rodata.config"
+_RULES_CHUNK = 4096  # bytes of one element of the rules map: small enough for any kernel
+
+
+@dataclass(frozen=True)
+class Generation:
+    """``program_id`` is the kernel's id of its program."""
+
+    number: int
+    path: Path
+    program_id: int
+
+
+def generations(registry: str) -> list[Generation]:
+    """All complete generations, oldest first."""
+    found = []
+    for path in Path(registry, GENERATIONS).iterdir():
+        if path.name.startswith(UNFINISHED):
+            continue
+        with pinned(str(path / "program"), syscall.READ_ONLY) as fd:
+            found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
+    return sorted(found, key=lambda generation: generation.number)
+
+
+@contextlib.contextmanager
+def pinned(path: str, flags: int = syscall.READ_WRITE) -> Iterator[int]:
+    """A descriptor of a pin, closed at the end. SockregError if it may not be opened."""
+    try:
+        fd = syscall.obj_get(path, flags)
+    except PermissionError as error:
+        raise denied(path, error) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def link_of(registry: str) -> libbpf.LinkInfo | None:
+    """The pinned link, or None if there is none (an interrupted load or unload)."""
+    try:
+        # The kernel opens links for reading and writing only (bpf_obj_get_user()).
+        with pinned(f"{registry}/{LINK}") as fd:
+            return libbpf.link_info(fd)
+    except FileNotFoundError:
+        return None
+
+
+def in_force(registry: str) -> Generation | None:
+    """The generation that the link runs, or None if the link is missing or detached."""
+    link = link_of(registry)
+    if link is None or link.netns_inode == 0:
+        return None
+    for generation in generations(registry):
+        if generation.program_id == link.program_id:
+            return generation
+    return None
+
+
+def read_rules(generation: Generation) -> bytes:
+    """The generation's record; see registry/record.py."""
+    with pinned(str(generation.path / "rules"), syscall.READ_ONLY) as fd:
+        info = libbpf.map_info(fd)
+        return libbpf.read_array(fd, info.value_size * info.max_entries)
+
+
+def build(
+    registry: str, number: int, object_path: Path, tables: Tables, rules: bytes
+) -> Generation:
+    """Load a program with its table and pin both; nothing is attached yet.
+
+    The shared maps are reused from the registry's pins. SockregError if the kernel
+    refuses; then nothing is left behind.
+    """
+    home = Path(registry, GENERATIONS)
+    unfinished = home / f"{UNFINISHED}{number}"
+    remove(unfinished)
+    unfinished.mkdir(mode=0o750)
+    try:
+        obj = open_object(object_path)
+        with contextlib.ExitStack() as stack:
+            for name in MAPS:
+                obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
+            load(obj, tables)
+        pin(obj.map_fd(TABLE_MAP), unfinished / "table")
+        pin(obj.program_fd(PROGRAM), unfinished / "program")
+        _pin_rules(rules, unfinished / "rules")
+        program_id = libbpf.program_info(obj.program_fd(PROGRAM)).id
+        path = home / str(number)
+        unfinished.rename(path)
+    except BaseException:
+        remove(unfinished)
+        raise
+    return Generation(number, path, program_id)
+
+
+def open_object(path: Path) -> libbpf.Object:
+    try:
+        return libbpf.Object(str(path))
+    except libbpf.LoadError as error:
+        raise SockregError(
+            f"cannot read the object {path}: {error.reason()}", "reinstall sockreg", EXIT_FAILURE
+        ) from None
+
+
+def load(obj: libbpf.Object, tables: Tables) -> None:
+    """Give an opened object its table and constants and have the kernel take it."""
+    table = tables.table_bytes()
+    size = len(table)
+    try:
+        fd = libbpf.create_array("table", size)
+        libbpf.write_array(fd, table, size)
+        obj.reuse_map(TABLE_MAP, fd)
+        os.close(fd)
+        obj.set_initial_value(CONFIG_MAP, tables.config)
+        obj.load()
+    except OSError as error:
+        raise refusal(error, size) from None
+
+
+def refusal(error: OSError, table_bytes: int) -> SockregError:
+    """Say in one sentence why the kernel did not take the program or its maps."""
+    if isinstance(error, PermissionError):
+        return SockregError(
+            f"the kernel does not let this process load the program: {error.strerror}",
+            "it needs CAP_BPF and CAP_NET_ADMIN; before Linux 5.11 also LimitMEMLOCK=infinity",
+            EXIT_PERMISSION,
+        )
+    if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
+        return SockregError(
+            f"the kernel gives no table of {table_bytes} bytes: {error.strerror}",
+            "before Linux 6.0 a table ends at 4 MiB; else the memory does not suffice",
+            EXIT_FAILURE,
+        )
+    reason = error.reason() if isinstance(error, libbpf.LoadError) else error.strerror
+    return SockregError(
+        f"the kernel refuses the program: {reason}",
+        "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
+        EXIT_FAILURE,
+    )
+
+
+def pin(fd: int, path: Path) -> None:
+    """Pin for the owner to write and the group to read."""
+    syscall.obj_pin(fd, str(path))
+    path.chmod(0o640)
+
+
+def _pin_rules(rules: bytes, path: Path) -> None:
+    chunks = max(1, -(-len(rules) // _RULES_CHUNK))
+    fd = libbpf.create_array("rules", _RULES_CHUNK, chunks)
+    try:
+        libbpf.write_array(fd, rules, chunks * _RULES_CHUNK)
+        pin(fd, path)
+    finally:
+        os.close(fd)
+
+
+def swap(registry: str, old: Generation, new: Generation) -> None:
+    """Put ``new`` in force in place of ``old``, program and rules in one step."""
+    with (
+        pinned(f"{registry}/{LINK}") as link,
+        pinned(str(old.path / "program")) as before,
+        pinned(str(new.path / "program")) as after,
+    ):
+        libbpf.update_link(link, after, before)
+
+
+def attach(registry: str, generation: Generation, netns_fd: int) -> None:
+    """Make the link that puts a registry in force, in place of a detached one."""
+    with pinned(str(generation.path / "program")) as program:
+        try:
+            link = libbpf.create_link(program, netns_fd)
+        except PermissionError as error:
+            raise refusal(error, 0) from None
+    try:
+        Path(registry, LINK).unlink(missing_ok=True)
+        pin(link, Path(registry, LINK))
+    finally:
+        os.close(link)
+
+
+def keep_two(registry: str, current: Generation) -> None:
+    """Remove what is neither in force nor the one before, and what was never finished."""
+    older = [g for g in generations(registry) if g.number < current.number]
+    keep = {current.path, *(g.path for g in older[-1:])}
+    for path in Path(registry, GENERATIONS).iterdir():
+        if path not in keep:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory of pins, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def header(generation: Generation) -> record.Header:
+    return record.decode_header(read_rules(generation))
