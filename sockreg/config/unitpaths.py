@@ -184,12 +184,25 @@ def _aliases(root: str, directories: list[str], identity: str) -> list[str]:
 
 
 def _first(root: str, directories: list[str], name: str) -> str:
-    """The path of the unit file that wins; links from a name to itself do not count."""
+    """The path of the unit file that wins; links that are no proper alias do not count."""
     for directory in directories:
         path = f"{directory}/{name}"
-        if os.path.lexists(path) and _alias_target(root, path) != name:
-            return path
+        if os.path.lexists(path):
+            target = _alias_target(root, path)
+            if not target or _may_be_alias(name, target):
+                return path
     return ""
+
+
+def _may_be_alias(name: str, target: str) -> bool:
+    """Whether systemd lets ``name`` be a link to ``target``: another unit of one kind.
+
+    As unit_validate_alias_symlink_and_warn() of systemd's basic/unit-file.c has it.
+    """
+    _, instance, suffix = _parts(name)
+    _, target_instance, target_suffix = _parts(target)
+    same_kind = instance == target_instance or (instance and target_instance == "@")
+    return name != target and suffix == target_suffix and bool(same_kind)
 
 
 def _parts(name: str) -> tuple[str, str, str]:

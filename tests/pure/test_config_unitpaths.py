@@ -165,6 +165,24 @@ def test_a_link_to_the_same_name_is_no_alias(tmp_path: Path) -> None:
     assert files(tmp_path, "web.socket") == [f"{LIB}/web.socket"]
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("www.socket", "web@1.socket"),
+        ("www.socket", "web@.socket"),
+        ("www@1.socket", "web.socket"),
+        ("www@1.socket", "web@2.socket"),
+        ("www@1.socket", "web@1.service"),
+    ],
+)
+def test_links_between_units_of_different_kind_are_ignored(
+    tmp_path: Path, name: str, target: str
+) -> None:
+    put(tmp_path, f"{LIB}/{name}", f"{LIB}/{target}")
+    link(tmp_path, f"{ETC}/{name}", f"/{LIB}/{target}")
+    assert files(tmp_path, name) == [f"{LIB}/{name}"]
+
+
 def test_alias_of_an_instance_of_a_template(tmp_path: Path) -> None:
     put(tmp_path, f"{LIB}/web@.socket", f"{ETC}/www@1.socket.d/a.conf")
     link(tmp_path, f"{ETC}/www@1.socket", "web@.socket")
