@@ -51,11 +51,6 @@ CONFIG_MEMBERS = (
 )
 
 
-def group(family_is_6: bool, protocol_is_udp: bool) -> int:
-    """The index of a root: GROUP_TCP4 and so on."""
-    return 2 * family_is_6 + protocol_is_udp
-
-
 def leaf(first: int, last: int, inside: int, outside: int) -> int:
     """A leaf: ports first..last go to one destination, all others to another."""
     if inside == outside:

@@ -1,0 +1,130 @@
+"""Rule set -> the table and configuration of a generation. Pure.
+
+``docs/dataplane.md`` explains the tables; ``bpf/tables.h`` has their bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sockreg.compile.branches import build_branches
+from sockreg.compile.conditions import Cells, build_second_stage
+from sockreg.compile.decisions import decide
+from sockreg.compile.forest import Ints, Words, build_forest
+from sockreg.compile.portnodes import PortNodes
+from sockreg.compile.ports import PortFunctions
+from sockreg.compile.rows import Rows, build_rows
+from sockreg.compile.words import (
+    BRANCH_SIZE,
+    BRANCH_WORDS,
+    GROUPS,
+    HIGH,
+    LOW,
+    PORT,
+    pack_config,
+)
+from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.model import Binding, Destination
+
+# The verifier allows offsets into a map value below this (BPF_MAX_VAR_OFF, linux/bpf_verifier.h).
+TABLE_MAX = 1 << 29
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One compiled rule set."""
+
+    words: Words
+    config: bytes  # struct config
+    rules: int
+    prefixes: int  # different (protocol, prefix)
+    port_tables: int  # different sets of ports that take more than a leaf
+    steps: dict[int, int]  # by field of the packet: nodes on the longest path
+
+    def table_bytes(self) -> memoryview:
+        """The content of the table map, in the machine's byte order."""
+        return memoryview(self.words).cast("B")
+
+
+def compile_rules(
+    bindings: Sequence[Binding],
+    slot_of: Callable[[Destination], int] | Mapping[Destination, int],
+    *,
+    counters: bool = True,
+    interfaces: Mapping[str, int] | None = None,
+    limit_bytes: int | None = None,
+) -> Tables:
+    """Compile a rule set whose ties have been settled.
+
+    ``slot_of`` gives the slot of each destination, ``interfaces`` the index of each
+    interface by name. The order of the bindings makes no difference. SockregError for
+    an unknown interface or a table of more than ``limit_bytes``.
+    """
+    find_slot = slot_of.__getitem__ if isinstance(slot_of, Mapping) else slot_of
+    rows = build_rows(bindings, find_slot, interfaces or {})
+    first_row = _first_rows(rows)
+    row = first_row[:-1]
+    forest = build_forest(rows.group[row], rows.high[row], rows.low[row], rows.length[row])
+
+    cells = Cells()
+    functions = PortFunctions(cells)
+    decision = decide(rows, first_row, forest, functions)
+
+    # The table: second stage, port nodes, tries of addresses. Each refers to those before.
+    second = build_second_stage(cells, base=0)
+    port_nodes = PortNodes(second.first_words, len(second.branches) * BRANCH_WORDS)
+    for steps in functions.functions:
+        port_nodes.add(steps)
+    port_words = np.array(port_nodes.words, np.uint64)
+    port_words.resize(-(-len(port_words) // BRANCH_WORDS) * BRANCH_WORDS)
+
+    function_words = np.array([*port_nodes.function_words, 0], np.uint64)
+    outcome = np.where(
+        decision >= 0, decision.astype(np.uint64), function_words[np.maximum(-1 - decision, -1)]
+    )
+    tries = build_branches(
+        forest,
+        outcome,
+        np.zeros(GROUPS, np.uint64),
+        (HIGH, LOW),
+        len(second.branches) + len(port_words) // BRANCH_WORDS,
+    )
+    # One branch at least: a map cannot be empty.
+    padding = np.zeros(BRANCH_WORDS, np.uint64)
+    words = np.concatenate((second.branches.ravel(), port_words, tries.branches.ravel(), padding))
+    _check_size(words.nbytes, limit_bytes, len(bindings))
+    steps_by_field = {PORT: max(port_nodes.depths, default=0), **second.steps, **tries.steps}
+    return Tables(
+        words,
+        pack_config(tries.roots.tolist(), words.nbytes // BRANCH_SIZE, steps_by_field, counters),
+        len(bindings),
+        len(forest.tree),
+        len(functions.functions),
+        steps_by_field,
+    )
+
+
+def _first_rows(rows: Rows) -> Ints:
+    """The first row of each different prefix, and the number of rows."""
+    differs = np.ones(len(rows.group) + 1, np.bool_)
+    differs[1:-1] = (
+        (np.diff(rows.group) != 0)
+        | (np.diff(rows.high) != 0)
+        | (np.diff(rows.low) != 0)
+        | (np.diff(rows.length) != 0)
+    )
+    return np.flatnonzero(differs)
+
+
+def _check_size(size: int, limit: int | None, rules: int) -> None:
+    limit = min(TABLE_MAX, limit or TABLE_MAX)
+    if size > limit:
+        raise SockregError(
+            f"the rule set is too big: {rules} rules need a table of {size} bytes, "
+            f"and {limit} are possible",
+            "use fewer rules, or prefixes that share their ports",
+            EXIT_CONFIG,
+        )
