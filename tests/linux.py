@@ -13,6 +13,9 @@ import threading
 # linux/sched.h
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 # linux/mount.h
@@ -49,7 +52,7 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
         ctypes.c_ulong(flags),
         ctypes.c_char_p(os.fsencode(data) if data else None),
     )
-    _check(result, f"mount {fstype or source} on {target}")
+    _check(result, f"mount {fstype or source} on {target} {data}".rstrip())
 
 
 def umount(target: str, flags: int = 0) -> None:

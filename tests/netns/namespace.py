@@ -30,6 +30,7 @@ from tests.linux import (
 from tests.netns import client
 from tests.netns.client import TCP
 from tests.netns.server import Server
+from tests.process import run
 
 _RUN_NETNS = "/run/netns"
 _link_numbers = itertools.count(1)
@@ -254,25 +255,6 @@ def bpffs() -> Iterator[Path]:
             yield Path(directory)
         finally:
             umount(directory, MNT_DETACH)
-
-
-def run(
-    command: Sequence[str], *, check: bool = True, timeout: float = 30
-) -> subprocess.CompletedProcess[str]:
-    """Run a command, its output captured as text; a failure shows what it said."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(
-            f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
-        )
-    return done
 
 
 def _fresh_namespace() -> int:
