@@ -14,3 +14,8 @@ hash=$(cat bpf/registry.h bpf/sockreg.bpf.c bpf/tables.h | sha256sum | cut -d ' 
 	-I"/usr/include/$(uname -m)-linux-gnu" -DSOURCE_HASH="\"$hash\"" \
 	-c bpf/sockreg.bpf.c -o "$output"
 "${LLVM_STRIP:-llvm-strip-14}" -g "$output"
+[ "$output" != bpf/sockreg.bpf.o ] || cat >sockreg/kernel/object_source.py <<PYTHON
+"""The SHA-256 of the sources of bpf/sockreg.bpf.o; written by bpf/build.sh."""
+
+SOURCE = "$hash"
+PYTHON

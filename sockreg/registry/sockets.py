@@ -9,6 +9,7 @@ Callers hold the lock of the registry's directory for everything that writes.
 On the companion's start-up path.
 """
 
+import _socket
 import errno
 import posix
 import sys
@@ -60,6 +61,14 @@ class Member:
         self.weight: int = fields[3]
         self.packed_address: bytes = fields[4]
         self.unit = layout.text(fields[5])
+
+    @property
+    def address(self) -> str:
+        """The local address, ``[::]:80``; empty if the record is missing."""
+        if not self.family:
+            return ""
+        packed = self.packed_address if self.family == _socket.AF_INET6 else self.packed_address[:4]
+        return address_text(self.family, _socket.inet_ntop(self.family, packed), self.port)
 
 
 def destination_name(label: str, family: int, protocol: int) -> str:

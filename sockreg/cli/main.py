@@ -1,0 +1,80 @@
+"""The command line: parses, calls, prints. Exit statuses are in sockreg/errors.py."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sockreg import __version__, resources
+from sockreg.cli import verbs
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
+from sockreg.kernel import libbpf, netns
+from sockreg.registry.directory import BPFFS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        with netns.entered(options.netns) as namespace:
+            context = Context(
+                namespace,
+                options.bpffs,
+                options.root,
+                Path(options.object) if options.object else resources.object_path(),
+            )
+            options.run(context, options)
+    except SockregError as error:
+        _fail(error.message, error.hint)
+        return error.status
+    except OSError as error:
+        _fail(f"{options.verb}: {error}", "")
+        return EXIT_FAILURE
+    except BrokenPipeError:
+        return EXIT_OK
+    finally:
+        if options.verbose:
+            print(libbpf.log_text(), file=sys.stderr, end="")
+    return EXIT_OK
+
+
+def _fail(message: str, hint: str) -> None:
+    print(f"sockreg: {message}", file=sys.stderr)
+    if hint:
+        print(f"sockreg: {hint}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options. Global options are taken before and after the verb."""
+    main_parser = argparse.ArgumentParser(
+        prog="sockreg",
+        description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
+        epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
+    )
+    main_parser.add_argument("--version", action="version", version=f"sockreg {__version__}")
+    _add_global(main_parser, defaults=True)
+    sub = main_parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in verbs.VERBS:
+        command = sub.add_parser(verb.name, help=verb.summary, description=verb.description)
+        _add_global(command, defaults=False)
+        verb.add_arguments(command)
+        command.set_defaults(run=verb.run)
+    return main_parser
+
+
+def _add_global(target: argparse.ArgumentParser, *, defaults: bool) -> None:
+    group = target.add_argument_group("global options") if not defaults else target
+
+    def add(*names: str, default: object, **rest: object) -> None:
+        group.add_argument(*names, default=default if defaults else argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
+
+    add("--netns", default=None, metavar="NETNS", help="network namespace, by name or path")
+    add("--bpffs", default=BPFFS, metavar="DIR", help=f"where state is pinned ({BPFFS})")
+    add("--root", default="/", metavar="DIR", help="read configuration below DIR")
+    add("--object", default=None, metavar="FILE", help="load another object file")
+    add("--json", default=False, action="store_true", help="print JSON")
+    add("-v", "--verbose", default=False, action="store_true", help="show libbpf's messages")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The verbs of the command line. Verbs change something; nouns show something."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sockreg.cli import show
+from sockreg.commands.context import Context
+
+Run = Callable[[Context, argparse.Namespace], None]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``run`` raises SockregError when it fails. It imports what it needs, no more."""
+
+    name: str
+    summary: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Run
+
+
+def _nothing(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _load(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.load import load
+
+    show.loaded(context, load(context), as_json=options.json)
+
+
+def _unload(context: Context, _: argparse.Namespace) -> None:
+    from sockreg.commands.load import unload
+
+    unload(context)
+    show.unloaded(context)
+
+
+def _upgrade(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.apply import apply
+
+    show.applied(apply(context, upgrade=True), as_json=options.json)
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="say what would change, change nothing")
+    parser.add_argument("--start", metavar="UNIT", help="from now on count UNIT.socket as active")
+    parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
+
+
+def _apply(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.apply import apply
+
+    change = apply(context, start=options.start, stop=options.stop, check=options.check)
+    show.applied(change, as_json=options.json, check=options.check)
+
+
+def _rule_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("protocol", metavar="PROTO", help="tcp or udp")
+    parser.add_argument("prefix", metavar="PREFIX", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1")
+    parser.add_argument("ports", metavar="PORTS", help="80, 8000-8999, 80,443 or '*'")
+    parser.add_argument(
+        "conditions",
+        metavar="CONDITION",
+        nargs="*",
+        help="from PREFIX, dev INTERFACE, missing=pass",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--reject", action="store_true", help="the rule refuses the packets")
+    kind.add_argument("--pass", action="store_true", help="the rule leaves them to ordinary lookup")
+    parser.add_argument("--runtime", action="store_true", help="until the next boot only")
+
+
+def _bind(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.bind import bind
+
+    change = bind(context, options.label, _action(options), _rule(options), options.runtime)
+    show.applied(change, as_json=options.json)
+
+
+def _unbind(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.bind import unbind
+
+    change = unbind(context, options.label, _action(options), _rule(options), options.runtime)
+    show.applied(change, as_json=options.json)
+
+
+def _action(options: argparse.Namespace) -> str:
+    if options.reject:
+        return "Reject"
+    return "Pass" if getattr(options, "pass") else "Bind"
+
+
+def _rule(options: argparse.Namespace) -> str:
+    return " ".join([options.protocol, options.prefix, options.ports, *options.conditions])
+
+
+def _register_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "label", metavar="LABEL", nargs="?", help="instead of each socket's LISTEN_FDNAMES entry"
+    )
+    parser.add_argument("--unit", default="-", help="the unit the sockets belong to")
+
+
+def _register(context: Context, options: argparse.Namespace) -> None:
+    from sockreg import listen_fds, registrar
+
+    context.loaded_registry()
+    registrar.register(
+        listen_fds.received(), options.unit, context.bpffs, options.label, context.netns.cookie
+    )
+
+
+def _unregister_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("--unit", help="only the sockets of this unit")
+
+
+def _unregister(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.unregister import unregister
+
+    unregister(context, options.label, options.unit)
+
+
+def _rules(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.views import rules
+
+    show.rules(rules.read(context), as_json=options.json)
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--lines", type=int, default=5, help="journal lines to show (5)")
+    parser.add_argument("--slots", action="store_true", help="show the slots of the socket map")
+
+
+def _status(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.views import status
+
+    show.status(status.read(context), options.lines, options.slots, as_json=options.json)
+
+
+def _install_units(context: Context, _: argparse.Namespace) -> None:
+    from sockreg.commands.units import install_units
+
+    show.installed(install_units(context.root))
+
+
+VERBS = (
+    Verb(
+        "load",
+        "attach to the network namespace, put the rules in force",
+        "Attach the program to the network namespace and put the configured rules in force. "
+        "Loaded already, it is an apply.",
+        _nothing,
+        _load,
+    ),
+    Verb(
+        "unload",
+        "detach; forget sockets, rules in force, counters",
+        "Detach the program and forget sockets, rules in force and counters. The system is as "
+        "it was before load; configuration files stay.",
+        _nothing,
+        _unload,
+    ),
+    Verb(
+        "upgrade",
+        "replace the program by this version's, in one step",
+        "Load this version's program with the configured rules and swap it in, keeping sockets "
+        "and counters.",
+        _nothing,
+        _upgrade,
+    ),
+    Verb(
+        "apply",
+        "put the configured rules in force, in one step",
+        "Read .socket units and configuration files, compile their rules and swap them in. If "
+        "anything is wrong in any of them, what is in force stays in force.",
+        _apply_arguments,
+        _apply,
+    ),
+    Verb(
+        "bind",
+        "add a rule: to its file and in force",
+        "Add a rule to 90-bind.conf below /etc/sockreg and apply.",
+        _rule_arguments,
+        _bind,
+    ),
+    Verb(
+        "unbind",
+        "remove a rule that bind added",
+        "Remove a rule that bind added from its file and apply.",
+        _rule_arguments,
+        _unbind,
+    ),
+    Verb(
+        "register",
+        "register the sockets passed by systemd (LISTEN_FDS)",
+        "Put the sockets passed with the LISTEN_FDS protocol into the registry, each under its "
+        "name or all under LABEL.",
+        _register_arguments,
+        _register,
+    ),
+    Verb(
+        "unregister",
+        "take the sockets of a label out",
+        "Take the sockets of a label out of the registry; its rules then refuse.",
+        _unregister_arguments,
+        _unregister,
+    ),
+    Verb("rules", "show the rules in force", "Show the rules in force.", _nothing, _rules),
+    Verb(
+        "status",
+        "show program, labels, sockets, counters",
+        "Show what is attached, the labels with their sockets, and the counters.",
+        _status_arguments,
+        _status,
+    ),
+    Verb(
+        "install-units",
+        "install the systemd units and the catalog",
+        "Write the systemd units and the journal catalog to /usr/local/lib/systemd.",
+        _nothing,
+        _install_units,
+    ),
+)

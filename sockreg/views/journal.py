@@ -1,0 +1,31 @@
+"""The latest journal entries that sockreg wrote, read with systemd-python."""
+
+import datetime
+from collections.abc import Iterator
+
+from systemd import journal
+
+
+def latest(count: int, label: str | None = None) -> list[str]:
+    """Up to ``count`` lines, oldest first; none where there is no journal or no right to it."""
+    reader = journal.Reader()
+    reader.this_boot()
+    reader.add_match(SYSLOG_IDENTIFIER="sockreg")
+    if label is not None:
+        reader.add_match(SOCKREG_LABEL=label)
+    reader.seek_tail()
+    return [_line(entry) for entry in reversed(list(_backwards(reader, count)))]
+
+
+def _backwards(reader: journal.Reader, count: int) -> Iterator[dict[str, object]]:
+    for _ in range(count):
+        entry = reader.get_previous()
+        if not entry:
+            return
+        yield entry
+
+
+def _line(entry: dict[str, object]) -> str:
+    when = entry["__REALTIME_TIMESTAMP"]
+    stamp = when.strftime("%b %d %H:%M:%S") if isinstance(when, datetime.datetime) else ""
+    return f"{stamp} {entry.get('MESSAGE', '')}"

@@ -1,0 +1,131 @@
+"""What is attached, which labels have sockets, and what the counters say."""
+
+import os
+from dataclasses import dataclass
+
+from sockreg.commands.context import Context
+from sockreg.kernel import layout, libbpf, syscall
+from sockreg.model import INET, PROTOCOL_NAMES, Action
+from sockreg.registry import generations, record, sockets, state
+from sockreg.registry.generations import pinned
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Packets: given to a destination; of these without a socket; of these refused by it."""
+
+    lookups: int
+    misses: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A registered socket. ``registered`` is ns since the epoch."""
+
+    cookie: str
+    address: str
+    unit: str
+    registered: int
+
+
+@dataclass(frozen=True)
+class DestinationStatus:
+    """One label in one family and protocol."""
+
+    label: str
+    protocol: str
+    family: str
+    rules: int
+    socket: Socket | None
+    counters: Counters
+    slot: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """``generation`` and what follows it are None while nothing is in force."""
+
+    registry: str
+    netns: int
+    program: libbpf.ProgramInfo | None
+    generation: int | None
+    header: record.Header | None
+    destinations: list[DestinationStatus]
+    rejected: int
+    units: list[str]
+    others: list[state.Attached] | None  # None: we may not ask
+
+
+def read(context: Context) -> Status:
+    """Read the registry. SockregError if there is none or it may not be read."""
+    registry = context.loaded_registry()
+    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    try:
+        current = generations.in_force(registry)
+        program = header = None
+        rules: dict[tuple[str, int, int], int] = {}
+        if current is not None:
+            with pinned(str(current.path / "program"), syscall.READ_ONLY) as fd:
+                program = libbpf.program_info(fd)
+            content = generations.read_rules(current)
+            header = record.decode_header(content)
+            rules = _rules_of_destinations(content)
+        with pinned(f"{registry}/counters", syscall.READ_ONLY) as counters:
+            destinations = [
+                _destination(maps, counters, key, slot, rules.get(key, 0))
+                for key, slot in sorted(sockets.read_destinations(maps).items())
+            ]
+            rejected = _counters(counters, layout.SLOT_REJECT).lookups
+        return Status(
+            registry,
+            context.netns.cookie,
+            program,
+            current.number if current else None,
+            header,
+            [d for d in destinations if d.rules or d.socket or d.counters.lookups],
+            rejected,
+            sorted(sockets.read_units(maps)),
+            state.others(registry, context.netns) if os.geteuid() == 0 else None,
+        )
+    finally:
+        maps.close()
+
+
+def _rules_of_destinations(content: bytes) -> dict[tuple[str, int, int], int]:
+    count: dict[tuple[str, int, int], int] = {}
+    for binding in record.decode_bindings(content):
+        if binding.action is Action.BIND:
+            key = (binding.label, binding.family, binding.protocol)
+            count[key] = count.get(key, 0) + 1
+    return count
+
+
+def _destination(
+    maps: sockets.Maps, counters: int, key: tuple[str, int, int], slot: int, rules: int
+) -> DestinationStatus:
+    label, family, protocol = key
+    return DestinationStatus(
+        label,
+        PROTOCOL_NAMES[protocol],
+        "ipv4" if family == INET else "ipv6",
+        rules,
+        _socket(sockets.member_in(maps, slot)),
+        _counters(counters, slot),
+        slot,
+    )
+
+
+def _socket(member: sockets.Member | None) -> Socket | None:
+    if member is None:
+        return None
+    return Socket(
+        layout.cookie_text(member.cookie), member.address, member.unit, member.registered
+    )
+
+
+def _counters(fd: int, slot: int) -> Counters:
+    size = layout.COUNTERS.size  # a multiple of 8: the values of the CPUs lie side by side
+    value = syscall.map_lookup(fd, layout.SLOT.pack(slot), size * libbpf.possible_cpus())
+    columns = zip(*layout.COUNTERS.iter_unpack(value or b""), strict=True)
+    return Counters(*(sum(column) for column in columns))
