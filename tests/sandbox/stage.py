@@ -8,6 +8,13 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
 
+_PACKAGE = "/usr/lib/python3/dist-packages/sockreg"
+# What the placeholders of the units stand for in a system package.
+_PLACES = {
+    "@SOCKREG@": "/usr/bin/sockreg",
+    "@PYTHON@": "/usr/bin/python3",
+    "@COMPANION@": f"{_PACKAGE}/companion.py",
+}
 _COMMAND = """\
 #!/usr/bin/python3
 import sys
@@ -22,22 +29,34 @@ def stage(directory: Path) -> Path:
     """Lay out the source tree's sockreg below ``directory``, which must be new or empty.
 
     The package goes to Debian's place for modules, with compiled bytecode, the command to
-    /usr/bin and the units to /usr/lib/systemd/system.
+    /usr/bin, the units to /usr/lib/systemd/system and the journal catalog beside them.
     """
-    package = directory / "usr/lib/python3/dist-packages/sockreg"
+    package = Path(f"{directory}{_PACKAGE}")
     shutil.copytree(
         SOURCE / "sockreg", package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
-    for name, patterns in (("bpf", "*.o"), ("units", "*")):
+    for name, pattern in (("bpf", "*.o"), ("units", "*")):
         target = package / "data" / name
         target.mkdir(parents=True)
-        for path in sorted((SOURCE / name).glob(patterns)):
+        for path in sorted((SOURCE / name).glob(pattern)):
             shutil.copy2(path, target)
-    # The paths in the bytecode are those inside the box.
+    # The bytecode shows the paths inside the box.
     compileall.compile_dir(package, quiet=1, stripdir=directory, prependdir="/")
-    shutil.copytree(package / "data/units", directory / "usr/lib/systemd/system")
+    for unit in sorted((SOURCE / "units").iterdir()):
+        folder = "catalog" if unit.suffix == ".catalog" else "system"
+        _write(directory / "usr/lib/systemd" / folder / unit.name, _placed(unit.read_text()))
     command = directory / "usr/bin/sockreg"
-    command.parent.mkdir(parents=True)
-    command.write_text(_COMMAND)
+    _write(command, _COMMAND)
     command.chmod(0o755)
     return directory
+
+
+def _placed(text: str) -> str:
+    for placeholder, path in _PLACES.items():
+        text = text.replace(placeholder, path)
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

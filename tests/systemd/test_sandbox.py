@@ -86,7 +86,8 @@ def test_kernel_settings_of_the_host_are_read_only(module_box: Sandbox) -> None:
     for path in ("/proc/sys/kernel/panic", "/sys/kernel/uevent_seqnum"):
         done = module_box.run(["sh", "-c", f"echo 1 >{path}"], check=False)
         assert "Read-only file system" in done.stderr
-    module_box.run(["sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=1"])
+    module_box.write("/proc/sys/net/ipv4/ip_nonlocal_bind", "1\n")
+    assert module_box.read("/proc/sys/net/ipv4/ip_nonlocal_bind") == "1\n"
     assert Path("/proc/sys/net/ipv4/ip_nonlocal_bind").read_text() == "0\n"
 
 

@@ -1,0 +1,41 @@
+# Every target does its own set-up: see scripts/prepare. Paths are relative to this file, and
+# the tools of root's own PATH are found from any shell.
+SHELL := /bin/bash
+export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+PYTHON := .venv/bin/python
+
+.PHONY: help demo test bench bpf lint clean
+
+help:
+	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
+	@echo 'make test    run all tests (root)'
+	@echo 'make bench   measure lookups, swaps and start-up times (root)'
+	@echo 'make lint    format, lint and types only'
+	@echo 'make bpf     compile bpf/sockreg.bpf.o'
+	@echo 'make clean   remove what was built and installed here'
+
+demo:
+	@scripts/prepare demo
+	@$(PYTHON) -m tests.demo
+
+test:
+	@scripts/prepare test
+	@$(PYTHON) -m pytest
+
+bench:
+	@scripts/prepare test
+	@$(PYTHON) -m tests.bench
+
+bpf:
+	@scripts/prepare test
+	bpf/build.sh
+
+lint:
+	@scripts/prepare test
+	@$(PYTHON) -m pytest tests/pure/test_lint.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""Format, lint, types, and the rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process import run
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 400  # lines of a module
+
+# Built from pieces, so that this file does not find itself.
+LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
+VAGUE_MODULE = re.compile(r"help" r"er|util" r"|manag" r"er")
+# Paths of one machine have no place in a project for all machines.
+PLACE_OF_ONE_MACHINE = re.compile(r"(?<![\w.-])/(work|home)/\w")
+
+NOT_OURS = re.compile(r"/(\.git|\.venv|\.[a-z]+_cache|\.cache|build|dist|__pycache__)/|\.egg-info/")
+
+
+def files(pattern: str = "*") -> list[Path]:
+    """The project's own files, sorted; nothing that was built or installed."""
+    return sorted(
+        path
+        for path in ROOT.rglob(pattern)
+        if path.is_file() and not NOT_OURS.search(f"/{path.relative_to(ROOT)}")
+    )
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file; none of a binary one."""
+    data = path.read_bytes()
+    return [] if b"\0" in data else data.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "--no-cache", "."],
+        ["ruff", "format", "--no-cache", "--check", "."],
+        ["mypy", "--strict", "sockreg", "tests"],
+    ],
+    ids=" ".join,
+)
+def test_linters_are_content(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    run([sys.executable, "-m", *command], timeout=300)
+
+
+def test_modules_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in files("*.py")
+        if path.is_relative_to(ROOT / "sockreg") and (lines := len(text_lines(path))) >= LIMIT
+    }
+    assert not long
+
+
+def test_modules_have_telling_names() -> None:
+    assert not [path for path in files() if VAGUE_MODULE.search(path.stem)]
+
+
+def test_nothing_is_left_for_later_and_no_path_is_of_one_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files()
+        for number, line in enumerate(text_lines(path), 1)
+        if LEFTOVER.search(line) or PLACE_OF_ONE_MACHINE.search(line)
+    ]
+    assert not found
