@@ -14,7 +14,7 @@ class Server:
 
     A connection is sent the name and closed; a datagram is answered with the name from
     the socket's own address (the kernel's choice when it is bound to the unspecified one).
-    ``answered`` counts both. The server owns its sockets: close() closes them. Usable as
+    ``answered`` counts both, each before its answer is sent. The server owns its sockets: close() closes them. Usable as
     a context manager.
     """
 
@@ -79,10 +79,11 @@ class Server:
     def _answer(self, ready: socket.socket) -> None:
         if ready.type == socket.SOCK_DGRAM:
             _, client = ready.recvfrom(65536)
+            self.answered += 1
             ready.sendto(self.name.encode(), client)
         else:
             connection, _ = ready.accept()
+            self.answered += 1
             with connection:
                 connection.setblocking(False)
                 connection.sendall(self.name.encode())
-        self.answered += 1
