@@ -28,6 +28,11 @@ def own_registry(bpffs: str) -> str:
     return registry_path(bpffs, netns_name(cookie, posix.stat("/proc/self/ns/net").st_ino))
 
 
+def companion(unit: str) -> str:
+    """The sockreg@ instance of a .socket unit."""
+    return f"sockreg@{unit.removesuffix('.socket')}.service"
+
+
 def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     """Count ``unit`` as active; runs ``command`` in place of this process if that changes rules.
 
@@ -37,7 +42,7 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     try:
         key = layout.UNIT_NAME.pack(unit.encode("ascii"))
         value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-        files = unitpaths.files_state(unitpaths.unit_files(root, unit))
+        files = unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
         if value is not None and layout.UNIT_STATE.unpack(value)[1:] == files:
             with Lock(maps.registry, registrar.LOCK_TIMEOUT):
                 syscall.map_update(maps.units, key, layout.UNIT_STATE.pack(1, *files))
@@ -57,7 +62,7 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     maps = sockets.Maps(registry)
     try:
         key = layout.UNIT_NAME.pack(unit.encode("ascii"))
-        if unitpaths.is_enabled(root, unit):
+        if _is_enabled(root, unit):
             value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
             if value is not None:
                 state = layout.UNIT_STATE.unpack(value)
@@ -76,7 +81,7 @@ def is_restarting(unit: str) -> bool:
     A restart keeps the old socket in its slot until the new one replaces it, so that no
     connection meets an empty slot.
     """
-    name = f"sockreg@{unit.removesuffix('.socket')}.service"
+    name = companion(unit)
     reader, writer = posix.pipe()
     pid = posix.posix_spawn(
         _SYSTEMCTL,
@@ -95,3 +100,27 @@ def is_restarting(unit: str) -> bool:
     posix.waitpid(pid, 0)
     # JOB UNIT TYPE STATE; escaped names may hold backslashes but no spaces.
     return any(line.split()[2:3] == [b"restart"] for line in jobs.splitlines())
+
+
+def _is_enabled(root: str, unit: str) -> bool:
+    """Whether a .wants or .requires directory names the unit's sockreg@ instance.
+
+    There are other ways to be enabled; those are left to the full command.
+    """
+    name = companion(unit)
+    for directory in unitpaths.search_path(root):
+        try:
+            entries = posix.listdir(directory)
+        except OSError:
+            continue  # not every directory of the search path exists
+        for entry in entries:
+            if entry.endswith((".wants", ".requires")) and name in _listed(f"{directory}/{entry}"):
+                return True
+    return False
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return posix.listdir(directory)
+    except OSError:
+        return []  # a file or dangling link of that name

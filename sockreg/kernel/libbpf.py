@@ -282,12 +282,6 @@ def write_array(fd: int, content: bytes | memoryview, size: int) -> None:
         memory[: len(view)] = view
 
 
-def read_array(fd: int, size: int) -> bytes:
-    """The first ``size`` bytes of an mmapable ARRAY."""
-    with mmap.mmap(fd, _pages(size), prot=mmap.PROT_READ) as memory:
-        return memory[:size]
-
-
 def _pages(size: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 

@@ -8,6 +8,7 @@ finds out which. Two generations are kept, the one in force and the one before.
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def generations(registry: str) -> list[Generation]:
     for path in Path(registry, GENERATIONS).iterdir():
         if path.name.startswith(UNFINISHED):
             continue
-        with pinned(str(path / "program"), syscall.READ_ONLY) as fd:
+        with pinned(str(path / "program")) as fd:
             found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
     return sorted(found, key=lambda generation: generation.number)
 
@@ -60,7 +61,7 @@ def pinned(path: str, flags: int = syscall.READ_WRITE) -> Iterator[int]:
 def link_of(registry: str) -> libbpf.LinkInfo | None:
     """The pinned link, or None if there is none (an interrupted load or unload)."""
     try:
-        # The kernel opens links for reading and writing only (bpf_obj_get_user()).
+        # The kernel opens links and programs for reading and writing only (bpf_obj_get_user()).
         with pinned(f"{registry}/{LINK}") as fd:
             return libbpf.link_info(fd)
     except FileNotFoundError:
@@ -81,8 +82,12 @@ def in_force(registry: str) -> Generation | None:
 def read_rules(generation: Generation) -> bytes:
     """The generation's record; see registry/record.py."""
     with pinned(str(generation.path / "rules"), syscall.READ_ONLY) as fd:
-        info = libbpf.map_info(fd)
-        return libbpf.read_array(fd, info.value_size * info.max_entries)
+        # Element by element: the kernel maps nothing from a descriptor opened to read only.
+        chunks = (
+            syscall.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
+            for index in range(libbpf.map_info(fd).max_entries)
+        )
+        return b"".join(chunk or b"" for chunk in chunks)
 
 
 def build(

@@ -66,7 +66,7 @@ def read(context: Context) -> Status:
         program = header = None
         rules: dict[tuple[str, int, int], int] = {}
         if current is not None:
-            with pinned(str(current.path / "program"), syscall.READ_ONLY) as fd:
+            with pinned(str(current.path / "program")) as fd:
                 program = libbpf.program_info(fd)
             content = generations.read_rules(current)
             header = record.decode_header(content)
