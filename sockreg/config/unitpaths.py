@@ -140,6 +140,8 @@ def reachable(root: str, path: str) -> str:
 
 def _link_target(root: str, link: str) -> str:
     target = os.readlink(link)
+    if target == "/dev/null":  # a mask below any root
+        return target
     if target.startswith("/"):
         return root.rstrip("/") + os.path.normpath(target)
     return os.path.normpath(f"{os.path.dirname(link)}/{target}")

@@ -1,0 +1,139 @@
+"""Rules and options in ``/etc/sockreg/*.conf`` and its sister directories.
+
+All files together are one configuration, read in the order of their names. A file hides
+those of the same name in later directories; an empty file or a link to /dev/null hides
+them and says nothing itself. ``[LABEL]`` sections hold rules; ``Bind=`` without a value
+drops the Bind= lines that were read for that label before, in whichever of these files,
+and leaves alone what a .socket unit says. ``[:registry]`` holds options: no label can be
+called that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sockreg.config.keyfile import Section, read_sections
+from sockreg.config.report import Report
+from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
+from sockreg.config.unitpaths import files_in, has_content, reachable, winners
+from sockreg.model import Action, Binding, label_problem
+
+DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
+OPTIONS_SECTION = ":registry"
+SLOTS_RANGE = range(16, 8191)
+
+# Path -> text to read instead of the file's; None for a file that is to be removed.
+Overlay = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """``[:registry]``: whether packets are counted, and how many slots a registry has."""
+
+    counters: bool = True
+    slots: int = 1024
+
+
+def conf_files(root: str, overlay: Overlay) -> list[str]:
+    """The files in force, in the order in which they are read."""
+    directories = [root.rstrip("/") + directory for directory in DIRECTORIES]
+    found = winners([(directory, _names(directory, overlay)) for directory in directories])
+    return [
+        path for path in found if (overlay[path] if path in overlay else has_content(root, path))
+    ]
+
+
+def read_conf(root: str, overlay: Overlay, report: Report) -> tuple[list[Binding], Options]:
+    """Read all conf files; what is wrong with them goes to the report."""
+    rules: dict[str, RuleLists] = defaultdict(no_rules)
+    options = Options()
+    for path in conf_files(root, overlay):
+        for section in read_sections(_content(root, path, overlay, report)):
+            if section.name == OPTIONS_SECTION:
+                options = _read_options(section, path, options, report)
+            elif _is_label(section, path, report):
+                labels = dict.fromkeys(Action, section.name)
+                add_rules(section, path, labels, rules[section.name], report)
+    bindings = [b for lists in rules.values() for listed in lists.values() for b in listed]
+    return bindings, options
+
+
+def _names(directory: str, overlay: Overlay) -> list[str]:
+    names = set(files_in(directory, ".conf"))
+    for path, text in overlay.items():
+        where, name = os.path.split(path)
+        if where == directory:
+            if text is None:
+                names.discard(name)
+            else:
+                names.add(name)
+    return list(names)
+
+
+def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
+    text = overlay.get(path)
+    if text is not None:
+        return text.encode(errors="surrogateescape")
+    try:
+        with open(reachable(root, path), "rb") as file:
+            return file.read()
+    except OSError as error:
+        report.problems.append(f"{path}: cannot be read: {error.strerror}")
+        return b""
+
+
+def _is_label(section: Section, path: str, report: Report) -> bool:
+    """Whether rules may stand in this section; if not, say why."""
+    if not section.line:
+        add_section_problems(section, path, report)
+        return False
+    wrong = label_problem(section.name)
+    if wrong:
+        add_section_problems(section, path, report)
+        report.problems.append(
+            f"{path}:{section.line}: section [{section.name}]: the label {wrong}; "
+            f"only [{OPTIONS_SECTION}] is no label"
+        )
+    return not wrong
+
+
+def _read_options(section: Section, path: str, options: Options, report: Report) -> Options:
+    add_section_problems(section, path, report)
+    for line, key, value in section.entries:
+        try:
+            options = _with_option(options, key, value)
+        except ValueError as problem:
+            report.problems.append(f"{path}:{line}: {key}={value}: {problem}")
+    return options
+
+
+def _with_option(options: Options, key: str, value: str) -> Options:
+    if key == "Counters":
+        return replace(options, counters=_boolean(value, Options.counters))
+    if key == "Slots":
+        return replace(options, slots=_slots(value))
+    raise ValueError("unknown option: Counters=, Slots= expected")
+
+
+def _boolean(value: str, default: bool) -> bool:
+    """As parse_boolean() of systemd's basic/parse-util.c; empty for the default."""
+    word = value.lower()
+    if not word:
+        return default
+    if word in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if word in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise ValueError("'yes' or 'no' expected")
+
+
+def _slots(value: str) -> int:
+    if not value:
+        return Options.slots
+    number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
+    if number not in SLOTS_RANGE:
+        raise ValueError(f"a number from {SLOTS_RANGE[0]} to {SLOTS_RANGE[-1]} expected")
+    return number

@@ -1,0 +1,58 @@
+"""``Bind=``, ``Reject=`` and ``Pass=`` lines of a section, in conf files and units alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sockreg.config.keyfile import Section
+from sockreg.config.report import Report
+from sockreg.errors import SockregError
+from sockreg.model import Action, Binding, Place
+from sockreg.rules.syntax import parse_rule
+
+RULE_KEYS = {"Bind": Action.BIND, "Reject": Action.REJECT, "Pass": Action.PASS}
+
+RuleLists = dict[Action, list[Binding]]
+
+
+def no_rules() -> RuleLists:
+    return {action: [] for action in Action}
+
+
+def add_rules(
+    section: Section,
+    path: str,
+    labels: dict[Action, str],
+    lists: RuleLists,
+    report: Report,
+    expand: Callable[[str], str] | None = None,
+) -> None:
+    """Add a section's rules to what earlier sections gave.
+
+    ``labels`` says which label the bindings of each action carry. As with systemd's own
+    lists, a key with an empty value drops what that key gave so far. Wrong lines go to
+    the report even if they are dropped later.
+    """
+    add_section_problems(section, path, report)
+    for line, key, value in section.entries:
+        action = RULE_KEYS.get(key)
+        if action is None:
+            known = ", ".join(f"{name}=" for name in RULE_KEYS)
+            report.problems.append(f"{path}:{line}: unknown key {key!r}: {known} expected")
+            continue
+        if not value:
+            lists[action].clear()
+            continue
+        place = Place(path, line)
+        try:
+            text = expand(value) if expand else value
+            lists[action] += parse_rule(action, text, labels[action], place, report.notices)
+        except SockregError as refused:
+            report.problems.append(refused.message)
+        except ValueError as problem:
+            report.problems.append(f"{place}: {key}={value}: {problem}")
+
+
+def add_section_problems(section: Section, path: str, report: Report) -> None:
+    """Report what the reader of the file's syntax found in a section."""
+    report.problems.extend(f"{path}:{line}: {problem}" for line, problem in section.problems)

@@ -1,0 +1,118 @@
+"""What a .socket unit says about sockreg: its label, its rules, the companion it wants."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from sockreg.config.keyfile import Section, read_sections
+from sockreg.config.report import Report
+from sockreg.config.rulelines import add_rules, no_rules
+from sockreg.config.specifiers import expand_specifiers
+from sockreg.config.unitpaths import files_state, find_unit
+from sockreg.model import Action, Binding, label_problem
+
+RULES_SECTION = "X-Sockreg"
+# Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
+_STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
+
+
+class SocketUnit(NamedTuple):
+    """A unit's files, merged. ``name`` is its own name, aliases followed.
+
+    ``state`` is files_state() of ``paths`` from just before they were read. The sections
+    are those of all files in the order in which systemd applies them, with their path.
+    """
+
+    name: str
+    paths: list[str]
+    state: tuple[int, int, int, int]
+    sections: list[tuple[str, Section]]
+
+
+def companion(socket_unit: str) -> str:
+    """``sockreg@web.service`` for ``web.socket``: the unit that registers its sockets."""
+    return f"sockreg@{socket_unit.removesuffix('.socket')}.service"
+
+
+def read_socket_unit(root: str, name: str) -> SocketUnit | None:
+    """Read a unit and its drop-ins; None when it does not exist or is masked.
+
+    Raises OSError. What systemd owns is not checked: a line that systemd ignores is
+    ignored here too.
+    """
+    identity, paths = find_unit(root, name)
+    if not paths:
+        return None
+    state = files_state(paths)
+    sections: list[tuple[str, Section]] = []
+    for path in paths:
+        with open(path, "rb") as file:
+            sections += [(path, section) for section in read_sections(file.read())]
+    return SocketUnit(identity, paths, state, sections)
+
+
+def wants_companion(unit: SocketUnit) -> bool:
+    """Whether the unit itself names its companion in Wants= or another such setting.
+
+    Dependencies only ever add up: an empty value resets nothing.
+    """
+    wanted = companion(unit.name)
+    for _, section in unit.sections:
+        if section.name == "Unit":
+            for _, key, value in section.entries:
+                if key in _STARTING and wanted in _expanded_words(value, unit.name):
+                    return True
+    return False
+
+
+def unit_label(unit: SocketUnit, report: Report) -> str:
+    """The label of the unit's sockets: FileDescriptorName=, or else the unit's name.
+
+    As systemd does, a name that is not valid is passed over, with a notice.
+    """
+    label = unit.name
+    for path, section in unit.sections:
+        if section.name != "Socket":
+            continue
+        for line, key, value in section.entries:
+            if key == "FileDescriptorName":
+                setting = f"{path}:{line}: {key}={value}"
+                try:
+                    name = expand_specifiers(value, unit.name)
+                except ValueError as problem:
+                    report.problems.append(f"{setting}: {problem}")
+                    continue
+                wrong = label_problem(name) if name else ""
+                if wrong:
+                    report.notices.append(f"{setting} is ignored by systemd: the name {wrong}")
+                else:
+                    label = name or unit.name
+    return label
+
+
+def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
+    """The bindings of the unit's [X-Sockreg] sections, for sockets under ``label``."""
+    labels = {Action.BIND: label, Action.REJECT: unit.name, Action.PASS: unit.name}
+    lists = no_rules()
+    expand = partial(expand_specifiers, unit=unit.name)
+    for path, section in unit.sections:
+        if section.name == RULES_SECTION:
+            add_rules(section, path, labels, lists, report, expand)
+    wrong = label_problem(label)
+    if wrong and lists[Action.BIND]:
+        place = lists[Action.BIND][0].place
+        report.problems.append(
+            f"{place}: the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="
+        )
+    return [binding for listed in lists.values() for binding in listed]
+
+
+def _expanded_words(value: str, unit: str) -> list[str]:
+    words = []
+    for word in value.split():
+        try:
+            words.append(expand_specifiers(word.strip("\"'"), unit))
+        except ValueError:
+            continue  # names a unit by something else than this unit's name
+    return words
