@@ -23,8 +23,9 @@ _SYSTEMCTL = "/usr/bin/systemctl"
 
 def own_registry(bpffs: str) -> str:
     """The registry of the network namespace this process is in."""
-    with _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) as sock:
-        cookie = netns_cookie(sock)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    cookie = netns_cookie(sock)
+    sock.close()
     return registry_path(bpffs, netns_name(cookie, posix.stat("/proc/self/ns/net").st_ino))
 
 

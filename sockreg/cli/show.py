@@ -21,6 +21,7 @@ _LINES = 20  # of a change, before it is summed up
 
 
 def _say(message: str, message_id: str, **fields: str | list[str]) -> None:
+    sys.stdout.flush()  # the journal takes what was printed before as coming before
     if not (journal.record(message, message_id, **fields) and journal.under_systemd()):
         print(message)
 
