@@ -29,7 +29,12 @@ class HostPlace:
             self._lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self.cgroup = self._cgroups / self.directory.name
-            self.cgroup.mkdir()
+            try:
+                self.cgroup.mkdir()
+            except OSError:
+                self.directory.rmdir()
+                os.close(self._lock)
+                raise
 
     def remove(self) -> None:
         """Remove both. The box's processes and mounts must be gone."""
