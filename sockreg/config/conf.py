@@ -102,7 +102,7 @@ def _is_label(section: Section, path: str, report: Report) -> bool:
 
 def _read_options(section: Section, path: str, options: Options, report: Report) -> Options:
     add_section_problems(section, path, report)
-    for line, key, value in section.entries:
+    for line, _, key, value in section.entries:
         try:
             options = _with_option(options, key, value)
         except ValueError as problem:

@@ -12,9 +12,10 @@ _WHITESPACE = " \t\r"  # systemd's own idea of it (basic/string-util.h)
 
 
 class Entry(NamedTuple):
-    """``key=value`` and the line (from 1) on which it begins."""
+    """``key=value`` and the lines (from 1) on which it begins and ends."""
 
     line: int
+    end: int
     key: str
     value: str
 
@@ -40,7 +41,7 @@ def read_sections(content: bytes) -> list[Section]:
     section = Section("", 0, [], [])
     sections = [section]
     unfinished = ""
-    begun = 0
+    begun = number = 0
     for number, raw in enumerate(_lines(content), 1):
         line = raw.strip(_WHITESPACE)
         if line and line[0] in "#;":
@@ -57,23 +58,24 @@ def read_sections(content: bytes) -> list[Section]:
             section = _section(line, begun)
             sections.append(section)
         elif line:
-            _add_line(section, begun, line)
+            _add_line(section, begun, number, line)
     if unfinished:
-        _add_line(section, begun, unfinished)
+        _add_line(section, begun, number, unfinished)
     return sections
 
 
-def _add_line(section: Section, number: int, line: str) -> None:
+def _add_line(section: Section, begun: int, end: int, line: str) -> None:
     key, equals, value = line.partition("=")
     if not section.line:
-        section.problems.append((number, f"{line!r} stands before the first [section]"))
+        section.problems.append((begun, f"{line!r} stands before the first [section]"))
     elif not equals:
-        section.problems.append((number, f"{line!r} is no KEY=VALUE"))
+        section.problems.append((begun, f"{line!r} is no KEY=VALUE"))
     elif not line.isascii() and _has_surrogates(line):
         shown = line.encode(errors="surrogateescape")
-        section.problems.append((number, f"{shown!r} is not UTF-8"))
+        section.problems.append((begun, f"{shown!r} is not UTF-8"))
     else:
-        section.entries.append(Entry(number, key.rstrip(_WHITESPACE), value.strip(_WHITESPACE)))
+        key, value = key.rstrip(_WHITESPACE), value.strip(_WHITESPACE)
+        section.entries.append(Entry(begun, end, key, value))
 
 
 def _section(header: str, number: int) -> Section:

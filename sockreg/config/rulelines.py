@@ -34,7 +34,7 @@ def add_rules(
     the report even if they are dropped later.
     """
     add_section_problems(section, path, report)
-    for line, key, value in section.entries:
+    for line, _, key, value in section.entries:
         action = RULE_KEYS.get(key)
         if action is None:
             known = ", ".join(f"{name}=" for name in RULE_KEYS)

@@ -60,7 +60,7 @@ def wants_companion(unit: SocketUnit) -> bool:
     wanted = companion(unit.name)
     for _, section in unit.sections:
         if section.name == "Unit":
-            for _, key, value in section.entries:
+            for _, _, key, value in section.entries:
                 if key in _STARTING and wanted in _expanded_words(value, unit.name):
                     return True
     return False
@@ -75,7 +75,7 @@ def unit_label(unit: SocketUnit, report: Report) -> str:
     for path, section in unit.sections:
         if section.name != "Socket":
             continue
-        for line, key, value in section.entries:
+        for line, _, key, value in section.entries:
             if key == "FileDescriptorName":
                 setting = f"{path}:{line}: {key}={value}"
                 try:

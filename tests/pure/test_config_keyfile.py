@@ -10,7 +10,7 @@ from sockreg.config.keyfile import Entry, read_sections
 def entries(text: str) -> list[tuple[str, int, str, str]]:
     sections = read_sections(text.encode())
     assert [s.problems for s in sections] == [[] for _ in sections]
-    return [(s.name, *entry) for s in sections for entry in s.entries]
+    return [(s.name, e.line, e.key, e.value) for s in sections for e in s.entries]
 
 
 def test_sections_keys_and_comments() -> None:
@@ -60,6 +60,11 @@ def test_continuation(text: str, value: str, next_line: int) -> None:
     assert entries("[S]\n" + text) == [("S", 2, "K", value), ("S", next_line, "N", "")]
 
 
+def test_entries_say_where_they_end() -> None:
+    (_, section) = read_sections(b"[S]\nK=1\nL=\\\n# comment\n2\nM=3\\\n")
+    assert [(e.line, e.end) for e in section.entries] == [(2, 2), (3, 5), (6, 7)]
+
+
 def test_a_comment_does_not_continue() -> None:
     assert entries("[S]\n# comment \\\nK=v\n") == [("S", 3, "K", "v")]
 
@@ -89,4 +94,4 @@ def test_problems_stand_in_their_section() -> None:
         ("S", [(4, "'word' is no KEY=VALUE"), (6, "b'L=\\xff' is not UTF-8")]),
         ("T", [(7, "'[T' lacks its ']'")]),
     ]
-    assert sections[1].entries == [Entry(5, "K", "1")]
+    assert sections[1].entries == [Entry(5, 5, "K", "1")]

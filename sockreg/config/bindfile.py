@@ -1,0 +1,255 @@
+"""The two conf files that ``sockreg bind`` and ``sockreg unbind`` write.
+
+One is persistent, one lasts until the next boot; their names differ, so that neither
+hides the other. Operators may edit both: lines that are not concerned stay as they are.
+Changes are computed first, as an overlay for read_rule_set(), and written afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection
+from contextlib import suppress
+from itertools import pairwise
+from typing import NamedTuple
+
+from sockreg.config.conf import Overlay
+from sockreg.config.keyfile import Entry, Section, read_sections
+from sockreg.config.ruleset import read_rule_set
+from sockreg.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_PERMISSION,
+    EXIT_USAGE,
+    SockregError,
+)
+from sockreg.model import Action, Binding, Place, label_problem
+from sockreg.rules.syntax import format_rule, parse_rule, parse_words
+
+PERSISTENT = "/etc/sockreg/90-bind.conf"
+RUNTIME = "/run/sockreg/91-bind-runtime.conf"
+
+_HEADER = """\
+# Written by `sockreg bind` and `sockreg unbind`. Editing is fine: comments, order and
+# other lines are kept; `sockreg apply` puts the result in force.
+"""
+
+
+class _Line(NamedTuple):
+    """A ``Bind=`` line of the file and what it says."""
+
+    entry: Entry
+    bindings: list[Binding]
+
+
+def bind_path(root: str, runtime: bool) -> str:
+    """The file that ``bind`` writes."""
+    return root.rstrip("/") + (RUNTIME if runtime else PERSISTENT)
+
+
+def add_binding(
+    root: str, label: str, words: list[str], runtime: bool, notices: list[str]
+) -> Overlay:
+    """What to write so that ``Bind=WORDS`` stands in the file under the label.
+
+    Empty when it does already. A binding of the label for the same packets that differs
+    in ``missing=pass`` is replaced. Raises SockregError: EXIT_USAGE for what was typed,
+    EXIT_CONFIG for what is wrong in the file.
+    """
+    path = bind_path(root, runtime)
+    before = text = _read(path) or ""
+    for binding in _parse_typed(label, words, path, notices):
+        present = [b for line in _lines_of(text, label, path) for b in line.bindings]
+        if _placeless(binding) not in map(_placeless, present):
+            text = _without(text, binding, path)
+            text = _with_line(text, label, f"Bind={format_rule(binding)}")
+    return {} if text == before else {path: text}
+
+
+def remove_binding(
+    root: str, label: str, words: list[str], active: Collection[str], notices: list[str]
+) -> Overlay:
+    """What to write so that ``Bind=WORDS`` no longer stands in either file.
+
+    ``missing=pass`` need not be repeated. A file in which nothing is left is removed.
+    ``active`` as in read_rule_set(). Raises SockregError (EXIT_CONFIG) if the binding
+    stands in another file, naming the place, and if it stands nowhere.
+    """
+    paths = [bind_path(root, runtime) for runtime in (False, True)]
+    before = {path: _read(path) or "" for path in paths}
+    after = dict(before)
+    for binding in _parse_typed(label, words, paths[0], notices):
+        after = {path: _without(text, binding, path) for path, text in after.items()}
+        if not any(_holds(text, binding, path) for path, text in before.items()):
+            raise _not_here(root, binding, active)
+    return {
+        path: None if text in ("", _HEADER) else text
+        for path, text in after.items()
+        if text != before[path]
+    }
+
+
+def write_files(changes: Overlay) -> Overlay:
+    """Write the changes; what is returned undoes them when it is written.
+
+    Each file is replaced as a whole and flushed to disk, mode 0644. If one cannot be
+    written, those before it are put back. Raises SockregError (EXIT_PERMISSION or
+    EXIT_FAILURE).
+    """
+    before = {path: _read(path) for path in changes}
+    undo: dict[str, str | None] = {}
+    for path, text in changes.items():
+        try:
+            _write(path, text)
+        except OSError as error:
+            write_files(undo)
+            raise SockregError(
+                f"{path}: cannot be written: {error.strerror}",
+                status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
+            ) from error
+        undo[path] = before[path]
+    return undo
+
+
+def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) -> list[Binding]:
+    wrong = label_problem(label)
+    if wrong:
+        raise SockregError(f"the label {label!r} {wrong}", status=EXIT_USAGE)
+    try:
+        return parse_words(Action.BIND, words, label, Place(path, 0), notices)
+    except ValueError as problem:
+        raise SockregError(f"{' '.join(words)}: {problem}", status=EXIT_USAGE) from None
+
+
+def _placeless(binding: Binding) -> Binding:
+    return binding._replace(place=Place("", 0))
+
+
+def _same_rule(one: Binding, other: Binding) -> bool:
+    """Whether both give the same packets to the same label."""
+    return _placeless(one._replace(missing_pass=other.missing_pass)) == _placeless(other)
+
+
+def _holds(text: str, binding: Binding, path: str) -> bool:
+    lines = _lines_of(text, binding.label, path)
+    return any(_same_rule(b, binding) for line in lines for b in line.bindings)
+
+
+def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
+    rule = f"Bind={format_rule(binding)} ({binding.label})"
+    for other in read_rule_set(root, active).bindings:
+        if _same_rule(other, binding):
+            return SockregError(
+                f"{rule} stands in {other.place}", hint="remove it there", status=EXIT_CONFIG
+            )
+    return SockregError(
+        f"there is no {rule}", hint="`sockreg rules` lists what is in force", status=EXIT_CONFIG
+    )
+
+
+def _sections(text: str) -> list[Section]:
+    return read_sections(text.encode(errors="surrogateescape"))
+
+
+def _lines_of(text: str, label: str, path: str) -> list[_Line]:
+    """The label's ``Bind=`` lines after the last reset. Wrong ones raise SockregError."""
+    lines: list[_Line] = []
+    for section in _sections(text):
+        if section.name == label:
+            for entry in section.entries:
+                place = Place(path, entry.line)
+                if entry.key == "Bind" and entry.value:
+                    bindings = parse_rule(Action.BIND, entry.value, label, place, [])
+                    lines.append(_Line(entry, bindings))
+                elif entry.key == "Bind":
+                    lines.clear()
+    return lines
+
+
+def _with_line(text: str, label: str, added: str) -> str:
+    """Add a line at the end of the label's last section, which is made if need be."""
+    ours = [section for section in _sections(text) if section.name == label]
+    lines = (text or _HEADER).removesuffix("\n").split("\n")
+    if ours:
+        last = ours[-1]
+        lines.insert(last.entries[-1].end if last.entries else last.line, added)
+    else:
+        lines += ["", f"[{label}]", added]
+    return "\n".join([*lines, ""])
+
+
+def _without(text: str, binding: Binding, path: str) -> str:
+    """Take the binding out of every line that says it; a list of ports keeps the others."""
+    lines = text.split("\n")
+    taken = False
+    for line in reversed(_lines_of(text, binding.label, path)):
+        left = [b for b in line.bindings if not _same_rule(b, binding)]
+        if len(left) < len(line.bindings):
+            taken = True
+            start, end = line.entry.line - 1, line.entry.end
+            lines[start:end] = [f"Bind={format_rule(b)}" for b in left]
+    return _without_empty_sections("\n".join(lines), binding.label) if taken else text
+
+
+def _without_empty_sections(text: str, label: str) -> str:
+    """Drop the label's sections in which nothing is left, not even a comment."""
+    lines = text.split("\n")
+    sections = _sections(text)
+    after_last = Section("", len(lines) + 1, [], [])
+    for section, following in reversed(list(pairwise([*sections, after_last]))):
+        start, end = section.line - 1, following.line - 1
+        if section.name == label and not any(line.strip() for line in lines[start + 1 : end]):
+            del lines[start:end]
+    return "\n".join(lines)
+
+
+def _read(path: str) -> str | None:
+    """The file's text, None if there is none; bytes that are not UTF-8 survive."""
+    if os.path.islink(path):
+        raise SockregError(
+            f"{path} is a symbolic link; sockreg does not write through it",
+            hint="replace it by a file, or put the rule into another file and apply",
+            status=EXIT_CONFIG,
+        )
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode(errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SockregError(
+            f"{path}: cannot be read: {error.strerror}",
+            status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
+        ) from error
+
+
+def _write(path: str, text: str | None) -> None:
+    directory = os.path.dirname(path)
+    if text is None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+            _sync(directory)
+        return
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    # Not *.conf, so that nobody reads it half-written.
+    descriptor, unfinished = tempfile.mkstemp(prefix=".90-bind.", dir=directory)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(text.encode(errors="surrogateescape"))
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
+    _sync(directory)
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
