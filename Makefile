@@ -1,4 +1,4 @@
-# Every target does its own set-up: see scripts/prepare. Paths are relative to this file, and
+# Every target does its own set-up: see tests/prepare. Paths are relative to this file, and
 # the tools of root's own PATH are found from any shell.
 SHELL := /bin/bash
 export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
@@ -17,23 +17,23 @@ help:
 	@echo 'make clean   remove what was built and installed here'
 
 demo:
-	@scripts/prepare demo
+	@tests/prepare demo
 	@$(PYTHON) -m tests.demo
 
 test:
-	@scripts/prepare test
+	@tests/prepare test
 	@$(PYTHON) -m pytest
 
 bench:
-	@scripts/prepare test
+	@tests/prepare test
 	@$(PYTHON) -m tests.bench
 
 bpf:
-	@scripts/prepare test
+	@tests/prepare test
 	bpf/build.sh
 
 lint:
-	@scripts/prepare test
+	@tests/prepare test
 	@$(PYTHON) -m pytest tests/pure/test_lint.py
 
 clean:

@@ -11,12 +11,10 @@ import posix
 
 from sockreg import registrar
 from sockreg.config import unitpaths
-from sockreg.errors import SockregError
 from sockreg.kernel import layout, syscall
 from sockreg.kernel.listener import netns_cookie
 from sockreg.registry import sockets
 from sockreg.registry.directory import Lock, netns_name, registry_path
-
 
 _SYSTEMCTL = "/usr/bin/systemctl"
 

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
             f"{error.message} ({error.hint})" if error.hint else error.message,
             journal.REFUSED,
             journal.ERR,
-            **journal.unit_fields(unit),
+            journal.unit_fields(unit),
         )
         return error.status
     except OSError as error:
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             f"{unit}: {verb} failed: {error}",
             journal.REFUSED,
             journal.ERR,
-            **journal.unit_fields(unit),
+            journal.unit_fields(unit),
         )
         return 1
     return 0

@@ -26,16 +26,18 @@ NOTICE = "d1c2b3a495864e7f8a9bacbdcedfe00a"
 
 ERR, WARNING, INFO = 3, 4, 6  # syslog priorities
 
+Fields = dict[str, str | list[str]]  # a field may have several values
+
 
 def say(
-    message: str, message_id: str = NOTICE, priority: int = INFO, **fields: str | list[str]
+    message: str, message_id: str = NOTICE, priority: int = INFO, fields: Fields | None = None
 ) -> None:
     """Log one line with fields, and show it to whoever runs this.
 
-    A field may have several values. The line goes to stderr too, unless that is the
+    The line goes to stderr too, unless that is the
     journal already (JOURNAL_STREAM, systemd.exec(5)). Without a journal, stderr has it.
     """
-    if not (record(message, message_id, priority, **fields) and under_systemd()):
+    if not (record(message, message_id, priority, fields) and under_systemd()):
         print(message, file=sys.stderr)
 
 
@@ -45,15 +47,13 @@ def under_systemd() -> bool:
 
 
 def record(
-    message: str, message_id: str = NOTICE, priority: int = INFO, **fields: str | list[str]
+    message: str, message_id: str = NOTICE, priority: int = INFO, fields: Fields | None = None
 ) -> bool:
     """Log one line with fields; False if there is no journal here."""
-    return _send(message, message_id, priority, fields)
+    return _send(message, message_id, priority, fields or {})
 
 
-def _send(
-    message: str, message_id: str, priority: int, fields: dict[str, str | list[str]]
-) -> bool:
+def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
     entry = bytearray()
     everything = {
         "MESSAGE": message,
@@ -79,7 +79,7 @@ def _send(
     return True
 
 
-def unit_fields(unit: str) -> dict[str, str | list[str]]:
+def unit_fields(unit: str) -> Fields:
     """Fields that make an entry show up under ``journalctl -u`` of the units concerned.
 
     OBJECT_SYSTEMD_UNIT= is what journalctl(1) looks for beside the sender's own unit.

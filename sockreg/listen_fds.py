@@ -56,7 +56,7 @@ def received() -> list[tuple[int, str]]:
                 _HINT,
                 EXIT_USAGE,
             ) from None
-    return list(zip(fds, names))
+    return list(zip(fds, names, strict=True))
 
 
 def _shown(text: bytes) -> str:

@@ -85,9 +85,8 @@ def _offers(received: list[tuple[int, str]], unit: str, label: str | None) -> li
         try:
             offers.append(Offer(own, inspect(fd)))
         except SockregError as error:
-            _skip(
-                unit, own, f"skipped a socket of {unit}, label {own}: it {error.message}", error.hint
-            )
+            message = f"skipped a socket of {unit}, label {own}: it {error.message}"
+            _skip(unit, own, message, error.hint)
     return offers
 
 
@@ -96,8 +95,7 @@ def _skip(unit: str, label: str, message: str, hint: str) -> None:
         f"{message} ({hint})" if hint else message,
         journal.SKIPPED,
         journal.WARNING,
-        SOCKREG_LABEL=label,
-        **journal.unit_fields(unit),
+        {"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
     )
 
 
@@ -149,20 +147,19 @@ def _register(registry: str, offers: list[Offer], unit: str) -> None:
 
 def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int, int]]:
     """(offer, family, slot) of every destination concerned; new ones are given a slot."""
-    places = []
-    missing = []
+    slots: dict[tuple[str, int, int], int] = {}
+    keys = []
     for offer in offers:
         for family in offer.families:
             key = (offer.label, family, offer.listener.protocol)
+            keys.append((offer, key))
             slot = sockets.find_slot(maps, *key)
-            if slot is None:
-                missing.append(key)
-            places.append((offer, family, slot))
-    known = sockets.add_destinations(maps, missing) if missing else {}
-    return [
-        (offer, family, known[offer.label, family, offer.listener.protocol] if slot is None else slot)
-        for offer, family, slot in places
-    ]
+            if slot is not None:
+                slots[key] = slot
+    missing = [key for _, key in keys if key not in slots]
+    if missing:
+        slots = sockets.add_destinations(maps, missing)
+    return [(offer, key[1], slots[key]) for offer, key in keys]
 
 
 def _check_clash(maps: sockets.Maps, offer: Offer, family: int, slot: int, unit: str) -> None:
@@ -193,11 +190,13 @@ def _tell(offer: Offer, unit: str, previous: list[int | None]) -> None:
     journal.say(
         f"{text} for {families}, from {unit}",
         kind,
-        SOCKREG_LABEL=offer.label,
-        SOCKREG_COOKIE=f"sk:{listener.cookie:x}",
-        SOCKREG_ADDRESS=address_text(listener.family, listener.address, listener.port),
-        SOCKREG_PROTOCOL=_PROTOCOL[listener.protocol],
-        **journal.unit_fields(unit),
+        fields={
+            "SOCKREG_LABEL": offer.label,
+            "SOCKREG_COOKIE": f"sk:{listener.cookie:x}",
+            "SOCKREG_ADDRESS": address_text(listener.family, listener.address, listener.port),
+            "SOCKREG_PROTOCOL": _PROTOCOL[listener.protocol],
+            **journal.unit_fields(unit),
+        },
     )
 
 
@@ -219,9 +218,11 @@ def unregister(registry: str, label: str | None, unit: str | None) -> int:
                 journal.say(
                     f"label {what}: unregistered sk:{member.cookie:x}, from {member.unit}",
                     journal.UNREGISTERED,
-                    SOCKREG_LABEL=name,
-                    SOCKREG_COOKIE=f"sk:{member.cookie:x}",
-                    **journal.unit_fields(member.unit),
+                    fields={
+                        "SOCKREG_LABEL": name,
+                        "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
+                        **journal.unit_fields(member.unit),
+                    },
                 )
     finally:
         maps.close()

@@ -26,7 +26,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 def print_json(kind: str, content: object) -> None:
     """One object with the name and version of its schema."""
     body = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
-    print(json.dumps({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: body}, indent=2))
+    print(
+        json.dumps({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: body}, indent=2)
+    )
 
 
 def plural(count: int, noun: str) -> str:

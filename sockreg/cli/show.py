@@ -20,9 +20,9 @@ from sockreg.views.status import DestinationStatus, Status
 _LINES = 20  # of a change, before it is summed up
 
 
-def _say(message: str, message_id: str, **fields: str | list[str]) -> None:
+def _say(message: str, message_id: str, fields: journal.Fields) -> None:
     sys.stdout.flush()  # the journal takes what was printed before as coming before
-    if not (journal.record(message, message_id, **fields) and journal.under_systemd()):
+    if not (journal.record(message, message_id, fields=fields) and journal.under_systemd()):
         print(message)
 
 
@@ -31,7 +31,7 @@ def loaded(context: Context, result: Loaded, *, as_json: bool) -> None:
         _say(
             f"loaded: the registry is at {context.registry}",
             journal.LOADED,
-            SOCKREG_REGISTRY=context.registry,
+            {"SOCKREG_REGISTRY": context.registry},
         )
     for program in result.others:
         print(f"sockreg: note: {program} is attached here too; see sockreg(8)", file=sys.stderr)
@@ -42,37 +42,56 @@ def unloaded(context: Context) -> None:
     _say(
         f"unloaded: nothing of sockreg is attached any more; {context.registry} is gone",
         journal.UNLOADED,
-        SOCKREG_REGISTRY=context.registry,
+        {"SOCKREG_REGISTRY": context.registry},
     )
 
 
-def applied(change: Change, *, as_json: bool, check: bool = False) -> None:
+def checked(change: Change, *, as_json: bool) -> None:
+    if as_json:
+        print_json("change", _change_body(change))
+        return
+    for notice in change.notices:
+        print(notice, file=sys.stderr)
+    _print_difference(change)
+    print(
+        f"the configured rules are sound: {plural(change.count, 'rule')}; "
+        f"{_difference(change)} if applied"
+    )
+
+
+def applied(change: Change, *, as_json: bool) -> None:
     for notice in change.notices:
         journal.say(notice, journal.NOTICE)
     if as_json:
         print_json("change", _change_body(change))
-        return
+    else:
+        _print_difference(change)
+    count = plural(change.count, "rule")
+    if change.swapped:
+        message = f"generation {change.generation} in force: {count} ({_difference(change)})"
+    else:
+        message = f"nothing to change: generation {change.generation} has {count}"
+    fields: journal.Fields = {
+        "SOCKREG_GENERATION": str(change.generation),
+        "SOCKREG_RULES": str(change.count),
+    }
+    if as_json:
+        journal.record(message, journal.APPLIED, fields=fields)
+    else:
+        _say(message, journal.APPLIED, fields)
+    _notify(message)
+
+
+def _difference(change: Change) -> str:
+    return f"{len(change.added)} added, {len(change.removed)} removed"
+
+
+def _print_difference(change: Change) -> None:
     for sign, bindings in (("+", change.added), ("-", change.removed)):
         for binding in bindings[:_LINES]:
             print(f"{sign} {_rule_line(binding)}")
         if len(bindings) > _LINES:
             print(f"{sign} and {len(bindings) - _LINES} more")
-    delta = f"{len(change.added)} added, {len(change.removed)} removed"
-    count = plural(change.count, "rule")
-    if check:
-        print(f"the configured rules are sound: {count}; {delta} if applied")
-        return
-    if change.swapped:
-        message = f"generation {change.generation} in force: {count} ({delta})"
-    else:
-        message = f"nothing to change: generation {change.generation} has {count}"
-    _say(
-        message,
-        journal.APPLIED,
-        SOCKREG_GENERATION=str(change.generation),
-        SOCKREG_RULES=str(change.count),
-    )
-    _notify(message)
 
 
 def _notify(message: str) -> None:
@@ -128,7 +147,9 @@ def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
         return
     print(f"registry    {result.registry} (network namespace {result.netns})")
     if result.program is None or result.header is None:
-        print("in force    nothing: no program of this registry is attached; 'sockreg load' heals it")
+        print(
+            "in force    nothing: no program of this registry is attached; 'sockreg load' heals it"
+        )
     else:
         header = result.header
         print(

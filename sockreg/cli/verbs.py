@@ -45,16 +45,21 @@ def _upgrade(context: Context, options: argparse.Namespace) -> None:
 
 
 def _apply_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="say what would change, change nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="say what would change, change nothing"
+    )
     parser.add_argument("--start", metavar="UNIT", help="from now on count UNIT.socket as active")
     parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
 
 
 def _apply(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.apply import apply
+    from sockreg.commands.apply import apply, check
 
-    change = apply(context, start=options.start, stop=options.stop, check=options.check)
-    show.applied(change, as_json=options.json, check=options.check)
+    if options.check:
+        show.checked(check(context), as_json=options.json)
+    else:
+        change = apply(context, start=options.start, stop=options.stop)
+        show.applied(change, as_json=options.json)
 
 
 def _rule_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,34 +73,28 @@ def _rule_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="from PREFIX, dev INTERFACE, missing=pass",
     )
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--reject", action="store_true", help="the rule refuses the packets")
-    kind.add_argument("--pass", action="store_true", help="the rule leaves them to ordinary lookup")
+
+
+def _bind_arguments(parser: argparse.ArgumentParser) -> None:
+    _rule_arguments(parser)
     parser.add_argument("--runtime", action="store_true", help="until the next boot only")
 
 
 def _bind(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.bind import bind
 
-    change = bind(context, options.label, _action(options), _rule(options), options.runtime)
+    change = bind(context, options.label, _words(options), options.runtime)
     show.applied(change, as_json=options.json)
 
 
 def _unbind(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.bind import unbind
 
-    change = unbind(context, options.label, _action(options), _rule(options), options.runtime)
-    show.applied(change, as_json=options.json)
+    show.applied(unbind(context, options.label, _words(options)), as_json=options.json)
 
 
-def _action(options: argparse.Namespace) -> str:
-    if options.reject:
-        return "Reject"
-    return "Pass" if getattr(options, "pass") else "Bind"
-
-
-def _rule(options: argparse.Namespace) -> str:
-    return " ".join([options.protocol, options.prefix, options.ports, *options.conditions])
+def _words(options: argparse.Namespace) -> list[str]:
+    return [options.protocol, options.prefix, options.ports, *options.conditions]
 
 
 def _register_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,8 +183,8 @@ VERBS = (
     Verb(
         "bind",
         "add a rule: to its file and in force",
-        "Add a rule to 90-bind.conf below /etc/sockreg and apply.",
-        _rule_arguments,
+        "Add a rule to /etc/sockreg/90-bind.conf and apply.",
+        _bind_arguments,
         _bind,
     ),
     Verb(

@@ -1,14 +1,17 @@
 """Put the configured rules in force: files -> rule set -> tables -> generation -> swap."""
 
+import contextlib
 import hashlib
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sockreg import __version__, journal
 from sockreg.commands.context import Context
 from sockreg.compile import Tables, compile_rules
+from sockreg.config.bindfile import write_files
+from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.kernel import layout, objectfile, syscall
@@ -34,29 +37,29 @@ class Change:
     notices: list[str] = field(default_factory=list)
 
 
-def apply(
-    context: Context,
-    *,
-    start: str | None = None,
-    stop: str | None = None,
-    overlay: Mapping[str, str | None] | None = None,
-    check: bool = False,
-    upgrade: bool = False,
-) -> Change:
-    """Compile the configured rules and swap them in, if they differ from those in force.
+@dataclass(frozen=True)
+class Writer:
+    """The right to change the rules of a registry: its lock is held."""
 
-    ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
-    ``overlay`` gives files another content than they have. ``check`` stops before
-    anything changes. ``upgrade`` makes a new generation even from the same rules.
-    SockregError leaves what was in force in force.
-    """
+    context: Context
+    registry: str
+    maps: sockets.Maps
+
+    def active_units(self) -> set[str]:
+        """The .socket units whose sockreg@ instance is started."""
+        return {unit for unit, (active, *_) in sockets.read_units(self.maps).items() if active}
+
+
+@contextlib.contextmanager
+def writing(context: Context) -> Iterator[Writer]:
+    """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
     registry = context.loaded_registry()
     with state.writing(registry):
         maps = sockets.Maps(registry)
         try:
-            return _apply(context, registry, maps, start, stop, overlay, check, upgrade)
+            yield Writer(context, registry, maps)
         except SockregError as error:
-            if error.status == EXIT_CONFIG and not check:
+            if error.status == EXIT_CONFIG:
                 journal.record(
                     f"rules refused, those in force stay: {error.message}",
                     journal.APPLY_REFUSED,
@@ -67,63 +70,79 @@ def apply(
             maps.close()
 
 
-def _apply(
+def apply(
     context: Context,
-    registry: str,
-    maps: sockets.Maps,
-    start: str | None,
-    stop: str | None,
-    overlay: Mapping[str, str | None] | None,
-    check: bool,
-    upgrade: bool,
+    *,
+    start: str | None = None,
+    stop: str | None = None,
+    upgrade: bool = False,
 ) -> Change:
-    active = _active_units(maps)
-    if start is not None:
-        active.add(start)
-    active.discard(stop or "")
-    rules = read_rule_set(context.root, active, overlay or {})
-    current = generations.in_force(registry)
-    if check:
+    """Compile the configured rules and swap them in, if they differ from those in force.
+
+    ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
+    ``upgrade`` makes a new generation even from the same rules. SockregError leaves what
+    was in force in force.
+    """
+    with writing(context) as writer:
+        active = writer.active_units()
+        if start is not None:
+            active.add(start)
+        active.discard(stop or "")
+        return put_in_force(writer, active, {}, upgrade=upgrade)
+
+
+def check(context: Context) -> Change:
+    """Read and compile as apply would; say what would change, and change nothing."""
+    registry = context.loaded_registry()
+    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    try:
+        active = Writer(context, registry, maps).active_units()
+        rules = read_rule_set(context.root, active)
         _compile(rules, _slots_to_be(maps, rules.bindings))
-        return _change(rules, current, current.number if current else None, swapped=False)
+    finally:
+        maps.close()
+    current = generations.in_force(registry)
+    return _change(rules, current, current.number if current else None, swapped=False)
+
+
+def put_in_force(
+    writer: Writer, active: Collection[str], files: Overlay, *, upgrade: bool = False
+) -> Change:
+    """Make the configured rules a generation and swap it in, unless it is there already.
+
+    ``files`` are conf files to write along with it: the rules are read as if they were
+    written, they are written when all else has succeeded, right before the swap.
+    """
+    context, registry, maps = writer.context, writer.registry, writer.maps
+    rules = read_rule_set(context.root, active, files)
+    current = generations.in_force(registry)
     with Lock(registry, state.LOCK_TIMEOUT):
         slots = sockets.add_destinations(maps, _destinations(rules.bindings))
     tables = _compile(rules, slots)
-    object_info = objectfile.check(context.object_path)
-    records, *names = record.pack_bindings(rules.bindings)
-    digest = hashlib.sha256()
-    for part in (object_info.source.encode(), tables.config, tables.table_bytes(), records):
-        digest.update(part)
-    digest.update(repr(names).encode())
-    fingerprint = digest.hexdigest()
+    header, records = _describe(rules, tables, objectfile.check(context.object_path).source)
     if (
         current is not None
         and not upgrade
-        and generations.header(current).fingerprint == fingerprint
+        and generations.header(current).fingerprint == header.fingerprint
     ):
+        write_files(files)
         _write_units(maps, rules, active)
         return Change(current.number, False, len(rules.bindings), notices=rules.notices)
-    header = record.Header(
-        version=__version__,
-        created=time.time_ns(),
-        fingerprint=fingerprint,
-        source=object_info.source,
-        count=len(rules.bindings),
-        table_bytes=len(tables.table_bytes()),
-        counters=rules.options.counters,
-        labels=names[0],
-        paths=names[1],
-        interfaces=names[2],
-    )
     number = 1 + max((g.number for g in generations.generations(registry)), default=0)
     change = _change(rules, current, number, swapped=True)
     new = generations.build(
         registry, number, context.object_path, tables, record.encode(header, records)
     )
-    if current is None:
-        generations.attach(registry, new, context.netns.fd)
-    else:
-        generations.swap(registry, current, new)
+    undo = write_files(files)
+    try:
+        if current is None:
+            generations.attach(registry, new, context.netns.fd)
+        else:
+            generations.swap(registry, current, new)
+    except BaseException:
+        write_files(undo)
+        generations.remove(new.path)
+        raise
     _write_units(maps, rules, active)
     generations.keep_two(registry, new)
     with Lock(registry, state.LOCK_TIMEOUT):
@@ -131,8 +150,26 @@ def _apply(
     return change
 
 
-def _active_units(maps: sockets.Maps) -> set[str]:
-    return {unit for unit, unit_state in sockets.read_units(maps).items() if unit_state[0]}
+def _describe(rules: RuleSet, tables: Tables, source: str) -> tuple[record.Header, bytes]:
+    """What the generation remembers of its rules: the header, and the packed bindings."""
+    records, labels, paths, interfaces = record.pack_bindings(rules.bindings)
+    digest = hashlib.sha256()
+    for part in (source.encode(), tables.config, tables.table_bytes(), records):
+        digest.update(part)
+    digest.update(repr((labels, paths, interfaces)).encode())
+    header = record.Header(
+        version=__version__,
+        created=time.time_ns(),
+        fingerprint=digest.hexdigest(),
+        source=source,
+        count=len(rules.bindings),
+        table_bytes=len(tables.table_bytes()),
+        counters=rules.options.counters,
+        labels=labels,
+        paths=paths,
+        interfaces=interfaces,
+    )
+    return header, records
 
 
 def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) -> None:

@@ -80,7 +80,7 @@ class LoadError(OSError):
         for index, line in enumerate(lines):
             if line.startswith("processed ") and "insns" in line and index:
                 return lines[index - 1]
-        return lines[-1] if lines else self.strerror
+        return lines[-1] if lines else str(self.strerror)
 
 
 class _MapCreateOpts(ctypes.Structure):
@@ -128,7 +128,7 @@ _libc.vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
 _INFO = 1  # enum libbpf_print_level; debug output is above it
 
 
-@_PRINT
+@_PRINT  # type: ignore[untyped-decorator]
 def _print(level: int, pattern: bytes, arguments: int) -> int:
     if level > _INFO:
         return 0
@@ -338,9 +338,7 @@ def attached_programs(netns_fd: int) -> list[int]:
     Needs CAP_NET_ADMIN (EPERM); EINVAL on a kernel without sk_lookup (before 5.9).
     """
     ids, count = (c_uint32 * _PROGRAMS_MAX)(), c_uint32(_PROGRAMS_MAX)
-    _checked(
-        _library().bpf_prog_query(netns_fd, ATTACH_SK_LOOKUP, 0, None, ids, byref(count))
-    )
+    _checked(_library().bpf_prog_query(netns_fd, ATTACH_SK_LOOKUP, 0, None, ids, byref(count)))
     return list(ids[: count.value])
 
 

@@ -70,10 +70,10 @@ def check(path: Path) -> ObjectInfo:
         raise SockregError(f"the object {path} is missing", hint) from None
     except PermissionError as error:
         raise SockregError(f"cannot read the object {path}: {error.strerror}", hint) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # pyelftools meets damaged files with a dozen kinds of exception.
         raise SockregError(
-            f"{path} is not an object of sockreg: {error or type(error).__name__}", hint
+            f"{path} is not an object of sockreg: {str(error) or type(error).__name__}", hint
         ) from None
     if info.license != _LICENSE:
         raise SockregError(f"{path} has licence {info.license!r}, not {_LICENSE!r}", hint)

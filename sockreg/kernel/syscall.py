@@ -48,7 +48,8 @@ class _Function(_ctypes.CFuncPtr):
     _restype_ = _Long
 
 
-_syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))
+# dlopen(3): None is the program itself, which has the C library.
+_syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
 
 
 def _bpf(command: int, attr: bytes) -> int:
@@ -67,8 +68,7 @@ class Buffer:
         self.address = _ctypes.addressof(self._memory)
 
     def content(self) -> bytes:
-        raw: bytes = self._memory.raw
-        return raw
+        return bytes(self._memory)
 
 
 def obj_get(path: str, flags: int = READ_WRITE) -> int:

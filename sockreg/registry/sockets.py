@@ -31,15 +31,15 @@ class Maps:
         self.registry = registry
         opened: list[int] = []
         try:
-            for name in ("sockets", "destinations", "members", "units"):
-                opened.append(syscall.obj_get(f"{registry}/{name}", flags))
+            for pin in ("sockets", "destinations", "members", "units"):
+                opened.append(syscall.obj_get(f"{registry}/{pin}", flags))
         except OSError as error:
             for fd in opened:
                 posix.close(fd)
             if error.errno == errno.ENOENT:
                 raise not_loaded(registry) from None
             if error.errno in (errno.EACCES, errno.EPERM):
-                raise denied(f"{registry}/{name}", error) from None
+                raise denied(registry, error) from None
             raise
         self.sockets, self.destinations, self.members, self.units = opened
 
@@ -94,9 +94,9 @@ def read_destinations(maps: Maps) -> dict[tuple[str, int, int], int]:
     return found
 
 
-def add_destinations(maps: Maps, wanted: list[tuple[str, int, int]]) -> dict[
-    tuple[str, int, int], int
-]:
+def add_destinations(
+    maps: Maps, wanted: list[tuple[str, int, int]]
+) -> dict[tuple[str, int, int], int]:
     """Give every wanted destination a slot; returns all destinations.
 
     SockregError (EXIT_REFUSED) when the registry has no slot left: nothing is added then
@@ -184,8 +184,9 @@ def _refused(listener: Listener, error: OSError) -> SockregError:
             "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
             EXIT_REFUSED,
         )
-    return SockregError(f"the kernel refuses to register {where}: {error.strerror}", "",
-                        EXIT_REFUSED)
+    return SockregError(
+        f"the kernel refuses to register {where}: {error.strerror}", "", EXIT_REFUSED
+    )
 
 
 def remove(maps: Maps, member: Member) -> None:
@@ -211,9 +212,7 @@ def drop_stale_members(maps: Maps) -> int:
     dropped = 0
     for member in read_members(maps):
         if cookie_in(maps, member.slot) != member.cookie:
-            syscall.map_delete(
-                maps.members, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0)
-            )
+            syscall.map_delete(maps.members, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0))
             dropped += 1
     return dropped
 

@@ -184,8 +184,7 @@ def _refuse_second(netns: Netns, registry: str) -> None:
             raise SockregError(
                 f"program {program.program_id} of another registry is attached to this network "
                 f"namespace, and its pins are not at {registry}",
-                "unload it with the --bpffs it was loaded with; "
-                f"'bpftool link list' shows its link",
+                "unload it with the --bpffs it was loaded with; 'bpftool link list' shows its link",
                 EXIT_REFUSED,
             )
 

@@ -119,9 +119,7 @@ def _destination(
 def _socket(member: sockets.Member | None) -> Socket | None:
     if member is None:
         return None
-    return Socket(
-        layout.cookie_text(member.cookie), member.address, member.unit, member.registered
-    )
+    return Socket(layout.cookie_text(member.cookie), member.address, member.unit, member.registered)
 
 
 def _counters(fd: int, slot: int) -> Counters:

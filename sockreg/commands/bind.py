@@ -1,0 +1,37 @@
+"""Rules added and removed by command: in a file, and in force at once."""
+
+from dataclasses import replace
+
+from sockreg.commands.apply import Change, put_in_force, writing
+from sockreg.commands.context import Context
+from sockreg.config.bindfile import add_binding, remove_binding
+
+
+def bind(context: Context, label: str, words: list[str], runtime: bool) -> Change:
+    """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
+
+    ``runtime`` rules last until the next boot. SockregError if the words or the whole
+    rule set would be wrong; then neither file nor kernel has changed.
+    """
+    with writing(context) as writer:
+        notices: list[str] = []
+        files = add_binding(context.root, label, words, runtime, notices)
+        change = put_in_force(writer, writer.active_units(), files)
+        return _with_notices(change, notices)
+
+
+def unbind(context: Context, label: str, words: list[str]) -> Change:
+    """Remove what bind added, persistent or not, and apply.
+
+    SockregError names the place if the rule stands in a file that bind did not write.
+    """
+    with writing(context) as writer:
+        notices: list[str] = []
+        active = writer.active_units()
+        files = remove_binding(context.root, label, words, active, notices)
+        change = put_in_force(writer, active, files)
+        return _with_notices(change, notices)
+
+
+def _with_notices(change: Change, notices: list[str]) -> Change:
+    return replace(change, notices=list(dict.fromkeys([*notices, *change.notices])))
