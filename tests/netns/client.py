@@ -61,28 +61,26 @@ def ask(
         return _read_stream(sock, request, time.monotonic() + timeout)
 
 
-def is_open(sock: socket.socket, address: str, port: int) -> bool:
-    """Whether a TCP connection to ``port`` is accepted. Uses up the socket."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    # Longer than the first retransmission of a SYN (1 s, RFC 6298): a full backlog is not
-    # a closed port.
-    sock.settimeout(2.5)
-    if sock.connect_ex((address, port)) != 0:
-        return False
-    # When the source port picked by the kernel happens to be the one asked for, a socket
-    # on the loopback connects to itself (RFC 9293, simultaneous open): nobody listens.
-    return bool(sock.getsockname() != sock.getpeername())
+def is_open(make_socket: SocketMaker, address: str, port: int) -> bool:
+    """Whether a TCP connection to ``port`` is accepted."""
+    while True:
+        with make_socket(family_of(address), socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            # Longer than the first retransmission of a SYN (1 s, RFC 6298): a full backlog
+            # is not a closed port.
+            sock.settimeout(2.5)
+            if sock.connect_ex((address, port)) != 0:
+                return False
+            # When the source port picked by the kernel happens to be the one asked for, a
+            # socket on the loopback connects to itself (RFC 9293, simultaneous open), which
+            # says nothing about a listener: ask from another port.
+            if sock.getsockname() != sock.getpeername():
+                return True
 
 
 def scan(make_socket: SocketMaker, address: str, ports: Iterable[int]) -> list[int]:
     """The ports of ``address`` that accept TCP connections; see Namespace.scan()."""
-    family = family_of(address)
-    found = []
-    for port in ports:
-        with make_socket(family, socket.SOCK_STREAM) as sock:
-            if is_open(sock, address, port):
-                found.append(port)
-    return found
+    return [port for port in ports if is_open(make_socket, address, port)]
 
 
 def _ask_datagram(sock: socket.socket, address: str, port: int, request: bytes) -> str:
