@@ -44,6 +44,12 @@ def _upgrade(context: Context, options: argparse.Namespace) -> None:
     show.applied(apply(context, upgrade=True), as_json=options.json)
 
 
+def _rollback(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.rollback import rollback
+
+    show.applied(rollback(context), as_json=options.json)
+
+
 def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="say what would change, change nothing"
@@ -179,6 +185,14 @@ VERBS = (
         "anything is wrong in any of them, what is in force stays in force.",
         _apply_arguments,
         _apply,
+    ),
+    Verb(
+        "rollback",
+        "put the generation before back in force",
+        "Swap back to the generation that the one in force replaced. Files stay as they are; "
+        "'sockreg apply' puts them in force again.",
+        _nothing,
+        _rollback,
     ),
     Verb(
         "bind",

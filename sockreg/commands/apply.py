@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from sockreg.kernel import layout, objectfile, syscall
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry import generations, record, sockets, state
 from sockreg.registry.directory import Lock
+from sockreg.registry.sweep import sweep
 from sockreg.rules.syntax import format_rule
 
 
@@ -58,14 +60,6 @@ def writing(context: Context) -> Iterator[Writer]:
         maps = sockets.Maps(registry)
         try:
             yield Writer(context, registry, maps)
-        except SockregError as error:
-            if error.status == EXIT_CONFIG:
-                journal.record(
-                    f"rules refused, those in force stay: {error.message}",
-                    journal.APPLY_REFUSED,
-                    journal.ERR,
-                )
-            raise
         finally:
             maps.close()
 
@@ -114,43 +108,66 @@ def put_in_force(
     written, they are written when all else has succeeded, right before the swap.
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
-    rules = read_rule_set(context.root, active, files)
     current = generations.in_force(registry)
-    with Lock(registry, state.LOCK_TIMEOUT):
-        slots = sockets.add_destinations(maps, _destinations(rules.bindings))
-    tables = _compile(rules, slots)
-    header, records = _describe(rules, tables, objectfile.check(context.object_path).source)
-    if (
-        current is not None
-        and not upgrade
-        and generations.header(current).fingerprint == header.fingerprint
-    ):
-        write_files(files)
-        _write_units(maps, rules, active)
-        return Change(current.number, False, len(rules.bindings), notices=rules.notices)
-    number = 1 + max((g.number for g in generations.generations(registry)), default=0)
-    change = _change(rules, current, number, swapped=True)
-    new = generations.build(
-        registry, number, context.object_path, tables, record.encode(header, records)
+    try:
+        rules = read_rule_set(context.root, active, files)
+        with Lock(registry, state.LOCK_TIMEOUT):
+            slots = sockets.add_destinations(maps, _destinations(rules.bindings))
+        tables = _compile(rules, slots)
+    except SockregError as error:
+        journal.record(
+            f"rules refused, those in force stay: {error.message}",
+            journal.APPLY_REFUSED,
+            journal.ERR,
+        )
+        raise
+    header, records = _describe(
+        rules,
+        tables,
+        objectfile.check(context.object_path).source,
+        current.number if current else None,
     )
+    change = Change(current.number if current else None, False, header.count, [], [], rules.notices)
+    if current is None or upgrade or not _same(generations.read_header(current), header):
+        number = 1 + max((g.number for g in generations.generations(registry)), default=0)
+        change = _change(rules, current, number, swapped=True)
+        new = generations.build(
+            registry, number, context.object_path, tables, record.encode(header, records)
+        )
+        _swap(writer, current, new, files)
+        sweep(registry, maps, [new.number, current.number if current else None])
+    else:
+        write_files(files)
+    _write_units(maps, rules, active)
+    return change
+
+
+def _same(one: record.Header, other: record.Header) -> bool:
+    return one.fingerprint == other.fingerprint
+
+
+def _swap(
+    writer: Writer,
+    current: generations.Generation | None,
+    new: generations.Generation,
+    files: Overlay,
+) -> None:
+    """Write the files and put ``new`` in force, or leave both as they were."""
     undo = write_files(files)
     try:
         if current is None:
-            generations.attach(registry, new, context.netns.fd)
+            generations.attach(writer.registry, new, writer.context.netns.fd)
         else:
-            generations.swap(registry, current, new)
+            generations.swap(writer.registry, current, new)
     except BaseException:
         write_files(undo)
         generations.remove(new.path)
         raise
-    _write_units(maps, rules, active)
-    generations.keep_two(registry, new)
-    with Lock(registry, state.LOCK_TIMEOUT):
-        sockets.drop_stale_members(maps)
-    return change
 
 
-def _describe(rules: RuleSet, tables: Tables, source: str) -> tuple[record.Header, bytes]:
+def _describe(
+    rules: RuleSet, tables: Tables, source: str, previous: int | None
+) -> tuple[record.Header, bytes]:
     """What the generation remembers of its rules: the header, and the packed bindings."""
     records, labels, paths, interfaces = record.pack_bindings(rules.bindings)
     digest = hashlib.sha256()
@@ -165,6 +182,8 @@ def _describe(rules: RuleSet, tables: Tables, source: str) -> tuple[record.Heade
         count=len(rules.bindings),
         table_bytes=len(tables.table_bytes()),
         counters=rules.options.counters,
+        previous=previous,
+        destinations=[(*key, count) for key, count in sorted(_pointing(rules.bindings).items())],
         labels=labels,
         paths=paths,
         interfaces=interfaces,
@@ -182,7 +201,12 @@ def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) ->
 
 def _destinations(bindings: list[Binding]) -> list[tuple[str, int, int]]:
     """Sorted, so that the same rules get the same slots in a fresh registry."""
-    return sorted({(b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND})
+    return sorted(_pointing(bindings))
+
+
+def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
+    """How many rules point to each destination."""
+    return Counter((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
 
 
 def _slots_to_be(maps: sockets.Maps, bindings: list[Binding]) -> dict[tuple[str, int, int], int]:
@@ -224,19 +248,28 @@ def _interface_index(binding: Binding) -> int:
 def _change(
     rules: RuleSet, current: generations.Generation | None, number: int | None, *, swapped: bool
 ) -> Change:
-    before = (
-        {_meaning(b): b for b in record.decode_bindings(generations.read_rules(current))}
-        if current is not None
-        else {}
-    )
-    after = {_meaning(b): b for b in rules.bindings}
+    before = record.decode_bindings(generations.read_rules(current)) if current else []
+    return difference(before, rules.bindings, number, rules.notices, swapped=swapped)
+
+
+def difference(
+    before: list[Binding],
+    after: list[Binding],
+    number: int | None,
+    notices: list[str] | None = None,
+    *,
+    swapped: bool,
+) -> Change:
+    """What the step from one rule set to the other changes."""
+    old = {_meaning(binding) for binding in before}
+    new = {_meaning(binding) for binding in after}
     return Change(
         number,
         swapped,
-        len(rules.bindings),
-        added=[b for meaning, b in after.items() if meaning not in before],
-        removed=[b for meaning, b in before.items() if meaning not in after],
-        notices=rules.notices,
+        len(after),
+        added=[binding for binding in after if _meaning(binding) not in old],
+        removed=[binding for binding in before if _meaning(binding) not in new],
+        notices=notices or [],
     )
 
 

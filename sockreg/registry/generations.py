@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +81,26 @@ def in_force(registry: str) -> Generation | None:
 
 def read_rules(generation: Generation) -> bytes:
     """The generation's record; see registry/record.py."""
+    return b"".join(_chunks(generation))
+
+
+def read_header(generation: Generation) -> record.Header:
+    """The generation's header, without reading its rules."""
+    content = b""
+    for chunk in _chunks(generation):
+        content += chunk
+        if len(content) >= record.header_end(content):
+            break
+    return record.decode_header(content)
+
+
+def _chunks(generation: Generation) -> Iterator[bytes]:
+    # Element by element: the kernel maps nothing from a descriptor opened to read only.
     with pinned(str(generation.path / "rules"), syscall.READ_ONLY) as fd:
-        # Element by element: the kernel maps nothing from a descriptor opened to read only.
-        chunks = (
-            syscall.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
-            for index in range(libbpf.map_info(fd).max_entries)
-        )
-        return b"".join(chunk or b"" for chunk in chunks)
+        for index in range(libbpf.map_info(fd).max_entries):
+            chunk = syscall.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
+            if chunk is not None:
+                yield chunk
 
 
 def build(
@@ -206,12 +219,11 @@ def attach(registry: str, generation: Generation, netns_fd: int) -> None:
         os.close(link)
 
 
-def keep_two(registry: str, current: Generation) -> None:
-    """Remove what is neither in force nor the one before, and what was never finished."""
-    older = [g for g in generations(registry) if g.number < current.number]
-    keep = {current.path, *(g.path for g in older[-1:])}
+def keep(registry: str, numbers: Collection[int | None]) -> None:
+    """Remove all other generations, and what was never finished."""
+    names = {str(number) for number in numbers}
     for path in Path(registry, GENERATIONS).iterdir():
-        if path not in keep:
+        if path.name not in names:
             remove(path)
 
 
@@ -219,7 +231,3 @@ def remove(path: Path) -> None:
     """Remove a directory of pins, if it is there."""
     if path.exists():
         shutil.rmtree(path)
-
-
-def header(generation: Generation) -> record.Header:
-    return record.decode_header(read_rules(generation))

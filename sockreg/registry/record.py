@@ -30,8 +30,9 @@ class Header:
     """What status needs without unpacking a million rules.
 
     ``fingerprint`` names the content (rules, table and program); ``created`` is ns since
-    the epoch; ``source`` is the source hash of the object; ``labels``, ``paths`` and
-    ``interfaces`` are what records point into.
+    the epoch; ``source`` is the source hash of the object; ``previous`` is the number of
+    the generation it replaced; ``destinations`` are (label, family, protocol, how many
+    rules point there); ``labels``, ``paths`` and ``interfaces`` are what records point into.
     """
 
     version: str
@@ -41,6 +42,8 @@ class Header:
     count: int
     table_bytes: int
     counters: bool
+    previous: int | None
+    destinations: list[tuple[str, int, int, int]]
     labels: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     interfaces: list[str] = field(default_factory=list)
@@ -79,12 +82,22 @@ def encode(header: Header, records: bytes) -> bytes:
     return _FRAME.pack(_MAGIC, len(text), len(packed)) + text + packed
 
 
-def decode_header(content: bytes) -> Header:
-    """ValueError if this is not such a record."""
+def header_end(content: bytes) -> int:
+    """Where the header ends; ``content`` holds at least the first 16 bytes.
+
+    ValueError if this is not such a record.
+    """
     magic, length, _ = _FRAME.unpack_from(content)
     if magic != _MAGIC:
         raise ValueError("not a record of a sockreg generation")
-    return Header(**json.loads(content[_FRAME.size : _FRAME.size + length]))
+    return _FRAME.size + int(length)
+
+
+def decode_header(content: bytes) -> Header:
+    """ValueError if this is not such a record."""
+    fields = json.loads(content[_FRAME.size : header_end(content)])
+    fields["destinations"] = [tuple(destination) for destination in fields["destinations"]]
+    return Header(**fields)
 
 
 def decode_bindings(content: bytes) -> list[Binding]:

@@ -129,6 +129,12 @@ def add_destinations(
     return known
 
 
+def drop_destination(maps: Maps, label: str, family: int, protocol: int) -> None:
+    """Give the slot of a destination back."""
+    key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
+    syscall.map_delete(maps.destinations, key)
+
+
 def cookie_in(maps: Maps, slot: int) -> int | None:
     """The cookie of the socket in a slot, or None if the slot is empty."""
     value = syscall.map_lookup(maps.sockets, layout.SLOT.pack(slot), layout.COOKIE.size)

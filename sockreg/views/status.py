@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sockreg.commands.context import Context
 from sockreg.kernel import layout, libbpf, syscall
-from sockreg.model import INET, PROTOCOL_NAMES, Action
+from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.registry import generations, record, sockets, state
 from sockreg.registry.generations import pinned
 
@@ -68,9 +68,8 @@ def read(context: Context) -> Status:
         if current is not None:
             with pinned(str(current.path / "program")) as fd:
                 program = libbpf.program_info(fd)
-            content = generations.read_rules(current)
-            header = record.decode_header(content)
-            rules = _rules_of_destinations(content)
+            header = generations.read_header(current)
+            rules = {(label, f, p): count for label, f, p, count in header.destinations}
         with pinned(f"{registry}/counters", syscall.READ_ONLY) as counters:
             destinations = [
                 _destination(maps, counters, key, slot, rules.get(key, 0))
@@ -90,15 +89,6 @@ def read(context: Context) -> Status:
         )
     finally:
         maps.close()
-
-
-def _rules_of_destinations(content: bytes) -> dict[tuple[str, int, int], int]:
-    count: dict[tuple[str, int, int], int] = {}
-    for binding in record.decode_bindings(content):
-        if binding.action is Action.BIND:
-            key = (binding.label, binding.family, binding.protocol)
-            count[key] = count.get(key, 0) + 1
-    return count
 
 
 def _destination(

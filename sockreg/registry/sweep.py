@@ -1,0 +1,31 @@
+"""Removing what nobody needs any more, after a swap."""
+
+from collections.abc import Collection
+
+from sockreg.kernel import layout, libbpf, syscall
+from sockreg.registry import generations, sockets, state
+from sockreg.registry.directory import Lock
+
+
+def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) -> None:
+    """Keep the generations of these numbers and the slots that they or a socket use.
+
+    A destination that lost its last rule and its socket gives its slot back, with its
+    counters at zero.
+    """
+    generations.keep(registry, numbers)
+    used = {
+        (label, family, protocol)
+        for generation in generations.generations(registry)
+        for label, family, protocol, _ in generations.read_header(generation).destinations
+    }
+    zero = bytes(layout.COUNTERS.size * libbpf.possible_cpus())
+    with (
+        Lock(registry, state.LOCK_TIMEOUT),
+        generations.pinned(f"{registry}/counters") as counters,
+    ):
+        sockets.drop_stale_members(maps)
+        for destination, slot in sockets.read_destinations(maps).items():
+            if destination not in used and sockets.cookie_in(maps, slot) is None:
+                syscall.map_update(counters, layout.SLOT.pack(slot), zero)
+                sockets.drop_destination(maps, *destination)
