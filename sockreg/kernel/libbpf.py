@@ -125,6 +125,7 @@ _libc = ctypes.CDLL(None)
 _libc.vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
 
 
+_LOG_MAX = 1 << 24  # as much as libbpf has the verifier write, handed over in one piece
 _INFO = 1  # enum libbpf_print_level; debug output is above it
 
 
@@ -133,7 +134,7 @@ def _print(level: int, pattern: bytes, arguments: int) -> int:
     if level > _INFO:
         return 0
     # libbpf hands over a va_list: on every ABI it lives on, that is one pointer.
-    text = ctypes.create_string_buffer(1 << 16)
+    text = ctypes.create_string_buffer(_LOG_MAX)
     _libc.vsnprintf(text, len(text), pattern, arguments)
     _log.append(text.value.decode("utf-8", "replace"))
     return 0
