@@ -1,0 +1,95 @@
+"""The demo plays to its end, says when something is not as it should be, and tidies up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.demo.play import Action, Ask, NotShownError, Scan, Type
+from tests.demo.script import STEPS
+from tests.sandbox import Sandbox
+from tests.sandbox.stage import SOURCE
+
+DEMO = [sys.executable, "-m", "tests.demo"]
+
+
+def start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        DEMO, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_every_step_shows_what_it_says() -> None:
+    with start() as demo:
+        output = demo.communicate(timeout=120)[0]
+    assert demo.returncode == 0, output
+    scans = [line.removeprefix("    scan    ") for line in output.splitlines() if " scan " in line]
+    assert scans == [
+        "127.0.0.1  22 | 127.1.1.1  -",
+        "127.0.0.1  22 | 127.1.1.1  -",
+        "127.0.0.1  22 | 127.1.1.1  -",
+        "127.0.0.1  22 80 | 127.1.1.1  -",
+        "127.0.0.1  22 80 | 127.1.1.1  -",
+        "127.0.0.1  22 80 | 127.1.1.1  -",
+        "127.0.0.1  all 65535 | 127.1.1.1  -",
+        "127.0.0.1  22 80 | 127.1.1.1  -",
+        "127.0.0.1  22 80 443 | 127.1.1.1  443",
+        "127.0.0.1  22 80 443 | 127.1.1.1  80 443",
+        "127.0.0.1  22 80 443 | 127.1.1.1  80 81 443 | ::1  80",
+        "127.0.0.1  22 80 443 | 127.1.1.1  80 81 443",
+        "127.0.0.1  22 80 443 | 127.1.1.1  80 81 443",
+        "127.0.0.1  all 65535 | 127.1.1.1  all 65535",
+        "127.0.0.1  22 | 127.1.1.1  -",
+    ]
+    assert "\033" not in output, "no colours in a file"
+    # Socket cookies grow with the time that the kernel is up.
+    assert max(len(line) for line in output.splitlines() if "sk:" not in line) <= 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
+    before = traces()
+    with start() as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith(" 2  "):
+                break
+        demo.send_signal(number)
+        output = demo.communicate(timeout=60)[0]
+    assert demo.returncode == 130
+    assert output.endswith("demo: interrupted; nothing of it is left\n")
+    assert traces() <= before
+
+
+def traces() -> set[Path]:
+    """Directories and cgroups of boxes and demos. Those of others may end at any time."""
+    return {
+        *Path("/tmp").glob("sockreg-demo-*"),
+        *Path("/tmp").glob("sockreg-box-*"),
+        *Path("/sys/fs/cgroup").glob("**/sockreg-box-*"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("action", "difference"),
+    [
+        (Type("echo one; exit 3"), "'echo one; exit 3' ended with 3, not 0"),
+        (Type("echo one", ["two"]), "the output of 'echo one' does not say 'two'"),
+        (Ask("127.0.0.1", 9, "hi"), "the client of tcp 127.0.0.1 9 was told 'refused', not 'hi'"),
+        (Scan({"127.0.0.1": [9]}), "open on 127.0.0.1: -, and not: 9"),
+    ],
+)
+def test_a_difference_is_named(module_box: Sandbox, action: Action, difference: str) -> None:
+    with pytest.raises(NotShownError) as failure:
+        action.play(module_box)
+    assert str(failure.value) == difference
+
+
+def test_the_printed_demo_in_the_docs_has_the_steps_there_are() -> None:
+    text = (SOURCE / "docs" / "demo-output.txt").read_text()
+    titles = [line[4:] for line in text.splitlines() if line[:2].strip().isdigit()]
+    assert titles == [step.title for step in STEPS]
