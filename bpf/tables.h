@@ -53,6 +53,10 @@ struct branch {
 	__u64 shift; /* 64 - length of the prefix */
 };
 
+/* The most nodes of one field on a path; user space refuses rule sets that need more. */
+#define STEPS_BRANCH 64
+#define STEPS_PORT 64
+
 /* The index of a root, and of the steps that its tries need at most. */
 #define GROUP_TCP4 0
 #define GROUP_UDP4 1

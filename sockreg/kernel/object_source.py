@@ -1,3 +1,3 @@
 """The SHA-256 of the sources of bpf/sockreg.bpf.o; written by bpf/build.sh."""
 
-SOURCE = "ec226f9e2c24d4b0077f6181da70d2cbd7dd1b4e9cde51f40654f438080ca475"
+SOURCE = "ed04b3619f89c8443af914cc22f956a16e66572b924d8b19c88299cc5ba2cb4d"
