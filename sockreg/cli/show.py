@@ -1,21 +1,26 @@
 """What the commands print, and what they tell the journal."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sockreg import journal
 from sockreg.cli.printing import plural, print_json, print_table
-from sockreg.commands.apply import Change
-from sockreg.commands.context import Context
-from sockreg.commands.load import Loaded
 from sockreg.model import PROTOCOL_NAMES, Binding
 from sockreg.rules.syntax import format_rule
 from sockreg.views import journal as journal_view
-from sockreg.views.status import DestinationStatus, Status
+
+if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
+    from sockreg.commands.apply import Change
+    from sockreg.commands.context import Context
+    from sockreg.commands.load import Loaded
+    from sockreg.views.status import DestinationStatus, Status
 
 _LINES = 20  # of a change, before it is summed up
 

@@ -5,6 +5,8 @@ any point of a swap leaves the old generation or the new one running, and the ne
 finds out which. Two generations are kept, the one in force and the one before.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -12,12 +14,15 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sockreg.compile import Tables
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
 from sockreg.kernel import libbpf, syscall
 from sockreg.registry import record
 from sockreg.registry.directory import GENERATIONS, LINK, MAPS, UNFINISHED, denied
+
+if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
+    from sockreg.compile import Tables
 
 PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
 TABLE_MAP = ".data.table"

@@ -1,12 +1,14 @@
 """A registry as a whole: making it, healing what a crash left, removing it."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sockreg.compile import Tables
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
 from sockreg.kernel import layout, libbpf
 from sockreg.kernel.netns import Netns
@@ -21,6 +23,9 @@ from sockreg.registry.directory import (
     netns_name,
     registry_path,
 )
+
+if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
+    from sockreg.compile import Tables
 
 LOCK_TIMEOUT = 60.0  # s; a million rules take half of it
 UNITS_MAX = 4096
