@@ -1,0 +1,49 @@
+"""What the units may do, and that it is enough."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.sandbox import Sandbox
+from tests.systemd.conftest import MakeBox
+from tests.systemd.units import UNITS, messages, web
+
+# linux/capability.h
+CAP_NET_ADMIN = 12
+CAP_BPF = 39
+
+
+@pytest.mark.parametrize(
+    ("unit", "below"),
+    [("sockreg.service", 2.0), ("sockreg@web.service", 2.0), ("sockreg-add@web.service", 1.0)],
+)
+def test_exposure(module_box: Sandbox, unit: str, below: float) -> None:
+    shown = module_box.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
+    level = re.search(rf"Overall exposure level for {re.escape(unit)}: ([0-9.]+)", shown)
+    assert level is not None, shown
+    assert float(level[1]) < below, shown
+
+
+def test_systemd_finds_nothing_to_complain_about(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    units = ("sockreg.service", "sockreg@web.service", "sockreg-add@web.service", "web.socket")
+    done = box.run(["systemd-analyze", "verify", "--man=no", *units])
+    assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("unit", "capabilities"),
+    [
+        ("sockreg-add@.service", 0),
+        ("sockreg@.service", 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
+        ("sockreg.service", 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
+    ],
+)
+def test_capabilities(make_box: MakeBox, unit: str, capabilities: int) -> None:
+    show = "[Service]\nExecStartPost=/usr/bin/grep ^CapBnd /proc/self/status\n"
+    box = make_box(files=web() | {f"{UNITS}/{unit}.d/show.conf": show})
+    box.systemctl("enable", "--now", "sockreg@web")
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+    assert f"CapBnd:\t{capabilities:016x}" in messages(box, "SYSLOG_IDENTIFIER=grep")

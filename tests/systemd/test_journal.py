@@ -1,0 +1,165 @@
+"""The story that the journal tells, and what systemctl shows beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from sockreg import journal
+from tests.sandbox import Sandbox
+from tests.systemd.conftest import MakeBox
+from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web
+
+# What an operator may run to get fields as Python objects.
+READER = """
+import json, sys
+from systemd import journal
+reader = journal.Reader()
+reader.this_boot()
+reader.add_match(SOCKREG_LABEL="web")
+print(json.dumps([[e["MESSAGE"], str(e["MESSAGE_ID"]), e["SOCKREG_UNIT"]] for e in reader]))
+"""
+
+# Registers a socket of its own, as sd_listen_fds(3) has it, and keeps it.
+BY_HAND = """
+import signal, socket, subprocess
+sock = socket.create_server(("127.0.0.1", 9090))
+command = f"exec 3<&{sock.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec sockreg register web"
+subprocess.run(["sh", "-c", command], pass_fds=[sock.fileno()], check=True)
+print("registered", flush=True)
+signal.pause()
+"""
+
+
+def enabled(make_box: MakeBox) -> Sandbox:
+    box = make_box(files=web())
+    box.systemctl("enable", "--now", "sockreg@web")
+    return box
+
+
+def one(box: Sandbox, message_id: str, *matches: str) -> dict[str, Any]:
+    """The only entry of that kind."""
+    (entry,) = box.journal(f"MESSAGE_ID={message_id}", *matches)
+    return entry
+
+
+def cookie(box: Sandbox) -> str:
+    """The cookie of web.socket's socket, as ss(8) shows it."""
+    found = re.search(r"\bsk:\w+", box.run(["ss", "-Htlne", "sport = :8080"]).stdout)
+    assert found is not None
+    return found[0]
+
+
+def without_cookies(lines: list[str]) -> list[str]:
+    return [re.sub(r"sk:\w+", "sk:N", line) for line in lines]
+
+
+def test_the_story_of_a_label(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    box.systemctl("reload", "sockreg@web")
+    box.systemctl("stop", "web.socket")
+    box.systemctl("start", "sockreg@web")
+    told = [
+        "label web: registered tcp 127.0.0.1:8080 (sk:N) for IPv4, from web.socket",
+        "label web: tcp 127.0.0.1:8080 (sk:N) is registered already for IPv4, from web.socket",
+        "label web (tcp, IPv4): unregistered sk:N, from web.socket",
+        "label web: registered tcp 127.0.0.1:8080 (sk:N) for IPv4, from web.socket",
+    ]
+    assert without_cookies(messages(box, "SOCKREG_LABEL=web")) == told
+    for unit in ("sockreg@web", "web.socket"):
+        lines = without_cookies(messages(box, "-u", unit))
+        assert [line for line in lines if line in told] == told
+
+
+def test_a_unit_replaces_a_socket_that_was_registered_by_hand(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.systemctl("start", "sockreg.service")
+    with box.spawn(["/usr/bin/python3", "-c", BY_HAND]) as owner:
+        assert owner.stdout is not None
+        while (line := owner.stdout.readline()) != "registered\n":
+            assert line, "the registration by hand failed"
+        by_hand = one(box, journal.REGISTERED)["SOCKREG_COOKIE"]
+        box.systemctl("start", "sockreg@web")
+        replacement = one(box, journal.REPLACED, "-u", "sockreg@web")
+        assert f"replaces {by_hand} for IPv4" in replacement["MESSAGE"]
+        assert replacement["SOCKREG_COOKIE"] == cookie(box)
+        assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+        owner.kill()
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+
+
+def test_the_fields_of_a_registration(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    entry = one(box, journal.REGISTERED)
+    expected = {
+        "SOCKREG_LABEL": "web",
+        "SOCKREG_COOKIE": cookie(box),
+        "SOCKREG_ADDRESS": "127.0.0.1:8080",
+        "SOCKREG_PROTOCOL": "tcp",
+        "SOCKREG_UNIT": "web.socket",
+        "SYSLOG_IDENTIFIER": "sockreg",
+        "PRIORITY": "6",
+        "_SYSTEMD_UNIT": "sockreg-add@web.service",
+    }
+    assert {name: entry[name] for name in expected} == expected
+
+
+def test_the_fields_of_load_apply_and_unload(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    (netns,) = box.run(["ls", "/sys/fs/bpf/sockreg"]).stdout.split()
+    loaded, applied = (
+        one(box, kind, "-u", "sockreg.service") for kind in (journal.LOADED, journal.APPLIED)
+    )
+    assert loaded["SOCKREG_REGISTRY"] == f"/sys/fs/bpf/sockreg/{netns}"
+    assert applied["MESSAGE"] == "generation 1 in force: 1 rule (1 added, 0 removed)"
+    assert (applied["SOCKREG_GENERATION"], applied["SOCKREG_RULES"]) == ("1", "1")
+    box.systemctl("stop", "sockreg.service")
+    unloaded = one(box, journal.UNLOADED, "-u", "sockreg.service")
+    assert unloaded["SOCKREG_REGISTRY"] == f"/sys/fs/bpf/sockreg/{netns}"
+
+
+def test_a_refused_registration_stands_in_the_journal_of_both_units(make_box: MakeBox) -> None:
+    box = make_box(
+        files=web()
+        | {
+            f"{UNITS}/late.socket": socket_unit("127.0.0.1:8081"),
+            f"{UNITS}/late.service": service_unit("accept_loop late"),
+        }
+    )
+    box.systemctl("enable", "--now", "sockreg@web")
+    box.systemctl("start", "sockreg@late", check=False)
+    for unit in ("sockreg@late", "late.socket"):
+        refusal = one(box, journal.REFUSED, "-u", unit)
+        assert refusal["SOCKREG_UNIT"] == "late.socket"
+        assert refusal["PRIORITY"] == "3"
+        assert "already served by web.socket" in refusal["MESSAGE"]
+
+
+def test_an_applied_change_names_the_rules(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    box.write("/etc/sockreg/more.conf", "[web]\nBind=tcp 127.0.0.2 81\n")
+    box.systemctl("reload", "sockreg.service")
+    assert messages(box, "-u", "sockreg.service", "SYSLOG_IDENTIFIER=sockreg")[-2:] == [
+        "+ bind web: tcp 127.0.0.2 81",
+        "generation 2 in force: 2 rules (1 added, 0 removed)",
+    ]
+
+
+def test_systemd_python_reads_the_fields(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    (entry,) = json.loads(box.run(["/usr/bin/python3", "-c", READER]).stdout)
+    message, message_id, unit = entry
+    assert message.startswith("label web: registered tcp 127.0.0.1:8080")
+    assert message_id.replace("-", "") == journal.REGISTERED
+    assert unit == "web.socket"
+
+
+def test_systemctl_status_tells_what_is_in_force(make_box: MakeBox) -> None:
+    box = enabled(make_box)
+    shown = box.systemctl("status", "sockreg.service").stdout
+    assert 'Status: "generation 1 in force: 1 rule (1 added, 0 removed)"' in shown
+    box.write("/etc/sockreg/more.conf", "[web]\nBind=tcp 127.0.0.2 81\n")
+    box.systemctl("reload", "sockreg.service")
+    shown = box.systemctl("status", "sockreg.service").stdout
+    assert 'Status: "generation 2 in force: 2 rules (1 added, 0 removed)"' in shown
