@@ -38,10 +38,11 @@ def restore(record: str, fds: range) -> int:
 def _flags_by_inode(record: str) -> dict[int, int]:
     found: dict[int, int] = {}
     flags = 0
-    with open(record, encoding="ascii", errors="replace") as lines:
+    # As bytes: the codec of a text file is one more import.
+    with open(record, "rb") as lines:
         for line in lines:
-            if line.startswith("flags:"):
+            if line.startswith(b"flags:"):
                 flags = int(line[6:], 8)
-            elif line.startswith("ino:"):
+            elif line.startswith(b"ino:"):
                 found[int(line[4:])] = flags
     return found
