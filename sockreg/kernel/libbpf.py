@@ -169,6 +169,7 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_program__fd", c_int, (pointer,)),
         ("bpf_link_create", c_int, (c_int, c_int, c_int, pointer)),
         ("bpf_link_update", c_int, (c_int, c_int, POINTER(_LinkUpdateOpts))),
+        ("bpf_link_detach", c_int, (c_int,)),
         ("bpf_obj_get_info_by_fd", c_int, (c_int, c_void_p, POINTER(c_uint32))),
         ("bpf_prog_get_fd_by_id", c_int, (c_uint32,)),
         ("bpf_prog_query", c_int, (c_int, c_int, c_uint32, pointer, pointer, pointer)),
@@ -298,6 +299,11 @@ def update_link(link_fd: int, new_program_fd: int, old_program_fd: int) -> None:
         sz=ctypes.sizeof(_LinkUpdateOpts), flags=LINK_REPLACE, old_prog_fd=old_program_fd
     )
     _checked(_library().bpf_link_update(link_fd, new_program_fd, byref(opts)))
+
+
+def detach_link(link_fd: int) -> None:
+    """Detach the program now, also while others have the link open. Twice is fine."""
+    _checked(_library().bpf_link_detach(link_fd))
 
 
 def _info(fd: int, layout: struct.Struct) -> tuple[int | bytes, ...]:

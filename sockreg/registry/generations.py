@@ -224,6 +224,13 @@ def attach(registry: str, generation: Generation, netns_fd: int) -> None:
         os.close(link)
 
 
+def detach(registry: str) -> None:
+    """Undo ``attach``. Unlinking alone would wait for readers that have the link open."""
+    with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
+        libbpf.detach_link(link)
+    Path(registry, LINK).unlink(missing_ok=True)
+
+
 def keep(registry: str, numbers: Collection[int | None]) -> None:
     """Remove all other generations, and what was never finished."""
     names = {str(number) for number in numbers}

@@ -16,7 +16,6 @@ from sockreg.registry import generations
 from sockreg.registry.directory import (
     GENERATIONS,
     HOME,
-    LINK,
     MAPS,
     UNFINISHED,
     Lock,
@@ -202,7 +201,7 @@ def remove(bpffs: str, registry: str) -> None:
         Lock(f"{registry}/{GENERATIONS}", LOCK_TIMEOUT),
         Lock(registry, LOCK_TIMEOUT),
     ):
-        Path(registry, LINK).unlink(missing_ok=True)
+        generations.detach(registry)
         unfinished = home / f"{UNFINISHED}{os.getpid()}"
         Path(registry).rename(unfinished)
         generations.remove(unfinished)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.host import Host
 from tests.netns import Namespace, bpffs
 
 
@@ -29,3 +30,19 @@ def bpffs_path() -> Iterator[Path]:
     """A fresh bpffs of the test's own."""
     with bpffs() as path:
         yield path
+
+
+@pytest.fixture
+def host(
+    namespace: Namespace, bpffs_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Host]:
+    """``sockreg`` on a network namespace, a bpffs and a configuration root of the test's own."""
+    namespace.add_local("192.0.2.0/24")
+    namespace.add_local("2001:db8::/64")
+    # Unlike IPv4, IPv6 does not let sockets bind to every address of such a route.
+    namespace.sysctl("net.ipv6.ip_nonlocal_bind", "1")
+    fresh = Host(namespace, bpffs_path, tmp_path, monkeypatch)
+    try:
+        yield fresh
+    finally:
+        fresh.close()
