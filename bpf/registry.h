@@ -42,9 +42,24 @@ struct member {
 	__u64 registered; /* ns since the epoch, CLOCK_REALTIME */
 	__u16 family;     /* of the socket: AF_INET6 for a dual-stack one */
 	__u16 port;       /* local port, host order */
-	__u32 weight;     /* share of new flows in a pool; 1 by default */
+	__u32 weight;     /* share of new flows in a pool; 0: none */
 	__u8 address[16]; /* local address, network order; IPv4 in the first four bytes */
 	char unit[UNIT_SIZE]; /* registrant: a unit name, or "-" for one without */
+};
+
+/*
+ * pools[slot of a destination]: several members share its flows. Looked at only when that slot
+ * itself is empty: a lone member sits there and costs nothing. Written as a whole, so that a flow
+ * meets the pool before a change or after it.
+ */
+#define POOL_ENTRIES 1024 /* a power of two */
+#define POOL_MEMBERS 32
+
+struct pool {
+	__u32 members;			/* how many there are */
+	__u32 active;			/* how many of these have a weight; they come first */
+	__u16 member[POOL_MEMBERS];	/* their slots */
+	__u16 entry[POOL_ENTRIES];	/* the slot for each hash of a flow; 0: nobody has a weight */
 };
 
 /* units: the .socket units whose rules count, and the files these rules were read from */
@@ -58,6 +73,8 @@ struct unit_state {
 	__u64 newest; /* ... their latest change (ctime, ns since the epoch) */
 	__u64 inodes; /* ... the sum of their inode numbers */
 	__u64 bytes;  /* ... the sum of their sizes */
+	__u32 weight; /* of its sockets in a pool: Weight= */
+	__u32 zero;
 };
 
 #endif

@@ -36,6 +36,14 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct pool);
+} pools SEC(".maps");
+
 /* For user space only; declared here so that they are created with their types. */
 
 struct {
@@ -86,65 +94,97 @@ static __always_inline __u64 *table_start(void)
 	return start;
 }
 
-/* The position a node selects in its array, counted from the start of the table. */
-static __always_inline __u64 position(__u64 node, __u64 field)
+/* The element that a node selects, counted from the start of the table. */
+static __always_inline __u64 element(__u64 node, __u64 field)
 {
 	__u64 index = shift_right(field, node >> NODE_SHIFT_SHIFT);
 
-	return (index & (node >> NODE_MASK_SHIFT & NODE_MASK_BITS)) + (__u32)node;
+	index &= node >> NODE_MASK_SHIFT & NODE_MASK_BITS;
+	index += (__u32)node;
+	/* Or the compiler folds the bounds check that follows into something unprovable. */
+	barrier_var(index);
+	return index;
 }
 
-/*
- * The loops below are unrolled to the most steps a table may need; `steps` is a constant to the
- * verifier, which removes the rest. A loop that ends at that constant would do if the verifier did
- * not, without CAP_PERFMON, also walk the side of a jump that is never taken (kernel/bpf/verifier.c,
- * sanitize_speculative_path()): it would go on for ever. The barrier keeps the compiler from making
- * one bound out of the two.
- */
-
-/* Follow the branch nodes of one field. */
-static __always_inline __u64 follow(__u64 word, __u64 kind, __u64 field, __u32 steps)
+/* The next word of a packet that is not inside a branch's prefix. */
+static __always_inline __u64 missed(__u64 rest)
 {
-#pragma unroll
-	for (__u32 step = 0; step < STEPS_BRANCH; step++) {
-		__u32 limit = steps;
+	__u64 position = rest >> BRANCH_MISS_SHIFT & BRANCH_MISS_BITS;
 
-		barrier_var(limit);
-		if (step >= limit || word >> NODE_FIELD_SHIFT != kind)
+	barrier_var(position);
+	if (position >= config.words)
+		return 0;
+	return table_start()[position];
+}
+
+/* Follow the nodes of one class over a 32-bit field. `steps` is a constant to the verifier. */
+static __always_inline __u64 follow4(__u64 word, __u64 class, __u64 field, __u32 steps)
+{
+	for (__u32 step = 0; step < steps; step++) {
+		if (word >> NODE_CLASS_SHIFT != class)
 			break;
-		__u64 at = position(word, field);
+		__u64 at = element(word, field);
 
-		barrier_var(at);
-		if (at >= config.branches)
+		if (at >= config.words / 2)
 			return 0;
-		struct branch *branch = (struct branch *)table_start() + at;
+		struct branch4 *branch = (struct branch4 *)table_start() + at;
+		__u64 rest = branch->rest;
 
-		if (shift_right(field ^ branch->key, branch->shift))
-			word = branch->miss;
+		if (shift_right(field ^ rest >> BRANCH4_ADDRESS_SHIFT, rest))
+			word = missed(rest);
 		else
 			word = branch->match;
 	}
 	return word;
 }
 
-/* Follow the port nodes. */
+/* Follow the nodes of one class over an IPv6 address. */
+static __always_inline __u64 follow6(__u64 word, __u64 class, __u64 high, __u64 low, __u32 steps)
+{
+	for (__u32 step = 0; step < steps; step++) {
+		if (word >> NODE_CLASS_SHIFT != class)
+			break;
+		__u64 at = element(word, word >> NODE_LOW_SHIFT & 1 ? low : high);
+
+		if (at >= config.words / 4)
+			return 0;
+		struct branch6 *branch = (struct branch6 *)table_start() + at;
+		__u64 rest = branch->rest;
+		__u64 differs = shift_right(low ^ branch->low, rest >> BRANCH6_FIRST_SHIFT);
+
+		differs = shift_right(differs, rest >> BRANCH6_SECOND_SHIFT);
+		differs |= shift_right(high ^ branch->high, rest);
+		if (differs)
+			word = missed(rest);
+		else
+			word = branch->match;
+	}
+	return word;
+}
+
 static __always_inline __u64 follow_port(__u64 word, __u64 port, __u32 steps)
 {
-#pragma unroll
-	for (__u32 step = 0; step < STEPS_PORT; step++) {
-		__u32 limit = steps;
-
-		barrier_var(limit);
-		if (step >= limit || word >> NODE_FIELD_SHIFT != NODE_PORT)
+	for (__u32 step = 0; step < steps; step++) {
+		if (word >> NODE_CLASS_SHIFT != NODE_PORT)
 			break;
-		__u64 at = position(word, port);
+		__u64 at = element(word, port);
 
-		barrier_var(at);
-		if (at >= config.branches * 4ULL)
+		if (at >= config.words)
 			return 0;
 		word = table_start()[at];
 	}
 	return word;
+}
+
+/*
+ * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
+ * program all the same as long as steps_interface is 0, because then they never get there.
+ */
+static __always_inline __u64 follow_interface(struct bpf_sk_lookup *ctx, __u64 word)
+{
+	if (!config.steps_interface)
+		return word;
+	return follow4(word, NODE_INTERFACE, ctx->ingress_ifindex, config.steps_interface);
 }
 
 static __always_inline __u64 decide(__u64 leaf, __u64 port)
@@ -154,7 +194,63 @@ static __always_inline __u64 decide(__u64 leaf, __u64 port)
 	return leaf >> 48;
 }
 
-/* Hand the packet to the socket in the destination's slot. */
+/* A number that is the same for all packets of a flow and differs between flows. */
+static __always_inline __u64 flow_hash(struct bpf_sk_lookup *ctx)
+{
+	__u64 hash = (__u64)ctx->remote_port << 32 | ctx->local_port;
+
+	if (ctx->family == AF_INET) {
+		hash ^= (__u64)ctx->remote_ip4 << 16 ^ (__u64)ctx->local_ip4 << 24;
+	} else {
+		hash ^= (__u64)ctx->remote_ip6[0] << 32 | ctx->remote_ip6[1];
+		hash *= 0x9e3779b97f4a7c15;
+		hash ^= (__u64)ctx->remote_ip6[2] << 32 | ctx->remote_ip6[3];
+		hash *= 0x9e3779b97f4a7c15;
+		hash ^= (__u64)ctx->local_ip6[2] << 32 | ctx->local_ip6[3];
+	}
+	/* The finalizer of splitmix64: every bit of the input changes every bit of the hash. */
+	hash = (hash ^ hash >> 30) * 0xbf58476d1ce4e5b9;
+	hash = (hash ^ hash >> 27) * 0x94d049bb133111eb;
+	return hash ^ hash >> 31;
+}
+
+/*
+ * The socket of the member that this flow belongs to. If it is gone, its flows spread over the
+ * others as three more parts of the hash say, and if these are gone too, go to any that is left.
+ * NULL if there is no pool, or nobody in it.
+ */
+static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u64 *slot)
+{
+	struct pool *pool = bpf_map_lookup_elem(&pools, slot);
+	struct bpf_sock *socket;
+	__u64 hash, chosen;
+
+	if (!pool)
+		return 0;
+	hash = flow_hash(ctx);
+#pragma unroll
+	for (int shift = 0; shift < 64; shift += 16) {
+		chosen = pool->entry[hash >> shift & (POOL_ENTRIES - 1)];
+		socket = bpf_map_lookup_elem(&sockets, &chosen);
+		if (socket)
+			return socket;
+	}
+#pragma unroll
+	for (__u32 at = 0; at < POOL_MEMBERS; at++) {
+		__u32 limit = pool->active; /* as above: one bound a loop */
+
+		barrier_var(limit);
+		if (at >= limit)
+			break;
+		chosen = pool->member[at];
+		socket = bpf_map_lookup_elem(&sockets, &chosen);
+		if (socket)
+			return socket;
+	}
+	return 0;
+}
+
+/* Hand the packet to the socket in the destination's slot, or to one of its pool. */
 static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 {
 	/* A u64 of its own on the stack: older verifiers lose track of smaller spills. */
@@ -174,6 +270,8 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 	if (slot == SLOT_REJECT)
 		return SK_DROP;
 	socket = bpf_map_lookup_elem(&sockets, &slot);
+	if (!socket)
+		socket = pick(ctx, &slot);
 	if (!socket) {
 		if (count)
 			count->misses++;
@@ -194,77 +292,73 @@ static __always_inline __u64 join(__u32 first, __u32 second)
 	return bpf_be64_to_cpu((__u64)second << 32 | first);
 }
 
-/*
- * The second stage, for rules that look at the interface or the source. The context's
- * ingress_ifindex is unknown to kernels before 5.17; their verifiers accept the program all the
- * same as long as steps_interface is 0, because then they never get there.
- */
-static __always_inline __u64 follow_conditions(struct bpf_sk_lookup *ctx, __u64 word)
+static __always_inline __u64 find4(struct bpf_sk_lookup *ctx, __u64 word)
 {
-	__u64 high, low = 0;
+	__u64 port = ctx->local_port;
 
-	if (config.steps_interface)
-		word = follow(word, NODE_INTERFACE, (__u64)ctx->ingress_ifindex << 32,
-			      config.steps_interface);
-	if (config.steps_source_high) {
-		if (ctx->family == AF_INET) {
-			high = (__u64)bpf_ntohl(ctx->remote_ip4) << 32;
-		} else {
-			high = join(ctx->remote_ip6[0], ctx->remote_ip6[1]);
-			low = join(ctx->remote_ip6[2], ctx->remote_ip6[3]);
-		}
-		word = follow(word, NODE_SOURCE_HIGH, high, config.steps_source_high);
-		word = follow(word, NODE_SOURCE_LOW, low, config.steps_source_low);
+	if (!word)
+		return SLOT_PASS;
+	word = follow4(word, NODE_ADDRESS, bpf_ntohl(ctx->local_ip4), config.steps_address);
+	word = follow_port(word, port, config.steps_port);
+	word = follow_interface(ctx, word);
+	if (config.steps_source)
+		word = follow4(word, NODE_SOURCE, bpf_ntohl(ctx->remote_ip4), config.steps_source);
+	return decide(word, port);
+}
+
+static __always_inline __u64 find6(struct bpf_sk_lookup *ctx, __u64 word)
+{
+	__u64 high, low, port = ctx->local_port;
+
+	if (!word)
+		return SLOT_PASS;
+	high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
+	low = join(ctx->local_ip6[2], ctx->local_ip6[3]);
+	word = follow6(word, NODE_ADDRESS, high, low, config.steps_address);
+	word = follow_port(word, port, config.steps_port);
+	word = follow_interface(ctx, word);
+	if (config.steps_source) {
+		high = join(ctx->remote_ip6[0], ctx->remote_ip6[1]);
+		low = join(ctx->remote_ip6[2], ctx->remote_ip6[3]);
+		word = follow6(word, NODE_SOURCE, high, low, config.steps_source);
 	}
-	return word;
+	return decide(word, port);
 }
 
-/* Constants with constant offsets: an index computed at run time would need CAP_PERFMON. */
-static __always_inline __u64 root(int udp, const int tcp_group, const int udp_group)
-{
-	__u64 of_tcp = config.roots[tcp_group], of_udp = config.roots[udp_group];
-
-	barrier_var(of_tcp);
-	barrier_var(of_udp);
-	return udp ? of_udp : of_tcp;
-}
-
-/* The destination of a packet. Only reads the packet's part of the context. */
+/* The destination of a packet. */
 static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 {
-	__u64 high, low = 0, port = ctx->local_port, word;
 	int udp = ctx->protocol == IPPROTO_UDP;
 
-	if (ctx->family == AF_INET) {
-		word = root(udp, GROUP_TCP4, GROUP_UDP4);
-		if (!word)
-			return SLOT_PASS;
-		high = (__u64)bpf_ntohl(ctx->local_ip4) << 32;
-	} else {
-		word = root(udp, GROUP_TCP6, GROUP_UDP6);
-		if (!word)
-			return SLOT_PASS;
-		high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
-		low = join(ctx->local_ip6[2], ctx->local_ip6[3]);
-	}
-	/*
-	 * Adds nothing: families are below 256. But it makes the root an unknown number to the
-	 * verifier, which without CAP_PERFMON refuses the same addition to a pointer with a known
-	 * number here and an unknown one there (update_alu_sanitation_state()).
-	 */
-	word ^= ctx->family >> 8;
-	word = follow(word, NODE_HIGH, high, config.steps_high);
-	word = follow(word, NODE_LOW, low, config.steps_low);
-	word = follow_port(word, port, config.steps_port);
-	if (config.steps_interface || config.steps_source_high)
-		word = follow_conditions(ctx, word);
-	return decide(word, port);
+	if (ctx->family == AF_INET)
+		return find4(ctx, udp ? config.roots[ROOT_UDP4] : config.roots[ROOT_TCP4]);
+	return find6(ctx, udp ? config.roots[ROOT_UDP6] : config.roots[ROOT_TCP6]);
 }
 
 SEC("sk_lookup")
 int sockreg(struct bpf_sk_lookup *ctx)
 {
 	return deliver(ctx, find(ctx));
+}
+
+/*
+ * Copy a socket from one slot to another, for user space, which has no descriptor of it: run by
+ * BPF_PROG_TEST_RUN with the slots in cb[0] and cb[1]. Returns 0, 1 if there is no socket, 2 if
+ * the kernel does not take it.
+ */
+SEC("tc")
+int copy_socket(struct __sk_buff *skb)
+{
+	__u32 from = skb->cb[0], to = skb->cb[1];
+	struct bpf_sock *socket;
+	long error;
+
+	socket = bpf_map_lookup_elem(&sockets, &from);
+	if (!socket)
+		return 1;
+	error = bpf_map_update_elem(&sockets, &to, socket, BPF_ANY);
+	bpf_sk_release(socket);
+	return error ? 2 : 0;
 }
 
 /* What this object was made from: bpf/build.sh hands in the hash. Loaders skip the section. */

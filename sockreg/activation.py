@@ -42,10 +42,13 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
         key = layout.UNIT_NAME.pack(unit.encode("ascii"))
         value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
         files = unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
-        if value is not None and layout.UNIT_STATE.unpack(value)[1:] == files:
-            with Lock(maps.registry, registrar.LOCK_TIMEOUT):
-                syscall.map_update(maps.units, key, layout.UNIT_STATE.pack(1, *files))
-            return
+        if value is not None:
+            _, *state, weight, zero = layout.UNIT_STATE.unpack(value)
+            if tuple(state) == files:
+                with Lock(maps.registry, registrar.LOCK_TIMEOUT):
+                    value = layout.UNIT_STATE.pack(1, *files, weight, zero)
+                    syscall.map_update(maps.units, key, value)
+                return
     finally:
         maps.close()
     posix.execv(command[0], command)

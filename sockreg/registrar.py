@@ -39,13 +39,15 @@ def register(
     bpffs: str,
     label: str | None = None,
     netns: int | None = None,
+    weight: int | None = None,
 ) -> None:
     """Register the sockets of one unit, each under its name, or all under ``label``.
 
+    A socket takes the place of the unit's own earlier one; those of other units under
+    the same label share its flows, by ``weight`` (None: what the unit's files say).
     Sockets that cannot be registered are skipped with a sentence each. SockregError if
-    none is left, if one clashes with a socket of another unit, or if ``netns`` (a
-    SO_NETNS_COOKIE) is given and a socket is of another network namespace; then nothing
-    has changed.
+    none is left, or if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another
+    network namespace; then nothing has changed.
     """
     offers = _offers(received, unit, label)
     if not offers:
@@ -67,7 +69,7 @@ def register(
                 EXIT_REFUSED,
             )
     for cookie, some in by_netns.items():
-        _register(registry_path(bpffs, _netns(cookie)), some, unit)
+        _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)
 
 
 def _netns(cookie: int) -> str:
@@ -127,26 +129,26 @@ def _assign_families(offers: list[Offer], unit: str) -> None:
     offers[:] = [offer for offer in offers if offer.families]
 
 
-def _register(registry: str, offers: list[Offer], unit: str) -> None:
+def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
     maps = sockets.Maps(registry)
     try:
         with Lock(registry, LOCK_TIMEOUT):
             places = _places(maps, offers)
-            for offer, family, slot in places:
-                _check_clash(maps, offer, family, slot, unit)
+            own = sockets.unit_weight(maps, unit) if weight is None else weight
             now = time.time_ns()
             previous = [
-                (offer, sockets.put(maps, slot, offer.listener, unit, now))
-                for offer, _, slot in places
+                (offer, sockets.enter(maps, slot, offer.listener, unit, own, now))
+                for offer, slot in places
             ]
+            sizes = {offer: len(sockets.members_of(maps, slot)) for offer, slot in places}
     finally:
         maps.close()
     for offer in offers:
-        _tell(offer, unit, [cookie for other, cookie in previous if other is offer])
+        _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
 
 
-def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int, int]]:
-    """(offer, family, slot) of every destination concerned; new ones are given a slot."""
+def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
+    """(offer, slot) of every destination concerned; new ones are given a slot."""
     slots: dict[tuple[str, int, int], int] = {}
     keys = []
     for offer in offers:
@@ -159,24 +161,10 @@ def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int, i
     missing = [key for _, key in keys if key not in slots]
     if missing:
         slots = sockets.add_destinations(maps, missing)
-    return [(offer, key[1], slots[key]) for offer, key in keys]
+    return [(offer, slots[key]) for offer, key in keys]
 
 
-def _check_clash(maps: sockets.Maps, offer: Offer, family: int, slot: int, unit: str) -> None:
-    member = sockets.member_in(maps, slot)
-    if member is None or member.cookie == offer.listener.cookie or member.unit == unit:
-        return
-    if member.unit == sockets.NO_UNIT and unit != sockets.NO_UNIT:
-        return  # registered by hand; a unit takes over
-    what = sockets.destination_name(offer.label, family, offer.listener.protocol)
-    raise SockregError(
-        f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
-        f"stop {member.unit}, or give one of them another FileDescriptorName=",
-        EXIT_REFUSED,
-    )
-
-
-def _tell(offer: Offer, unit: str, previous: list[int | None]) -> None:
+def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
     listener = offer.listener
     families = " and ".join(_FAMILY[family] for family in sorted(offer.families))
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
@@ -187,8 +175,9 @@ def _tell(offer: Offer, unit: str, previous: list[int | None]) -> None:
         text, kind = f"label {offer.label}: {offer} is registered already", journal.REGISTERED
     else:
         text, kind = f"label {offer.label}: registered {offer}", journal.REGISTERED
+    pooled = f", one of {members} sockets that share its flows" if members > 1 else ""
     journal.say(
-        f"{text} for {families}, from {unit}",
+        f"{text} for {families}, from {unit}{pooled}",
         kind,
         fields={
             "SOCKREG_LABEL": offer.label,
@@ -201,7 +190,7 @@ def _tell(offer: Offer, unit: str, previous: list[int | None]) -> None:
 
 
 def unregister(registry: str, label: str | None, unit: str | None) -> int:
-    """Take out the members of a label, or of a unit, or both; returns how many slots emptied."""
+    """Take out the members of a label, or of a unit, or both; returns how many."""
     maps = sockets.Maps(registry)
     removed = 0
     try:
@@ -209,21 +198,21 @@ def unregister(registry: str, label: str | None, unit: str | None) -> int:
             for (name, family, protocol), slot in sockets.read_destinations(maps).items():
                 if label is not None and name != label:
                     continue
-                member = sockets.member_in(maps, slot)
-                if member is None or (unit is not None and member.unit != unit):
-                    continue
-                sockets.remove(maps, member)
-                removed += 1
                 what = sockets.destination_name(name, family, protocol)
-                journal.say(
-                    f"label {what}: unregistered sk:{member.cookie:x}, from {member.unit}",
-                    journal.UNREGISTERED,
-                    fields={
-                        "SOCKREG_LABEL": name,
-                        "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
-                        **journal.unit_fields(member.unit),
-                    },
-                )
+                for member in sockets.members_of(maps, slot):
+                    if unit is not None and member.unit != unit:
+                        continue
+                    sockets.remove(maps, slot, member)
+                    removed += 1
+                    journal.say(
+                        f"label {what}: unregistered sk:{member.cookie:x}, from {member.unit}",
+                        journal.UNREGISTERED,
+                        fields={
+                            "SOCKREG_LABEL": name,
+                            "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
+                            **journal.unit_fields(member.unit),
+                        },
+                    )
     finally:
         maps.close()
     return removed

@@ -169,12 +169,10 @@ def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
     for program in result.others or ():
         print(f"also        {program} is attached to this network namespace")
     print()
-    head = ["LABEL", "PROTO", "FAMILY", "RULES", "SOCKET", "ADDRESS", "UNIT", "LOOKUPS", "MISSES",
-            "ERRORS"]  # fmt: skip
-    print_table(
-        [*head, "SLOT"] if slots else head,
-        [_row(d, slots) for d in result.destinations],
-    )
+    head = ["LABEL", "PROTO", "FAMILY", "RULES", "LOOKUPS", "MISSES", "ERRORS",
+            "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
+    rows = [row for destination in result.destinations for row in _rows(destination, slots)]
+    print_table([*head, "SLOT"] if slots else head, rows)
     if result.rejected:
         print(f"{plural(result.rejected, 'packet')} refused by reject rules")
     entries = journal_view.latest(lines) if lines > 0 else []
@@ -183,21 +181,23 @@ def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
         print("\n".join(entries))
 
 
-def _row(destination: DestinationStatus, slots: bool) -> list[object]:
-    socket, counters = destination.socket, destination.counters
-    row: list[object] = [
+def _rows(destination: DestinationStatus, slots: bool) -> list[list[object]]:
+    """A line for the destination with its first member, and one for each other member."""
+    counters = destination.counters
+    first: list[object] = [
         destination.label,
         destination.protocol,
         destination.family,
         destination.rules,
-        socket.cookie if socket else "none",
-        socket.address if socket else "-",
-        socket.unit if socket else "-",
         counters.lookups,
         counters.misses,
         counters.errors,
     ]
-    return [*row, destination.slot] if slots else row
+    rows = [
+        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])]
+        for m in destination.members
+    ] or [["none", "-", "-", "-", *([destination.slot] if slots else [])]]
+    return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
 
 
 def _age(created: int) -> str:

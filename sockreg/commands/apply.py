@@ -17,7 +17,7 @@ from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.kernel import layout, objectfile, syscall
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import generations, record, sockets, state
+from sockreg.registry import generations, pools, record, sockets, state
 from sockreg.registry.directory import Lock
 from sockreg.registry.sweep import sweep
 from sockreg.rules.syntax import format_rule
@@ -138,7 +138,8 @@ def put_in_force(
         sweep(registry, maps, [new.number, current.number if current else None])
     else:
         write_files(files)
-    _write_units(maps, rules, active)
+    with Lock(registry, state.LOCK_TIMEOUT):
+        _write_units(maps, rules, active)
     return change
 
 
@@ -192,11 +193,20 @@ def _describe(
 
 
 def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) -> None:
-    """Let the registry say which units count now, and which state of their files."""
-    for unit in sockets.read_units(maps).keys() - rules.units.keys():
+    """Let the registry say which units count now, in which state of their files.
+
+    Where a file gives another weight than before, the unit's sockets get it; a weight
+    set by command lasts until then, or until the unit registers again.
+    """
+    before = sockets.read_units(maps)
+    for unit in before.keys() - rules.units.keys():
         syscall.map_delete(maps.units, layout.UNIT_NAME.pack(unit.encode("ascii")))
+    weights = {}
     for unit, files in rules.units.items():
-        sockets.write_unit(maps, unit, unit in active, files.state)
+        sockets.write_unit(maps, unit, unit in active, files.state, files.weight)
+        if unit not in before or before[unit][5] != files.weight:
+            weights[unit] = files.weight
+    pools.weigh_units(maps, weights)
 
 
 def _destinations(bindings: list[Binding]) -> list[tuple[str, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sockreg.config.keyfile import Section
 from sockreg.config.report import Report
@@ -26,18 +26,22 @@ def add_rules(
     lists: RuleLists,
     report: Report,
     expand: Callable[[str], str] | None = None,
+    others: Collection[str] = (),
 ) -> None:
     """Add a section's rules to what earlier sections gave.
 
-    ``labels`` says which label the bindings of each action carry. As with systemd's own
+    ``labels`` says which label the bindings of each action carry; ``others`` are keys that
+    somebody else reads. As with systemd's own
     lists, a key with an empty value drops what that key gave so far. Wrong lines go to
     the report even if they are dropped later.
     """
     add_section_problems(section, path, report)
     for line, _, key, value in section.entries:
+        if key in others:
+            continue
         action = RULE_KEYS.get(key)
         if action is None:
-            known = ", ".join(f"{name}=" for name in RULE_KEYS)
+            known = ", ".join(f"{name}=" for name in (*RULE_KEYS, *others))
             report.problems.append(f"{path}:{line}: unknown key {key!r}: {known} expected")
             continue
         if not value:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sockreg.config.conf import Options, Overlay, read_conf
 from sockreg.config.counting import counted_units
 from sockreg.config.report import Report
-from sockreg.config.socketunit import unit_label, unit_rules
+from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
 from sockreg.model import Action, Binding
 from sockreg.rules.precedence import Tie, settle
@@ -19,11 +19,12 @@ from sockreg.rules.syntax import format_rule
 
 
 class UnitFiles(NamedTuple):
-    """A unit that counts: its label, its files, and files_state() of them as read."""
+    """A unit that counts: its label, its files, files_state() of them as read, its weight."""
 
     label: str
     paths: list[str]
     state: tuple[int, int, int, int]
+    weight: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _read(root: str, active: Collection[str], overlay: Overlay) -> RuleSet:
     for name, unit in counted_units(root, active, report).items():
         label = unit_label(unit, report)
         bindings += unit_rules(unit, label, report)
-        units[name] = UnitFiles(label, unit.paths, unit.state)
+        units[name] = UnitFiles(label, unit.paths, unit.state, unit_weight(unit, report))
     from_conf, options = read_conf(root, overlay, report)
     bindings += from_conf
     kept, ties = settle(bindings)

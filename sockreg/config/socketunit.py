@@ -10,9 +10,10 @@ from sockreg.config.report import Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.config.specifiers import expand_specifiers
 from sockreg.config.unitpaths import files_state, find_unit
-from sockreg.model import Action, Binding, label_problem
+from sockreg.model import DEFAULT_WEIGHT, WEIGHT_MAX, Action, Binding, label_problem
 
 RULES_SECTION = "X-Sockreg"
+_WEIGHT = "Weight"
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
 _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
@@ -98,7 +99,7 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
     expand = partial(expand_specifiers, unit=unit.name)
     for path, section in unit.sections:
         if section.name == RULES_SECTION:
-            add_rules(section, path, labels, lists, report, expand)
+            add_rules(section, path, labels, lists, report, expand, others=(_WEIGHT,))
     wrong = label_problem(label)
     if wrong and lists[Action.BIND]:
         place = lists[Action.BIND][0].place
@@ -106,6 +107,25 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
             f"{place}: the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="
         )
     return [binding for listed in lists.values() for binding in listed]
+
+
+def unit_weight(unit: SocketUnit, report: Report) -> int:
+    """The share of new flows of the unit's sockets in a pool: ``Weight=``, 0 to 65535."""
+    weight = DEFAULT_WEIGHT
+    for path, section in unit.sections:
+        if section.name == RULES_SECTION:
+            for line, _, key, value in section.entries:
+                if key != _WEIGHT:
+                    continue
+                if not value:
+                    weight = DEFAULT_WEIGHT
+                elif value.isascii() and value.isdigit() and int(value) <= WEIGHT_MAX:
+                    weight = int(value)
+                else:
+                    report.problems.append(
+                        f"{path}:{line}: {key}={value}: a number from 0 to {WEIGHT_MAX} expected"
+                    )
+    return weight
 
 
 def _expanded_words(value: str, unit: str) -> list[str]:

@@ -21,7 +21,12 @@ DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
 MEMBER = struct.Struct(f"=QHHI16s{UNIT_SIZE}s")  # registered, family, port, weight, address, unit
 UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
-UNIT_STATE = struct.Struct("=IIQQQ")  # active, files, newest, inodes, bytes
+# active, files, newest, inodes, bytes, weight, zero
+UNIT_STATE = struct.Struct("=IIQQQII")
+POOL_ENTRIES = 1024
+POOL_MEMBERS = 32
+# members, active, member..., entry...
+POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
 
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
@@ -30,7 +35,11 @@ STRUCTURES = {
     "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
     "member": (MEMBER, ("registered", "family", "port", "weight", "address", "unit")),
     "unit_name": (UNIT_NAME, ("name",)),
-    "unit_state": (UNIT_STATE, ("active", "files", "newest", "inodes", "bytes")),
+    "unit_state": (
+        UNIT_STATE,
+        ("active", "files", "newest", "inodes", "bytes", "weight", "zero"),
+    ),
+    "pool": (POOL, ("members", "active", "member", "entry")),
 }
 
 

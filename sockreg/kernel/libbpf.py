@@ -18,7 +18,7 @@ import mmap
 import os
 import struct
 import sys
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from sockreg.errors import EXIT_FAILURE, SockregError
 SYSTEM_LIBRARY = "libbpf.so.1"
 
 # linux/bpf.h
-ATTACH_SK_LOOKUP = 36  # enum bpf_attach_type
+ATTACH_CGROUP_SOCK_OPS, ATTACH_SK_LOOKUP = 3, 36  # enum bpf_attach_type
 MAP_TYPE_ARRAY = 2  # enum bpf_map_type
 MAP_MMAPABLE = 1 << 10
 LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
@@ -167,6 +167,7 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_map__set_max_entries", c_int, (pointer, c_uint32)),
         ("bpf_map__set_initial_value", c_int, (pointer, c_char_p, c_size_t)),
         ("bpf_program__fd", c_int, (pointer,)),
+        ("bpf_program__set_autoload", c_int, (pointer, c_bool)),
         ("bpf_link_create", c_int, (c_int, c_int, c_int, pointer)),
         ("bpf_link_update", c_int, (c_int, c_int, POINTER(_LinkUpdateOpts))),
         ("bpf_link_detach", c_int, (c_int,)),
@@ -249,6 +250,10 @@ class Object:
         """The content of a .rodata or .data section; its size must be the section's."""
         _checked(self._lib.bpf_map__set_initial_value(self._map(name), value, len(value)))
 
+    def leave_out(self, name: str) -> None:
+        """Do not load the program of that name."""
+        _checked(self._lib.bpf_program__set_autoload(self._program(name), False))
+
     def load(self) -> None:
         """Create the maps and have the programs verified. LoadError with the log."""
         result = self._lib.bpf_object__load(self._object)
@@ -261,10 +266,13 @@ class Object:
 
     def program_fd(self, name: str) -> int:
         """A descriptor that belongs to the object; valid after ``load``."""
-        program = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
-        if not program:
+        return _checked(self._lib.bpf_program__fd(self._program(name)))
+
+    def _program(self, name: str) -> int:
+        found: int | None = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
             raise KeyError(name)
-        return _checked(self._lib.bpf_program__fd(program))
+        return found
 
 
 def create_array(name: str, value_size: int, max_entries: int = 1) -> int:
@@ -291,6 +299,11 @@ def _pages(size: int) -> int:
 def create_link(program_fd: int, netns_fd: int) -> int:
     """Attach a program to a network namespace; the link ends with its last descriptor or pin."""
     return _checked(_library().bpf_link_create(program_fd, netns_fd, ATTACH_SK_LOOKUP, None))
+
+
+def create_cgroup_link(program_fd: int, cgroup_fd: int) -> int:
+    """Attach a sock_ops program to a cgroup and those below it, beside what is there."""
+    return _checked(_library().bpf_link_create(program_fd, cgroup_fd, ATTACH_CGROUP_SOCK_OPS, None))
 
 
 def update_link(link_fd: int, new_program_fd: int, old_program_fd: int) -> None:

@@ -1,3 +1,3 @@
 """The SHA-256 of the sources of bpf/sockreg.bpf.o; written by bpf/build.sh."""
 
-SOURCE = "ed04b3619f89c8443af914cc22f956a16e66572b924d8b19c88299cc5ba2cb4d"
+SOURCE = "50e8dd35c03a81950f5d1e370084042b103bfff45bc0bbfb99e6c84339ff5a50"

@@ -21,6 +21,7 @@ _MAPS = {
     "counters": (_ARRAY_PERCPU, layout.SLOT.size, layout.COUNTERS.size),
     "destinations": (_HASH, layout.DESTINATION.size, layout.SLOT.size),
     "members": (_HASH, layout.MEMBER_KEY.size, layout.MEMBER.size),
+    "pools": (_HASH, layout.SLOT.size, layout.POOL.size),
     "units": (_HASH, layout.UNIT_NAME.size, layout.UNIT_STATE.size),
 }
 

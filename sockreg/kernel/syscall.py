@@ -21,6 +21,8 @@ _MAP_DELETE_ELEM = 3
 _MAP_GET_NEXT_KEY = 4
 _OBJ_PIN = 6
 _OBJ_GET = 7
+_PROG_TEST_RUN = 10
+_OBJ_GET_INFO_BY_FD = 15
 
 # Flags of map_update.
 ANY = 0
@@ -33,6 +35,13 @@ READ_ONLY = 1 << 3
 
 _ATTR_ELEM = struct.Struct("=I4xQQQ")  # map_fd, key, value (or next_key), flags
 _ATTR_OBJ = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
+# prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration,
+# ctx_size_in, ctx_size_out, ctx_in, ctx_out
+_ATTR_INFO = struct.Struct("=IIQ")  # bpf_fd, info_len, info
+_MAP_INFO = struct.Struct("=IIIII")  # type, id, key_size, value_size, max_entries
+_ATTR_RUN = struct.Struct("=IIIIQQIIIIQQ")
+_RUN_PACKET = bytes(14)  # an Ethernet header: less is refused
+_RUN_CONTEXT = struct.Struct("=48xII12x")  # struct __sk_buff up to cb[], of which cb[0], cb[1]
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # not generic at run time
@@ -53,7 +62,12 @@ _syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))  # type:
 
 
 def _bpf(command: int, attr: bytes) -> int:
-    result: int = _syscall(_Long(_BPF), _Long(command), attr, _Long(len(attr)))
+    return _bpf_at(command, Buffer(attr))
+
+
+def _bpf_at(command: int, attr: "Buffer") -> int:
+    """As _bpf(), for a command that writes its answer into the attributes."""
+    result: int = _syscall(_Long(_BPF), _Long(command), _Long(attr.address), _Long(attr.size))
     if result < 0:
         number = _ctypes.get_errno()
         raise OSError(number, posix.strerror(number))
@@ -66,6 +80,7 @@ class Buffer:
     def __init__(self, content: bytes) -> None:
         self._memory = (_Char * len(content)).from_buffer_copy(content)
         self.address = _ctypes.addressof(self._memory)
+        self.size = len(content)
 
     def content(self) -> bytes:
         return bytes(self._memory)
@@ -139,3 +154,20 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
             return list(keys)
         keys[key] = None
         previous = following
+
+
+def map_capacity(fd: int) -> int:
+    """How many entries a map can have."""
+    info = Buffer(bytes(_MAP_INFO.size))
+    _bpf(_OBJ_GET_INFO_BY_FD, _ATTR_INFO.pack(fd, info.size, info.address))
+    return int(_MAP_INFO.unpack(info.content())[4])
+
+
+def run_program(fd: int, first: int, second: int) -> int:
+    """Run a tc program with two numbers in cb[0] and cb[1]; returns what it returns."""
+    packet, context = Buffer(_RUN_PACKET), Buffer(_RUN_CONTEXT.pack(first, second))
+    data = (fd, 0, packet.size, 0, packet.address, 0)
+    rest = (1, 0, context.size, 0, context.address, 0)
+    attr = Buffer(_ATTR_RUN.pack(*data, *rest))
+    _bpf_at(_PROG_TEST_RUN, attr)
+    return int(_ATTR_RUN.unpack(attr.content())[1])

@@ -1,7 +1,8 @@
 """Where the state of a network namespace is pinned, and who may write it when.
 
     BPFFS/sockreg/NETNS/            the registry; its lock guards slots and members
-        sockets counters destinations members units     pinned maps
+        sockets counters pools destinations members units       pinned maps
+        copy_socket                 a program that copies a socket from slot to slot
         link                        the attached program: this is what is in force
         generations/                its lock guards the swap of generations
             7/program table rules   a compiled rule set and the program that holds it
@@ -20,7 +21,8 @@ from sockreg.errors import EXIT_BUSY, EXIT_NOT_LOADED, EXIT_PERMISSION, SockregE
 
 BPFFS = "/sys/fs/bpf"
 HOME = "sockreg"  # our directory in the bpffs
-MAPS = ("sockets", "counters", "destinations", "members", "units")
+MAPS = ("sockets", "counters", "pools", "destinations", "members", "units")
+COPY = "copy_socket"  # a program that copies a socket between slots
 LINK = "link"
 GENERATIONS = "generations"
 UNFINISHED = "new-"  # prefix of a registry or generation that is still being built

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
 from sockreg.kernel import libbpf, syscall
 from sockreg.registry import record
-from sockreg.registry.directory import GENERATIONS, LINK, MAPS, UNFINISHED, denied
+from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED, denied
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
@@ -122,6 +122,7 @@ def build(
     unfinished.mkdir(mode=0o750)
     try:
         obj = open_object(object_path)
+        obj.leave_out(COPY)
         with contextlib.ExitStack() as stack:
             for name in MAPS:
                 obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))

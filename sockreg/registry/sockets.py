@@ -1,5 +1,8 @@
 """The sockets of a registry: destinations own slots, members sit in them.
 
+A lone member sits in its destination's own slot. The members of a pool have slots of
+their own (registry/pools.py), and the destination's is empty.
+
 A registration first writes the member's record under (cookie, slot), then puts the
 socket into its slot in one step, then drops the record of the one before. A reader that
 takes the cookie from the slot therefore always finds the record that belongs to it, and
@@ -22,6 +25,7 @@ from sockreg.registry.directory import denied, not_loaded
 _ORDER = sys.byteorder
 _NAMES = {2: "IPv4", 10: "IPv6", 6: "tcp", 17: "udp"}
 NO_UNIT = "-"
+DEFAULT_WEIGHT = 100
 
 
 class Maps:
@@ -31,7 +35,7 @@ class Maps:
         self.registry = registry
         opened: list[int] = []
         try:
-            for pin in ("sockets", "destinations", "members", "units"):
+            for pin in ("sockets", "pools", "destinations", "members", "units"):
                 opened.append(syscall.obj_get(f"{registry}/{pin}", flags))
         except OSError as error:
             for fd in opened:
@@ -41,10 +45,10 @@ class Maps:
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise denied(registry, error) from None
             raise
-        self.sockets, self.destinations, self.members, self.units = opened
+        self.sockets, self.pools, self.destinations, self.members, self.units = opened
 
     def close(self) -> None:
-        for fd in (self.sockets, self.destinations, self.members, self.units):
+        for fd in (self.sockets, self.pools, self.destinations, self.members, self.units):
             posix.close(fd)
 
 
@@ -54,6 +58,7 @@ class Member:
     def __init__(self, cookie: int, slot: int, record: bytes) -> None:
         self.cookie = cookie
         self.slot = slot
+        self.record = record
         fields = layout.MEMBER.unpack(record)
         self.registered: int = fields[0]
         self.family: int = fields[1]
@@ -103,30 +108,46 @@ def add_destinations(
     that would be in anybody's way, as a destination without socket or rule does nothing.
     """
     known = read_destinations(maps)
-    used = set(known.values())
-    free = layout.FIRST_SLOT
-    for destination in wanted:
-        if destination in known:
-            continue
-        while free in used:
-            free += 1
-        label, family, protocol = destination
-        key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
-        try:
-            syscall.map_update(maps.destinations, key, layout.SLOT.pack(free), syscall.NOEXIST)
-        except OSError as error:
-            if error.errno == errno.E2BIG:
-                raise SockregError(
-                    f"no slot left for {destination_name(*destination)}: "
-                    f"all {len(known)} are taken",
-                    "raise Slots= in section [:registry] of /etc/sockreg/*.conf, then "
-                    "'systemctl restart sockreg.service'",
-                    EXIT_REFUSED,
-                ) from None
-            raise
-        known[destination] = free
-        used.add(free)
+    missing = [destination for destination in wanted if destination not in known]
+    if missing:
+        free = free_slots(maps, known, len(missing), destination_name(*missing[0]))
+        for destination, slot in zip(missing, free, strict=True):
+            label, family, protocol = destination
+            key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
+            syscall.map_update(maps.destinations, key, layout.SLOT.pack(slot), syscall.NOEXIST)
+            known[destination] = slot
     return known
+
+
+def free_slots(
+    maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
+) -> list[int]:
+    """The lowest slots that neither a destination nor a member of a pool has.
+
+    ``what`` they are for is said by the SockregError (EXIT_REFUSED) if there are too few.
+    """
+    used = set(destinations.values())
+    for slot in destinations.values():
+        used.update(pool_slots(maps, slot))
+    capacity = syscall.map_capacity(maps.sockets)
+    free = [slot for slot in range(layout.FIRST_SLOT, capacity) if slot not in used][:count]
+    if len(free) < count:
+        raise SockregError(
+            f"no slot left for {what}: {len(used)} of {capacity} are taken",
+            "raise Slots= in section [:registry] of /etc/sockreg/*.conf, then "
+            "'systemctl restart sockreg.service'",
+            EXIT_REFUSED,
+        )
+    return free
+
+
+def pool_slots(maps: Maps, slot: int) -> list[int]:
+    """The slots of the members of a destination's pool; none if it has no pool."""
+    value = syscall.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
+    if value is None:
+        return []
+    members, _, *rest = layout.POOL.unpack(value)
+    return [int(slot) for slot in rest[:members]]
 
 
 def drop_destination(maps: Maps, label: str, family: int, protocol: int) -> None:
@@ -154,23 +175,52 @@ def member_in(maps: Maps, slot: int) -> Member | None:
     return Member(cookie, slot, record)
 
 
-def put(maps: Maps, slot: int, listener: Listener, unit: str, now: int) -> int | None:
+def members_of(maps: Maps, slot: int) -> list[Member]:
+    """The members of a destination that have a socket: of its pool, or the lone one.
+
+    Between the steps of a change the lone one and a pool can be there together.
+    """
+    members = {}
+    for place in (*pool_slots(maps, slot), slot):
+        member = member_in(maps, place)
+        if member is not None:
+            members.setdefault(member.cookie, member)
+    return list(members.values())
+
+
+def enter(
+    maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int
+) -> int | None:
+    """Register a socket for a destination, in place of the unit's own one if it has one.
+
+    With sockets of other units it forms a pool. ``weight`` is its share of new flows
+    there; 0 keeps new flows away. Returns the cookie that it replaced, or None.
+    """
+    if weight > 0 and not pool_slots(maps, slot):
+        member = member_in(maps, slot)
+        if member is None or member.unit == unit:
+            return put(maps, slot, listener, unit, weight, now)
+    from sockreg.registry import pools
+
+    return pools.join(maps, slot, listener, unit, weight, now)
+
+
+def put(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
     """Put a socket into a slot in place of whatever is there; returns the cookie it replaced.
 
     ``now`` is CLOCK_REALTIME in ns. None when the slot was empty.
     """
     previous = cookie_in(maps, slot)
     record = layout.MEMBER.pack(
-        now, listener.family, listener.port, 1, listener.packed_address(), unit.encode("ascii")
+        now,
+        listener.family,
+        listener.port,
+        weight,
+        listener.packed_address(),
+        unit.encode("ascii"),
     )
     key = layout.MEMBER_KEY.pack(listener.cookie, slot, 0)
-    try:
-        syscall.map_update(maps.members, key, record)
-    except OSError as error:
-        if error.errno != errno.E2BIG:
-            raise
-        drop_stale_members(maps)
-        syscall.map_update(maps.members, key, record)
+    write_record(maps, key, record)
     try:
         syscall.map_update(maps.sockets, layout.SLOT.pack(slot), listener.fd.to_bytes(8, _ORDER))
     except OSError as error:
@@ -180,6 +230,17 @@ def put(maps: Maps, slot: int, listener: Listener, unit: str, now: int) -> int |
     if previous is not None and previous != listener.cookie:
         syscall.map_delete(maps.members, layout.MEMBER_KEY.pack(previous, slot, 0))
     return previous
+
+
+def write_record(maps: Maps, key: bytes, record: bytes) -> None:
+    """Write a member's record, making room if those of sockets long gone fill the map."""
+    try:
+        syscall.map_update(maps.members, key, record)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        drop_stale_members(maps)
+        syscall.map_update(maps.members, key, record)
 
 
 def _refused(listener: Listener, error: OSError) -> SockregError:
@@ -195,11 +256,16 @@ def _refused(listener: Listener, error: OSError) -> SockregError:
     )
 
 
-def remove(maps: Maps, member: Member) -> None:
-    """Take a member out of its slot, if it is still the one there."""
-    if cookie_in(maps, member.slot) == member.cookie:
-        syscall.map_delete(maps.sockets, layout.SLOT.pack(member.slot))
-    syscall.map_delete(maps.members, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0))
+def remove(maps: Maps, slot: int, member: Member) -> None:
+    """Take a member of a destination out, if it is still there."""
+    if pool_slots(maps, slot):
+        from sockreg.registry import pools
+
+        pools.leave(maps, slot, member)
+        return
+    if cookie_in(maps, slot) == member.cookie:
+        syscall.map_delete(maps.sockets, layout.SLOT.pack(slot))
+    syscall.map_delete(maps.members, layout.MEMBER_KEY.pack(member.cookie, slot, 0))
 
 
 def read_members(maps: Maps) -> list[Member]:
@@ -224,7 +290,7 @@ def drop_stale_members(maps: Maps) -> int:
 
 
 def read_units(maps: Maps) -> dict[str, tuple[int, ...]]:
-    """The units that count, with their struct unit_state."""
+    """The units that count, with the members of their struct unit_state."""
     found = {}
     for key in syscall.map_keys(maps.units, layout.UNIT_NAME.size):
         value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
@@ -233,10 +299,19 @@ def read_units(maps: Maps) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def write_unit(maps: Maps, unit: str, active: bool, files: tuple[int, int, int, int]) -> None:
-    """Let a unit count; ``files`` are the last four members of struct unit_state."""
+def write_unit(
+    maps: Maps, unit: str, active: bool, files: tuple[int, int, int, int], weight: int
+) -> None:
+    """Let a unit count; ``files`` are files_state() of its files."""
     syscall.map_update(
         maps.units,
         layout.UNIT_NAME.pack(unit.encode("ascii")),
-        layout.UNIT_STATE.pack(active, *files),
+        layout.UNIT_STATE.pack(active, *files, weight, 0),
     )
+
+
+def unit_weight(maps: Maps, unit: str) -> int:
+    """The weight that the unit's files give its sockets, as the loader read them."""
+    key = layout.UNIT_NAME.pack(unit.encode("ascii"))
+    value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+    return DEFAULT_WEIGHT if value is None else int(layout.UNIT_STATE.unpack(value)[5])

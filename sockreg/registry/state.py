@@ -14,6 +14,7 @@ from sockreg.kernel import layout, libbpf
 from sockreg.kernel.netns import Netns
 from sockreg.registry import generations
 from sockreg.registry.directory import (
+    COPY,
     GENERATIONS,
     HOME,
     MAPS,
@@ -115,6 +116,7 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: 
         for name, count in (
             ("sockets", slots),
             ("counters", slots),
+            ("pools", slots),
             ("destinations", slots - layout.FIRST_SLOT),
             ("members", 2 * slots),  # room for records whose socket is gone
             ("units", UNITS_MAX),
@@ -123,6 +125,7 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: 
         generations.load(obj, tables)
         for name in MAPS:
             generations.pin(obj.map_fd(name), unfinished / name)
+        generations.pin(obj.program_fd(COPY), unfinished / COPY)
         (unfinished / GENERATIONS).mkdir(mode=0o750)
         unfinished.rename(registry)
     except BaseException:

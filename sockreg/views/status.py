@@ -20,24 +20,26 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Socket:
+class Member:
     """A registered socket. ``registered`` is ns since the epoch."""
 
     cookie: str
     address: str
     unit: str
+    weight: int
     registered: int
+    slot: int
 
 
 @dataclass(frozen=True)
 class DestinationStatus:
-    """One label in one family and protocol."""
+    """One label in one family and protocol; more than one member are a pool."""
 
     label: str
     protocol: str
     family: str
     rules: int
-    socket: Socket | None
+    members: list[Member]
     counters: Counters
     slot: int
 
@@ -82,7 +84,7 @@ def read(context: Context) -> Status:
             program,
             current.number if current else None,
             header,
-            [d for d in destinations if d.rules or d.socket or d.counters.lookups],
+            [d for d in destinations if d.rules or d.members or d.counters.lookups],
             rejected,
             sorted(sockets.read_units(maps)),
             state.others(registry, context.netns) if os.geteuid() == 0 else None,
@@ -100,16 +102,21 @@ def _destination(
         PROTOCOL_NAMES[protocol],
         "ipv4" if family == INET else "ipv6",
         rules,
-        _socket(sockets.member_in(maps, slot)),
+        sorted(map(_member, sockets.members_of(maps, slot)), key=lambda member: member.unit),
         _counters(counters, slot),
         slot,
     )
 
 
-def _socket(member: sockets.Member | None) -> Socket | None:
-    if member is None:
-        return None
-    return Socket(layout.cookie_text(member.cookie), member.address, member.unit, member.registered)
+def _member(member: sockets.Member) -> Member:
+    return Member(
+        layout.cookie_text(member.cookie),
+        member.address,
+        member.unit,
+        member.weight,
+        member.registered,
+        member.slot,
+    )
 
 
 def _counters(fd: int, slot: int) -> Counters:

@@ -1,0 +1,57 @@
+"""Weights of the members of a label: shares of new flows, and draining."""
+
+from sockreg import journal
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_FAILURE, EXIT_USAGE, SockregError
+from sockreg.model import WEIGHT_MAX
+from sockreg.registrar import LOCK_TIMEOUT
+from sockreg.registry import pools, sockets
+from sockreg.registry.directory import Lock
+
+
+def weigh(context: Context, label: str, unit: str | None, weight: int) -> int:
+    """Give the members of a label, or the one of ``unit``, another weight; returns how many.
+
+    It lasts until the unit registers again. Weight 0 drains a member: nothing new
+    arrives there, what is there goes on. SockregError if the label has no such member.
+    """
+    if not 0 <= weight <= WEIGHT_MAX:
+        raise SockregError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "", EXIT_USAGE)
+    maps = sockets.Maps(context.loaded_registry())
+    changed = 0
+    try:
+        with Lock(maps.registry, LOCK_TIMEOUT):
+            for (name, family, protocol), slot in sockets.read_destinations(maps).items():
+                if name != label:
+                    continue
+                for member in sockets.members_of(maps, slot):
+                    if unit is not None and member.unit != unit:
+                        continue
+                    pools.weigh(maps, slot, member, weight)
+                    changed += 1
+                    _tell(label, family, protocol, member, weight)
+    finally:
+        maps.close()
+    if not changed:
+        of_unit = f" of {unit}" if unit is not None else ""
+        raise SockregError(
+            f"label {label} has no socket{of_unit}",
+            "'sockreg status' shows the labels that have",
+            EXIT_FAILURE,
+        )
+    return changed
+
+
+def _tell(label: str, family: int, protocol: int, member: sockets.Member, weight: int) -> None:
+    what = sockets.destination_name(label, family, protocol)
+    effect = "drained" if weight == 0 else f"has weight {weight} now"
+    journal.say(
+        f"label {what}: sk:{member.cookie:x} of {member.unit} {effect}",
+        journal.WEIGHED,
+        fields={
+            "SOCKREG_LABEL": label,
+            "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
+            "SOCKREG_WEIGHT": str(weight),
+            **journal.unit_fields(member.unit),
+        },
+    )

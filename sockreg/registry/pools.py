@@ -1,0 +1,138 @@
+"""Pools: several members of one destination share its flows.
+
+Every change is made so that a flow meets the pool before it or after it. The program
+looks at a pool only when the destination's own slot is empty; so a pool comes into being
+when that slot is emptied last, and ends when the last member is put there first.
+
+User space has no descriptor of a socket that somebody else registered: the registry's
+program copy_socket moves those between slots. Callers hold the registry's lock.
+Imported by the companion only where a label has more than one socket.
+"""
+
+import posix
+
+from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.kernel import layout, syscall
+from sockreg.kernel.listener import Listener
+from sockreg.registry import sockets
+from sockreg.registry.directory import COPY
+from sockreg.registry.selection import MEMBERS_MAX, share
+from sockreg.registry.sockets import Maps, Member
+
+
+def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
+    """Register a socket beside those of other units; returns the cookie it replaced.
+
+    SockregError (EXIT_REFUSED) if the pool is full or no slot is left: nothing changes.
+    """
+    members = sockets.members_of(maps, slot)
+    mine = next((member for member in members if member.unit == unit), None)
+    others = [member for member in members if member is not mine]
+    if not others and weight > 0:
+        place = slot
+    elif mine is not None and mine.slot != slot:
+        place = mine.slot
+    else:
+        if len(others) >= MEMBERS_MAX:
+            raise SockregError(
+                f"{unit}: its pool has {MEMBERS_MAX} members already, which is the most",
+                "stop one of them; 'sockreg status' shows them",
+                EXIT_REFUSED,
+            )
+        place = _free(maps, 1, unit, set())[0]
+    previous = sockets.put(maps, place, listener, unit, weight, now)
+    own = sockets.member_in(maps, place)
+    arrange(maps, slot, others if own is None else [*others, own])
+    return previous if mine is None else mine.cookie
+
+
+def leave(maps: Maps, slot: int, leaving: Member) -> None:
+    """Take a member out; the flows it had go to the others."""
+    members = sockets.members_of(maps, slot)
+    arrange(maps, slot, [member for member in members if member.cookie != leaving.cookie])
+
+
+def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
+    """Give a member another weight; 0 drains it: nothing new arrives there."""
+    members = sockets.members_of(maps, slot)
+    arrange(maps, slot, [_weighed(m, weight) if m.cookie == member.cookie else m for m in members])
+
+
+def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
+    """Give the sockets of these units these weights."""
+    for slot in sockets.read_destinations(maps).values():
+        for member in sockets.members_of(maps, slot):
+            if weights.get(member.unit, member.weight) != member.weight:
+                weigh(maps, slot, member, weights[member.unit])
+
+
+def _weighed(member: Member, weight: int) -> Member:
+    fields = list(layout.MEMBER.unpack(member.record))
+    fields[3] = weight
+    return Member(member.cookie, member.slot, layout.MEMBER.pack(*fields))
+
+
+def arrange(maps: Maps, slot: int, members: list[Member]) -> None:
+    """Make ``members`` all there are of a destination, wherever they sit now."""
+    before = {*sockets.pool_slots(maps, slot), slot}
+    if len(members) == 1 and members[0].weight > 0:
+        _move(maps, members[0], slot)
+        syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
+        kept = {slot}
+    elif not members:
+        syscall.map_delete(maps.sockets, layout.SLOT.pack(slot))
+        syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
+        kept = set()
+    else:
+        lone = [member for member in members if member.slot == slot]
+        places = {m.cookie: m.slot for m in members if m.slot != slot}
+        free = _free(maps, len(lone), "a pool", set(places.values()))
+        places.update(zip((member.cookie for member in lone), free, strict=True))
+        for member in members:
+            _move(maps, member, places[member.cookie])
+        _write(maps, slot, members, places)
+        kept = set(places.values())
+    for place in before - kept:
+        syscall.map_delete(maps.sockets, layout.SLOT.pack(place))
+    sockets.drop_stale_members(maps)
+
+
+def _write(maps: Maps, slot: int, members: list[Member], places: dict[int, int]) -> None:
+    """Write the pool of a destination, in one step."""
+    slots = {member.unit: places[member.cookie] for member in members}
+    owners = share({member.unit: member.weight for member in members})
+    entries = [slots[unit] for unit in owners] or [0] * layout.POOL_ENTRIES
+    ordered = sorted(members, key=lambda member: member.weight == 0)
+    places_in_order = [places[member.cookie] for member in ordered]
+    places_in_order += [0] * (layout.POOL_MEMBERS - len(members))
+    active = sum(member.weight > 0 for member in members)
+    value = layout.POOL.pack(len(members), active, *places_in_order, *entries)
+    syscall.map_update(maps.pools, layout.SLOT.pack(slot), value)
+
+
+def _free(maps: Maps, count: int, what: str, taken: set[int]) -> list[int]:
+    """Slots that nobody has, and that are not about to be taken."""
+    if not count:
+        return []
+    found = sockets.free_slots(maps, sockets.read_destinations(maps), count + len(taken), what)
+    return [slot for slot in found if slot not in taken][:count]
+
+
+def _move(maps: Maps, member: Member, slot: int) -> None:
+    """Let a member be in ``slot`` too, with the record it carries."""
+    key = layout.MEMBER_KEY.pack(member.cookie, slot, 0)
+    sockets.write_record(maps, key, member.record)
+    if member.slot == slot:
+        return
+    fd = syscall.obj_get(f"{maps.registry}/{COPY}")
+    try:
+        result = syscall.run_program(fd, member.slot, slot)
+    finally:
+        posix.close(fd)
+    # 1: it was closed a moment ago; then its place is as empty as before.
+    if result == 2:
+        raise SockregError(
+            f"the kernel refuses to move sk:{member.cookie:x} of {member.unit} to another slot",
+            "restart that unit's sockreg@ instance and try again",
+            EXIT_REFUSED,
+        )
