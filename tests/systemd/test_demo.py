@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,17 +15,26 @@ from tests.demo.script import STEPS
 from tests.sandbox import Sandbox
 from tests.sandbox.stage import SOURCE
 
-DEMO = [sys.executable, "-m", "tests.demo"]
 
-
-def start() -> subprocess.Popen[str]:
+def start(directory: Path) -> subprocess.Popen[str]:
+    """The demo, with its temporary files below ``directory``."""
     return subprocess.Popen(
-        DEMO, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "tests.demo"],
+        cwd=SOURCE,
+        env=os.environ | {"TMPDIR": str(directory)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
-def test_every_step_shows_what_it_says() -> None:
-    with start() as demo:
+def cgroups(box: str) -> list[Path]:
+    """The control groups of a box, which has the name of its directory."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/{box}"))
+
+
+def test_every_step_shows_what_it_says(tmp_path: Path) -> None:
+    with start(tmp_path) as demo:
         output = demo.communicate(timeout=120)[0]
     assert demo.returncode == 0, output
     scans = [line.removeprefix("    scan    ") for line in output.splitlines() if " scan " in line]
@@ -45,33 +55,27 @@ def test_every_step_shows_what_it_says() -> None:
         "127.0.0.1  all 65535 | 127.1.1.1  all 65535",
         "127.0.0.1  22 | 127.1.1.1  -",
     ]
+    assert os.listdir(tmp_path) == []
     assert "\033" not in output, "no colours in a file"
     # Socket cookies grow with the time that the kernel is up.
     assert max(len(line) for line in output.splitlines() if "sk:" not in line) <= 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
-    before = traces()
-    with start() as demo:
+def test_an_interrupted_demo_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    with start(tmp_path) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if line.startswith(" 2  "):
                 break
+        box = next(tmp_path.glob("sockreg-box-*")).name
+        assert cgroups(box)
         demo.send_signal(number)
         output = demo.communicate(timeout=60)[0]
     assert demo.returncode == 130
     assert output.endswith("demo: interrupted; nothing of it is left\n")
-    assert traces() <= before
-
-
-def traces() -> set[Path]:
-    """Directories and cgroups of boxes and demos. Those of others may end at any time."""
-    return {
-        *Path("/tmp").glob("sockreg-demo-*"),
-        *Path("/tmp").glob("sockreg-box-*"),
-        *Path("/sys/fs/cgroup").glob("**/sockreg-box-*"),
-    }
+    assert os.listdir(tmp_path) == []
+    assert not cgroups(box)
 
 
 @pytest.mark.parametrize(
