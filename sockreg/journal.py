@@ -11,6 +11,7 @@ import posix
 import sys
 
 SOCKET = "/run/systemd/journal/socket"
+_PATIENCE = 1.0  # s
 
 # MESSAGE_ID= of each kind of entry.
 REGISTERED = "5be0ba1c1e0a4ac38c2f4d0b5ff2c1a1"
@@ -71,6 +72,8 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
             else:
                 entry += b"%s=%s\n" % (name.encode(), data)
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    # A journal that is stuck must not hold up a socket's companion.
+    sock.settimeout(_PATIENCE)
     try:
         sock.sendto(entry, SOCKET)
     except OSError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
 from sockreg.kernel import layout, libbpf
 from sockreg.kernel.netns import Netns
-from sockreg.registry import generations
+from sockreg.registry import generations, sockets
 from sockreg.registry.directory import (
     COPY,
     GENERATIONS,
@@ -100,12 +100,28 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables, slots: i
     registry = path_of(bpffs, netns)
     home = _home(bpffs)
     with Lock(str(home), LOCK_TIMEOUT):
-        for leftover in home.glob(f"{UNFINISHED}*"):
-            generations.remove(leftover)
+        for leftover in home.iterdir():
+            unfinished = leftover.name.startswith(UNFINISHED)
+            if unfinished or (str(leftover) != registry and _is_abandoned(leftover)):
+                generations.remove(leftover)
         if not Path(registry).exists():
             _refuse_second(netns, registry)
             _build(home, registry, object_path, tables, slots)
     return registry
+
+
+def _is_abandoned(registry: Path) -> bool:
+    """Whether the network namespace of a registry is gone: its link and its sockets are."""
+    link = generations.link_of(str(registry))
+    if link is None or link.netns_inode != 0:
+        return False
+    maps = sockets.Maps(str(registry))
+    try:
+        return not any(
+            sockets.members_of(maps, slot) for slot in sockets.read_destinations(maps).values()
+        )
+    finally:
+        maps.close()
 
 
 def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: int) -> None:
