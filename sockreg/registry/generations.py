@@ -45,7 +45,8 @@ def generations(registry: str) -> list[Generation]:
     for path in Path(registry, GENERATIONS).iterdir():
         if path.name.startswith(UNFINISHED):
             continue
-        with pinned(str(path / "program")) as fd:
+        # One that is being removed beside us is not complete any more.
+        with contextlib.suppress(FileNotFoundError), pinned(str(path / "program")) as fd:
             found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
     return sorted(found, key=lambda generation: generation.number)
 
@@ -233,11 +234,18 @@ def detach(registry: str) -> None:
 
 
 def keep(registry: str, numbers: Collection[int | None]) -> None:
-    """Remove all other generations, and what was never finished."""
+    """Remove all other generations."""
     names = {str(number) for number in numbers}
     for path in Path(registry, GENERATIONS).iterdir():
         if path.name not in names:
-            remove(path)
+            # Renamed first: it exists whole or not at all, also if we die halfway.
+            remove(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
+
+
+def remove_unfinished(registry: str) -> None:
+    """Remove what a writer that died was building or removing."""
+    for path in Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"):
+        remove(path)
 
 
 def remove(path: Path) -> None:

@@ -49,8 +49,9 @@ def exists(registry: str) -> bool:
 
 @contextlib.contextmanager
 def writing(registry: str) -> Iterator[None]:
-    """Hold the lock for a change of the generation in force."""
+    """Hold the lock for a change of the generation in force; clear up after dead writers."""
     with Lock(f"{registry}/{GENERATIONS}", LOCK_TIMEOUT):
+        generations.remove_unfinished(registry)
         yield
 
 

@@ -257,16 +257,17 @@ class Host:
         return counters["lookups"], counters["misses"], counters["errors"]
 
     def registered(self, label: str, protocol: str = "tcp", family: str = "ipv4") -> str | None:
-        """The cookie of the socket that status shows for a destination."""
-        found: dict[str, str] | None = self._destination(label, protocol, family)["socket"]
-        return found["cookie"] if found else None
+        """The cookie of the only socket that status shows for a destination."""
+        members = self._destination(label, protocol, family)["members"]
+        assert len(members) <= 1, members
+        return str(members[0]["cookie"]) if members else None
 
     def _destination(self, label: str, protocol: str, family: str) -> Any:
         for destination in self.json("status")["destinations"]:
             key = destination["label"], destination["protocol"], destination["family"]
             if key == (label, protocol, family):
                 return destination
-        return {"socket": None, "counters": {"lookups": 0, "misses": 0, "errors": 0}}
+        return {"members": [], "counters": {"lookups": 0, "misses": 0, "errors": 0}}
 
     def entries(self) -> list[dict[str, list[str]]]:
         """The journal entries of the last command run in this process, field -> values."""
