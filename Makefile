@@ -5,8 +5,9 @@ export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
+MAN := build/man/sockreg.8
 
-.PHONY: help demo test bench bpf lint clean
+.PHONY: help demo test bench bpf man lint clean
 
 help:
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
@@ -14,6 +15,7 @@ help:
 	@echo 'make bench   measure lookups, swaps and start-up times (root)'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/sockreg.bpf.o'
+	@echo 'make man     make the manual page $(MAN)'
 	@echo 'make clean   remove what was built and installed here'
 
 demo:
@@ -31,6 +33,11 @@ bench:
 bpf:
 	@tests/prepare test
 	bpf/build.sh
+
+# No set-up: go-md2man is all it takes.
+man:
+	@mkdir -p '$(dir $(MAN))'
+	go-md2man -in docs/man/sockreg.8.md -out '$(MAN)'
 
 lint:
 	@tests/prepare test

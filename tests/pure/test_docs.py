@@ -1,0 +1,241 @@
+"""What the documents say of the commands, the files and each other is so."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from sockreg import __version__, errors, journal
+from sockreg.cli.main import parser
+from sockreg.config.bindfile import PERSISTENT, RUNTIME
+from sockreg.config.conf import DIRECTORIES
+from sockreg.config.ruleset import read_rule_set
+from sockreg.model import Action, Binding, Packet, Place
+from sockreg.rules.oracle import decide
+from sockreg.rules.syntax import parse_words
+from tests.docs import DOCUMENTS, MAN_PAGE, Command, File, scenes
+from tests.docs.document import ROOT
+from tests.docs.play import matches
+from tests.process import run
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+
+
+def definitions(section: str) -> dict[str, str]:
+    """Of a section of the man page the terms of its definition list, and what each means."""
+    _, _, rest = MAN_PAGE.read_text().partition(f"\n# {section}\n")
+    found: dict[str, str] = {}
+    term = ""
+    for line in re.split(r"\n#+ ", rest)[0].splitlines():
+        if line.startswith((": ", "  ")):
+            found[term] += line[2:] + "\n"
+        elif line:
+            term = line
+            found[term] = ""
+    return found
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all verbs."""
+    (choices,) = (
+        action.choices
+        for action in parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(choices)
+
+
+def options(target: argparse.ArgumentParser) -> set[str]:
+    return {option for action in target._actions for option in action.option_strings}
+
+
+def arguments(target: argparse.ArgumentParser) -> set[str]:
+    """What stands for values: of positional arguments, and of options that take one."""
+    return {
+        str(action.metavar or action.dest.upper())
+        for action in target._actions
+        if action.nargs != 0 and not isinstance(action, argparse._SubParsersAction)
+    }
+
+
+def plain(text: str) -> str:
+    return text.replace("*", "").replace("\\", "")
+
+
+def test_the_manual_has_every_verb_with_its_options_and_arguments() -> None:
+    described = {plain(term).split()[0]: plain(term) for term in definitions("VERBS")}
+    assert described.keys() == verbs().keys()
+    everywhere = parser()
+    for name, verb in verbs().items():
+        synopsis = described[name]
+        assert set(_OPTION.findall(synopsis)) == options(verb) - options(everywhere), name
+        words = set(re.findall(r"\b[A-Z]+\b", synopsis))
+        assert words == arguments(verb) - arguments(everywhere), name
+
+
+def test_the_manual_has_every_global_option() -> None:
+    terms = definitions("GLOBAL OPTIONS")
+    described = {option for term in terms for option in _OPTION.findall(plain(term))}
+    assert described == options(parser())
+
+
+def test_every_verb_takes_the_global_options() -> None:
+    everywhere = options(parser()) - {"--version"}
+    assert all(everywhere <= options(verb) for verb in verbs().values())
+
+
+def test_help_fits_a_screen() -> None:
+    assert len(parser().format_help().splitlines()) <= 40
+
+
+def test_the_manual_has_every_exit_status() -> None:
+    statuses = {str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {plain(term) for term in definitions("EXIT STATUS")} == statuses
+
+
+def test_the_manual_has_every_kind_of_journal_entry() -> None:
+    known = {
+        value
+        for value in vars(journal).values()
+        if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value)
+    }
+    text = MAN_PAGE.read_text()
+    assert set(re.findall(r"\b[0-9a-f]{32}\b", text)) == known
+    in_code = {
+        field
+        for path in (ROOT / "sockreg").rglob("*.py")
+        for field in re.findall(r'"(SOCKREG_[A-Z]+)":', path.read_text())
+    }
+    assert {term for line in definitions("JOURNAL") for term in _fields(line)} == in_code
+
+
+def _fields(term: str) -> list[str]:
+    return re.findall(r"SOCKREG_[A-Z]+", term)
+
+
+def test_the_manual_has_every_place_of_configuration() -> None:
+    terms = plain(" ".join(definitions("FILES")))
+    for directory in DIRECTORIES:
+        assert f"{directory}/.conf" in terms  # plain() has taken the asterisk
+    assert PERSISTENT in terms
+    assert RUNTIME in terms
+    for unit in (ROOT / "units").glob("*.service"):
+        assert unit.name in terms
+
+
+def test_the_manual_builds_without_a_warning(tmp_path: Path) -> None:
+    page = tmp_path / "sockreg.8"
+    run(["make", "-s", "-C", str(ROOT), "man", f"MAN={page}"])
+    done = run(["man", "--warnings", "-l", str(page)], env={"LANG": "C.UTF-8", "MANWIDTH": "100"})
+    assert done.stderr == ""
+    for heading in ("SYNOPSIS", "EXIT STATUS", "SEE ALSO"):
+        assert f"\n{heading}\n" in done.stdout
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    broken = [
+        target
+        for target in _LINK.findall(document.read_text())
+        if not target.startswith(("https://", "#"))
+        and not (document.parent / target.partition("#")[0]).exists()
+    ]
+    assert not broken
+
+
+def test_the_tests_that_the_features_name_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/features.md").read_text())
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or f"\ndef {name}(" not in (ROOT / path).read_text()
+    ]
+    assert named
+    assert not missing
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+_ROW = re.compile(r"\| `((?:tcp|udp) [^`]*)` \| `?([^`|]+?)`? \|")
+
+
+def test_the_worked_example_of_precedence_is_right(tmp_path: Path) -> None:
+    document = ROOT / "docs/rules.md"
+    (scene,) = (s for s in scenes(document) if s.title.endswith("Which rule wins"))
+    (file,) = (action for action in scene.actions if isinstance(action, File))
+    path = Path(f"{tmp_path}{file.path}")
+    path.parent.mkdir(parents=True)
+    path.write_text(file.text)
+    bindings = read_rule_set(str(tmp_path)).bindings
+    rows = _ROW.findall(document.read_text())
+    assert len(rows) == 16
+    for packet, outcome in rows:
+        assert _outcome(decide(bindings, _packet(packet))) == outcome, packet
+
+
+def _packet(text: str) -> Packet:
+    """A packet written as a rule: its prefixes are single addresses."""
+    (binding,) = parse_words(Action.BIND, text.split(), "any", Place("", 0), [])
+    source, _ = binding.source or (0, 0)
+    return Packet(
+        binding.protocol,
+        binding.family,
+        binding.address,
+        binding.first,
+        source,
+        binding.interface,
+    )
+
+
+def _outcome(winner: Binding | None) -> str:
+    if winner is None:
+        return "ordinary lookup"
+    return winner.label if winner.action is Action.BIND else winner.action.name.lower()
+
+
+# Commands that no box can run: see NOT_PLAYED of tests/docs/play.py.
+
+
+def commands(start: str) -> list[Command]:
+    return [
+        command
+        for document in DOCUMENTS
+        for scene in scenes(document)
+        for command in scene.commands()
+        if command.line.startswith(start)
+    ]
+
+
+def test_targets_are_in_the_makefile() -> None:
+    named = {word for command in commands("make ") for word in command.line.split()[1:]}
+    phony = re.search(r"\.PHONY: (.*)", (ROOT / "Makefile").read_text())
+    assert phony is not None
+    assert named
+    assert named <= set(phony[1].split())
+
+
+def test_packages_are_those_that_the_tests_install() -> None:
+    named = {
+        word
+        for command in commands("apt install ")
+        for word in command.line.replace("\\\n", "").split()[2:]
+    }
+    prepared = re.search(r"packages=\((.*?)\)", (ROOT / "tests/prepare").read_text(), re.DOTALL)
+    assert prepared is not None
+    assert named
+    assert named <= set(prepared[1].split())
+
+
+def test_output_may_differ_in_numbers_of_one_run_and_in_nothing_else() -> None:
+    shown = ["in force    generation 2, 3 rules, 4 s old", "web  sk:1a  2"]
+    assert matches(shown, ["in force    generation 2, 3 rules, 17 min old", "web  sk:20bf  2"])
+    assert not matches(shown, ["in force    generation 2, 4 rules, 4 s old", "web  sk:1a  2"])
+    assert not matches(shown, [*shown, "more"])
+    assert matches(["...", "web  sk:1a  2"], ["one", "two", "web  sk:1a  2"])
+    assert not matches(["...", "web  sk:1a  2"], ["one", "two", "web  sk:1a  3"])
