@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sockreg import companion, resources
+from sockreg import companion, receiver, resources
 from sockreg.errors import EXIT_PERMISSION, SockregError
 
 UNITS = Path("usr/local/lib/systemd/system")  # systemd.unit(5): installed by the administrator
@@ -23,6 +23,7 @@ def rendered(text: str) -> str:
         text.replace("@SOCKREG@", command_path())
         .replace("@PYTHON@", sys.executable)
         .replace("@COMPANION@", str(Path(companion.__file__).resolve()))
+        .replace("@RECEIVER@", str(Path(receiver.__file__).resolve()))
     )
 
 

@@ -98,6 +98,7 @@ def _become_systemd(plan: Plan) -> None:
     for tree in trees:
         shutil.copytree(f"/proc/self/fd/{tree}", "/", symlinks=True, dirs_exist_ok=True)
         os.close(tree)
+    os.chmod("/", 0o755)  # copytree() gave it the mode of the tree, which may be private
     for path, text in plan.files.items():
         _write(path, text)
     Path("/proc/sys/kernel/hostname").write_text(plan.name)

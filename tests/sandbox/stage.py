@@ -14,6 +14,7 @@ _PLACES = {
     "@SOCKREG@": "/usr/bin/sockreg",
     "@PYTHON@": "/usr/bin/python3",
     "@COMPANION@": f"{_PACKAGE}/companion.py",
+    "@RECEIVER@": f"{_PACKAGE}/receiver.py",
 }
 _COMMAND = """\
 #!/usr/bin/python3

@@ -1,0 +1,24 @@
+"""Pass inherited sockets to a receiver of the registry: registering without any privilege."""
+
+from sockreg import handover, listen_fds
+from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.label import label_problem
+
+_TIMEOUT = 5.0  # s; the receiver is started on demand
+
+
+def send(path: str, label: str | None) -> list[str]:
+    """Pass the sockets of this process to ``path``, all under ``label`` or each under its name.
+
+    Returns the labels. SockregError if one is refused; those before it are registered.
+    """
+    sockets: dict[str, list[int]] = {}
+    for fd, name in listen_fds.received():
+        sockets.setdefault(name if label is None else label, []).append(fd)
+    for own in sockets:
+        problem = label_problem(own)
+        if problem:
+            raise SockregError(f"label {own!r:.300} {problem}", "", EXIT_USAGE)
+    for own, fds in sockets.items():
+        handover.send(path, own, fds, _TIMEOUT)
+    return list(sockets)

@@ -1,0 +1,174 @@
+"""Passing sockets over a UNIX socket: the protocol between senders and sockreg-receive@.
+
+    sender      one or several messages (SOCK_SEQPACKET); their texts together are the label
+                and a final '#', without a NUL; 1 to 253 descriptors ride along (SCM_RIGHTS
+                of unix(7)), usually in one message
+    receiver    the two bytes OK, or another text: one line that says what is wrong
+
+Descriptors are shared like those of dup(2), so nothing of the sender's socket changes.
+On the receiver's start-up path.
+"""
+
+import _socket
+import sys
+import time
+
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.label import LABEL_MAX, label_problem
+
+SOCKET = "/run/sockreg/receive.sock"
+OK = b"OK"
+END = b"#"
+FDS_MAX = 253  # of one message: SCM_MAX_FD, include/net/scm.h
+
+_FD_SIZE = 4
+_ANCILLARY_SIZE = _socket.CMSG_SPACE(FDS_MAX * _FD_SIZE)
+_TEXT_SIZE = LABEL_MAX + len(END)
+_ANSWER_SIZE = 4096
+
+
+def receive(connection: _socket.socket, timeout: float) -> tuple[str, list[int]]:
+    """The label and the descriptors of one request; the caller closes these (CLOEXEC).
+
+    SockregError says what is wrong with it, or that it was not complete after ``timeout``
+    seconds; then no descriptor is left open.
+    """
+    fds: list[int] = []
+    try:
+        return _receive(connection, time.monotonic() + timeout, fds), fds
+    except BaseException:
+        close(fds)
+        raise
+
+
+def _receive(connection: _socket.socket, deadline: float, fds: list[int]) -> str:
+    text = b""
+    while not text.endswith(END):
+        text += _message(connection, deadline, fds)
+        if len(fds) > FDS_MAX:
+            raise _wrong(f"more than {FDS_MAX} descriptors came along")
+        if len(text) > _TEXT_SIZE:
+            raise _wrong(f"the label is longer than {LABEL_MAX} characters")
+    label = text[: -len(END)].decode("latin-1")  # every byte is one character
+    problem = label_problem(label)
+    if problem:
+        raise _wrong(f"the label {problem}")
+    if not fds:
+        raise _wrong(f"no socket came along with label {label}")
+    return label
+
+
+def _message(connection: _socket.socket, deadline: float, fds: list[int]) -> bytes:
+    """The text of the next message; its descriptors are added to ``fds``."""
+    connection.settimeout(max(0.001, deadline - time.monotonic()))
+    try:
+        text, ancillary, flags, _ = connection.recvmsg(
+            _TEXT_SIZE + 1, _ANCILLARY_SIZE, _socket.MSG_CMSG_CLOEXEC
+        )
+    except TimeoutError:
+        raise _wrong("no message that ends in '#' came in time") from None
+    except OSError as error:
+        raise _wrong(f"the connection failed: {error.strerror}") from None
+    for level, kind, data in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            fds += _descriptors(data)
+    if flags & _socket.MSG_CTRUNC:
+        # The kernel has closed those that found no room (unix(7)).
+        raise _wrong(
+            f"not all descriptors could be received: {len(fds)} came through, {FDS_MAX} is the "
+            "limit of a message and RLIMIT_NOFILE that of this process"
+        )
+    if flags & _socket.MSG_TRUNC:
+        raise _wrong(f"the label is longer than {LABEL_MAX} characters")
+    if not text and not ancillary:
+        raise _wrong("the connection was closed before a message that ends in '#'")
+    return text
+
+
+def _descriptors(data: bytes) -> list[int]:
+    whole = len(data) - len(data) % _FD_SIZE
+    return [
+        int.from_bytes(data[at : at + _FD_SIZE], sys.byteorder) for at in range(0, whole, _FD_SIZE)
+    ]
+
+
+def _wrong(message: str) -> SockregError:
+    return SockregError(message, "", EXIT_REFUSED)
+
+
+def drain(connection: _socket.socket) -> None:
+    """Take in and drop what else was sent.
+
+    Closing a connection with unread messages would be an error at the other end, where it
+    hides the answer (unix_release_sock() in net/unix/af_unix.c).
+    """
+    connection.setblocking(False)
+    try:
+        while True:
+            fds: list[int] = []
+            text, ancillary, _, _ = connection.recvmsg(1, _ANCILLARY_SIZE, _socket.MSG_CMSG_CLOEXEC)
+            for _, _, data in ancillary:
+                fds += _descriptors(data)
+            close(fds)
+            if not text and not ancillary:
+                return
+    except OSError:
+        return  # nothing more, or nobody there
+
+
+def close(fds: list[int]) -> None:
+    for fd in fds:
+        _socket.close(fd)
+
+
+def send(path: str, label: str, fds: list[int], timeout: float) -> None:
+    """Pass sockets to the receiver at ``path`` under a label, and wait for its OK.
+
+    SockregError: EXIT_REFUSED with the receiver's answer, EXIT_PERMISSION if it may not be
+    connected to, EXIT_FAILURE if it is not there or does not answer within ``timeout`` s.
+    """
+    if len(fds) > FDS_MAX:
+        raise SockregError(
+            f"{len(fds)} sockets of label {label}: a message takes {FDS_MAX}",
+            "give some of them another FileDescriptorName=",
+            EXIT_REFUSED,
+        )
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        packed = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
+        connection.sendmsg(
+            [label.encode("ascii") + END], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)]
+        )
+        answer = connection.recv(_ANSWER_SIZE)
+    except OSError as error:
+        raise _unreachable(path, error, timeout) from None
+    finally:
+        connection.close()
+    if answer != OK:
+        raise SockregError(
+            f"{path} refused label {label}: {answer.decode('utf-8', 'replace')}"
+            if answer
+            else f"{path} closed the connection without an answer for label {label}",
+            "'journalctl -u sockreg-receive@*' says more",
+            EXIT_REFUSED,
+        )
+
+
+def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
+    if isinstance(error, TimeoutError):
+        return SockregError(
+            f"{path} did not answer within {timeout:g} s",
+            "'journalctl -u sockreg-receive@*' may say why",
+            EXIT_FAILURE,
+        )
+    if isinstance(error, PermissionError):
+        return SockregError(
+            f"{path}: {error.strerror}",
+            "be root, or of the group that SocketGroup= of sockreg-receive.socket names",
+            EXIT_PERMISSION,
+        )
+    return SockregError(
+        f"{path}: {error.strerror}", "start it: 'systemctl start sockreg-receive.socket'"
+    )

@@ -1,0 +1,432 @@
+"""Sockets that other processes pass over a UNIX socket: what is registered, what is answered."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sockreg import handover, receiver
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
+from sockreg.registry import sockets
+from tests.kernel.host import Host, cookie
+from tests.netns import TCP, UDP, Namespace
+from tests.servers.passing import pass_socket
+
+RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=udp 127.0.0.1 80", "Bind=tcp ::1 80")
+
+
+@pytest.fixture
+def loaded(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(receiver, "_PATIENCE", 0.1)  # s; peers that stop halfway are many here
+    host.load(*RULES)
+    return host
+
+
+Message = tuple[bytes, Sequence[int]]
+
+
+class Served:
+    """What a request ended with, and what the peer got to read."""
+
+    def __init__(self, host: Host, *messages: Message, allowed: str = "root") -> None:
+        peer, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with peer, connection:
+            for text, fds in messages:
+                socket.send_fds(peer, [text], list(fds))
+            self.status = receiver.serve(connection, allowed.split(), str(host.bpffs))
+            connection.close()
+            self.answer = peer.recv(4096).decode()
+
+
+def open_descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"), key=int)
+
+
+def registered(host: Host) -> dict[tuple[str, int, int], int | None]:
+    """Every destination with the cookie in its slot."""
+    maps = sockets.Maps(str(host.registry))
+    try:
+        return {
+            destination: sockets.cookie_in(maps, slot)
+            for destination, slot in sockets.read_destinations(maps).items()
+        }
+    finally:
+        maps.close()
+
+
+def refused(host: Host, *messages: Message, allowed: str = "root") -> str:
+    """The answer to a request that changes nothing and leaves no descriptor behind."""
+    before, descriptors = registered(host), open_descriptors()
+    served = Served(host, *messages, allowed=allowed)
+    assert served.status in (EXIT_REFUSED, EXIT_PERMISSION), served.answer
+    assert served.answer != "OK"
+    assert {key: value for key, value in registered(host).items() if value} == {
+        key: value for key, value in before.items() if value
+    }
+    assert open_descriptors() == descriptors
+    return served.answer
+
+
+@contextmanager
+def receiving(host: Host, path: Path) -> Iterator[None]:
+    """A receiver at ``path`` that takes one request after the other, as the units do."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # shut down: the test is over
+                    return
+                with connection:
+                    receiver.serve(connection, ["root"], str(host.bpffs))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_one_message_registers(loaded: Host, protocol: int) -> None:
+    with loaded.namespace.serve("mine", "127.0.0.1", 8080, protocol) as server:
+        descriptors = open_descriptors()
+        served = Served(loaded, (b"web#", [server.sock.fileno()]))
+        assert (served.answer, served.status) == ("OK", EXIT_OK)
+        assert open_descriptors() == descriptors
+        assert loaded.ask("127.0.0.1", 80, protocol) == "mine"
+    assert loaded.ask("127.0.0.1", 80, protocol) == "refused"
+
+
+def test_several_messages_are_one_request(loaded: Host) -> None:
+    with (
+        loaded.namespace.serve("four", "127.0.0.1", 8080) as four,
+        loaded.namespace.serve("six", "::1", 8080) as six,
+    ):
+        messages = [(b"w", [four.sock.fileno()]), (b"e", []), (b"b#", [six.sock.fileno()])]
+        assert Served(loaded, *messages).answer == "OK"
+        assert loaded.ask("127.0.0.1", 80) == "four"
+        assert loaded.ask("::1", 80) == "six"
+
+
+def test_a_label_may_contain_the_end_mark(loaded: Host) -> None:
+    loaded.apply("[a#b]", "Bind=tcp 127.0.0.1 80")
+    with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
+        assert Served(loaded, (b"a#b#", [server.sock.fileno()])).answer == "OK"
+        assert loaded.ask("127.0.0.1", 80) == "mine"
+
+
+def test_registering_again_replaces_the_socket(loaded: Host) -> None:
+    with loaded.namespace.serve("old", "127.0.0.1", 8080) as old:
+        assert Served(loaded, (b"web#", [old.sock.fileno()])).answer == "OK"
+        with loaded.namespace.serve("new", "127.0.0.1", 8081) as new:
+            assert Served(loaded, (b"web#", [new.sock.fileno()])).answer == "OK"
+            assert loaded.ask("127.0.0.1", 80) == "new"
+            assert f"sk:{registered(loaded)['web', socket.AF_INET, TCP]:x}" == cookie(new.sock)
+
+
+def test_253_sockets_of_a_reuseport_group_share_the_traffic(loaded: Host) -> None:
+    with ExitStack() as stack:
+        group = [
+            loaded.namespace.listen("127.0.0.1", 8080, UDP, reuseport=True)
+            for _ in range(handover.FDS_MAX)
+        ]
+        for sock in group:
+            stack.enter_context(sock)
+        assert Served(loaded, (b"web#", [sock.fileno() for sock in group])).answer == "OK"
+        for port in range(20000, 20200):
+            with loaded.namespace.new_socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.bind(("127.0.0.1", port))
+                client.sendto(b"?", ("127.0.0.1", 80))
+        reached = 0
+        for sock in group:
+            sock.setblocking(False)
+            try:
+                sock.recv(1)
+            except BlockingIOError:
+                continue
+            reached += 1
+        assert reached > 50
+
+
+def test_300_descriptors_are_refused(loaded: Host) -> None:
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        many = [sock.fileno()] * 300
+        # The kernel takes no more than 253 in one message (SCM_MAX_FD) ...
+        with pytest.raises(OSError, match="Invalid argument"):
+            Served(loaded, (b"web#", many))
+        # ... and in two messages it is too many for us.
+        answer = refused(loaded, (b"we", many[:150]), (b"b#", many[150:]))
+        assert answer == "more than 253 descriptors came along"
+
+
+def test_descriptors_that_find_no_room_are_refused(loaded: Host) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        refused(loaded, (b"web", [sock.fileno()]))  # opens once what stays open
+        room = len(open_descriptors()) + 20
+        resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+        try:
+            answer = refused(loaded, (b"web#", [sock.fileno()] * 50))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "not all descriptors could be received" in answer
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (b"web", "no message that ends in '#' came in time"),
+        (b"web#\0", "no message that ends in '#' came in time"),
+        (b"#", "the label is empty"),
+        (b"we:b#", "the label contains ':'"),
+        (b"we\0b#", "the label contains '\\x00'; only printable ASCII is allowed"),
+        (b"w\xc3\xa9b#", "the label contains 'Ã'; only printable ASCII is allowed"),
+        (b"x" * 256 + b"#", "the label is longer than 255 characters"),
+        (b"x" * 60000, "the label is longer than 255 characters"),
+    ],
+)
+def test_bad_text_is_refused(loaded: Host, text: bytes, answer: str) -> None:
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        assert refused(loaded, (text, [sock.fileno()])) == answer
+
+
+def test_a_label_of_255_characters_is_fine(loaded: Host) -> None:
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        assert Served(loaded, (b"x" * 255 + b"#", [sock.fileno()])).answer == "OK"
+
+
+def test_no_socket_is_refused(loaded: Host) -> None:
+    assert refused(loaded, (b"web#", [])) == "no socket came along with label web"
+
+
+def test_what_is_no_such_socket_is_refused_with_all_that_came_along(loaded: Host) -> None:
+    with ExitStack() as stack:
+        good = stack.enter_context(loaded.namespace.listen("127.0.0.1", 8080)).fileno()
+        unix = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).fileno()
+        idle = stack.enter_context(
+            loaded.namespace.new_socket(socket.AF_INET, socket.SOCK_STREAM)
+        ).fileno()
+        file = stack.enter_context(open("/dev/null", "rb")).fileno()
+        for bad, reason in (
+            (unix, "is a UNIX socket"),
+            (idle, "is a TCP socket that does not listen"),
+            (file, "is not a socket"),
+        ):
+            answer = refused(loaded, (b"web#", [good, bad]))
+            assert answer.startswith(f"socket 2 of 2 {reason}")
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+
+
+def test_two_addresses_under_one_label_are_refused(loaded: Host) -> None:
+    with (
+        loaded.namespace.listen("127.0.0.1", 8080) as one,
+        loaded.namespace.listen("127.0.0.1", 8081) as two,
+    ):
+        answer = refused(loaded, (b"web#", [one.fileno(), two.fileno()]))
+        assert answer == (
+            "socket 2 of 2 is bound to 127.0.0.1:8081, another one of its kind to 127.0.0.1:8080"
+        )
+
+
+def test_sockets_of_two_namespaces_are_refused(loaded: Host) -> None:
+    with (
+        Namespace() as other,
+        loaded.namespace.listen("127.0.0.1", 8080) as here,
+        other.listen("::1", 8080) as there,
+    ):
+        answer = refused(loaded, (b"web#", [here.fileno(), there.fileno()]))
+        assert answer == "socket 2 of 2 is of another network namespace than the first"
+
+
+def test_a_namespace_without_registry_is_refused(loaded: Host) -> None:
+    with Namespace() as other, other.listen("127.0.0.1", 8080) as there:
+        served = Served(loaded, (b"web#", [there.fileno()]))
+        assert served.answer.startswith("no registry at ")
+
+
+def test_a_label_of_another_unit_is_shared_with_it(loaded: Host) -> None:
+    with (
+        loaded.serve("web", "127.0.0.1", 8080, unit="web.socket"),
+        loaded.namespace.serve("mine", "127.0.0.1", 8081) as mine,
+    ):
+        assert Served(loaded, (b"web#", [mine.sock.fileno()])).answer == "OK"
+        assert {loaded.ask("127.0.0.1", 80) for _ in range(50)} == {"web", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "welcome"),
+    [
+        ("root", True),
+        ("0", True),
+        ("@root", True),
+        ("@0", True),
+        ("nobody root", True),
+        ("nobody", False),
+        ("@nogroup 65533", False),
+        ("no-such-user @no-such-group", False),
+        ("", False),
+    ],
+)
+def test_only_those_allowed_may_register(loaded: Host, allowed: str, welcome: bool) -> None:
+    with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
+        message = (b"web#", [server.sock.fileno()])
+        if welcome:
+            assert Served(loaded, message, allowed=allowed).answer == "OK"
+        else:
+            assert refused(loaded, message, allowed=allowed) == (
+                "user 0 may not register sockets here"
+            )
+
+
+def test_refusals_are_logged_with_the_peer(loaded: Host) -> None:
+    loaded.entries()
+    refused(loaded, (b"#", []))
+    (entry,) = loaded.entries()
+    assert entry["SOCKREG_PEER_PID"] == [str(os.getpid())]
+    assert entry["SOCKREG_PEER_UID"] == ["0"]
+    assert entry["MESSAGE"][0].endswith(f"(pid {os.getpid()}, uid 0) passed: the label is empty")
+
+
+@pytest.mark.parametrize("text", [b"web#", b"web", b""])
+def test_a_peer_that_is_gone_leaves_nothing_behind(loaded: Host, text: bytes) -> None:
+    descriptors = open_descriptors()
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        peer, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if text:
+            socket.send_fds(peer, [text], [sock.fileno()])
+        peer.close()
+        with connection:
+            status = receiver.serve(connection, ["root"], str(loaded.bpffs))
+        # What was complete is done: the registration is the socket's, not the peer's.
+        assert status == (EXIT_OK if text == b"web#" else EXIT_REFUSED)
+    assert open_descriptors() == descriptors
+
+
+def test_random_messages_never_leak_or_register_by_halves(loaded: Host) -> None:
+    chance = random.Random(20)
+    with ExitStack() as stack:
+        descriptors = _all_kinds(loaded.namespace, stack)
+        for round_ in range(3000):
+            before, open_before = registered(loaded), open_descriptors()
+            peer, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with peer, connection:
+                for text, fds in _random_messages(chance, descriptors):
+                    socket.send_fds(peer, [text], fds)
+                gone = chance.random() < 0.1
+                if gone:
+                    peer.close()
+                else:
+                    peer.shutdown(socket.SHUT_WR)  # so that what is not complete fails at once
+                receiver.serve(connection, ["root"], str(loaded.bpffs))
+                connection.close()
+                answer = b"" if gone else peer.recv(65536)
+            assert answer or gone, round_
+            if answer not in (b"", b"OK"):
+                assert registered(loaded) == before, (round_, answer)
+            assert open_descriptors() == open_before, (round_, answer)
+
+
+def _all_kinds(namespace: Namespace, stack: ExitStack) -> list[int]:
+    """Descriptors of everything that may come along, by hand or by accident."""
+    read_end, write_end = os.pipe()
+    stack.callback(os.close, read_end)
+    stack.callback(os.close, write_end)
+    made = [
+        namespace.listen("127.0.0.1", 8080),
+        namespace.listen("::1", 8080),
+        namespace.listen("::", 8081),
+        namespace.listen("127.0.0.1", 8080, UDP),
+        namespace.new_socket(socket.AF_INET, socket.SOCK_STREAM),
+        namespace.new_socket(socket.AF_INET, socket.SOCK_DGRAM),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    ]
+    return [read_end, write_end, *(stack.enter_context(sock).fileno() for sock in made)]
+
+
+def _random_messages(
+    chance: random.Random, descriptors: Sequence[int]
+) -> list[tuple[bytes, list[int]]]:
+    messages = []
+    for _ in range(chance.choice([0, 1, 1, 1, 1, 2, 3])):
+        text = chance.choice(
+            [
+                b"web#",
+                b"web#",
+                b"we",
+                b"#",
+                b"x" * chance.randrange(1, 300) + b"#",
+                chance.randbytes(chance.randrange(1, 400)),
+                bytes(chance.randrange(32, 127) for _ in range(4)),
+            ]
+        )
+        fds = chance.choices(descriptors, k=chance.choice([0, 1, 1, 2, 3, 100, 253]))
+        messages.append((text, fds))
+    return messages
+
+
+def test_servers_in_the_field_and_the_sending_side(loaded: Host, tmp_path: Path) -> None:
+    path = tmp_path / "receive.sock"
+    with (
+        receiving(loaded, path),
+        loaded.namespace.serve("field", "127.0.0.1", 8080, UDP) as field,
+        loaded.namespace.serve("sent", "127.0.0.1", 8080) as sent,
+    ):
+        pass_socket(str(path), "web", field.sock)
+        assert loaded.ask("127.0.0.1", 80, UDP) == "field"
+        outcome = loaded.process("send", "web", "--socket", str(path), sockets=[("x", sent.sock)])
+        assert (outcome.status, outcome.out) == (EXIT_OK, "web: OK\n")
+        assert loaded.ask("127.0.0.1", 80) == "sent"
+
+
+def test_the_sending_side_goes_by_name_and_goes_on_as_the_server(
+    loaded: Host, tmp_path: Path
+) -> None:
+    loaded.apply("[a]", "Bind=tcp 127.0.0.1 80", "[b]", "Bind=tcp 127.0.0.1 81")
+    path = tmp_path / "receive.sock"
+    with (
+        receiving(loaded, path),
+        loaded.namespace.serve("first", "127.0.0.1", 8080) as first,
+        loaded.namespace.serve("second", "127.0.0.1", 8081) as second,
+    ):
+        outcome = loaded.process(
+            "send", "--socket", str(path), "--", "/bin/sh", "-c",
+            "echo $LISTEN_FDS $LISTEN_FDNAMES; test $LISTEN_PID = $$",
+            sockets=[("a", first.sock), ("b", second.sock)],
+        )  # fmt: skip
+        assert (outcome.status, outcome.out) == (EXIT_OK, "a: OK\nb: OK\n2 a:b\n"), outcome
+        assert loaded.ask("127.0.0.1", 80) == "first"
+        assert loaded.ask("127.0.0.1", 81) == "second"
+
+
+def test_the_sending_side_says_why_not(loaded: Host, tmp_path: Path) -> None:
+    path = tmp_path / "receive.sock"
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        arguments = ("send", "web", "--socket", str(path))
+        outcome = loaded.process(*arguments, sockets=[("x", sock)])
+        assert outcome.status == EXIT_FAILURE
+        assert f"{path}: No such file or directory" in outcome.err
+        assert "systemctl start sockreg-receive.socket" in outcome.err
+        outcome = loaded.process(*arguments)
+        assert (outcome.status, "LISTEN_FDS is not set" in outcome.err) == (EXIT_USAGE, True)
+        outcome = loaded.process("send", "a:b", "--socket", str(path), sockets=[("x", sock)])
+        assert (outcome.status, "contains ':'" in outcome.err) == (EXIT_USAGE, True)
+        with receiving(loaded, path), loaded.namespace.listen("127.0.0.1", 8081) as other:
+            outcome = loaded.process(*arguments, sockets=[("x", sock), ("x", other)])
+        assert outcome.status == EXIT_REFUSED
+        assert f"{path} refused label web: socket 2 of 2 is bound to" in outcome.err
