@@ -36,11 +36,11 @@ class Peer:
         self.registrant = self._unit() or f"uid:{self.uid}"
 
     def _unit(self) -> str:
-        from sockreg import processes
+        from sockreg import membership
         from sockreg.registry.sockets import NO_UNIT
 
         try:
-            unit = processes.unit_of(self.pid)
+            unit = membership.unit_of(self.pid)
         except OSError:
             return ""  # it has ended, or lives where its number says nothing here
         return "" if unit == NO_UNIT else unit

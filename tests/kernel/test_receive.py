@@ -18,8 +18,10 @@ from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_PERMISSION, EXIT_REFUSED,
 from sockreg.registry import sockets
 from tests.kernel.host import Host, cookie
 from tests.netns import TCP, UDP, Namespace
+from tests.process import run
 from tests.servers.passing import pass_socket
 
+ROOT = Path(__file__).resolve().parents[2]
 RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=udp 127.0.0.1 80", "Bind=tcp ::1 80")
 
 
@@ -430,3 +432,14 @@ def test_the_sending_side_says_why_not(loaded: Host, tmp_path: Path) -> None:
             outcome = loaded.process(*arguments, sockets=[("x", sock), ("x", other)])
         assert outcome.status == EXIT_REFUSED
         assert f"{path} refused label web: socket 2 of 2 is bound to" in outcome.err
+
+
+def test_the_receiver_imports_little(loaded: Host) -> None:
+    """Peers wait for its start-up: the modules that cost most have no place in it."""
+    show = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from sockreg import receiver;"
+        "from sockreg import handover, journal, membership, registrar; print(*sys.modules)"
+    )
+    done = run(["/usr/bin/python3", "-I", "-S", "-c", show, str(ROOT)])
+    heavy = {"socket", "typing", "re", "dataclasses", "enum", "ctypes", "pathlib", "subprocess"}
+    assert not heavy & set(done.stdout.split())
