@@ -94,14 +94,22 @@ static __always_inline __u64 *table_start(void)
 	return start;
 }
 
+/* The word at a position, 0 outside the table. `config` is known to the verifier. */
+static __always_inline __u64 word_at(__u64 position)
+{
+	barrier_var(position);
+	if (position >= config.words)
+		return 0;
+	return table_start()[position];
+}
+
 /* The element that a node selects, counted from the start of the table. */
 static __always_inline __u64 element(__u64 node, __u64 field)
 {
 	__u64 index = shift_right(field, node >> NODE_SHIFT_SHIFT);
 
-	index &= node >> NODE_MASK_SHIFT & NODE_MASK_BITS;
-	index += (__u32)node;
-	/* Or the compiler folds the bounds check that follows into something unprovable. */
+	index = (index & (node >> NODE_MASK_SHIFT & NODE_MASK_BITS)) + (__u32)node;
+	/* Or the compiler folds the check of bounds that follows into something unprovable. */
 	barrier_var(index);
 	return index;
 }
@@ -109,82 +117,93 @@ static __always_inline __u64 element(__u64 node, __u64 field)
 /* The next word of a packet that is not inside a branch's prefix. */
 static __always_inline __u64 missed(__u64 rest)
 {
-	__u64 position = rest >> BRANCH_MISS_SHIFT & BRANCH_MISS_BITS;
+	return word_at(rest >> BRANCH_MISS_SHIFT & BRANCH_MISS_BITS);
+}
 
-	barrier_var(position);
-	if (position >= config.words)
+static __always_inline __u64 step4(__u64 node, __u64 field)
+{
+	__u64 at = element(node, field);
+
+	if (at >= config.words / 2)
 		return 0;
-	return table_start()[position];
+	struct branch4 *branch = (struct branch4 *)table_start() + at;
+	__u64 rest = branch->rest;
+
+	if (shift_right(field ^ rest >> BRANCH4_ADDRESS_SHIFT, rest))
+		return missed(rest);
+	return branch->match;
 }
 
-/* Follow the nodes of one class over a 32-bit field. `steps` is a constant to the verifier. */
-static __always_inline __u64 follow4(__u64 word, __u64 class, __u64 field, __u32 steps)
+static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 {
-	for (__u32 step = 0; step < steps; step++) {
-		if (word >> NODE_CLASS_SHIFT != class)
-			break;
-		__u64 at = element(word, field);
+	__u64 at = element(node, node & NODE_LOW ? low : high);
 
-		if (at >= config.words / 2)
-			return 0;
-		struct branch4 *branch = (struct branch4 *)table_start() + at;
-		__u64 rest = branch->rest;
+	if (at >= config.words / 4)
+		return 0;
+	struct branch6 *branch = (struct branch6 *)table_start() + at;
+	__u64 rest = branch->rest;
+	__u64 differs = shift_right(low ^ branch->low, rest >> BRANCH6_FIRST_SHIFT);
 
-		if (shift_right(field ^ rest >> BRANCH4_ADDRESS_SHIFT, rest))
-			word = missed(rest);
-		else
-			word = branch->match;
-	}
-	return word;
-}
-
-/* Follow the nodes of one class over an IPv6 address. */
-static __always_inline __u64 follow6(__u64 word, __u64 class, __u64 high, __u64 low, __u32 steps)
-{
-	for (__u32 step = 0; step < steps; step++) {
-		if (word >> NODE_CLASS_SHIFT != class)
-			break;
-		__u64 at = element(word, word >> NODE_LOW_SHIFT & 1 ? low : high);
-
-		if (at >= config.words / 4)
-			return 0;
-		struct branch6 *branch = (struct branch6 *)table_start() + at;
-		__u64 rest = branch->rest;
-		__u64 differs = shift_right(low ^ branch->low, rest >> BRANCH6_FIRST_SHIFT);
-
-		differs = shift_right(differs, rest >> BRANCH6_SECOND_SHIFT);
-		differs |= shift_right(high ^ branch->high, rest);
-		if (differs)
-			word = missed(rest);
-		else
-			word = branch->match;
-	}
-	return word;
-}
-
-static __always_inline __u64 follow_port(__u64 word, __u64 port, __u32 steps)
-{
-	for (__u32 step = 0; step < steps; step++) {
-		if (word >> NODE_CLASS_SHIFT != NODE_PORT)
-			break;
-		__u64 at = element(word, port);
-
-		if (at >= config.words)
-			return 0;
-		word = table_start()[at];
-	}
-	return word;
+	differs = shift_right(differs, rest >> BRANCH6_SECOND_SHIFT);
+	differs |= shift_right(high ^ branch->high, rest);
+	if (differs)
+		return missed(rest);
+	return branch->match;
 }
 
 /*
- * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
- * program all the same as long as steps_interface is 0, because then they never get there.
+ * Replace `word` by `next` as long as it is a node of this class, `used` times at most, which the
+ * verifier knows and removes the rest. The loop is unrolled to the most steps that any table
+ * takes. Without, it would do for the verifier only if that did not, for programs without
+ * CAP_PERFMON, also look at the side of a jump that is never taken (sanitize_speculative_path() in
+ * kernel/bpf/verifier.c): it would go on for ever. The barrier keeps the compiler from making one
+ * bound out of the two.
  */
-static __always_inline __u64 follow_interface(struct bpf_sk_lookup *ctx, __u64 word)
+#define FOLLOW(word, class, used, maximum, next)                                                  \
+	_Pragma("unroll") for (__u32 step = 0; step < (maximum); step++)                          \
+	{                                                                                         \
+		__u32 limit = (used);                                                             \
+                                                                                                  \
+		barrier_var(limit);                                                               \
+		if (step >= limit || (word) >> NODE_CLASS_SHIFT != (class))                       \
+			break;                                                                    \
+		(word) = (next);                                                                  \
+	}
+
+static __always_inline __u64 join(__u32 first, __u32 second)
 {
-	if (!config.steps_interface)
-		return word;
-	return follow4(word, NODE_INTERFACE, ctx->ingress_ifindex, config.steps_interface);
+	return bpf_be64_to_cpu((__u64)second << 32 | first);
+}
+
+static __always_inline __u64 follow_local(struct bpf_sk_lookup *ctx, __u64 word)
+{
+	if (ctx->family == AF_INET) {
+		__u64 address = bpf_ntohl(ctx->local_ip4);
+
+		FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS4_MAX, step4(word, address));
+	} else {
+		__u64 high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
+		__u64 low = join(ctx->local_ip6[2], ctx->local_ip6[3]);
+
+		FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS6_MAX,
+		       step6(word, high, low));
+	}
+	return word;
+}
+
+static __always_inline __u64 follow_remote(struct bpf_sk_lookup *ctx, __u64 word)
+{
+	if (ctx->family == AF_INET) {
+		__u64 address = bpf_ntohl(ctx->remote_ip4);
+
+		FOLLOW(word, NODE_SOURCE, config.steps_source, STEPS4_MAX, step4(word, address));
+	} else {
+		__u64 high = join(ctx->remote_ip6[0], ctx->remote_ip6[1]);
+		__u64 low = join(ctx->remote_ip6[2], ctx->remote_ip6[3]);
+
+		FOLLOW(word, NODE_SOURCE, config.steps_source, STEPS6_MAX, step6(word, high, low));
+	}
+	return word;
 }
 
 static __always_inline __u64 decide(__u64 leaf, __u64 port)
@@ -192,6 +211,48 @@ static __always_inline __u64 decide(__u64 leaf, __u64 port)
 	if (((port - (leaf >> 16)) & 0xffff) <= (leaf & 0xffff))
 		return leaf >> 32 & 0xffff;
 	return leaf >> 48;
+}
+
+/*
+ * The word to start with. Loads both, because the compiler would make one load with a computed
+ * offset out of a choice, and a computed offset that the verifier knows needs CAP_PERFMON.
+ */
+static __always_inline __u64 root(__u32 protocol, const int tcp, const int udp)
+{
+	__u64 of_tcp = table_start()[tcp], of_udp = table_start()[udp];
+
+	barrier_var(of_tcp);
+	barrier_var(of_udp);
+	return protocol == IPPROTO_UDP ? of_udp : of_tcp;
+}
+
+/* The destination of a packet. */
+static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
+{
+	__u64 port = ctx->local_port, word;
+
+	if (ctx->family == AF_INET)
+		word = root(ctx->protocol, ROOT_TCP4, ROOT_UDP4);
+	else
+		word = root(ctx->protocol, ROOT_TCP6, ROOT_UDP6);
+
+	if (!word)
+		return SLOT_PASS;
+	word = follow_local(ctx, word);
+	FOLLOW(word, NODE_PORT, config.steps_port, STEPS_PORT_MAX, word_at(element(word, port)));
+	/*
+	 * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
+	 * program all the same as long as steps_interface is 0, because then they never get there.
+	 */
+	if (config.steps_interface) {
+		__u64 interface = ctx->ingress_ifindex;
+
+		FOLLOW(word, NODE_INTERFACE, config.steps_interface, STEPS4_MAX,
+		       step4(word, interface));
+	}
+	if (config.steps_source)
+		word = follow_remote(ctx, word);
+	return decide(word, port);
 }
 
 /* A number that is the same for all packets of a flow and differs between flows. */
@@ -285,54 +346,6 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 		return destination & DESTINATION_MISSING_PASS ? SK_PASS : SK_DROP;
 	}
 	return SK_PASS;
-}
-
-static __always_inline __u64 join(__u32 first, __u32 second)
-{
-	return bpf_be64_to_cpu((__u64)second << 32 | first);
-}
-
-static __always_inline __u64 find4(struct bpf_sk_lookup *ctx, __u64 word)
-{
-	__u64 port = ctx->local_port;
-
-	if (!word)
-		return SLOT_PASS;
-	word = follow4(word, NODE_ADDRESS, bpf_ntohl(ctx->local_ip4), config.steps_address);
-	word = follow_port(word, port, config.steps_port);
-	word = follow_interface(ctx, word);
-	if (config.steps_source)
-		word = follow4(word, NODE_SOURCE, bpf_ntohl(ctx->remote_ip4), config.steps_source);
-	return decide(word, port);
-}
-
-static __always_inline __u64 find6(struct bpf_sk_lookup *ctx, __u64 word)
-{
-	__u64 high, low, port = ctx->local_port;
-
-	if (!word)
-		return SLOT_PASS;
-	high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
-	low = join(ctx->local_ip6[2], ctx->local_ip6[3]);
-	word = follow6(word, NODE_ADDRESS, high, low, config.steps_address);
-	word = follow_port(word, port, config.steps_port);
-	word = follow_interface(ctx, word);
-	if (config.steps_source) {
-		high = join(ctx->remote_ip6[0], ctx->remote_ip6[1]);
-		low = join(ctx->remote_ip6[2], ctx->remote_ip6[3]);
-		word = follow6(word, NODE_SOURCE, high, low, config.steps_source);
-	}
-	return decide(word, port);
-}
-
-/* The destination of a packet. */
-static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
-{
-	int udp = ctx->protocol == IPPROTO_UDP;
-
-	if (ctx->family == AF_INET)
-		return find4(ctx, udp ? config.roots[ROOT_UDP4] : config.roots[ROOT_TCP4]);
-	return find6(ctx, udp ? config.roots[ROOT_UDP6] : config.roots[ROOT_TCP6]);
 }
 
 SEC("sk_lookup")

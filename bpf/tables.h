@@ -1,80 +1,107 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * What a generation consists of besides its program: the table of one compiled rule set and the
- * switches in .rodata. sockreg/compile/words.py says the same in Python; a test compares both with
- * the object's BTF. docs/dataplane.md explains it with pictures.
+ * configuration in .rodata. sockreg/compile/words.py says the same in Python; a test compares
+ * both with the object's BTF. docs/dataplane.md explains it with pictures.
  *
  * The table is one flat, read-only array of 64-bit words. A lookup starts with a root word and
- * replaces it, step by step, by a word of the table until it holds a leaf.
+ * replaces it, step by step, by a word of the table until it holds a leaf:
  *
- *           63  62..60  59        38  37    32  31                0
- *   node   | 1 | field |   mask     |  shift   |       base        |
+ *           63  62          48  47          32  31       16  15      0
+ *   leaf   | 0 |   outside    |    inside     |   first    |  span   |
  *
- *           63  62          48  47          32  31       16  15   0
- *   leaf   | 0 |   outside    |    inside     |   first    | span  |
+ * A leaf decides by the port: (__u16)(port - first) <= span ? inside : outside. So a host with
+ * one port, a range, and any port are one word each. `inside` and `outside` are destinations.
  *
- * A leaf decides by the port: (__u16)(port - first) <= span ? inside : outside. So a host with one
- * port, a range and any port are one word. `inside` and `outside` are destinations, see below.
+ *           63  62  61   60   59         38  37      32  31          0
+ *   node   | 1 | class | low |    mask     |   shift    |    base    |
  *
- * A node reads one field of the packet, all fields aligned to the left of 64 bits but the port:
+ * A node takes some bits of the packet, index = (field >> shift) & mask, and goes on with element
+ * base + index of an array. What the field is and what the array holds depends on the class:
  *
- *   branch node (all fields but the port): an array of `mask` + 1 branches of four words each, at
- *   word 4 * (base + ((field >> shift) & mask)); the branch compares the field with a prefix.
+ *   ADDRESS     local address   struct branch4 or struct branch6, by the packet's family
+ *   PORT        local port      words
+ *   INTERFACE   its index       struct branch4
+ *   SOURCE      remote address  as ADDRESS
  *
- *   port node: an array of `mask` + 1 words, at word base + ((port >> shift) & mask).
+ * `low` says that the field is the second half of an IPv6 address. `base` counts elements from
+ * the start of the table, so that no element lies across two cache lines.
  */
 #ifndef SOCKREG_TABLES_H
 #define SOCKREG_TABLES_H
 
 #include <linux/types.h>
 
-/* Fields in the order in which a lookup reads them; a node bit on top makes them 8..13. */
-#define NODE_HIGH 8		/* local address: IPv4, or the first half of IPv6 */
-#define NODE_LOW 9		/* local address: the second half of IPv6 */
-#define NODE_PORT 10		/* local port */
-#define NODE_INTERFACE 11	/* index of the interface, in the upper 32 bits */
-#define NODE_SOURCE_HIGH 12	/* remote address, as NODE_HIGH */
-#define NODE_SOURCE_LOW 13	/* remote address, as NODE_LOW */
+/* The upper three bits of a node. A lookup goes through the classes in this order. */
+#define NODE_ADDRESS 4
+#define NODE_PORT 5
+#define NODE_INTERFACE 6
+#define NODE_SOURCE 7
 
-#define NODE_FIELD_SHIFT 60
+#define NODE_CLASS_SHIFT 61
+#define NODE_LOW (1ULL << 60)
 #define NODE_MASK_SHIFT 38
 #define NODE_MASK_BITS 0x3fffff /* 22 bits */
-#define NODE_SHIFT_SHIFT 32 /* 6 bits: the processor cuts off the rest, see sockreg.bpf.c */
+#define NODE_SHIFT_SHIFT 32
 
-/* Destination, 15 bits: 14 missing=pass | 12..0 slot */
+/* A destination, 15 bits: 14 zero | 13 missing=pass | 12..0 slot */
 #define DESTINATION_SLOT 0x1fff
 #define DESTINATION_MISSING_PASS 0x2000
 
-/* One prefix of a field and where to go on. 32 bytes: two in a cache line, never across two. */
-struct branch {
-	__u64 key;   /* the prefix, aligned to the left, host bits zero */
-	__u64 match; /* the next word if (field ^ key) >> shift == 0 */
-	__u64 miss;  /* the next word otherwise */
-	__u64 shift; /* 64 - length of the prefix */
+/*
+ * A branch compares the whole address with one prefix. The next word is `match` if it is inside,
+ * otherwise the word of the table at position `miss`, which is rarely needed:
+ *
+ *              63            32  31     6  5       0
+ *   branch4   |     address    |  miss   |  shift   |    prefix length 32 - shift
+ *
+ *              63  44  43  38  37  32  31     6  5     0
+ *   branch6   |   0   | second | first |  miss  | shift |
+ *
+ *   prefix length 64 - shift, if first + second = 64: the second half does not count
+ *   prefix length 128 - first - second otherwise
+ */
+#define BRANCH_MISS_SHIFT 6
+#define BRANCH_MISS_BITS 0x3ffffff /* 26 bits */
+#define BRANCH4_ADDRESS_SHIFT 32
+#define BRANCH6_FIRST_SHIFT 32
+#define BRANCH6_SECOND_SHIFT 38
+
+struct branch4 {
+	__u64 match;
+	__u64 rest; /* as above */
 };
 
-/* The most nodes of one field on a path; user space refuses rule sets that need more. */
-#define STEPS_BRANCH 64
-#define STEPS_PORT 64
+struct branch6 {
+	__u64 high; /* the prefix: first half of the address ... */
+	__u64 low;  /* ... and second half */
+	__u64 match;
+	__u64 rest; /* as above */
+};
 
-/* The index of a root, and of the steps that its tries need at most. */
-#define GROUP_TCP4 0
-#define GROUP_UDP4 1
-#define GROUP_TCP6 2
-#define GROUP_UDP6 3
-#define GROUPS 4
+/* The table starts with the four words that lookups start with; 0: no rule. */
+#define ROOT_TCP4 0
+#define ROOT_UDP4 1
+#define ROOT_TCP6 2
+#define ROOT_UDP6 3
+
+/*
+ * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler makes
+ * no deeper tables (sockreg/compile/branches.py and portnodes.py say why).
+ */
+#define STEPS4_MAX 12
+#define STEPS6_MAX 28
+#define STEPS_PORT_MAX 16
 
 struct config {
-	__u64 roots[GROUPS]; /* first words; 0: no rule at all */
-	__u32 branches;	     /* size of the table in branches; its words are four times as many */
-	__u8 steps_high;     /* nodes of each field on the longest path: bounds of the loops */
-	__u8 steps_low;
+	__u32 words; /* size of the table, a multiple of 4 */
+	/* Nodes of each class on the longest path; 0 removes the class from the program. */
+	__u8 steps_address;
 	__u8 steps_port;
 	__u8 steps_interface;
-	__u8 steps_source_high;
-	__u8 steps_source_low;
+	__u8 steps_source;
 	__u8 counters; /* count lookups, misses and errors */
-	__u8 zero[5];
+	__u8 zero[7];
 };
 
 #endif

@@ -13,18 +13,18 @@ import numpy as np
 from sockreg.compile.branches import build_branches
 from sockreg.compile.conditions import Cells, build_second_stage
 from sockreg.compile.decisions import decide
-from sockreg.compile.forest import Ints, Words, build_forest
+from sockreg.compile.forest import Ints, Words, build_forest, part_of
 from sockreg.compile.portnodes import PortNodes
 from sockreg.compile.ports import PortFunctions
 from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.words import (
-    BRANCH_SIZE,
-    BRANCH_WORDS,
-    GROUPS,
-    HIGH,
-    LOW,
+    ADDRESS,
     PORT,
+    ROOT_TCP4,
+    ROOT_TCP6,
+    ROOTS,
     pack_config,
+    padded,
 )
 from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.model import Binding, Destination
@@ -42,11 +42,11 @@ class Tables:
     rules: int
     prefixes: int  # different (protocol, prefix)
     port_tables: int  # different sets of ports that take more than a leaf
-    steps: dict[int, int]  # by field of the packet: nodes on the longest path
+    steps: dict[int, int]  # by class of node: as many on the longest path
 
     def table_bytes(self) -> memoryview:
         """The content of the table map, in the machine's byte order."""
-        return memoryview(self.words).cast("B")
+        return self.words.data.cast("B")
 
 
 def compile_rules(
@@ -73,37 +73,36 @@ def compile_rules(
     functions = PortFunctions(cells)
     decision = decide(rows, first_row, forest, functions)
 
-    # The table: second stage, port nodes, tries of addresses. Each refers to those before.
-    second = build_second_stage(cells, base=0)
-    port_nodes = PortNodes(second.first_words, len(second.branches) * BRANCH_WORDS)
+    # The table: roots, second stage, port nodes, tries of addresses. Each refers to those before.
+    second = build_second_stage(cells, base=ROOTS)
+    port_nodes = PortNodes(second.first_words, ROOTS + len(second.words))
     for steps in functions.functions:
         port_nodes.add(steps)
-    port_words = np.array(port_nodes.words, np.uint64)
-    port_words.resize(-(-len(port_words) // BRANCH_WORDS) * BRANCH_WORDS)
+    roots = np.zeros(ROOTS, np.uint64)
+    parts = [roots, second.words, padded(np.array(port_nodes.words, np.uint64))]
 
     function_words = np.array([*port_nodes.function_words, 0], np.uint64)
     outcome = np.where(
         decision >= 0, decision.astype(np.uint64), function_words[np.maximum(-1 - decision, -1)]
     )
-    tries = build_branches(
-        forest,
-        outcome,
-        np.zeros(GROUPS, np.uint64),
-        (HIGH, LOW),
-        len(second.branches) + len(port_words) // BRANCH_WORDS,
-    )
-    # One branch at least: a map cannot be empty.
-    padding = np.zeros(BRANCH_WORDS, np.uint64)
-    words = np.concatenate((second.branches.ravel(), port_words, tries.branches.ravel(), padding))
+    steps_by_class = {PORT: max(port_nodes.depths, default=0), ADDRESS: 0, **second.steps}
+    for wide, first in ((False, ROOT_TCP4), (True, ROOT_TCP6)):
+        run, family = part_of(forest, first, 2)
+        base = sum(map(len, parts))
+        none = np.zeros(2, np.uint64)
+        tries = build_branches(family, outcome[run], none, ADDRESS, wide, base)
+        parts.append(tries.words)
+        roots[first : first + 2] = tries.roots
+        steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
+    words = np.concatenate(parts)
     _check_size(words.nbytes, limit_bytes, len(bindings))
-    steps_by_field = {PORT: max(port_nodes.depths, default=0), **second.steps, **tries.steps}
     return Tables(
         words,
-        pack_config(tries.roots.tolist(), words.nbytes // BRANCH_SIZE, steps_by_field, counters),
+        pack_config(len(words), steps_by_class, counters),
         len(bindings),
         len(forest.tree),
         len(functions.functions),
-        steps_by_field,
+        steps_by_class,
     )
 
 

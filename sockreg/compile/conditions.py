@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sockreg.compile import words
 from sockreg.compile.branches import Branches, build_branches
-from sockreg.compile.forest import Ints, Words, build_forest
-from sockreg.compile.words import always
+from sockreg.compile.forest import Words, build_forest
+from sockreg.compile.words import INTERFACE, SOURCE, always
 from sockreg.errors import EXIT_CONFIG, SockregError
 
 CELLS = 1 << 16
@@ -27,6 +26,7 @@ CONDITIONS_MAX = 2_000_000
 class Condition(NamedTuple):
     """``interface`` is an index or 0 for any; the source prefix is left-aligned."""
 
+    wide: bool  # IPv6
     interface: int
     high: int
     low: int
@@ -68,60 +68,65 @@ class Cells:
 
 
 class SecondStage(NamedTuple):
-    """The first word of every cell, the branches behind them, and their depth."""
+    """The first word of every cell, and the branches behind them."""
 
     first_words: list[int]
-    branches: Words
+    words: Words
     steps: dict[int, int]
 
 
 def build_second_stage(cells: Cells, base: int) -> SecondStage:
-    """Branch nodes for all cells: over interfaces first, then over sources.
+    """Branches for all cells, from word ``base`` on: over interfaces first, then over sources.
 
     Every cell has one tree of sources for each interface that its rules name, and one
     for all others.
     """
-    if not cells.cells:
-        return SecondStage([], np.empty((0, words.BRANCH_WORDS), np.uint64), {})
-    sources = _SourceTrees()
-    interfaces: list[tuple[int, int, int]] = []  # cell, interface, source tree
-    others: list[int] = []  # source tree of each cell for interfaces that it does not name
+    sources = {wide: _SourceTrees(wide) for wide in (False, True)}
+    named: list[tuple[int, int]] = []  # cell and interface ...
+    for_named: list[tuple[bool, int]] = []  # ... and their source tree
+    for_others: list[tuple[bool, int]] = []  # source tree of each cell for other interfaces
     for number, (conditional, otherwise) in enumerate(cells.cells):
-        named = sorted({condition.interface for condition, _ in conditional} - {0})
-        for interface in named:
-            interfaces.append((number, interface, sources.add(conditional, otherwise, interface)))
-        others.append(sources.add(conditional, otherwise, 0))
-    by_source = sources.build(base)
-    base += len(by_source.branches)
+        wide = conditional[0][0].wide
+        for interface in sorted({condition.interface for condition, _ in conditional} - {0}):
+            named.append((number, interface))
+            for_named.append((wide, sources[wide].add(conditional, otherwise, interface)))
+        for_others.append((wide, sources[wide].add(conditional, otherwise, 0)))
 
-    columns = np.array(interfaces, np.int64).reshape(-1, 3)
-    cell, interface, tree = columns.T
+    parts: list[Words] = []
+    steps = {SOURCE: 0, INTERFACE: 0}
+    roots: dict[bool, Words] = {}
+    for wide, trees in sources.items():
+        tries = trees.build(base)
+        parts.append(tries.words)
+        base += len(tries.words)
+        roots[wide] = tries.roots
+        steps[SOURCE] = max(steps[SOURCE], tries.steps)
+
+    cell, interface = np.array(named, np.int64).reshape(-1, 2).T
     index = interface.astype(np.uint64) << np.uint64(32)
     forest = build_forest(cell, index, np.zeros_like(index), np.full_like(cell, 32))
-    by_interface = build_branches(
+    tries = build_branches(
         forest,
-        by_source.roots[tree],
-        by_source.roots[np.array(others)],
-        (words.INTERFACE, words.INTERFACE),
-        base,
+        np.array([roots[wide][tree] for wide, tree in for_named], np.uint64),
+        np.array([roots[wide][tree] for wide, tree in for_others], np.uint64),
+        INTERFACE,
+        wide=False,
+        base=base,
     )
-    return SecondStage(
-        by_interface.roots.tolist(),
-        np.concatenate((by_source.branches, by_interface.branches)),
-        by_source.steps | by_interface.steps,
-    )
+    steps[INTERFACE] = tries.steps
+    return SecondStage(tries.roots.tolist(), np.concatenate((*parts, tries.words)), steps)
 
 
 class _SourceTrees:
-    """The source prefixes of all cells: for each the best rule that it satisfies."""
+    """The source prefixes of all cells of a family: for each the best rule that it satisfies."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: bool) -> None:
+        self._wide = wide
         self._rows: list[tuple[int, int, int, int, int]] = []  # tree, prefix, best outcome
         self._otherwise: list[int] = []
 
     def add(self, conditional: Conditional, otherwise: int, interface: int) -> int:
         """Add the tree of one cell for packets from one interface (0: any other)."""
-        tree = len(self._otherwise)
         best: dict[tuple[int, int, int], int] = {}
         for condition, outcome in conditional:
             if condition.interface not in (0, interface):
@@ -129,11 +134,12 @@ class _SourceTrees:
             if condition.length == 0:
                 otherwise = outcome
                 break
-            best.setdefault(condition[1:], outcome)
+            best.setdefault((condition.high, condition.low, condition.length), outcome)
+        tree = len(self._otherwise)
         self._otherwise.append(otherwise)
         ranks = {prefix: rank for rank, prefix in enumerate(best)}
         outcomes = list(best.values())
-        enclosing: list[tuple[int, int, int, int]] = []  # high, low, length, best rank
+        enclosing: list[tuple[int, int, int, int]] = []  # prefix, best rank
         for high, low, length in sorted(best):
             while enclosing and not _encloses(enclosing[-1], high, low):
                 enclosing.pop()
@@ -152,13 +158,8 @@ class _SourceTrees:
             np.array(low, np.uint64),
             np.array(length, np.int64),
         )
-        return build_branches(
-            forest,
-            _leaves(outcome),
-            _leaves(self._otherwise),
-            (words.SOURCE_HIGH, words.SOURCE_LOW),
-            base,
-        )
+        otherwise = _leaves(self._otherwise)
+        return build_branches(forest, _leaves(outcome), otherwise, SOURCE, self._wide, base)
 
 
 def _encloses(prefix: tuple[int, int, int, int], high: int, low: int) -> bool:

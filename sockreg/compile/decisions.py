@@ -48,15 +48,11 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, functions: PortFunctions
         constant = (inherited >= 0) & (inherited & 0xFFFFFFFF == 0xFFFF) | (inherited == 0)
         destination = inherited >> 32 & 0x7FFF
         same = constant & (destination == outcome[prefixes])
-        leaves = np.where(
-            everywhere[prefixes], own[prefixes], own[prefixes] | destination << 48
-        )
+        leaves = np.where(everywhere[prefixes], own[prefixes], own[prefixes] | destination << 48)
         leaves = np.where(same, inherited, leaves)
         easy = simple[prefixes] & (everywhere[prefixes] | constant)
         decision[prefixes] = leaves
-        for prefix, above in zip(
-            prefixes[~easy].tolist(), inherited[~easy].tolist(), strict=True
-        ):
+        for prefix, above in zip(prefixes[~easy].tolist(), inherited[~easy].tolist(), strict=True):
             decision[prefix] = slow.decide(prefix, above)
     return decision
 

@@ -39,6 +39,15 @@ def build_forest(tree: Ints, high: Words, low: Words, length: Ints) -> Forest:
     return Forest(tree, high, low, length, _parents(tree, high, low, length))
 
 
+def part_of(forest: Forest, first_tree: int, trees: int) -> tuple[slice, Forest]:
+    """Some of the trees as a forest of their own, and where its prefixes are in the whole."""
+    start, stop = np.searchsorted(forest.tree, (first_tree, first_tree + trees)).tolist()
+    run = slice(start, stop)
+    parent = np.where(forest.parent[run] < 0, -1, forest.parent[run] - start)
+    tree = forest.tree[run] - first_tree
+    return run, Forest(tree, forest.high[run], forest.low[run], forest.length[run], parent)
+
+
 def high_mask(length: Ints) -> Words:
     """The bits of ``high`` that belong to a prefix."""
     return ONES << (64 - np.minimum(length, 64)).astype(np.uint64)

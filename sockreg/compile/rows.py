@@ -57,19 +57,18 @@ def build_rows(
     high, low = _aligned([b.address for b in bindings], is_6)
     length = np.array([b.length for b in bindings], np.int64)
     condition, conditions = _conditions(bindings, interfaces)
-    rows = Rows(
-        groups,
-        high,
-        low,
-        length,
-        np.array([b.first for b in bindings], np.int64),
-        np.array([b.last for b in bindings], np.int64),
-        _outcomes(bindings, slot_of),
-        condition,
+    order = np.lexsort((length, low, high, groups))
+    return Rows(
+        groups[order],
+        high[order],
+        low[order],
+        length[order],
+        np.array([b.first for b in bindings], np.int64)[order],
+        np.array([b.last for b in bindings], np.int64)[order],
+        _outcomes(bindings, slot_of)[order],
+        condition[order],
         conditions,
     )
-    order = np.lexsort((length, low, high, groups))
-    return Rows(*(column[order] for column in rows[:-1]), conditions)
 
 
 def _aligned(addresses: list[int], is_6: Flags) -> tuple[Words, Words]:
@@ -119,6 +118,7 @@ def _conditions(
             index = interfaces[binding.interface]
         address, length = binding.source or (0, 0)
         aligned = address << (128 - FAMILY_BITS[binding.family])
-        condition = Condition(index, aligned >> 64, aligned & _LOW_64, length)
+        wide = binding.family == INET6
+        condition = Condition(wide, index, aligned >> 64, aligned & _LOW_64, length)
         column[row] = numbers.setdefault(condition, len(numbers))
     return column, list(numbers)

@@ -6,23 +6,28 @@ A test compares the structures here with the BTF of the object. Change both or n
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
-# Fields of a packet, in the order in which a lookup reads them; the node bit is included.
-HIGH = 8
-LOW = 9
-PORT = 10
-INTERFACE = 11
-SOURCE_HIGH = 12
-SOURCE_LOW = 13
+WORD_SIZE = 8
+# Everything in a table starts at a multiple of the largest element, so that no element
+# lies across two cache lines.
+ALIGNMENT = 4
 
-FIELD_SHIFT = 60
+# Classes of nodes, in the order in which a lookup goes through them.
+ADDRESS = 4
+PORT = 5
+INTERFACE = 6
+SOURCE = 7
+
+CLASS_SHIFT = 61
+LOW_SHIFT = 60
 MASK_SHIFT = 38
+MASK_BITS = 0x3FFFFF
 SHIFT_SHIFT = 32
 STRIDE_MAX = 22  # bits of a node's mask
 
@@ -31,21 +36,32 @@ DESTINATION_SLOT = 0x1FFF
 DESTINATION_MISSING_PASS = 0x2000
 SLOTS_MAX = DESTINATION_SLOT + 1
 
-WORD_SIZE = 8
-BRANCH_WORDS = 4  # key, match, miss, shift
-BRANCH_SIZE = BRANCH_WORDS * WORD_SIZE
+# The last word of a branch.
+MISS_SHIFT = 6
+MISS_BITS = 0x3FFFFFF
+ADDRESS4_SHIFT = 32
+FIRST6_SHIFT = 32
+SECOND6_SHIFT = 38
 
-GROUPS = 4
-CONFIG = struct.Struct("=4QI7B5x")
+# The first words of the table: where lookups start, TCP and UDP over IPv4, then over IPv6.
+ROOTS = 4
+ROOT_TCP4 = 0
+ROOT_TCP6 = 2
+
+# The most nodes of one class on a path that the program follows.
+STEPS4_MAX = 12
+STEPS6_MAX = 28
+STEPS_PORT_MAX = 16
+
+CONFIG = struct.Struct("=I5B7x")
+
+# C structure and member names in order, for the comparison with BTF.
 CONFIG_MEMBERS = (
-    "roots",
-    "branches",
-    "steps_high",
-    "steps_low",
+    "words",
+    "steps_address",
     "steps_port",
     "steps_interface",
-    "steps_source_high",
-    "steps_source_low",
+    "steps_source",
     "counters",
     "zero",
 )
@@ -65,14 +81,34 @@ def always(destination: int) -> int:
 
 def port_node(base: int, stride: int, shift: int) -> int:
     """A node with 2**stride words from word ``base`` on."""
-    return (
-        PORT << FIELD_SHIFT | ((1 << stride) - 1) << MASK_SHIFT | shift << SHIFT_SHIFT | base
-    )
+    mask = (1 << stride) - 1
+    return PORT << CLASS_SHIFT | mask << MASK_SHIFT | shift << SHIFT_SHIFT | base
 
 
-def pack_config(
-    roots: Sequence[int], branches: int, steps: dict[int, int], counters: bool
-) -> bytes:
-    """struct config. ``steps`` is by field; absent means that no node reads the field."""
-    fields = (HIGH, LOW, PORT, INTERFACE, SOURCE_HIGH, SOURCE_LOW)
-    return CONFIG.pack(*roots, branches, *(steps.get(field, 0) for field in fields), counters)
+def pack_config(words: int, steps: dict[int, int], counters: bool) -> bytes:
+    """struct config. ``steps`` is by class: nodes on the longest path."""
+    classes = (ADDRESS, PORT, INTERFACE, SOURCE)
+    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters)
+
+
+def padded(content: Words) -> Words:
+    """With zeros up to a multiple of ALIGNMENT."""
+    return np.append(content, np.zeros(-len(content) % ALIGNMENT, np.uint64))
+
+
+def encode_branches(
+    wide: bool, high: Words, low: Words, length: Ints, match: Words, miss: Ints
+) -> Words:
+    """struct branch6 (``wide``) or struct branch4 of one prefix each, as flat words.
+
+    Addresses are aligned to the left of 128 bits; ``miss`` is a position in the table.
+    """
+    if not wide:
+        rest = miss << MISS_SHIFT | (32 - length)
+        return np.column_stack((match, high | rest.astype(np.uint64))).ravel()
+    # A shift by 64 is none, so ignoring a whole half takes two shifts by 32.
+    first = np.where(length > 64, 128 - length, 32)
+    second = np.where(length > 64, 0, 32)
+    shift = 64 - np.minimum(length, 64)
+    rest = second << SECOND6_SHIFT | first << FIRST6_SHIFT | miss << MISS_SHIFT | shift
+    return np.column_stack((high, low, match, rest.astype(np.uint64))).ravel()
