@@ -116,7 +116,7 @@ def test_a_socket_may_want_its_companion_itself(make_box: MakeBox) -> None:
 
 def test_a_socket_that_wants_its_companion_counts_from_boot_on(make_box: MakeBox) -> None:
     box = make_box(files=ONLY_WANTED)
-    box.systemctl("enable", "web.socket", "sockreg.service")
+    box.systemctl("enable", "web.socket")
     box.reboot()
     assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
     assert generation(box) == 1

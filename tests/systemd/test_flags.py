@@ -66,9 +66,9 @@ def test_the_flag_survives_registrations_without_load(make_box: MakeBox, server:
         ("restart", "sockreg@web"),
         ("reload", "sockreg@web"),
         ("restart", "sockreg.service"),
-        ("start", "sockreg@web"),
     ):
         box.systemctl(verb, unit)
+        box.systemctl("start", "sockreg@web")  # waits for the companion
         assert nonblocking(box) is before
     assert box.ask("127.0.0.1", 80) == ANSWER
     assert box.show("web.service", "MainPID") == pid
