@@ -52,7 +52,7 @@ def register(
     offers = _offers(received, unit, label)
     if not offers:
         raise SockregError(
-            f"{unit}: none of its {len(received)} sockets can be registered",
+            f"{unit}: none of its sockets can be registered",
             "see the lines above",
             EXIT_REFUSED,
         )
