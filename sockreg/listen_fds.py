@@ -33,20 +33,11 @@ def received() -> list[tuple[int, str]]:
             _HINT,
             EXIT_USAGE,
         )
-    if not count_text.isdigit() or int(count_text) == 0:
+    if not count_text.isdigit() or len(count_text) > 9 or int(count_text) == 0:
         raise SockregError(
             f"LISTEN_FDS={_shown(count_text)} is not a number of sockets", _HINT, EXIT_USAGE
         )
     fds = range(FIRST_FD, FIRST_FD + int(count_text))
-    names_text = environ.get(b"LISTEN_FDNAMES")
-    if names_text is None:
-        names = [UNNAMED] * len(fds)
-    else:
-        names = names_text.decode("ascii", "surrogateescape").split(":")
-    if len(names) != len(fds):
-        raise SockregError(
-            f"LISTEN_FDNAMES has {len(names)} names for {len(fds)} sockets", _HINT, EXIT_USAGE
-        )
     for fd in fds:
         try:
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -56,6 +47,15 @@ def received() -> list[tuple[int, str]]:
                 _HINT,
                 EXIT_USAGE,
             ) from None
+    names_text = environ.get(b"LISTEN_FDNAMES")
+    if names_text is None:
+        names = [UNNAMED] * len(fds)
+    else:
+        names = names_text.decode("ascii", "surrogateescape").split(":")
+    if len(names) != len(fds):
+        raise SockregError(
+            f"LISTEN_FDNAMES has {len(names)} names for {len(fds)} sockets", _HINT, EXIT_USAGE
+        )
     return list(zip(fds, names, strict=True))
 
 

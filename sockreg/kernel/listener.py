@@ -111,6 +111,8 @@ def _inspect(sock: _socket.socket) -> Listener:
     if protocol not in (_socket.IPPROTO_TCP, _socket.IPPROTO_UDP):
         what = _PROTOCOLS.get(protocol, f"of protocol {protocol}")
         raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
+    if sock.type == _socket.SOCK_RAW:
+        raise _refused("is a raw socket, which no packet can be steered to")
     name = sock.getsockname()
     address, port = str(name[0]), int(name[1])
     if protocol == _socket.IPPROTO_TCP:
