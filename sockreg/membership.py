@@ -3,6 +3,8 @@
 On the start-up path of the receiver: imports next to nothing.
 """
 
+import posix
+
 from sockreg.registry.sockets import NO_UNIT
 
 
@@ -10,6 +12,11 @@ def unit_of(pid: int) -> str:
     """The systemd unit a process belongs to, or ``-``. OSError if there is no such process."""
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="backslashreplace") as text:
         return unit_of_membership(text.read())
+
+
+def unit_of_this_process() -> str:
+    """The unit this process runs in, or ``-``."""
+    return unit_of(posix.getpid())
 
 
 def unit_of_membership(text: str) -> str:

@@ -7,15 +7,23 @@ from pathlib import Path
 from sockreg import __version__, resources
 from sockreg.cli import verbs
 from sockreg.commands.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, SockregError
 from sockreg.kernel import libbpf, netns
 from sockreg.registry.directory import BPFFS
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    own, command = _split(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(own)
+    options.command = command
     try:
+        if command == [] or (command and not options.takes_command):
+            raise SockregError(
+                f"{options.verb}: '--' is followed by {'a' if command else 'no'} command",
+                "sockreg register [LABEL]... -- COMMAND [ARGUMENT]...",
+                EXIT_USAGE,
+            )
         with netns.entered(options.netns) as namespace:
             context = Context(
                 namespace,
@@ -24,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
                 Path(options.object) if options.object else resources.object_path(),
             )
             options.run(context, options)
+        if command:
+            # Outside of --netns: the command runs where it would without us.
+            from sockreg.commands.wrap import become
+
+            become(command)
     except SockregError as error:
         _fail(error.message, error.hint)
         return error.status
@@ -36,6 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.verbose:
             print(libbpf.log_text(), file=sys.stderr, end="")
     return EXIT_OK
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """What is for us and the command after ``--``, which argparse cannot tell apart."""
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
 
 
 def _fail(message: str, hint: str) -> None:
@@ -57,8 +78,8 @@ def parser() -> argparse.ArgumentParser:
     for verb in verbs.VERBS:
         command = sub.add_parser(verb.name, help=verb.summary, description=verb.description)
         _add_global(command, defaults=False)
+        command.set_defaults(run=verb.run, takes_command=False)
         verb.add_arguments(command)
-        command.set_defaults(run=verb.run)
     return main_parser
 
 

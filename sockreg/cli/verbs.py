@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import show
+from sockreg.cli import register, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -103,22 +103,6 @@ def _words(options: argparse.Namespace) -> list[str]:
     return [options.protocol, options.prefix, options.ports, *options.conditions]
 
 
-def _register_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "label", metavar="LABEL", nargs="?", help="instead of each socket's LISTEN_FDNAMES entry"
-    )
-    parser.add_argument("--unit", default="-", help="the unit the sockets belong to")
-
-
-def _register(context: Context, options: argparse.Namespace) -> None:
-    from sockreg import listen_fds, registrar
-
-    context.loaded_registry()
-    registrar.register(
-        listen_fds.received(), options.unit, context.bpffs, options.label, context.netns.cookie
-    )
-
-
 def _unregister_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", metavar="LABEL")
     parser.add_argument("--unit", help="only the sockets of this unit")
@@ -145,6 +129,17 @@ def _status(context: Context, options: argparse.Namespace) -> None:
     from sockreg.views import status
 
     show.status(status.read(context), options.lines, options.slots, as_json=options.json)
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+
+
+def _inspect(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.cli import inspection
+    from sockreg.views import inspect
+
+    inspection.show(options.label, inspect.read(context, options.label), as_json=options.json)
 
 
 def _install_units(context: Context, _: argparse.Namespace) -> None:
@@ -210,11 +205,10 @@ VERBS = (
     ),
     Verb(
         "register",
-        "register the sockets passed by systemd (LISTEN_FDS)",
-        "Put the sockets passed with the LISTEN_FDS protocol into the registry, each under its "
-        "name or all under LABEL.",
-        _register_arguments,
-        _register,
+        register.SUMMARY,
+        register.DESCRIPTION,
+        register.add_arguments,
+        register.run,
     ),
     Verb(
         "unregister",
@@ -230,6 +224,14 @@ VERBS = (
         "Show what is attached, the labels with their sockets, and the counters.",
         _status_arguments,
         _status,
+    ),
+    Verb(
+        "inspect",
+        "show a label's sockets: options, queue, processes",
+        "Show the sockets of a label from within: their options, their queue, the size of their "
+        "reuseport group, and the processes that have them open.",
+        _inspect_arguments,
+        _inspect,
     ),
     Verb(
         "install-units",

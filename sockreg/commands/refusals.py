@@ -1,0 +1,126 @@
+"""Why a socket of a running process cannot be taken, in the operator's words."""
+
+import os
+from collections.abc import Sequence
+
+from sockreg import processes
+from sockreg.commands.context import Context
+from sockreg.commands.selection import Candidate, Selector, listed, socket_text
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.kernel import pidfd
+from sockreg.kernel.listener import address_text, inspect
+from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.model import PROTOCOL_NAMES
+
+_YAMA = "/proc/sys/kernel/yama/ptrace_scope"
+_LOOKED_AT = 200  # other descriptors of a process, to say what they are
+_SHOWN = 3
+
+
+def no_process(pid: int) -> SockregError:
+    return SockregError(
+        f"there is no process {pid} (any more)",
+        "'systemctl show -p MainPID UNIT' tells that of a service; or use --of-unit UNIT",
+        EXIT_FAILURE,
+    )
+
+
+def no_access(what: str, hidden: int) -> SockregError:
+    """``what`` may not be looked at; ``hidden`` processes refused."""
+    of = "its process" if hidden == 1 else f"{hidden} processes"
+    hint = (
+        "run it as root (ExecStartPost=+...), as the user of the process, or with "
+        "CAP_SYS_PTRACE; SystemCallFilter= must allow pidfd_getfd"
+    )
+    try:
+        with open(_YAMA, encoding="ascii") as scope:
+            if int(scope.read()) > 0:
+                hint += "; kernel.yama.ptrace_scope restricts even the same user"
+    except FileNotFoundError:
+        pass  # this kernel has no Yama
+    return SockregError(f"{what}: not permitted to take sockets from {of}", hint, EXIT_PERMISSION)
+
+
+def check_netns(context: Context, pid: int) -> None:
+    """SockregError if the process lives in another network namespace than the registry's."""
+    try:
+        inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+    except FileNotFoundError:
+        raise no_process(pid) from None
+    if inode != context.netns.inode:
+        raise SockregError(
+            f"process {processes.named(pid)} is in another network namespace "
+            f"(net:[{inode}], not net:[{context.netns.inode}])",
+            f"to register it there: sockreg --netns /proc/{pid}/ns/net register ...",
+            EXIT_REFUSED,
+        )
+
+
+def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
+    """No process has the socket open; ``there`` is what sock_diag still tells of it."""
+    if there:
+        return SockregError(
+            f"no process that is visible here has {socket_text(there[0])} open",
+            "it may belong to a process of another pid namespace: run sockreg in that one",
+            EXIT_FAILURE,
+        )
+    return SockregError(
+        f"no TCP listener or bound UDP socket of this network namespace has cookie sk:{cookie:x}",
+        "'ss -tulne' shows those that are there, with --netns= sockreg looks elsewhere",
+        EXIT_FAILURE,
+    )
+
+
+def nothing_of_unit(unit: str) -> SockregError:
+    return SockregError(
+        f"no process belongs to {unit}",
+        f"'systemctl status {unit}' says whether it runs",
+        EXIT_FAILURE,
+    )
+
+
+def nothing_matches(
+    who: str, pids: Sequence[int], selector: Selector, found: Sequence[Candidate], wait: float
+) -> SockregError:
+    """``who`` (``pids``) has no such socket: these were ``found``, or only other kinds."""
+    waited = f" within {wait:g} s" if wait else ""
+    message = f"{who} has no {selector}{waited}"
+    if found:
+        return SockregError(
+            f"{message}; it has {listed(found)}", "choose one of these", EXIT_FAILURE
+        )
+    others = [reason for pid in pids for reason in _other_sockets(pid)]
+    if not others:
+        return SockregError(message, "is it up? --wait SECONDS gives it more time", EXIT_FAILURE)
+    messages = list(dict.fromkeys(reason.message for reason in others))
+    hints = [reason.hint for reason in others if reason.hint]
+    return SockregError(
+        f"{message}: " + "; ".join(messages[:_SHOWN]), hints[0] if hints else "", EXIT_REFUSED
+    )
+
+
+def _other_sockets(pid: int) -> list[SockregError]:
+    """What each open socket of a process is, as the reason not to register it."""
+    reasons = []
+    try:
+        with pidfd.opened(pid) as process:
+            for descriptor in list(processes.socket_descriptors(pid).values())[:_LOOKED_AT]:
+                fd = pidfd.getfd(process, descriptor)
+                try:
+                    it = inspect(fd)
+                    where = address_text(it.family, it.address, it.port)
+                    reasons.append(
+                        SockregError(
+                            f"one is {PROTOCOL_NAMES[it.protocol]} {where} of another "
+                            f"network namespace (cookie {it.netns})",
+                            "register it with --netns of its own namespace",
+                        )
+                    )
+                except SockregError as reason:
+                    reasons.append(SockregError(f"one {reason.message}", reason.hint))
+                finally:
+                    os.close(fd)
+    except OSError:
+        pass  # it ends, closes descriptors or is none of ours: then this is all there is to say
+    # What has a hint is what somebody meant to register.
+    return sorted(reasons, key=lambda reason: not reason.hint)

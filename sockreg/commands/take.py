@@ -1,0 +1,226 @@
+"""Registering a socket of a running process: found by sock_diag, duplicated by pidfd_getfd.
+
+The process is not asked and does not notice. sock_diag says which sockets there are and
+their cookies, /proc/PID/fd who has them open under which descriptor. The duplicate's
+cookie is compared with the one wanted, so whatever happens in between, no other socket is
+ever taken for it.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+from sockreg import membership, processes, registrar
+from sockreg.commands.context import Context
+from sockreg.commands.refusals import (
+    check_netns,
+    no_access,
+    no_process,
+    nothing_matches,
+    nothing_of_cookie,
+    nothing_of_unit,
+)
+from sockreg.commands.selection import Candidate, Selector, choose
+from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.kernel import pidfd, sockdiag, syscall
+from sockreg.kernel.listener import inspect
+from sockreg.registry import sockets
+from sockreg.registry.labels import members_of
+
+_POLL = 0.02  # s between two looks
+
+
+class _GoneError(SockregError):
+    """The socket was there, and then it was not."""
+
+
+class Order(NamedTuple):
+    """What to register. One of ``pid``, ``of_unit`` and ``cookie`` says where to look.
+
+    ``registrant`` is the unit the member belongs to; None is that of the process.
+    ``wait`` is how many seconds the socket may take to appear.
+    """
+
+    label: str
+    pid: int | None = None
+    of_unit: str | None = None
+    cookie: int | None = None
+    selector: Selector = Selector()
+    registrant: str | None = None
+    wait: float = 5.0
+
+    def __str__(self) -> str:
+        if self.pid is not None:
+            try:
+                return f"process {processes.named(self.pid)}"
+            except OSError:
+                return f"process {self.pid}"
+        if self.of_unit is not None:
+            return self.of_unit
+        return f"socket sk:{self.cookie:x}"
+
+
+def take(context: Context, order: Order) -> None:
+    """Find the socket, duplicate it and register it.
+
+    SockregError if there is none, if several could be meant, if it may not be looked at,
+    or if it cannot be registered; then the registry is as it was.
+    """
+    context.loaded_registry()
+    with ExitStack() as stack:
+        if order.pid is not None:
+            # Held from the first look on: its number cannot come to mean another process.
+            stack.enter_context(_process(order.pid))
+        taken = _wait_for(context, order)
+        for fd, _ in taken:
+            stack.callback(os.close, fd)
+        registrant = order.registrant or _registrant(order, taken[0][1])
+        received = [(fd, order.label) for fd, _ in taken]
+        registrar.register(received, registrant, context.bpffs, None, context.netns.cookie)
+    _confirm(context, order, [candidate for _, candidate in taken])
+
+
+@contextmanager
+def _process(pid: int) -> Iterator[int]:
+    try:
+        with pidfd.opened(pid) as fd:
+            yield fd
+    except ProcessLookupError:
+        raise no_process(pid) from None
+
+
+def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
+    """Wait for the sockets that are meant; returns duplicates, which the caller closes."""
+    deadline = time.monotonic() + order.wait
+    before: list[Candidate] = []
+    while True:
+        overdue = time.monotonic() >= deadline
+        found = _look(context, order, overdue)
+        # A server opens its sockets one after the other: two looks must agree.
+        if found and (found == before or overdue or order.selector.is_exact):
+            try:
+                return _duplicates(found)
+            except _GoneError:
+                if overdue:
+                    raise
+        before = found
+        time.sleep(_POLL)
+
+
+def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
+    """The sockets that are meant; none if they are not there yet, SockregError if overdue."""
+    there = [it for it in sockdiag.receiving() if order.cookie in (None, it.cookie)]
+    pids = _pids(order)
+    holders = processes.holders([it.inode for it in there], pids)
+    found = _candidates(there, holders)
+    matching = [it for it in found if order.selector.matches(it.socket)]
+    if matching:
+        return choose(matching, str(order))
+    if holders.hidden and (there or order.cookie is None):
+        raise no_access(str(order), holders.hidden)
+    if order.pid is not None and not found:
+        check_netns(context, order.pid)
+    if not overdue:
+        return []
+    if order.cookie is not None and not found:
+        raise nothing_of_cookie(order.cookie, there)
+    if order.of_unit is not None and not pids:
+        raise nothing_of_unit(order.of_unit)
+    raise nothing_matches(str(order), pids or [], order.selector, found, order.wait)
+
+
+def _pids(order: Order) -> list[int] | None:
+    """Where to look; None is everywhere."""
+    if order.pid is not None:
+        return [order.pid]
+    return None if order.of_unit is None else processes.pids_of_unit(order.of_unit)
+
+
+def _candidates(
+    there: Sequence[sockdiag.DiagSocket], holders: processes.Holders
+) -> list[Candidate]:
+    """The sockets that somebody has open, without the inner ones of MPTCP sockets.
+
+    One process stands for all that share a socket: systemd, which keeps the sockets it
+    passes on, only if nobody else has it.
+    """
+    found = []
+    for socket in there:
+        held = holders.by_inode.get(socket.inode)
+        if held and socket.upper != "mptcp":
+            process, descriptor = next((it for it in held if it[0].pid != 1), held[0])
+            found.append(Candidate(socket, process, descriptor))
+    return found
+
+
+def _duplicates(found: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
+    with ExitStack() as stack:
+        taken = []
+        for candidate in found:
+            fd = _duplicate(candidate)
+            stack.callback(os.close, fd)
+            taken.append((fd, candidate))
+        stack.pop_all()
+        return taken
+
+
+def _duplicate(candidate: Candidate) -> int:
+    gone = _GoneError(f"{candidate} of {candidate.process} was closed while it was being taken")
+    try:
+        with pidfd.opened(candidate.process.pid) as process:
+            fd = pidfd.getfd(process, candidate.descriptor)
+    except ProcessLookupError:
+        raise gone from None
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise gone from None
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise no_access(str(candidate.process), 1) from None
+        if error.errno == errno.ENOSYS:
+            raise SockregError(
+                "this kernel cannot duplicate descriptors of other processes (pidfd_getfd)",
+                "it takes Linux 5.6; register the socket from its unit instead",
+            ) from None
+        raise
+    try:
+        same = inspect(fd).cookie == candidate.socket.cookie
+    except SockregError:
+        same = False  # another descriptor by now, or it no longer listens
+    if not same:
+        os.close(fd)
+        raise gone
+    return fd
+
+
+def _registrant(order: Order, candidate: Candidate) -> str:
+    """The unit that a restart makes register again, in place of this socket."""
+    if order.of_unit is not None:
+        return order.of_unit
+    if order.cookie is not None and candidate.socket.cgroup:
+        # It may be systemd that has it open, for the .socket unit it was made in.
+        unit = processes.unit_of_cgroup_id(candidate.socket.cgroup)
+        if unit != sockets.NO_UNIT:
+            return unit
+    try:
+        return membership.unit_of(candidate.process.pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise no_process(candidate.process.pid) from None
+
+
+def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None:
+    """Say so if the server closed its socket meanwhile: with our duplicate the member went."""
+    maps = sockets.Maps(context.registry, syscall.READ_ONLY)
+    try:
+        there = {it.member.cookie for it in members_of(maps, order.label)}
+    finally:
+        maps.close()
+    gone = [str(it) for it in taken if it.socket.cookie not in there]
+    if gone:
+        raise SockregError(
+            f"{order} closed {' and '.join(gone)} while it was being registered",
+            "register it again once the server runs",
+            EXIT_FAILURE,
+        )

@@ -1,0 +1,57 @@
+"""Duplicating a descriptor out of a running process: pidfd_open(2) and pidfd_getfd(2).
+
+The duplicate shares the open file description, as after dup(2): nothing of it is changed
+here, and O_NONBLOCK in particular stays as the server set it.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+from collections.abc import Iterator
+
+# The same on every architecture: system calls since Linux 5.1 share their numbers.
+_PIDFD_GETFD = 438
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def opened(pid: int) -> Iterator[int]:
+    """A pidfd of the process while the block lasts. ProcessLookupError if there is none.
+
+    It means this one process, also after it ended and its number went to another.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        # EINVAL, and ENOENT since Linux 6.9: the number of a thread or no number at all.
+        if isinstance(error, PermissionError):
+            raise
+        raise ProcessLookupError(error.errno, error.strerror) from None
+    try:
+        yield pidfd
+    finally:
+        os.close(pidfd)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process is no more. A zombie has ended: its descriptors are closed."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def getfd(pidfd: int, fd: int) -> int:
+    """Duplicate descriptor ``fd`` of the process; the caller closes the new one (CLOEXEC).
+
+    PermissionError: it takes PTRACE_MODE_ATTACH_REALCREDS (ptrace(2)), that is the same
+    user or CAP_SYS_PTRACE. ProcessLookupError: it has ended. EBADF: it has closed ``fd``.
+    """
+    result: int = _libc.syscall(
+        ctypes.c_long(_PIDFD_GETFD), ctypes.c_int(pidfd), ctypes.c_int(fd), ctypes.c_uint(0)
+    )
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

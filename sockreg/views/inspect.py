@@ -1,0 +1,175 @@
+"""The sockets of a label from within: queue, options, and who has them open.
+
+A member's address and unit are in the registry. What the kernel knows of its socket comes
+from sock_diag, which anybody may ask; the socket's options from a duplicate of one of its
+descriptors, and that takes the right to trace the process.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+
+from sockreg import membership, processes
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.kernel import layout, pidfd, sockdiag, sockopt, syscall
+from sockreg.model import INET, PROTOCOL_NAMES
+from sockreg.processes import Process
+from sockreg.registry import sockets
+from sockreg.registry.labels import members_of
+
+_NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that has the socket open, and its unit."""
+
+    pid: int
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Connections (TCP) or bytes (UDP) that wait to be taken, and how many may.
+
+    ``limit`` is None for UDP: see SO_RCVBUF. ``dropped`` counts packets since the socket
+    was made.
+    """
+
+    waiting: int
+    limit: int | None
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Details:
+    """A member. None is what could not be read; ``notes`` say why and what it would take.
+
+    ``serves`` are the families of its destinations. ``group`` is the size of its
+    reuseport group, 1 for a socket that is alone. ``registered`` is ns since the epoch.
+    """
+
+    cookie: str
+    protocol: str
+    address: str
+    serves: list[str]
+    unit: str
+    weight: int
+    registered: int
+    uid: int | None
+    queue: Queue | None
+    group: int | None
+    owners: list[Owner]
+    nonblocking: bool | None
+    options: dict[str, sockopt.Value] | None
+    notes: list[str]
+
+
+def read(context: Context, label: str) -> list[Details]:
+    """The members of a label, by protocol and unit. SockregError if it has none."""
+    maps = sockets.Maps(context.loaded_registry(), syscall.READ_ONLY)
+    try:
+        found: dict[int, tuple[int, sockets.Member, list[str]]] = {}
+        for family, protocol, member in members_of(maps, label):
+            _, _, serves = found.setdefault(member.cookie, (protocol, member, []))
+            serves.append("ipv4" if family == INET else "ipv6")
+    finally:
+        maps.close()
+    if not found:
+        raise SockregError(
+            f"label {label} has no socket",
+            "'sockreg status' shows the labels that have",
+            EXIT_FAILURE,
+        )
+    there = sockdiag.receiving()
+    by_cookie = {it.cookie: it for it in there if it.cookie in found}
+    holders = processes.holders([it.inode for it in by_cookie.values()])
+    ordered = sorted(found.values(), key=lambda it: (it[0], it[1].unit, it[1].cookie))
+    return [
+        _details(protocol, member, serves, by_cookie.get(member.cookie), there, holders)
+        for protocol, member, serves in ordered
+    ]
+
+
+def _details(
+    protocol: int,
+    member: sockets.Member,
+    serves: list[str],
+    socket: sockdiag.DiagSocket | None,
+    there: list[sockdiag.DiagSocket],
+    holders: processes.Holders,
+) -> Details:
+    held = holders.by_inode.get(socket.inode, []) if socket is not None else []
+    nonblocking, options, note = _options(member.cookie, held)
+    notes = [note] if note else []
+    if socket is None:
+        notes = ["it no longer receives: its server has shut it down, but not closed it"]
+    elif holders.hidden:
+        notes.append(f"{holders.hidden} processes may not be looked at: {_NEEDS}")
+    return Details(
+        layout.cookie_text(member.cookie),
+        PROTOCOL_NAMES[protocol],
+        member.address,
+        serves,
+        member.unit,
+        member.weight,
+        member.registered,
+        None if socket is None else socket.uid,
+        None if socket is None else _queue(socket),
+        None if socket is None else sum(_together(socket, it) for it in there),
+        [_owner(process) for process, _ in held],
+        nonblocking,
+        options,
+        notes,
+    )
+
+
+def _queue(socket: sockdiag.DiagSocket) -> Queue:
+    limit = socket.limit if socket.state == sockdiag.LISTENING else None
+    return Queue(socket.received, limit, socket.dropped)
+
+
+def _together(one: sockdiag.DiagSocket, other: sockdiag.DiagSocket) -> bool:
+    """Whether they are of one reuseport group, or one socket.
+
+    What shares an address is in one group (reuseport_add_sock(), net/core), if the same
+    user opened it.
+    """
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("protocol", "family", "address", "port", "interface", "uid")
+    )
+
+
+def _owner(process: Process) -> Owner:
+    try:
+        return Owner(process.pid, process.name, membership.unit_of(process.pid))
+    except OSError:
+        return Owner(process.pid, process.name, sockets.NO_UNIT)  # it has ended since
+
+
+def _options(
+    cookie: int, held: list[tuple[Process, int]]
+) -> tuple[bool | None, dict[str, sockopt.Value] | None, str]:
+    """(O_NONBLOCK, options, why not) from the first process that lets us."""
+    if not held:
+        return None, None, "no process that is visible here has it open: options unknown"
+    refused = None
+    for process, descriptor in held:
+        try:
+            with pidfd.opened(process.pid) as owner:
+                fd = pidfd.getfd(owner, descriptor)
+        except OSError as error:
+            refused = f"options of {process} cannot be read ({error.strerror}): {_NEEDS}"
+            continue
+        try:
+            if sockopt.cookie(fd) == cookie:
+                flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+                return bool(flags & os.O_NONBLOCK), sockopt.read(fd), ""
+        except OSError:
+            continue  # another descriptor by now, and no socket
+        finally:
+            os.close(fd)
+    return None, None, refused or "it was closed while it was looked at"
