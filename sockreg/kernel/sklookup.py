@@ -1,0 +1,51 @@
+"""Asking the live program about a packet that nobody sends: BPF_PROG_TEST_RUN."""
+
+import socket
+import struct
+from typing import NamedTuple
+
+from sockreg.kernel import libbpf
+
+DROP, PASS = 0, 1  # enum sk_action
+
+# struct bpf_sk_lookup (linux/bpf.h): cookie, family, protocol, remote_ip4, remote_ip6,
+# remote_port (network order), local_ip4, local_ip6, local_port, ingress_ifindex.
+_CONTEXT = struct.Struct("=QII4s16s2s2x4s16sII4x")
+
+
+class Verdict(NamedTuple):
+    """``cookie`` is that of the socket selected; 0 means none was."""
+
+    passed: bool
+    cookie: int
+
+
+def ask(
+    program_fd: int, family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]
+) -> Verdict:
+    """What the program does with a packet from ``remote`` to ``local`` (address, port).
+
+    The kernel takes no interface here: to the program the packet came in on interface 0.
+    It counts like a real one. EPERM, EINVAL (before Linux 5.13 there is no such run).
+    """
+    result = libbpf.test_run(program_fd, _context(family, protocol, local, remote))
+    return Verdict(result.verdict == PASS, int(_CONTEXT.unpack(result.context)[0]))
+
+
+def _context(family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]) -> bytes:
+    four, six = bytes(4), bytes(16)
+    here = socket.inet_pton(family, local[0])
+    there = socket.inet_pton(family, remote[0])
+    v4 = family == socket.AF_INET
+    return _CONTEXT.pack(
+        0,
+        family,
+        protocol,
+        there if v4 else four,
+        six if v4 else there,
+        remote[1].to_bytes(2, "big"),
+        here if v4 else four,
+        six if v4 else here,
+        local[1],
+        0,
+    )

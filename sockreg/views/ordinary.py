@@ -1,0 +1,47 @@
+"""Which socket ordinary lookup gives a packet to, after the rules have left it alone."""
+
+from collections.abc import Iterable
+
+from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.model import INET, INET6
+
+_ANY = {INET: "0.0.0.0", INET6: "::"}  # an address to compare with
+
+
+def receiver(
+    sockets: Iterable[DiagSocket],
+    family: int,
+    protocol: int,
+    address: str,
+    port: int,
+    interface: int = 0,
+) -> DiagSocket | None:
+    """The listener or unconnected socket that the kernel's tables lead to, or None.
+
+    As compute_score() in net/ipv4/inet_hashtables.c and udp.c has it: the exact address
+    before the wildcard, a socket bound to the interface before one that is not, one of
+    the packet's own family before a dual-stack one. ``address`` is in its canonical text.
+    Of a reuseport group any may be meant; the first is given.
+    """
+    best, best_score = None, 0
+    for sock in sockets:
+        score = _score(sock, family, address, interface)
+        if sock.protocol == protocol and sock.port == port and score > best_score:
+            best, best_score = sock, score
+    return best
+
+
+def _score(sock: DiagSocket, family: int, address: str, interface: int) -> int:
+    if sock.interface not in (0, interface):
+        return 0
+    own_family = sock.family == family
+    if not own_family and (family == INET6 or sock.v6only):
+        return 0
+    mapped = f"::ffff:{address}"
+    if sock.address in (address, mapped):
+        exact = 8
+    elif sock.address == _ANY[sock.family]:
+        exact = 0
+    else:
+        return 0
+    return 1 + exact + (4 if sock.interface else 0) + (2 if own_family else 0)
