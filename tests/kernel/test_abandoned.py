@@ -12,7 +12,7 @@ from tests.netns import Namespace
 def test_a_load_clears_what_a_namespace_left_behind(host: Host) -> None:
     with Namespace() as other:
         arguments = ["--bpffs", str(host.bpffs), "--root", str(host.root)]
-        assert main(["--netns", other.path, *arguments, "load"]) == 0
+        assert main(["--netns", str(other.path), *arguments, "load"]) == 0
         (left,) = host.home.iterdir()
         host.ok("load")
         assert left.exists(), "its namespace lives"
