@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Exit statuses are in sockreg/errors.py."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
                 Path(options.object) if options.object else resources.object_path(),
             )
             options.run(context, options)
+        sys.stdout.flush()
         if command:
             # Outside of --netns: the command runs where it would without us.
             from sockreg.commands.wrap import become
@@ -40,11 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
     except SockregError as error:
         _fail(error.message, error.hint)
         return error.status
+    except BrokenPipeError:
+        # Whoever reads has seen enough. The interpreter will flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except OSError as error:
         _fail(f"{options.verb}: {error}", "")
         return EXIT_FAILURE
-    except BrokenPipeError:
-        return EXIT_OK
     finally:
         if options.verbose:
             print(libbpf.log_text(), file=sys.stderr, end="")

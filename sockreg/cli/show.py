@@ -25,9 +25,10 @@ if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the star
 _LINES = 20  # of a change, before it is summed up
 
 
-def _say(message: str, message_id: str, fields: journal.Fields) -> None:
+def _say(message: str, message_id: str, fields: journal.Fields, *, as_json: bool = False) -> None:
     sys.stdout.flush()  # the journal takes what was printed before as coming before
-    if not (journal.record(message, message_id, fields=fields) and journal.under_systemd()):
+    logged = journal.record(message, message_id, fields=fields) and journal.under_systemd()
+    if not (logged or as_json):
         print(message)
 
 
@@ -37,18 +38,22 @@ def loaded(context: Context, result: Loaded, *, as_json: bool) -> None:
             f"loaded: the registry is at {context.registry}",
             journal.LOADED,
             {"SOCKREG_REGISTRY": context.registry},
+            as_json=as_json,
         )
     for program in result.others:
         print(f"sockreg: note: {program} is attached here too; see sockreg(8)", file=sys.stderr)
     applied(result.change, as_json=as_json)
 
 
-def unloaded(context: Context) -> None:
+def unloaded(context: Context, *, as_json: bool) -> None:
     _say(
         f"unloaded: nothing of sockreg is attached any more; {context.registry} is gone",
         journal.UNLOADED,
         {"SOCKREG_REGISTRY": context.registry},
+        as_json=as_json,
     )
+    if as_json:
+        print_json("unloaded", {"registry": context.registry})
 
 
 def checked(change: Change, *, as_json: bool) -> None:
@@ -80,10 +85,7 @@ def applied(change: Change, *, as_json: bool) -> None:
         "SOCKREG_GENERATION": str(change.generation),
         "SOCKREG_RULES": str(change.count),
     }
-    if as_json:
-        journal.record(message, journal.APPLIED, fields=fields)
-    else:
-        _say(message, journal.APPLIED, fields)
+    _say(message, journal.APPLIED, fields, as_json=as_json)
     _notify(message)
 
 
@@ -148,6 +150,7 @@ def rules(bindings: Sequence[Binding], *, as_json: bool) -> None:
 def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
     if as_json:
         body = asdict(result)
+        body["program"] = result.program._asdict() if result.program else None
         print_json("status", body)
         return
     print(f"registry    {result.registry} (network namespace {result.netns})")

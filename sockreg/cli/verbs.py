@@ -31,11 +31,11 @@ def _load(context: Context, options: argparse.Namespace) -> None:
     show.loaded(context, load(context), as_json=options.json)
 
 
-def _unload(context: Context, _: argparse.Namespace) -> None:
+def _unload(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.load import unload
 
     unload(context)
-    show.unloaded(context)
+    show.unloaded(context, as_json=options.json)
 
 
 def _upgrade(context: Context, options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -33,6 +33,12 @@ from tests.process import run
 BASH = "/bin/bash"
 _PASSED_FIRST = 200  # where sockets are passed to a command run in this process
 _BPF_LINK = re.compile(r"anon_inode:(bpf[-_]|btf)")
+
+
+class HasFileno(Protocol):
+    """What can be passed to ``register``: a socket, or something that is none."""
+
+    def fileno(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class Host:
 
     def register(
         self,
-        sockets: Sequence[tuple[str, socket.socket]],
+        sockets: Sequence[tuple[str, HasFileno]],
         *arguments: str,
         unit: str | None = None,
     ) -> Outcome:
@@ -177,7 +183,7 @@ class Host:
     def process(
         self,
         *arguments: str,
-        sockets: Sequence[tuple[str, socket.socket]] = (),
+        sockets: Sequence[tuple[str, HasFileno]] = (),
         prefix: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         check: bool = False,
@@ -201,17 +207,16 @@ class Host:
 
     @contextlib.contextmanager
     def passing(
-        self, sockets: Sequence[tuple[str, socket.socket]]
+        self, sockets: Sequence[tuple[str, HasFileno]]
     ) -> Iterator[tuple[list[str], list[int]]]:
         """A command prefix that passes sockets by the LISTEN_FDS protocol, and its pass_fds."""
         if not sockets:
             yield [], []
             return
         with contextlib.ExitStack() as stack:
-            copies = [stack.enter_context(sock.dup()) for _, sock in sockets]
             high = []
-            for number, copy in enumerate(copies, _PASSED_FIRST):
-                os.dup2(copy.fileno(), number)
+            for number, (_, sock) in enumerate(sockets, _PASSED_FIRST):
+                os.dup2(sock.fileno(), number)
                 stack.callback(os.close, number)
                 high.append(number)
             names = ":".join(name for name, _ in sockets)
@@ -274,11 +279,7 @@ class Host:
         found = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                entry: dict[str, list[str]] = {}
-                for line in self._journal.recv(1 << 16).decode().splitlines():
-                    name, _, value = line.partition("=")
-                    entry.setdefault(name, []).append(value)
-                found.append(entry)
+                found.append(_entry(self._journal.recv(1 << 16)))
         return found
 
 
@@ -292,6 +293,19 @@ def cookie(sock: socket.socket) -> str:
 def bpftool(*arguments: str) -> Any:
     """The JSON that bpftool(8) prints."""
     return json.loads(run(["bpftool", "--json", *arguments]).stdout or "null")
+
+
+def _entry(datagram: bytes) -> dict[str, list[str]]:
+    """An entry of the native journal protocol; a value of several lines has its length first."""
+    fields: dict[str, list[str]] = {}
+    while datagram:
+        line, _, datagram = datagram.partition(b"\n")
+        name, assigned, value = line.partition(b"=")
+        if not assigned:
+            size = int.from_bytes(datagram[:8], "little")
+            value, datagram = datagram[8 : 8 + size], datagram[8 + size + 1 :]
+        fields.setdefault(name.decode(), []).append(value.decode())
+    return fields
 
 
 @contextlib.contextmanager
