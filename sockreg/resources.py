@@ -14,6 +14,11 @@ def object_path() -> Path:
     return _shipped("bpf") / "sockreg.bpf.o"
 
 
+def sock_ops_object_path() -> Path:
+    """The compiled BPF object of the sock_ops program."""
+    return _shipped("bpf") / "sockops.bpf.o"
+
+
 def units_path() -> Path:
     """The directory of the systemd units."""
     return _shipped("units")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the star
     from sockreg.commands.apply import Change
     from sockreg.commands.context import Context
     from sockreg.commands.load import Loaded
-    from sockreg.views.status import DestinationStatus, Status
+    from sockreg.views.status import DestinationStatus, ExpectedUnit, Status
 
 _LINES = 20  # of a change, before it is summed up
 
@@ -54,6 +54,10 @@ def unloaded(context: Context, *, as_json: bool) -> None:
     )
     if as_json:
         print_json("unloaded", {"registry": context.registry})
+
+
+def sock_ops(what: str) -> None:
+    _say(f"sock_ops program: {what}", journal.NOTICE, {})
 
 
 def checked(change: Change, *, as_json: bool) -> None:
@@ -169,6 +173,9 @@ def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
             f"table {header.table_bytes} bytes"
         )
     print(f"units       {', '.join(result.units) or 'none'}")
+    if result.expected is not None:
+        units = ", ".join(map(_expected, result.expected)) or "nobody"
+        print(f"sock_ops    attached; expects {units}")
     for program in result.others or ():
         print(f"also        {program} is attached to this network namespace")
     print()
@@ -201,6 +208,12 @@ def _rows(destination: DestinationStatus, slots: bool) -> list[list[object]]:
         for m in destination.members
     ] or [["none", "-", "-", "-", *([destination.slot] if slots else [])]]
     return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
+
+
+def _expected(it: ExpectedUnit) -> str:
+    port = f" on port {it.port}" if it.port else ""
+    failed = f", {plural(it.failed, 'socket')} refused by the kernel" if it.failed else ""
+    return f"{it.unit}{port} for {it.label}{failed}"
 
 
 def _age(created: int) -> str:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import register, show
+from sockreg.cli import handover, register, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -25,23 +25,43 @@ def _nothing(_: argparse.ArgumentParser) -> None:
     pass
 
 
+def _load_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sock-ops",
+        action="store_true",
+        help="attach the sock_ops program as well, for units that 'sockreg expect'",
+    )
+
+
 def _load(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.load import load
+    from sockreg.commands.load import load, load_sock_ops
 
     show.loaded(context, load(context), as_json=options.json)
+    if options.sock_ops:
+        load_sock_ops(context)
+        show.sock_ops("attached to the root cgroup")
+
+
+def _unload_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sock-ops", action="store_true", help="detach the sock_ops program and nothing else"
+    )
 
 
 def _unload(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.load import unload
+    from sockreg.commands.load import unload, unload_sock_ops
 
+    if options.sock_ops:
+        show.sock_ops("detached" if unload_sock_ops(context) else "was not attached")
+        return
     unload(context)
     show.unloaded(context, as_json=options.json)
 
 
 def _upgrade(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.apply import apply
+    from sockreg.commands.load import upgrade
 
-    show.applied(apply(context, upgrade=True), as_json=options.json)
+    show.applied(upgrade(context), as_json=options.json)
 
 
 def _rollback(context: Context, options: argparse.Namespace) -> None:
@@ -114,6 +134,35 @@ def _unregister(context: Context, options: argparse.Namespace) -> None:
     unregister(context, options.label, options.unit)
 
 
+def _weight_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument(
+        "weight",
+        metavar="WEIGHT",
+        nargs="?",
+        type=int,
+        help="0 to 65535; without it what the unit's files say, 100 if they say nothing",
+    )
+    parser.add_argument("--unit", help="only the socket of this unit")
+
+
+def _weight(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.weigh import weigh
+
+    weigh(context, options.label, options.unit, options.weight)
+
+
+def _drain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("unit", metavar="UNIT", nargs="?", help="only the socket of this unit")
+
+
+def _drain(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.weigh import weigh
+
+    weigh(context, options.label, options.unit, 0)
+
+
 def _rules(context: Context, options: argparse.Namespace) -> None:
     from sockreg.views import rules
 
@@ -154,7 +203,7 @@ VERBS = (
         "attach to the network namespace, put the rules in force",
         "Attach the program to the network namespace and put the configured rules in force. "
         "Loaded already, it is an apply.",
-        _nothing,
+        _load_arguments,
         _load,
     ),
     Verb(
@@ -162,7 +211,7 @@ VERBS = (
         "detach; forget sockets, rules in force, counters",
         "Detach the program and forget sockets, rules in force and counters. The system is as "
         "it was before load; configuration files stay.",
-        _nothing,
+        _unload_arguments,
         _unload,
     ),
     Verb(
@@ -211,11 +260,39 @@ VERBS = (
         register.run,
     ),
     Verb(
+        "send",
+        "pass inherited sockets to sockreg-receive.socket",
+        handover.SEND,
+        handover.send_arguments,
+        handover.send,
+    ),
+    Verb(
+        "expect",
+        "register this unit's TCP socket when it listens (sock_ops)",
+        handover.EXPECT,
+        handover.expect_arguments,
+        handover.expect,
+    ),
+    Verb(
         "unregister",
         "take the sockets of a label out",
         "Take the sockets of a label out of the registry; its rules then refuse.",
         _unregister_arguments,
         _unregister,
+    ),
+    Verb(
+        "weight",
+        "change the share of flows of a label's sockets",
+        "Give the sockets of a label another weight in their pool, until they register again.",
+        _weight_arguments,
+        _weight,
+    ),
+    Verb(
+        "drain",
+        "let nothing new arrive at a label's sockets",
+        "Give the sockets of a label weight 0: nothing new arrives, what is there goes on.",
+        _drain_arguments,
+        _drain,
     ),
     Verb("rules", "show the rules in force", "Show the rules in force.", _nothing, _rules),
     Verb(

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sockreg import journal
+from sockreg import journal, resources
 from sockreg.commands.apply import Change, apply
 from sockreg.commands.context import Context
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.kernel import objectfile
-from sockreg.registry import state
+from sockreg.registry import sockops, state
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,25 @@ def load(context: Context) -> Loaded:
     return Loaded(created, change, others)
 
 
+def upgrade(context: Context) -> Change:
+    """Put this version's programs in the place of those attached, with the configured rules."""
+    change = apply(context, upgrade=True)
+    if sockops.is_loaded(context.registry):
+        load_sock_ops(context)
+    return change
+
+
+def load_sock_ops(context: Context) -> None:
+    """Attach the sock_ops program beside a loaded registry, or this version's in its place."""
+    sockops.load(context.loaded_registry(), resources.sock_ops_object_path())
+
+
+def unload_sock_ops(context: Context) -> bool:
+    """Detach it; sockets stay registered. False if it was not loaded."""
+    return sockops.unload(context.loaded_registry())
+
+
 def unload(context: Context) -> None:
     """Detach and forget everything: sockets, rules, counters. Files stay as they are."""
+    sockops.unload(context.loaded_registry())
     state.remove(context.bpffs, context.loaded_registry())

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from sockreg.kernel import layout, libbpf, syscall
-from sockreg.registry import generations, sockets, state
+from sockreg.registry import generations, sockets, sockops, state
 from sockreg.registry.directory import Lock
 
 
@@ -25,7 +25,9 @@ def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) ->
         generations.pinned(f"{registry}/counters") as counters,
     ):
         sockets.drop_stale_members(maps)
+        expected = sockops.expected_slots(registry)
         for destination, slot in sockets.read_destinations(maps).items():
-            if destination not in used and sockets.cookie_in(maps, slot) is None:
+            needed = destination in used or slot in expected
+            if not needed and not sockets.members_of(maps, slot):
                 syscall.map_update(counters, layout.SLOT.pack(slot), zero)
                 sockets.drop_destination(maps, *destination)

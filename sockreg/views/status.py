@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 
 from sockreg.commands.context import Context
-from sockreg.kernel import layout, libbpf, syscall
+from sockreg.kernel import cgroup, layout, libbpf, syscall
 from sockreg.model import INET, PROTOCOL_NAMES
-from sockreg.registry import generations, record, sockets, state
+from sockreg.registry import expected, generations, record, sockets, sockops, state
 from sockreg.registry.generations import pinned
 
 
@@ -45,8 +45,24 @@ class DestinationStatus:
 
 
 @dataclass(frozen=True)
+class ExpectedUnit:
+    """A unit whose listener the sock_ops program will register. ``port`` 0: the first one.
+
+    ``failed`` counts the sockets that the kernel did not take.
+    """
+
+    unit: str
+    label: str
+    port: int
+    failed: int
+
+
+@dataclass(frozen=True)
 class Status:
-    """``generation`` and what follows it are None while nothing is in force."""
+    """``generation`` and what follows it are None while nothing is in force.
+
+    ``expected`` is None unless the sock_ops program is attached.
+    """
 
     registry: str
     netns: int
@@ -56,6 +72,7 @@ class Status:
     destinations: list[DestinationStatus]
     rejected: int
     units: list[str]
+    expected: list[ExpectedUnit] | None
     others: list[state.Attached] | None  # None: we may not ask
 
 
@@ -87,10 +104,27 @@ def read(context: Context) -> Status:
             [d for d in destinations if d.rules or d.members or d.counters.lookups],
             rejected,
             sorted(sockets.read_units(maps)),
+            _expected(registry, maps),
             state.others(registry, context.netns) if os.geteuid() == 0 else None,
         )
     finally:
         maps.close()
+
+
+def _expected(registry: str, maps: sockets.Maps) -> list[ExpectedUnit] | None:
+    if not sockops.is_loaded(registry):
+        return None
+    labels = {slot: label for (label, _, _), slot in sockets.read_destinations(maps).items()}
+    alive = cgroup.all_ids()
+    with sockops.expectations(registry, syscall.READ_ONLY) as fd:
+        return sorted(
+            (
+                ExpectedUnit(entry.unit, labels[entry.slot_ipv4], entry.port, entry.failed)
+                for entry in expected.read(fd)
+                if entry.cgroup in alive
+            ),
+            key=lambda it: (it.unit, it.port),
+        )
 
 
 def _destination(

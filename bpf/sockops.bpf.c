@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The sock_ops program: listen(2) of an expected unit -> slot of its label.
+ *
+ * Attached to the root cgroup, it runs at the end of every listen(2) on a TCP socket, in the
+ * context of the process that calls it and with the socket locked (tcp_call_bpf() in
+ * net/ipv4/af_inet.c, inet_listen()). Units are expected by their cgroup; everybody else's sockets
+ * are left alone. Needs no process, no descriptor, and touches no flag of the socket.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "sockops.h"
+
+#define AF_INET 2
+
+/* Shared with the sk_lookup program: the registry's own maps. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2048);
+	__type(key, struct member_key);
+	__type(value, struct member);
+} members SEC(".maps");
+
+/* Written by user space, one or several entries a unit. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct expected_key);
+	__type(value, struct expected);
+} expected SEC(".maps");
+
+/* Of the kernel's own struct: where the bit is, is looked up in its BTF when this is loaded. */
+struct sock_common {
+	unsigned char skc_ipv6only : 1;
+} __attribute__((preserve_access_index));
+
+/* Whether an IPv6 socket takes IPv4 as well. bind(2) to a specific address sets the bit, too. */
+static __always_inline int is_dual_stack(struct bpf_sock *socket)
+{
+	/* Only a pointer of the kernel's type may be followed; reading it takes CAP_PERFMON. */
+	struct sock_common *common = (struct sock_common *)bpf_skc_to_tcp6_sock(socket);
+
+	return common && !BPF_CORE_READ_BITFIELD(common, skc_ipv6only);
+}
+
+/* Put the socket into a slot: first the record, then the socket, as registry/sockets.py does. */
+static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit, __u32 slot)
+{
+	struct member_key key = {.cookie = bpf_get_socket_cookie(ctx), .slot = slot};
+	struct member member = {
+		.registered = unit->clock + bpf_ktime_get_ns(),
+		.family = ctx->family,
+		.port = ctx->local_port,
+		.weight = unit->weight,
+	};
+
+	if (ctx->family == AF_INET) {
+		*(__u32 *)member.address = ctx->local_ip4;
+	} else {
+		((__u32 *)member.address)[0] = ctx->local_ip6[0];
+		((__u32 *)member.address)[1] = ctx->local_ip6[1];
+		((__u32 *)member.address)[2] = ctx->local_ip6[2];
+		((__u32 *)member.address)[3] = ctx->local_ip6[3];
+	}
+	__builtin_memcpy(member.unit, unit->unit, sizeof(member.unit));
+	if (bpf_map_update_elem(&members, &key, &member, BPF_ANY) ||
+	    bpf_sock_map_update(ctx, &sockets, &slot, BPF_ANY)) {
+		bpf_map_delete_elem(&members, &key);
+		__sync_fetch_and_add(&unit->failed, 1);
+	}
+}
+
+/* The expectation that a listener on this port meets, if any. */
+static __always_inline struct expected *find(__u32 port)
+{
+	struct expected_key key = {.cgroup = bpf_get_current_cgroup_id(), .port = port};
+	struct expected *unit = bpf_map_lookup_elem(&expected, &key);
+
+	if (unit)
+		return unit;
+	key.port = 0;
+	unit = bpf_map_lookup_elem(&expected, &key);
+	if (!unit)
+		return 0;
+	/* The first listener decides. One that is made anew on its port replaces it. */
+	if (!unit->port)
+		unit->port = port;
+	return unit->port == port ? unit : 0;
+}
+
+SEC("sockops")
+int sockreg_listen(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *socket = ctx->sk;
+	struct expected *unit;
+
+	if (ctx->op != BPF_SOCK_OPS_TCP_LISTEN_CB || !socket)
+		return 1;
+	unit = find(ctx->local_port);
+	/* Sockets of other network namespaces could never be steered to. */
+	if (!unit || unit->netns != bpf_get_netns_cookie(ctx))
+		return 1;
+	if (ctx->family == AF_INET) {
+		unit->own_ipv4 = 1;
+		put(ctx, unit, unit->slot_ipv4);
+		return 1;
+	}
+	put(ctx, unit, unit->slot_ipv6);
+	if (!unit->own_ipv4 && is_dual_stack(socket))
+		put(ctx, unit, unit->slot_ipv4);
+	return 1;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,69 @@
+"""Tell the sock_ops program that the unit which runs this is about to listen."""
+
+import os
+import time
+
+from sockreg import journal, membership
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
+from sockreg.kernel import cgroup
+from sockreg.label import label_problem
+from sockreg.model import INET, INET6, TCP
+from sockreg.registry import expected, pools, sockets, sockops, state
+from sockreg.registry.directory import Lock
+
+
+def expect(context: Context, label: str, port: int | None) -> None:
+    """Have the next TCP socket that this process's cgroup listens on registered under ``label``.
+
+    ``port`` is the local port it will have; None takes the first one. SockregError:
+    EXIT_NOT_LOADED without the program, EXIT_REFUSED if another unit serves the label.
+    """
+    problem = label_problem(label)
+    if problem:
+        raise SockregError(f"label {label!r:.300} {problem}", "", EXIT_USAGE)
+    registry = context.loaded_registry()
+    unit, group = membership.unit_of(os.getpid()), cgroup.own()
+    maps = sockets.Maps(registry)
+    try:
+        with sockops.expectations(registry) as entries, Lock(registry, state.LOCK_TIMEOUT):
+            sockets.drop_stale_members(maps)  # the program cannot make room for itself
+            slots = sockets.add_destinations(
+                maps, [(label, family, TCP) for family in (INET, INET6)]
+            )
+            for family in (INET, INET6):
+                _clear(maps, label, family, slots[label, family, TCP], unit)
+            expected.write(
+                entries,
+                expected.Expected(
+                    group.id,
+                    expected.ANY_PORT if port is None else port,
+                    context.netns.cookie,
+                    time.time_ns() - time.monotonic_ns(),
+                    slots[label, INET, TCP],
+                    slots[label, INET6, TCP],
+                    unit,
+                ),
+            )
+    finally:
+        maps.close()
+    which = "first TCP socket" if port is None else f"TCP socket on port {port}"
+    journal.say(
+        f"label {label}: the {which} that {unit} listens on will be registered",
+        fields={"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
+    )
+
+
+def _clear(maps: sockets.Maps, label: str, family: int, slot: int, unit: str) -> None:
+    """Make sure that nobody else serves the destination: the program knows nothing of pools."""
+    for member in sockets.members_of(maps, slot):
+        if member.unit != unit:
+            what = sockets.destination_name(label, family, TCP)
+            raise SockregError(
+                f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
+                "a label that sock_ops registers for has no other member: use another label, or "
+                "register both by a companion",
+                EXIT_REFUSED,
+            )
+    if sockets.pool_slots(maps, slot):
+        pools.arrange(maps, slot, [])

@@ -1,0 +1,52 @@
+"""Control groups of the second version: where their tree is, and which one a process is in."""
+
+import os
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_FAILURE, SockregError
+
+_CONTROL = "/.control"
+
+
+class Cgroup(NamedTuple):
+    """``id`` is what the kernel's bpf_get_current_cgroup_id() says: its directory's inode.
+
+    ``path`` is relative to the root of the tree and begins with a slash.
+    """
+
+    path: str
+    id: int
+
+
+def root() -> str:
+    """Where the cgroup2 tree is mounted: /sys/fs/cgroup, or its unified/ on hybrid hosts.
+
+    In a container it is the container's own part of the tree. SockregError if there is none.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[fields.index("-") + 1] == "cgroup2":
+                return fields[4]
+    raise SockregError(
+        "no cgroup2 hierarchy is mounted",
+        "systemd mounts it on /sys/fs/cgroup; in a container ask for one of its own",
+        EXIT_FAILURE,
+    )
+
+
+def own() -> Cgroup:
+    """The cgroup of this process, or rather of the unit whose ExecStartPre= it is.
+
+    For a unit with Delegate=yes systemd runs these commands in a cgroup .control of
+    their own, beside the processes of the service (systemd.io/CGROUP_DELEGATION).
+    """
+    with open("/proc/self/cgroup", encoding="utf-8") as lines:
+        path = next((line[3:].rstrip("\n") for line in lines if line.startswith("0::")), "/")
+    path = path.removesuffix(_CONTROL)
+    return Cgroup(path, os.stat(f"{root()}{path}").st_ino)
+
+
+def all_ids() -> set[int]:
+    """The ids of all cgroups there are."""
+    return {os.stat(path).st_ino for path, _, _ in os.walk(root())}

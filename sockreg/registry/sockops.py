@@ -1,0 +1,141 @@
+"""The sock_ops program of a registry, for those who ask for it.
+
+    BPFFS/sockreg/NETNS/sockops/
+        link        attached to the root cgroup
+        program
+        expected    pinned map: who is expected to listen, see registry/expected.py
+
+It shares the maps of sockets and members with the registry, and goes with it.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_PERMISSION, SockregError
+from sockreg.kernel import cgroup, libbpf, syscall
+from sockreg.registry import expected, generations
+from sockreg.registry.directory import UNFINISHED, Lock, denied
+from sockreg.registry.generations import pinned
+from sockreg.registry.state import LOCK_TIMEOUT
+
+PROGRAM = "sockreg_listen"  # its name in the object
+_DIRECTORY = "sockops"
+_SHARED = ("sockets", "members")
+
+
+def is_loaded(registry: str) -> bool:
+    try:
+        return Path(registry, _DIRECTORY).is_dir()
+    except PermissionError as error:
+        raise denied(registry, error) from None
+
+
+def load(registry: str, object_path: Path) -> None:
+    """Attach the program to the root cgroup. One that is attached already is replaced.
+
+    Who was expected stays expected. While both are attached, they do the same twice.
+    SockregError if the kernel refuses; then nothing has changed.
+    """
+    home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
+    with Lock(registry, LOCK_TIMEOUT):
+        generations.remove(unfinished)
+        unfinished.mkdir(mode=0o750)
+        try:
+            _build(registry, unfinished, home if home.exists() else None, object_path)
+            if home.exists():
+                _remove(home)
+            unfinished.rename(home)
+        except BaseException:
+            generations.remove(unfinished)
+            raise
+
+
+def _build(registry: str, target: Path, previous: Path | None, object_path: Path) -> None:
+    obj = generations.open_object(object_path)
+    with contextlib.ExitStack() as stack:
+        for name in _SHARED:
+            obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
+        if previous is not None:
+            obj.reuse_map("expected", stack.enter_context(pinned(f"{previous}/expected")))
+        try:
+            obj.load()
+            link = _attach(obj.program_fd(PROGRAM))
+        except OSError as error:
+            raise _refusal(error) from None
+    try:
+        generations.pin(obj.map_fd("expected"), target / "expected")
+        generations.pin(obj.program_fd(PROGRAM), target / "program")
+        generations.pin(link, target / "link")
+    finally:
+        os.close(link)
+
+
+def _attach(program: int) -> int:
+    directory = os.open(cgroup.root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return libbpf.create_cgroup_link(program, directory)
+    finally:
+        os.close(directory)
+
+
+def _refusal(error: OSError) -> SockregError:
+    reason = error.reason() if isinstance(error, libbpf.LoadError) else str(error.strerror)
+    # Without CAP_PERFMON the kernel says that there is no such function
+    # (bpf_sk_base_func_proto() in net/core/filter.c).
+    if isinstance(error, PermissionError) or "bpf_skc_to_tcp6_sock" in reason:
+        return SockregError(
+            f"the kernel does not let this process load the sock_ops program: {reason}",
+            "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+            EXIT_PERMISSION,
+        )
+    return SockregError(
+        f"the kernel refuses the sock_ops program: {reason}",
+        "it needs Linux 5.16 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF; -v shows the "
+        "full log",
+        EXIT_FAILURE,
+    )
+
+
+def unload(registry: str) -> bool:
+    """Detach it and forget who was expected; sockets stay. False if it was not loaded."""
+    home = Path(registry, _DIRECTORY)
+    with Lock(registry, LOCK_TIMEOUT):
+        loaded = home.exists()
+        if loaded:
+            _remove(home)
+        generations.remove(_unfinished(registry))
+    return loaded
+
+
+def _remove(home: Path) -> None:
+    # Unlinking alone would wait for readers that have the link open.
+    with contextlib.suppress(FileNotFoundError), pinned(str(home / "link")) as link:
+        libbpf.detach_link(link)
+    generations.remove(home)
+
+
+def _unfinished(registry: str) -> Path:
+    return Path(registry, f"{UNFINISHED}{_DIRECTORY}")
+
+
+def expected_slots(registry: str) -> set[int]:
+    """The slots that a listener may be put into at any moment."""
+    if not is_loaded(registry):
+        return set()
+    with expectations(registry, syscall.READ_ONLY) as fd:
+        return {slot for it in expected.read(fd) for slot in (it.slot_ipv4, it.slot_ipv6)}
+
+
+@contextlib.contextmanager
+def expectations(registry: str, flags: int = syscall.READ_WRITE) -> Iterator[int]:
+    """A descriptor of the map of who is expected. SockregError if it is not loaded."""
+    if not is_loaded(registry):
+        raise SockregError(
+            f"no sock_ops program is loaded with the registry at {registry}",
+            "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
+            EXIT_NOT_LOADED,
+        )
+    with pinned(f"{registry}/{_DIRECTORY}/expected", flags) as fd:
+        yield fd

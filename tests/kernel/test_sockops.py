@@ -1,0 +1,339 @@
+"""Sockets that are registered when their server listens, without a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from sockreg import resources
+from sockreg.errors import EXIT_NOT_LOADED, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
+from sockreg.kernel import cgroup
+from sockreg.kernel.btf import Types
+from sockreg.registry import expected
+from tests.kernel.cgroups import Cgroups, own_cgroups
+from tests.kernel.host import Host, bpftool
+from tests.netns import UDP, Namespace
+from tests.process import run
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=tcp ::1 80", "Bind=udp 127.0.0.1 80")
+
+
+@pytest.fixture
+def cgroups() -> Iterator[Cgroups]:
+    with own_cgroups() as tree:
+        yield tree
+
+
+@pytest.fixture
+def loaded(cgroups: Cgroups, host: Host) -> Iterator[Host]:
+    host.conf(*RULES)
+    host.ok("load", "--sock-ops")
+    yield host
+    host.run("unload")
+
+
+class Unit:
+    """A unit of its own cgroup: what it expects, and a server in it."""
+
+    def __init__(self, host: Host, cgroups: Cgroups, name: str) -> None:
+        self.name = name
+        self._host = host
+        self._prefix = cgroups.unit(name)
+
+    def expect(self, *arguments: str) -> str:
+        """ExecStartPre=+sockreg expect ARGUMENTS"""
+        return self._host.process("expect", *arguments, prefix=self._prefix, check=True).text
+
+    @contextmanager
+    def server(self, *words: str, answer: str = "") -> Iterator[subprocess.Popen[str]]:
+        """A server that has opened these sockets (tests/servers/opener.py)."""
+        opener = [sys.executable, "-m", "tests.servers.opener", answer or self.name]
+        with (
+            self._host.namespace.entered(),
+            subprocess.Popen(
+                [*self._prefix, *opener],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as process,
+        ):
+            try:
+                for line in words:
+                    do(process, line)
+                yield process
+            finally:
+                process.kill()
+
+
+def do(process: subprocess.Popen[str], words: str) -> None:
+    """Have the server open a socket, or close all."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(words + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n", words
+
+
+@pytest.fixture
+def unit(loaded: Host, cgroups: Cgroups) -> Unit:
+    """web.service, expected as web."""
+    fresh = Unit(loaded, cgroups, "web.service")
+    fresh.expect("web")
+    return fresh
+
+
+def members(host: Host) -> dict[str, str]:
+    """``"web ipv4"`` -> ``"web.service 127.0.0.1:8080"`` of every TCP destination with a socket."""
+    return {
+        f"{it['label']} {it['family']}": f"{member['unit']} {member['address']}"
+        for it in host.json("status")["destinations"]
+        for member in it["members"]
+    }
+
+
+def test_a_listener_is_registered_when_it_listens(loaded: Host, unit: Unit) -> None:
+    assert loaded.ask("127.0.0.1", 80) == "refused"
+    with unit.server("tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("::1", 80) == "refused"
+        assert members(loaded) == {"web ipv4": "web.service 127.0.0.1:8080"}
+    assert loaded.ask("127.0.0.1", 80) == "refused"
+    assert members(loaded) == {}
+
+
+def test_status_shows_the_cookie_and_the_time(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp 127.0.0.1 8080"):
+        sockets = loaded.namespace.run("ss", "-Htlne", "sport", "=", "8080").stdout
+        (destination,) = [d for d in loaded.json("status")["destinations"] if d["members"]]
+        (member,) = destination["members"]
+        assert f" {member['cookie']} " in sockets
+        assert member["weight"] == 100
+        now = run(["date", "+%s"]).stdout
+        assert abs(member["registered"] / 10**9 - int(now)) < 60
+
+
+def test_a_dual_stack_listener_serves_both_families(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp :: 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("::1", 80) == "web.service"
+        assert members(loaded) == {
+            "web ipv4": "web.service [::]:8080",
+            "web ipv6": "web.service [::]:8080",
+        }
+
+
+@pytest.mark.parametrize("words", ["tcp :: 8080 v6only", "tcp ::1 8080"])
+def test_an_ipv6_only_listener_serves_ipv6_alone(loaded: Host, unit: Unit, words: str) -> None:
+    with unit.server(words):
+        assert loaded.ask("::1", 80) == "web.service"
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+        assert list(members(loaded)) == ["web ipv6"]
+        assert loaded.counters("web", "tcp", "ipv4") == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tcp 127.0.0.1 8080", "tcp :: 8080 v6only"),
+        ("tcp :: 8080 v6only", "tcp 127.0.0.1 8080"),
+        ("tcp 127.0.0.1 8080", "tcp ::1 8080"),
+        ("tcp 127.0.0.1 8080 reuseport", "tcp :: 8080 reuseport"),
+        ("tcp :: 8080 reuseport", "tcp 127.0.0.1 8080 reuseport"),
+    ],
+)
+def test_one_listener_for_each_family(loaded: Host, unit: Unit, words: tuple[str, str]) -> None:
+    with unit.server(*words):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("::1", 80) == "web.service"
+        assert members(loaded)["web ipv4"] == "web.service 127.0.0.1:8080"
+        assert members(loaded)["web ipv6"].startswith("web.service [::")
+
+
+def test_others_are_left_alone(loaded: Host, unit: Unit, cgroups: Cgroups) -> None:
+    with Unit(loaded, cgroups, "other.service").server("tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+        assert members(loaded) == {}
+
+
+def test_udp_does_not_listen(loaded: Host, unit: Unit) -> None:
+    with unit.server("udp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80, UDP) == "refused"
+        assert members(loaded) == {}
+
+
+def test_the_first_of_several_listeners_is_taken(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp 127.0.0.1 8080", "tcp 127.0.0.1 9090"):
+        assert members(loaded) == {"web ipv4": "web.service 127.0.0.1:8080"}
+
+
+def test_a_listener_made_anew_replaces_the_first(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp 127.0.0.1 8080 reuseport") as server:
+        first = loaded.ask("127.0.0.1", 80)
+        do(server, "close")
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+        do(server, "tcp 127.0.0.1 8080")
+        assert loaded.ask("127.0.0.1", 80) == first == "web.service"
+
+
+def test_several_listeners_go_by_port(loaded: Host, cgroups: Cgroups) -> None:
+    loaded.apply(*RULES, "[admin]", "Bind=tcp 127.0.0.1 81")
+    unit = Unit(loaded, cgroups, "web.service")
+    unit.expect("web", "8080")
+    unit.expect("admin", "9090")
+    with unit.server("tcp 127.0.0.1 7070", "tcp 127.0.0.1 9090", "tcp :: 8080"):
+        assert members(loaded) == {
+            "admin ipv4": "web.service 127.0.0.1:9090",
+            "web ipv4": "web.service [::]:8080",
+            "web ipv6": "web.service [::]:8080",
+        }
+        assert loaded.ask("127.0.0.1", 81) == "web.service"
+
+
+def test_a_restart_is_a_new_cgroup(loaded: Host, cgroups: Cgroups) -> None:
+    for life in ("first", "second", "third"):
+        unit = Unit(loaded, cgroups, "web.service")
+        unit.expect("web")
+        with unit.server("tcp 127.0.0.1 8080", answer=life):
+            assert loaded.ask("127.0.0.1", 80) == life
+            (shown,) = loaded.json("status")["expected"]
+            assert shown == {"unit": "web.service", "label": "web", "port": 0, "failed": 0}
+    entries = bpftool("map", "dump", "pinned", str(loaded.registry / "sockops/expected"))
+    assert len(entries) == 1
+    # Records of the sockets that are gone do not pile up either.
+    assert len(bpftool("map", "dump", "pinned", str(loaded.registry / "members"))) == 1
+
+
+def test_listeners_of_another_namespace_are_left_alone(loaded: Host, unit: Unit) -> None:
+    with Namespace() as other:
+        home, loaded.namespace = loaded.namespace, other
+        try:
+            with unit.server("tcp 127.0.0.1 8080"):
+                loaded.namespace = home
+                assert members(loaded) == {}
+        finally:
+            loaded.namespace = home
+
+
+def test_mptcp_listeners_are_not_steered_to(loaded: Host, unit: Unit) -> None:
+    with unit.server("mptcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+        said = loaded.ok("status")
+        assert "expects web.service for web, 1 socket refused by the kernel" in said
+
+
+def test_a_label_that_others_serve_is_refused(loaded: Host, cgroups: Cgroups) -> None:
+    with loaded.serve("web", "127.0.0.1", 8081, unit="web.socket"):
+        unit = Unit(loaded, cgroups, "web.service")
+        outcome = loaded.process("expect", "web", prefix=cgroups.inside("web.service"))
+        assert outcome.status == EXIT_REFUSED
+        assert "web.service: label web (tcp, IPv4) is already served by web.socket" in outcome.err
+        with unit.server("tcp 127.0.0.1 8080"):
+            assert loaded.ask("127.0.0.1", 80) == "web"
+
+
+def test_a_label_keeps_its_slots_while_it_is_expected(loaded: Host, unit: Unit) -> None:
+    loaded.apply("[other]", "Bind=tcp 127.0.0.1 80")
+    loaded.apply("[third]", "Bind=tcp 127.0.0.1 80")
+    loaded.apply("[fourth]", "Bind=tcp 127.0.0.1 80")
+    with unit.server("tcp 127.0.0.1 8080"):
+        assert members(loaded) == {"web ipv4": "web.service 127.0.0.1:8080"}
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+        loaded.apply(*RULES)
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_wrong_arguments_are_refused(loaded: Host) -> None:
+    assert "contains ':'" in loaded.fails(EXIT_USAGE, "expect", "we:b")
+    for port in ("0", "65536", "http", "-1"):
+        assert loaded.run("expect", "web", port).status == EXIT_USAGE
+
+
+def test_without_the_program_nobody_can_be_expected(cgroups: Cgroups, host: Host) -> None:
+    assert "nothing is loaded" in host.fails(EXIT_NOT_LOADED, "expect", "web")
+    host.load(*RULES)
+    said = host.fails(EXIT_NOT_LOADED, "expect", "web")
+    assert "no sock_ops program is loaded" in said
+    assert "systemctl start sockreg-sockops.service" in said
+    assert host.json("status")["expected"] is None
+    assert "was not attached" in host.ok("unload", "--sock-ops")
+
+
+def test_loading_again_keeps_who_is_expected(loaded: Host, unit: Unit) -> None:
+    loaded.ok("load", "--sock-ops")
+    loaded.ok("upgrade")
+    assert len(attached()) == 1
+    with unit.server("tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_unloading_it_keeps_the_sockets(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp 127.0.0.1 8080") as server:
+        assert "detached" in loaded.ok("unload", "--sock-ops")
+        assert attached() == []
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        do(server, "close")
+        do(server, "tcp 127.0.0.1 8080")
+        assert loaded.ask("127.0.0.1", 80) == "refused"
+
+
+def test_unloading_everything_takes_it_along(loaded: Host, unit: Unit) -> None:
+    assert len(attached()) == 1
+    loaded.ok("unload")
+    assert attached() == []
+    assert list(loaded.home.iterdir()) == []
+
+
+def attached() -> list[str]:
+    """The lines of bpftool(8) about our programs at the root cgroup."""
+    shown = run(["bpftool", "cgroup", "list", cgroup.root()]).stdout
+    return [line for line in shown.splitlines() if "sockreg_listen" in line]
+
+
+def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
+    host.load(*RULES)
+
+    def limited(capabilities: str) -> list[str]:
+        return ["setpriv", f"--bounding-set=-all,{capabilities}", "--inh-caps=-all"]
+
+    # Entering --netns takes CAP_SYS_ADMIN: the test enters it instead.
+    arguments = [sys.executable, "-m", "sockreg", "--bpffs", str(host.bpffs), "--root",
+                 str(host.root), "load", "--sock-ops"]  # fmt: skip
+    with host.namespace.entered():
+        for capabilities, status in (
+            ("+bpf,+net_admin", EXIT_PERMISSION),
+            ("+bpf,+net_admin,+perfmon", 0),
+        ):
+            done = subprocess.run(
+                [*limited(capabilities), *arguments],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == status, done
+            assert ("CAP_PERFMON" in done.stderr) == (status != 0)
+    assert len(attached()) == 1
+
+
+def test_layout_is_that_of_the_object() -> None:
+    with resources.sock_ops_object_path().open("rb") as stream:
+        section = ELFFile(stream).get_section_by_name(".BTF")
+        types = Types(bytes(section.data()))
+    for name, (layout, names) in expected.STRUCTURES.items():
+        size, fields = types.structure(name)
+        assert size == layout.size, name
+        assert tuple(field.name for field in fields) == names, name
+
+
+def test_the_object_is_made_from_its_sources(tmp_path: Path) -> None:
+    built = tmp_path / "sockops.bpf.o"
+    run([str(ROOT / "bpf/build-sockops.sh"), str(built)])
+    assert built.read_bytes() == (ROOT / "bpf/sockops.bpf.o").read_bytes()
