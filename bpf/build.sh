@@ -15,7 +15,8 @@ hash=$(cat bpf/registry.h bpf/sockreg.bpf.c bpf/tables.h | sha256sum | cut -d ' 
 	-c bpf/sockreg.bpf.c -o "$output"
 "${LLVM_STRIP:-llvm-strip-14}" -g "$output"
 [ "$output" != bpf/sockreg.bpf.o ] || cat >sockreg/kernel/object_source.py <<PYTHON
-"""The SHA-256 of the sources of bpf/sockreg.bpf.o; written by bpf/build.sh."""
+"""SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
+OBJECT = "$(sha256sum <"$output" | cut -d ' ' -f 1)"
 SOURCE = "$hash"
 PYTHON

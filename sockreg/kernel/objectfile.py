@@ -1,15 +1,18 @@
 """Is this file our object, whole and of this version? Looked at with pyelftools."""
 
+import hashlib
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+from sockreg import resources
 from sockreg.errors import SockregError
 from sockreg.kernel import layout
 from sockreg.kernel.btf import MapDefinition, Types
-from sockreg.kernel.object_source import SOURCE
+from sockreg.kernel.object_source import OBJECT, SOURCE
 
 SOURCE_SECTION = "sockreg.source"
 _SECTIONS = ("sk_lookup", "license", ".maps", ".BTF", ".rodata.config", ".data.table")
@@ -28,30 +31,34 @@ _MAPS = {
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """``source`` is the SHA-256 (hex) of the C sources the object was built from."""
+    """SHA-256 (hex) of the C sources the object was built from, and of the object itself."""
 
     source: str
+    content: str
     license: str
     maps: dict[str, MapDefinition]
 
 
 def read(path: Path) -> ObjectInfo:
     """What the object says of itself. Any kind of exception if it is not a BPF object."""
-    with path.open("rb") as stream:
-        elf = ELFFile(stream)
-        if elf["e_machine"] != "EM_BPF":
-            raise ValueError(f"it is for machine {elf['e_machine']}, not for BPF")
-        if elf.little_endian != (sys.byteorder == "little"):
-            raise ValueError("it is of the other byte order")
-        data = {}
-        for name in (*_SECTIONS, SOURCE_SECTION):
-            section = elf.get_section_by_name(name)
-            if section is None:
-                raise ValueError(f"it has no section {name}")
-            data[name] = bytes(section.data())
-        return ObjectInfo(
-            _text(data[SOURCE_SECTION]), _text(data["license"]), Types(data[".BTF"]).maps()
-        )
+    content = path.read_bytes()
+    elf = ELFFile(io.BytesIO(content))
+    if elf["e_machine"] != "EM_BPF":
+        raise ValueError(f"it is for machine {elf['e_machine']}, not for BPF")
+    if elf.little_endian != (sys.byteorder == "little"):
+        raise ValueError("it is of the other byte order")
+    data = {}
+    for name in (*_SECTIONS, SOURCE_SECTION):
+        section = elf.get_section_by_name(name)
+        if section is None:
+            raise ValueError(f"it has no section {name}")
+        data[name] = bytes(section.data())
+    return ObjectInfo(
+        _text(data[SOURCE_SECTION]),
+        hashlib.sha256(content).hexdigest(),
+        _text(data["license"]),
+        Types(data[".BTF"]).maps(),
+    )
 
 
 def _text(data: bytes) -> str:
@@ -87,4 +94,8 @@ def check(path: Path) -> ObjectInfo:
             f"{path} was built from other sources (hash {info.source[:12]}, not {SOURCE[:12]})",
             hint,
         )
+    # The verifier keeps a flipped bit from harming the kernel, not from steering wrongly.
+    # An object that somebody else has built from the same sources may have other bytes.
+    if info.content != OBJECT and path == resources.object_path():
+        raise SockregError(f"{path} is damaged: it is not the file that was shipped", hint)
     return info

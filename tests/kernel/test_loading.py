@@ -1,0 +1,270 @@
+"""What load needs, whom it makes way for, and the sentence when it cannot."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sockreg import resources
+from sockreg.errors import (
+    EXIT_BUSY,
+    EXIT_FAILURE,
+    EXIT_OK,
+    EXIT_PERMISSION,
+    EXIT_REFUSED,
+)
+from sockreg.kernel import libbpf, syscall
+from sockreg.registry import state
+from tests.kernel.host import Host, bpftool
+from tests.netns import bpffs
+from tests.process import run
+
+WEB = ["[web]", "Bind=tcp 192.0.2.0/24 80"]
+
+
+def nothing_there(host: Host) -> bool:
+    """Neither attached nor pinned."""
+    return not libbpf.attached_programs(host.namespace.fd) and not list(host.home.glob("*"))
+
+
+# The object
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the object in the place of the shipped one, to be damaged."""
+    copy = tmp_path / "shipped.bpf.o"
+    copy.write_bytes(resources.object_path().read_bytes())
+    monkeypatch.setattr(resources, "object_path", lambda: copy)
+    return copy
+
+
+def test_an_object_damaged_in_any_byte_is_refused(host: Host, shipped: Path) -> None:
+    good = shipped.read_bytes()
+    random_source = random.Random(1)
+    for _ in range(200):
+        damaged = bytearray(good)
+        damaged[random_source.randrange(len(good))] ^= 1 << random_source.randrange(8)
+        shipped.write_bytes(damaged)
+        said = host.fails(EXIT_FAILURE, "load")
+        assert said.startswith(f"sockreg: {shipped} ")
+        assert "reinstall sockreg" in said
+        assert len(said.splitlines()) == 2
+    assert nothing_there(host)
+    shipped.write_bytes(good)
+    host.ok("load")
+
+
+def test_a_truncated_object_is_refused(host: Host, shipped: Path) -> None:
+    good = shipped.read_bytes()
+    for length in (0, 1, 63, 64, 4096, len(good) // 2, len(good) - 1):
+        shipped.write_bytes(good[:length])
+        assert f"{shipped} is not an object of sockreg: " in host.fails(EXIT_FAILURE, "load")
+    assert nothing_there(host)
+
+
+def test_a_damaged_object_does_not_hurt_what_is_in_force(host: Host, shipped: Path) -> None:
+    good = shipped.read_bytes()
+    host.load(*WEB)
+    middle = len(good) // 2
+    shipped.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    with host.serve("web", "127.0.0.1", 8080):
+        host.conf("[web]", "Bind=tcp 192.0.2.0/24 81")
+        for verb in ("load", "apply", "upgrade"):
+            assert f"{shipped} is damaged" in host.fails(EXIT_FAILURE, verb)
+        assert host.ask("192.0.2.7", 80) == "web"
+
+
+def replaced(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    assert len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
+def test_an_object_of_another_version(host: Host, shipped: Path) -> None:
+    from sockreg.kernel.object_source import SOURCE
+
+    replaced(shipped, SOURCE.encode(), b"0" * 64)
+    said = host.fails(EXIT_FAILURE, "load")
+    assert f"was built from other sources (hash 000000000000, not {SOURCE[:12]})" in said
+
+
+def test_an_object_of_another_licence(host: Host, shipped: Path) -> None:
+    replaced(shipped, b"Dual MIT/GPL\0", b"Proprietary!\0")
+    said = host.fails(EXIT_FAILURE, "load")
+    assert "has licence 'Proprietary!', not 'Dual MIT/GPL'" in said
+
+
+def test_not_an_object_at_all(host: Host) -> None:
+    assert "is missing" in host.fails(EXIT_FAILURE, "--object", "/nowhere.o", "load")
+    for path, reason in ((sys.executable, "it is for machine"), ("/etc/passwd", "Magic number")):
+        said = host.fails(EXIT_FAILURE, "--object", path, "load")
+        assert f"{path} is not an object of sockreg: {reason}" in said
+    assert nothing_there(host)
+
+
+def test_an_own_build_may_be_given(host: Host, tmp_path: Path) -> None:
+    """Built by another compiler the bytes differ; a byte behind the end stands for that."""
+    own = tmp_path / "own.o"
+    own.write_bytes(resources.object_path().read_bytes() + b"\0")
+    host.conf(*WEB)
+    host.ok("--object", str(own), "load")
+    assert host.ask("192.0.2.7", 80) == "refused"
+
+
+# Others in the same network namespace
+
+
+def test_a_second_registry_in_one_namespace_is_refused(host: Host) -> None:
+    host.load(*WEB)
+    before = libbpf.attached_programs(host.namespace.fd)
+    with bpffs() as elsewhere:
+        said = host.fails(EXIT_REFUSED, "--bpffs", str(elsewhere), "load")
+        assert f"program {before[0]} of another registry is attached" in said
+        assert "unload it with the --bpffs it was loaded with" in said
+        assert not list((elsewhere / "sockreg").iterdir())
+    assert libbpf.attached_programs(host.namespace.fd) == before
+
+
+@pytest.fixture
+def foreign(host: Host) -> int:
+    """An sk_lookup program of somebody else's, attached first; returns its id."""
+    directory = host.bpffs / "foreign"
+    source = Path(__file__).with_name("foreign.bpf.c")
+    built = host.root / "foreign.bpf.o"
+    run(["clang-14", "-O2", "-target", "bpf", "-I", f"/usr/include/{machine()}-linux-gnu",
+         "-c", str(source), "-o", str(built)])  # fmt: skip
+    directory.mkdir()
+    run(["bpftool", "prog", "load", str(built), str(directory / "program")])
+    program = syscall.obj_get(str(directory / "program"))
+    link = libbpf.create_link(program, host.namespace.fd)
+    syscall.obj_pin(link, str(directory / "link"))
+    return libbpf.program_info(program).id
+
+
+def machine() -> str:
+    return run(["uname", "-m"]).stdout.strip()
+
+
+def test_a_foreign_program_is_mentioned_and_left_alone(host: Host, foreign: int) -> None:
+    host.conf(*WEB)
+    said = host.run("load")
+    assert said.status == EXIT_OK
+    assert f"note: program {foreign} (foreign) is attached here too" in said.err
+    notices = [entry for entry in host.entries() if "another sk_lookup program" in str(entry)]
+    assert [entry["PRIORITY"] for entry in notices] == [["4"]]
+    assert f"also        program {foreign} (foreign) is attached" in host.ok("status")
+    assert host.json("status")["others"] == [{"program_id": foreign, "name": "foreign"}]
+    with host.serve("web", "127.0.0.1", 8080):
+        assert host.ask("192.0.2.7", 80) == "web"
+    host.ok("unload")
+    assert libbpf.attached_programs(host.namespace.fd) == [foreign]
+    assert bpftool("link", "show", "pinned", str(host.bpffs / "foreign/link"))["prog_id"] == foreign
+
+
+# The bpffs
+
+
+def test_no_bpffs(host: Host, tmp_path: Path) -> None:
+    said = host.fails(EXIT_FAILURE, "--bpffs", "/nowhere", "load")
+    assert "/nowhere does not exist" in said
+    assert "mount -t bpf bpf /nowhere" in said
+    said = host.fails(EXIT_FAILURE, "--bpffs", str(tmp_path), "load")
+    assert f"{tmp_path} is not a bpffs" in said
+    assert "mount -t bpf" in said
+    said = host.fails(EXIT_FAILURE, "--bpffs", "/etc/passwd", "load")
+    assert "/etc/passwd" in said
+
+
+def test_a_directory_inside_a_bpffs_will_do(host: Host) -> None:
+    inside = host.bpffs / "inside"
+    inside.mkdir()
+    host.conf(*WEB)
+    host.ok("--bpffs", str(inside), "load")
+    assert host.ask("192.0.2.7", 80) == "refused"
+    host.ok("--bpffs", str(inside), "unload")
+
+
+def test_pins_are_for_the_owner_and_the_group(host: Host) -> None:
+    host.load(*WEB)
+    host.apply()
+    for path in host.home.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
+
+
+# Privileges
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+
+
+def as_nobody(host: Host, *arguments: str) -> tuple[int, str]:
+    """Run a command as nobody, with an interpreter and modules that nobody may read."""
+    script = (
+        "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); "
+        "from sockreg.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    modules = Path(__file__).parents[2]
+    options = ["--bpffs", str(host.bpffs), "--root", str(host.root)]
+    with host.namespace.entered():
+        done = subprocess.run(
+            [*NOBODY, "/usr/bin/python3", "-c", script, str(modules), *options, *arguments],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr
+
+
+def test_without_privileges(host: Host) -> None:
+    host.conf(*WEB)
+    host.bpffs.chmod(0o755)
+    for part in (host.root, *host.root.parents):
+        if part.is_relative_to("/tmp") and part != Path("/tmp"):
+            part.chmod(part.stat().st_mode | 0o055)
+    status, said = as_nobody(host, "load")
+    assert status == EXIT_PERMISSION, said
+    assert "Permission denied" in said
+    host.ok("load")
+    for arguments in (["load"], ["apply"], ["status"], ["rules"], ["unload"],
+                      ["unregister", "web"]):  # fmt: skip
+        status, said = as_nobody(host, *arguments)
+        assert status == EXIT_PERMISSION, (arguments, said)
+        assert "root" in said
+    status, said = as_nobody(host, "--netns", "/proc/1/ns/net", "status")
+    assert status == EXIT_PERMISSION, said
+    assert host.ask("192.0.2.7", 80) == "refused"
+
+
+# The lock
+
+
+def test_a_lock_that_is_held_is_told_with_its_holder(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.load(*WEB)
+    monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("sockreg.registrar.LOCK_TIMEOUT", 0.05)
+    busy = "echo held; read line"
+    for locked, arguments in (
+        (host.registry / "generations", ["apply"]),
+        (host.registry / "generations", ["unload"]),
+        (host.registry, ["unregister", "web"]),
+        (host.home, ["unload"]),
+    ):
+        with subprocess.Popen(
+            ["flock", str(locked), "sh", "-c", busy],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as holder:  # fmt: skip
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            said = host.fails(EXIT_BUSY, *arguments)
+            assert f"{locked} is locked by flock (pid {holder.pid}) for more than 0.05 s" in said
+            assert "wait for it to end and try again" in said
+            assert host.run("status").status == EXIT_OK
+            assert host.run("rules").status == EXIT_OK
+            holder.communicate("\n")
+    host.ok("apply")
