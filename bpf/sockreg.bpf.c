@@ -134,6 +134,15 @@ static __always_inline __u64 step4(__u64 node, __u64 field)
 	return branch->match;
 }
 
+/* 0 if an IPv6 address is inside the prefix of a branch. */
+static __always_inline __u64 outside6(struct branch6 *branch, __u64 high, __u64 low)
+{
+	__u64 differs = shift_right(low ^ branch->low, branch->rest >> BRANCH6_FIRST_SHIFT);
+
+	differs = shift_right(differs, branch->rest >> BRANCH6_SECOND_SHIFT);
+	return differs | shift_right(high ^ branch->high, branch->rest);
+}
+
 static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 {
 	__u64 at = element(node, node & NODE_LOW ? low : high);
@@ -141,13 +150,9 @@ static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 	if (at >= config.words / 4)
 		return 0;
 	struct branch6 *branch = (struct branch6 *)table_start() + at;
-	__u64 rest = branch->rest;
-	__u64 differs = shift_right(low ^ branch->low, rest >> BRANCH6_FIRST_SHIFT);
 
-	differs = shift_right(differs, rest >> BRANCH6_SECOND_SHIFT);
-	differs |= shift_right(high ^ branch->high, rest);
-	if (differs)
-		return missed(rest);
+	if (outside6(branch, high, low))
+		return missed(branch->rest);
 	return branch->match;
 }
 
@@ -175,19 +180,57 @@ static __always_inline __u64 join(__u32 first, __u32 second)
 	return bpf_be64_to_cpu((__u64)second << 32 | first);
 }
 
-static __always_inline __u64 follow_local(struct bpf_sk_lookup *ctx, __u64 word)
+/*
+ * The word to start with. Heads and shortcuts are at constant offsets, so nothing here waits for
+ * anything but the packet. IPv4 addresses are `high` without `low`.
+ */
+static __always_inline __u64 start(const int number, __u64 high, __u64 low, const int wide)
 {
-	if (ctx->family == AF_INET) {
-		__u64 address = bpf_ntohl(ctx->local_ip4);
+	struct head *head = (struct head *)table_start() + number;
+	__u64 otherwise = head->otherwise;
 
-		FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS4_MAX, step4(word, address));
-	} else {
-		__u64 high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
-		__u64 low = join(ctx->local_ip6[2], ctx->local_ip6[3]);
+	/* Read now: or the compiler shares the reading with others, at a computed offset. */
+	barrier_var(otherwise);
+#pragma unroll
+	for (__u32 i = 0; i < SHORTCUTS_MAX; i++) {
+		struct branch6 *shortcut = &head->shortcuts[i];
+		__u64 used = config.shortcuts[number], match, outside;
 
-		FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS6_MAX,
-		       step6(word, high, low));
+		barrier_var(used); /* see FOLLOW */
+		if (i >= used)
+			break;
+		outside = wide ? outside6(shortcut, high, low) :
+				 shift_right(high ^ shortcut->high, shortcut->rest);
+		match = shortcut->match;
+		barrier_var(match); /* as above */
+		if (!outside)
+			return match;
 	}
+	return otherwise;
+}
+
+static __always_inline __u64 follow_local4(struct bpf_sk_lookup *ctx)
+{
+	__u64 address = bpf_ntohl(ctx->local_ip4), high = address << 32, word;
+
+	if (ctx->protocol == IPPROTO_UDP)
+		word = start(HEAD_UDP4, high, 0, 0);
+	else
+		word = start(HEAD_TCP4, high, 0, 0);
+	FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS4_MAX, step4(word, address));
+	return word;
+}
+
+static __always_inline __u64 follow_local6(struct bpf_sk_lookup *ctx)
+{
+	__u64 high = join(ctx->local_ip6[0], ctx->local_ip6[1]);
+	__u64 low = join(ctx->local_ip6[2], ctx->local_ip6[3]), word;
+
+	if (ctx->protocol == IPPROTO_UDP)
+		word = start(HEAD_UDP6, high, low, 1);
+	else
+		word = start(HEAD_TCP6, high, low, 1);
+	FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS6_MAX, step6(word, high, low));
 	return word;
 }
 
@@ -213,32 +256,14 @@ static __always_inline __u64 decide(__u64 leaf, __u64 port)
 	return leaf >> 48;
 }
 
-/*
- * The word to start with. Loads both, because the compiler would make one load with a computed
- * offset out of a choice, and a computed offset that the verifier knows needs CAP_PERFMON.
- */
-static __always_inline __u64 root(__u32 protocol, const int tcp, const int udp)
-{
-	__u64 of_tcp = table_start()[tcp], of_udp = table_start()[udp];
-
-	barrier_var(of_tcp);
-	barrier_var(of_udp);
-	return protocol == IPPROTO_UDP ? of_udp : of_tcp;
-}
-
 /* The destination of a packet. */
 static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 {
-	__u64 port = ctx->local_port, word;
-
-	if (ctx->family == AF_INET)
-		word = root(ctx->protocol, ROOT_TCP4, ROOT_UDP4);
-	else
-		word = root(ctx->protocol, ROOT_TCP6, ROOT_UDP6);
+	__u64 word = ctx->family == AF_INET ? follow_local4(ctx) : follow_local6(ctx);
+	__u64 port = ctx->local_port;
 
 	if (!word)
 		return SLOT_PASS;
-	word = follow_local(ctx, word);
 	FOLLOW(word, NODE_PORT, config.steps_port, STEPS_PORT_MAX, word_at(element(word, port)));
 	/*
 	 * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the

@@ -79,11 +79,23 @@ struct branch6 {
 	__u64 rest; /* as above */
 };
 
-/* The table starts with the four words that lookups start with; 0: no rule. */
-#define ROOT_TCP4 0
-#define ROOT_UDP4 1
-#define ROOT_TCP6 2
-#define ROOT_UDP6 3
+/*
+ * The table starts with a head for each of these. A lookup begins with the first shortcut whose
+ * prefix has the local address, IPv4 in the upper half of `high`; else with `otherwise`. How many
+ * shortcuts there are is in the configuration. Their `miss` means nothing.
+ */
+#define HEAD_TCP4 0
+#define HEAD_UDP4 1
+#define HEAD_TCP6 2
+#define HEAD_UDP6 3
+#define HEADS 4
+#define SHORTCUTS_MAX 8
+
+struct head {
+	__u64 otherwise;
+	__u64 zero[3];
+	struct branch6 shortcuts[SHORTCUTS_MAX];
+};
 
 /*
  * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler makes
@@ -101,7 +113,8 @@ struct config {
 	__u8 steps_interface;
 	__u8 steps_source;
 	__u8 counters; /* count lookups, misses and errors */
-	__u8 zero[7];
+	__u8 shortcuts[HEADS];
+	__u8 zero[3];
 };
 
 #endif

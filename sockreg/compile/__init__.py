@@ -17,12 +17,12 @@ from sockreg.compile.forest import Ints, Words, build_forest, part_of
 from sockreg.compile.portnodes import PortNodes
 from sockreg.compile.ports import PortFunctions
 from sockreg.compile.rows import Rows, build_rows
+from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
     PORT,
-    ROOT_TCP4,
-    ROOT_TCP6,
-    ROOTS,
+    HEAD_WORDS,
+    HEADS,
     pack_config,
     padded,
 )
@@ -73,32 +73,36 @@ def compile_rules(
     functions = PortFunctions(cells)
     decision = decide(rows, first_row, forest, functions)
 
-    # The table: roots, second stage, port nodes, tries of addresses. Each refers to those before.
-    second = build_second_stage(cells, base=ROOTS)
-    port_nodes = PortNodes(second.first_words, ROOTS + len(second.words))
+    # The table: heads, second stage, port nodes, tries of addresses. Nodes refer to what is
+    # before them.
+    heads: list[Head] = []
+    parts = [np.zeros(HEADS * HEAD_WORDS, np.uint64)]
+    second = build_second_stage(cells, len(parts[0]))
+    parts.append(second.words)
+    port_nodes = PortNodes(second.first_words, sum(map(len, parts)))
     for steps in functions.functions:
         port_nodes.add(steps)
-    roots = np.zeros(ROOTS, np.uint64)
-    parts = [roots, second.words, padded(np.array(port_nodes.words, np.uint64))]
+    parts.append(padded(np.array(port_nodes.words, np.uint64)))
 
     function_words = np.array([*port_nodes.function_words, 0], np.uint64)
     outcome = np.where(
         decision >= 0, decision.astype(np.uint64), function_words[np.maximum(-1 - decision, -1)]
     )
     steps_by_class = {PORT: max(port_nodes.depths, default=0), ADDRESS: 0, **second.steps}
-    for wide, first in ((False, ROOT_TCP4), (True, ROOT_TCP6)):
-        run, family = part_of(forest, first, 2)
+    for wide in (False, True):
+        run, family = part_of(forest, first_tree=2 * wide, trees=2)
         base = sum(map(len, parts))
         none = np.zeros(2, np.uint64)
         tries = build_branches(family, outcome[run], none, ADDRESS, wide, base)
         parts.append(tries.words)
-        roots[first : first + 2] = tries.roots
+        heads += [build_head(tries, tree) for tree in range(2)]
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
+    parts[0] = encode_heads(heads)
     words = np.concatenate(parts)
     _check_size(words.nbytes, limit_bytes, len(bindings))
     return Tables(
         words,
-        pack_config(len(words), steps_by_class, counters),
+        pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
         len(bindings),
         len(forest.tree),
         len(functions.functions),

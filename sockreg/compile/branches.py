@@ -36,11 +36,25 @@ OCCUPANCY = 0.2
 BRANCHES_PER_PREFIX = 4
 
 
+class Made(NamedTuple):
+    """Branches: the prefix to compare, and the words to go on with."""
+
+    high: Words
+    low: Words
+    length: Ints
+    match: Words
+    miss: Words
+
+
 @dataclass(frozen=True)
 class Branches:
     roots: Words  # first word of each tree
+    otherwise: Words  # of each tree: the word for addresses in no prefix but /0
     words: Words  # to lie in the table from ``base`` on
     steps: int  # nodes on the longest path
+    wide: bool
+    first: int  # what nodes call the first branch
+    made: Made
 
 
 class _Nodes(NamedTuple):
@@ -77,16 +91,6 @@ class _Members(NamedTuple):
     branch: Ints  # counted from the first of the round
 
 
-class _Round(NamedTuple):
-    """Branches: the prefix to compare, and where to go on."""
-
-    high: Words
-    low: Words
-    length: Ints
-    match: Words
-    miss: Words
-
-
 def build_branches(
     forest: Forest, outcome: Words, otherwise: Words, node_class: int, wide: bool, base: int
 ) -> Branches:
@@ -102,9 +106,10 @@ def build_branches(
     tree = np.flatnonzero(ends[1:] > ends[:-1])
     nodes = _Nodes(ends[tree], ends[tree + 1], np.zeros_like(tree), otherwise[tree], tree)
     nodes = _enter(forest, outcome, nodes, roots)
+    otherwise = roots.copy()
     neighbours = _enclosing_length(forest, *_neighbours(len(forest.tree)))
 
-    rounds: list[_Round] = []
+    rounds = [_no_branches()]
     target = roots
     first = base // size
     while len(nodes.start):
@@ -115,16 +120,19 @@ def build_branches(
         rounds.append(made)
         target = made.match
         first += layout.size
-    if not rounds:
-        return Branches(roots, np.zeros(0, np.uint64), 0)
 
-    branches = _Round(*(np.concatenate(parts) for parts in zip(*rounds, strict=True)))
+    made = Made(*(np.concatenate(parts) for parts in zip(*rounds, strict=True)))
     # The words after a miss lie behind the branches, each of them once.
-    misses, position = np.unique(branches.miss, return_inverse=True)
-    encoded = words.encode_branches(
-        wide, *branches[:-1], base + size * len(branches.match) + position
-    )
-    return Branches(roots, words.padded(np.concatenate((encoded, misses))), len(rounds))
+    misses, position = np.unique(made.miss, return_inverse=True)
+    position += base + size * len(made.match)
+    encoded = words.encode_branches(wide, made.high, made.low, made.length, made.match, position)
+    content = words.padded(np.concatenate((encoded, misses)))
+    return Branches(roots, otherwise, content, len(rounds) - 1, wide, base // size, made)
+
+
+def _no_branches() -> Made:
+    none, no_words = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+    return Made(no_words, no_words, none, no_words, no_words)
 
 
 def _neighbours(count: int) -> tuple[Ints, Ints]:
@@ -205,7 +213,7 @@ def _node_words(layout: _Layout, node_class: int, wide: bool, first: int) -> Wor
     return word.astype(np.uint64) | np.uint64(node_class << words.CLASS_SHIFT)
 
 
-def _fill(forest: Forest, outcome: Words, nodes: _Nodes, layout: _Layout) -> tuple[_Round, _Nodes]:
+def _fill(forest: Forest, outcome: Words, nodes: _Nodes, layout: _Layout) -> tuple[Made, _Nodes]:
     """The branches of a round, and the nodes below them."""
     members = _members(forest, nodes, layout)
     reach = layout.skipped + layout.stride
@@ -216,7 +224,7 @@ def _fill(forest: Forest, outcome: Words, nodes: _Nodes, layout: _Layout) -> tup
     inherited = _inherited(forest, outcome, nodes, layout, _select(members, short))
     node: Ints = np.repeat(np.arange(len(nodes.start)), 1 << layout.stride)
     high, low = _blocks(forest, nodes, layout, node)
-    made = _Round(high, low, reach[node], inherited, nodes.otherwise[node])
+    made = Made(high, low, reach[node], inherited, nodes.otherwise[node])
 
     # Longer prefixes are nodes below. Their branch compares all that they have in common.
     inner = _select(members, ~short)

@@ -6,6 +6,7 @@ A test compares the structures here with the BTF of the object. Change both or n
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,17 +44,17 @@ ADDRESS4_SHIFT = 32
 FIRST6_SHIFT = 32
 SECOND6_SHIFT = 38
 
-# The first words of the table: where lookups start, TCP and UDP over IPv4, then over IPv6.
-ROOTS = 4
-ROOT_TCP4 = 0
-ROOT_TCP6 = 2
+# The table starts with a head for each of these, in this order: struct head.
+HEADS = 4  # TCP and UDP over IPv4, then over IPv6
+SHORTCUTS_MAX = 8
+HEAD_WORDS = 4 * (1 + SHORTCUTS_MAX)
 
 # The most nodes of one class on a path that the program follows.
 STEPS4_MAX = 12
 STEPS6_MAX = 28
 STEPS_PORT_MAX = 16
 
-CONFIG = struct.Struct("=I5B7x")
+CONFIG = struct.Struct("=I5B4B3x")
 
 # C structure and member names in order, for the comparison with BTF.
 CONFIG_MEMBERS = (
@@ -63,6 +64,7 @@ CONFIG_MEMBERS = (
     "steps_interface",
     "steps_source",
     "counters",
+    "shortcuts",
     "zero",
 )
 
@@ -85,10 +87,12 @@ def port_node(base: int, stride: int, shift: int) -> int:
     return PORT << CLASS_SHIFT | mask << MASK_SHIFT | shift << SHIFT_SHIFT | base
 
 
-def pack_config(words: int, steps: dict[int, int], counters: bool) -> bytes:
+def pack_config(
+    words: int, steps: dict[int, int], counters: bool, shortcuts: Sequence[int]
+) -> bytes:
     """struct config. ``steps`` is by class: nodes on the longest path."""
     classes = (ADDRESS, PORT, INTERFACE, SOURCE)
-    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters)
+    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters, *shortcuts)
 
 
 def padded(content: Words) -> Words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sockreg.compile import Tables, words
-from sockreg.model import INET6, UDP, Packet
+from sockreg.model import FAMILY_BITS, INET6, UDP, Packet
 
 ONES_32 = (1 << 32) - 1
 ONES_64 = (1 << 64) - 1
@@ -11,10 +11,10 @@ ONES_64 = (1 << 64) - 1
 
 def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     """The destination that the program finds: slot and missing=pass; 0 to pass."""
-    size, address, port, interfaces, source, _ = words.CONFIG.unpack(tables.config)
+    size, address, port, interfaces, source, _, *used = words.CONFIG.unpack(tables.config)
     assert size * words.WORD_SIZE == len(tables.table_bytes())
     wide = packet.family == INET6
-    word = int(tables.words[2 * wide + (packet.protocol == UDP)])
+    word = start(tables, packet, used)
     word = follow(tables, word, words.ADDRESS, packet.address, wide, address)
     for _ in range(port):
         if word >> words.CLASS_SHIFT != words.PORT:
@@ -26,6 +26,25 @@ def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     first, span = word >> 16 & 0xFFFF, word & 0xFFFF
     inside = (packet.port - first) & 0xFFFF <= span
     return word >> 32 & 0xFFFF if inside else word >> 48
+
+
+def start(tables: Tables, packet: Packet, used: list[int]) -> int:
+    """The word of the first shortcut that fits, or the one for all others."""
+    root = 2 * (packet.family == INET6) + (packet.protocol == UDP)
+    head = tables.words[root * words.HEAD_WORDS :][: words.HEAD_WORDS].tolist()
+    aligned = packet.address << (128 - FAMILY_BITS[packet.family])
+    for number in range(used[root]):
+        high, low, match, rest = head[4 * (1 + number) :][:4]
+        if not differs6(aligned, high, low, rest):
+            return int(match)
+    return int(head[0])
+
+
+def differs6(address: int, high: int, low: int, rest: int) -> bool:
+    """Whether an address is outside the prefix of a struct branch6."""
+    first, second = rest >> words.FIRST6_SHIFT & 63, rest >> words.SECOND6_SHIFT & 63
+    outside = (address & ONES_64 ^ low) >> first >> second
+    return bool(outside | (address >> 64 ^ high) >> (rest & 63))
 
 
 def element(node: int, field: int) -> int:
@@ -42,13 +61,11 @@ def follow(tables: Tables, word: int, node_class: int, field: int, wide: bool, s
             half = field & ONES_64 if word >> words.LOW_SHIFT & 1 else field >> 64
             at = 4 * element(word, half)
             high, low, match, rest = tables.words[at : at + 4].tolist()
-            first, second = rest >> words.FIRST6_SHIFT & 63, rest >> words.SECOND6_SHIFT & 63
-            differs = (field & ONES_64 ^ low) >> first >> second
-            differs |= (field >> 64 ^ high) >> (rest & 63)
+            differs = differs6(field, high, low, rest)
         else:
             at = 2 * element(word, field)
             match, rest = tables.words[at : at + 2].tolist()
-            differs = (field ^ rest >> words.ADDRESS4_SHIFT) >> (rest & 63)
+            differs = bool((field ^ rest >> words.ADDRESS4_SHIFT) >> (rest & 63))
         miss = rest >> words.MISS_SHIFT & words.MISS_BITS
         word = int(tables.words[miss]) if differs else match
     return word
