@@ -6,7 +6,7 @@ import math
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 from sockreg.label import label_problem
-from sockreg.model import TCP, UDP
+from sockreg.model import TCP, UDP, WEIGHT_MAX
 
 SUMMARY = "register sockets passed by systemd, or of a process"
 DESCRIPTION = """\
@@ -27,17 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the unit the sockets belong to; registering again replaces only its own "
         "(default: that of the process)",
     )
+    parser.add_argument(
+        "--weight",
+        type=_weight,
+        metavar="WEIGHT",
+        help="share of the label's new flows (default: Weight= of the unit, or 100)",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--pid", type=_pid, metavar="PID", help="take a socket of this process")
     where.add_argument(
         "--of-unit", metavar="UNIT", help="take a socket of a process of this running unit"
     )
     where.add_argument(
-        "--cookie", type=_cookie, metavar="sk:HEX", help="take the socket with this cookie"
+        "--cookie", type=_cookie, metavar="COOKIE", help="take the socket with this cookie, sk:1a2b"
     )
-    parser.add_argument("--proto", choices=("tcp", "udp"), help="take only one of this protocol")
     parser.add_argument(
-        "--local", metavar="ADDR:PORT", help="take only the one bound there; :PORT for any address"
+        "--proto", choices=("tcp", "udp"), metavar="PROTO", help="take only one of tcp, or of udp"
+    )
+    parser.add_argument(
+        "--local",
+        metavar="ADDRESS",
+        help="take only the one bound to 192.0.2.1:80, [2001:db8::1]:80 or, wherever, :80",
     )
     parser.add_argument(
         "--wait",
@@ -81,7 +91,9 @@ def _inherited(context: Context, options: argparse.Namespace) -> None:
         wrap.check_command(options.command)
     context.loaded_registry()
     unit = options.unit or membership.unit_of_this_process()
-    registrar.register(received, unit, context.bpffs, None, context.netns.cookie)
+    registrar.register(
+        received, unit, context.bpffs, netns=context.netns.cookie, weight=options.weight
+    )
 
 
 def _taken(context: Context, options: argparse.Namespace) -> None:
@@ -111,6 +123,7 @@ def _taken(context: Context, options: argparse.Namespace) -> None:
             options.cookie,
             Selector(protocol, address, port),
             options.unit,
+            options.weight,
             5.0 if options.wait is None else options.wait,
         ),
     )
@@ -128,6 +141,12 @@ def _is_no_unit_name(name: str) -> bool:
 def _pid(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a process")
+    return int(text)
+
+
+def _weight(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > WEIGHT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a weight from 0 to {WEIGHT_MAX}")
     return int(text)
 
 

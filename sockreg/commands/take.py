@@ -41,6 +41,7 @@ class Order(NamedTuple):
     """What to register. One of ``pid``, ``of_unit`` and ``cookie`` says where to look.
 
     ``registrant`` is the unit the member belongs to; None is that of the process.
+    ``weight`` is its share in a pool; None is what the unit's files say.
     ``wait`` is how many seconds the socket may take to appear.
     """
 
@@ -50,6 +51,7 @@ class Order(NamedTuple):
     cookie: int | None = None
     selector: Selector = Selector()
     registrant: str | None = None
+    weight: int | None = None
     wait: float = 5.0
 
     def __str__(self) -> str:
@@ -79,7 +81,13 @@ def take(context: Context, order: Order) -> None:
             stack.callback(os.close, fd)
         registrant = order.registrant or _registrant(order, taken[0][1])
         received = [(fd, order.label) for fd, _ in taken]
-        registrar.register(received, registrant, context.bpffs, None, context.netns.cookie)
+        registrar.register(
+            received,
+            registrant,
+            context.bpffs,
+            netns=context.netns.cookie,
+            weight=order.weight,
+        )
     _confirm(context, order, [candidate for _, candidate in taken])
 
 

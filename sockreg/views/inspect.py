@@ -102,12 +102,10 @@ def _details(
     holders: processes.Holders,
 ) -> Details:
     held = holders.by_inode.get(socket.inode, []) if socket is not None else []
-    nonblocking, options, note = _options(member.cookie, held)
+    nonblocking, options, note = _options(member.cookie, held, holders.hidden)
     notes = [note] if note else []
     if socket is None:
         notes = ["it no longer receives: its server has shut it down, but not closed it"]
-    elif holders.hidden:
-        notes.append(f"{holders.hidden} processes may not be looked at: {_NEEDS}")
     return Details(
         layout.cookie_text(member.cookie),
         PROTOCOL_NAMES[protocol],
@@ -151,18 +149,21 @@ def _owner(process: Process) -> Owner:
 
 
 def _options(
-    cookie: int, held: list[tuple[Process, int]]
+    cookie: int, held: list[tuple[Process, int]], hidden: int
 ) -> tuple[bool | None, dict[str, sockopt.Value] | None, str]:
     """(O_NONBLOCK, options, why not) from the first process that lets us."""
-    if not held:
-        return None, None, "no process that is visible here has it open: options unknown"
-    refused = None
+    refused = "no process that is visible here has it open: options and processes are unknown"
+    if not held and hidden:
+        refused = (
+            "options and processes are unknown: "
+            f"{hidden} of the processes here may not be looked at; {_NEEDS}"
+        )
     for process, descriptor in held:
         try:
             with pidfd.opened(process.pid) as owner:
                 fd = pidfd.getfd(owner, descriptor)
         except OSError as error:
-            refused = f"options of {process} cannot be read ({error.strerror}): {_NEEDS}"
+            refused = f"options are unknown: {process}: {error.strerror}; {_NEEDS}"
             continue
         try:
             if sockopt.cookie(fd) == cookie:
@@ -172,4 +173,4 @@ def _options(
             continue  # another descriptor by now, and no socket
         finally:
             os.close(fd)
-    return None, None, refused or "it was closed while it was looked at"
+    return None, None, refused

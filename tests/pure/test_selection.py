@@ -1,48 +1,106 @@
-"""How the flows of a pool are shared: exact shares, and little movement."""
+"""Which of several sockets is meant."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-
 import pytest
 
-from sockreg.registry.selection import ENTRIES, share
+from sockreg.commands.selection import Candidate, Selector, choose, parse_local
+from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
+from sockreg.kernel.sockdiag import LISTENING, DiagSocket
+from sockreg.model import INET, INET6, TCP, UDP
+from sockreg.processes import Process
 
 
-def _moved(before: list[str], after: list[str]) -> float:
-    return sum(a != b for a, b in zip(before, after, strict=True)) / ENTRIES
+def candidate(text: str, cookie: int) -> Candidate:
+    """``tcp 127.0.0.1 80`` as a candidate."""
+    protocol, address, port = text.split()
+    family = INET6 if ":" in address else INET
+    number = TCP if protocol == "tcp" else UDP
+    socket = DiagSocket(
+        number, family, LISTENING, address, int(port), "", 0, 0, cookie, 0, 0, 0, 0, cookie, 0,
+        False, "", "",
+    )  # fmt: skip
+    return Candidate(socket, Process(1, "server"), 3)
 
 
-def test_entries_follow_the_weights_to_the_last_one() -> None:
-    count = Counter(share({"web@1.socket": 99, "web@2.socket": 1}))
-    assert count == {"web@1.socket": 1014, "web@2.socket": 10}
-    assert set(Counter(share({"a": 1, "b": 1, "c": 1})).values()) == {341, 342}
+def candidates(*texts: str) -> list[Candidate]:
+    return [candidate(text, cookie) for cookie, text in enumerate(texts, 1)]
 
 
-def test_a_drained_member_gets_nothing() -> None:
-    assert set(share({"a": 0, "b": 5})) == {"b"}
-    assert share({"a": 0}) == []
+@pytest.mark.parametrize(
+    ("texts", "chosen"),
+    [
+        (["tcp 127.0.0.1 80"], [1]),
+        (["tcp 127.0.0.1 80"] * 3, [1]),
+        (["tcp 0.0.0.0 80", "tcp :: 80"], [1, 2]),
+        (["udp ::1 53", "udp 127.0.0.1 53", "udp ::1 53"], [1, 2]),
+    ],
+    ids=["one", "a group", "both families", "a group and another family"],
+)
+def test_what_belongs_together(texts: list[str], chosen: list[int]) -> None:
+    assert [it.socket.cookie for it in choose(candidates(*texts), "it")] == chosen
 
 
-def test_the_order_of_members_does_not_matter() -> None:
-    assert share({"a": 3, "b": 1}) == share({"b": 1, "a": 3})
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["tcp 127.0.0.1 80", "tcp 127.0.0.1 81"],
+        ["tcp 127.0.0.1 80", "udp 127.0.0.1 80"],
+        ["tcp 127.0.0.1 80", "tcp 127.0.0.2 80"],
+        ["tcp 127.0.0.1 80", "tcp ::1 81"],
+    ],
+)
+def test_what_is_for_the_operator_to_choose(texts: list[str]) -> None:
+    with pytest.raises(SockregError) as refusal:
+        choose(candidates(*texts), "process web (pid 7)")
+    assert refusal.value.status == EXIT_REFUSED
+    assert refusal.value.message.startswith("process web (pid 7) has 2 sockets that could be meant")
+    for it in candidates(*texts):
+        assert str(it) in refusal.value.message
 
 
-@pytest.mark.parametrize("members", range(2, 12))
-def test_a_new_member_moves_little_more_than_its_share(members: int) -> None:
-    """At most 1/n + 10 % of the flows, whoever comes or goes."""
-    names = [f"web@{number}.socket" for number in range(members)]
-    full = share(dict.fromkeys(names, 1))
-    for gone in names:
-        rest = share({name: 1 for name in names if name != gone})
-        assert _moved(full, rest) <= 1 / members + 0.10
+def test_a_long_list_is_cut() -> None:
+    with pytest.raises(SockregError, match=r"tcp 127\.0\.0\.1:8 \(sk:8\) and 92 more$"):
+        choose(candidates(*(f"tcp 127.0.0.1 {port}" for port in range(1, 101))), "it")
 
 
-def test_uneven_weights_move_little_too() -> None:
-    random.seed(7)
-    for _ in range(20):
-        weights = {f"unit{n}": random.randint(1, 100) for n in range(random.randint(2, 8))}
-        full, gone = share(weights), random.choice(sorted(weights))
-        rest = share({name: weight for name, weight in weights.items() if name != gone})
-        assert _moved(full, rest) <= weights[gone] / sum(weights.values()) + 0.10
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("[::1]:65535", "::1", 65535),
+        ("[2001:DB8:0::1]:80", "2001:db8::1", 80),
+        (":80", None, 80),
+        ("*:80", None, 80),
+        ("[::]:1", "::", 1),
+    ],
+)
+def test_local(text: str, address: str | None, port: int) -> None:
+    assert parse_local(text) == (address, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "80", ":", ":0", ":65536", ":-1", ":http", "::1:80", "[127.0.0.1]:80", "[::1]80", "a:80",
+     "127.0.0.1", "127.0.0.1:", "127.0.0.1/8:80", "[::1:80", ":\uff18\uff10"],
+)  # fmt: skip
+def test_what_is_no_local_address(text: str) -> None:
+    with pytest.raises(SockregError, match=r"--local .*: not an address and a port") as refusal:
+        parse_local(text)
+    assert refusal.value.status == EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    ("selector", "text", "matches", "exact"),
+    [
+        (Selector(), "a TCP listener or bound UDP socket", [True, True, True], False),
+        (Selector(UDP), "udp socket that can be registered", [False, False, True], False),
+        (Selector(None, None, 80), "socket on *:80", [True, True, False], False),
+        (Selector(TCP, "::1", 80), "socket that can be registered on [::1]:80", [0, 1, 0], True),
+    ],
+)
+def test_selectors(selector: Selector, text: str, matches: list[bool], exact: bool) -> None:
+    found = candidates("tcp 127.0.0.1 80", "tcp ::1 80", "udp 127.0.0.1 53")
+    assert [selector.matches(it.socket) for it in found] == matches
+    assert selector.is_exact is exact
+    assert text in f"a {selector}"
