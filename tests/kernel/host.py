@@ -9,6 +9,7 @@ assert host.ask("192.0.2.7", 80) == "refused"
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -31,7 +32,7 @@ from tests.netns import TCP, UDP, Namespace, Server
 from tests.process import run
 
 BASH = "/bin/bash"
-_PASSED_FIRST = 200  # where sockets are passed to a command run in this process
+_PASSED_FIRST = 700  # where sockets are passed to a command run in this process
 _BPF_LINK = re.compile(r"anon_inode:(bpf[-_]|btf)")
 
 
@@ -166,9 +167,7 @@ class Host:
         names = ":".join(name for name, _ in sockets)
         command = [*(["--unit", unit] if unit else []), *arguments]
         with self._patch.context() as patch, contextlib.ExitStack() as stack:
-            for fd, (_, sock) in enumerate(sockets, _PASSED_FIRST):
-                os.dup2(sock.fileno(), fd)
-                stack.callback(os.close, fd)
+            stack.enter_context(_high_copies(sockets))
             patch.setattr(listen_fds, "FIRST_FD", _PASSED_FIRST)
             environ: Any = posix.environ
             patch.setitem(environ, b"LISTEN_PID", b"%d" % os.getpid())
@@ -213,12 +212,7 @@ class Host:
         if not sockets:
             yield [], []
             return
-        with contextlib.ExitStack() as stack:
-            high = []
-            for number, (_, sock) in enumerate(sockets, _PASSED_FIRST):
-                os.dup2(sock.fileno(), number)
-                stack.callback(os.close, number)
-                high.append(number)
+        with _high_copies(sockets) as high:
             names = ":".join(name for name, _ in sockets)
             moves = " ".join(f"{fd}<&{given} {given}<&-" for fd, given in enumerate(high, 3))
             script = f'LISTEN_PID=$$ LISTEN_FDS={len(high)} LISTEN_FDNAMES="$0" exec "$@" {moves}'
@@ -293,6 +287,18 @@ def cookie(sock: socket.socket) -> str:
 def bpftool(*arguments: str) -> Any:
     """The JSON that bpftool(8) prints."""
     return json.loads(run(["bpftool", "--json", *arguments]).stdout or "null")
+
+
+@contextlib.contextmanager
+def _high_copies(sockets: Sequence[tuple[str, HasFileno]]) -> Iterator[list[int]]:
+    """Copies of the sockets under consecutive numbers that nobody else has."""
+    with contextlib.ExitStack() as stack:
+        copies = []
+        for _, sock in sockets:
+            copies.append(fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _PASSED_FIRST))
+            stack.callback(os.close, copies[-1])
+        assert copies == list(range(_PASSED_FIRST, _PASSED_FIRST + len(sockets)))
+        yield copies
 
 
 def _entry(datagram: bytes) -> dict[str, list[str]]:
