@@ -11,10 +11,10 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
 from sockreg.kernel import libbpf, syscall
@@ -23,6 +23,8 @@ from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
+
+Result = TypeVar("Result")
 
 PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
 TABLE_MAP = ".data.table"
@@ -77,11 +79,29 @@ def link_of(registry: str) -> libbpf.LinkInfo | None:
 def in_force(registry: str) -> Generation | None:
     """The generation that the link runs, or None if the link is missing or detached."""
     link = link_of(registry)
-    if link is None or link.netns_inode == 0:
-        return None
-    for generation in generations(registry):
-        if generation.program_id == link.program_id:
-            return generation
+    while link is not None and link.netns_inode != 0:
+        for generation in generations(registry):
+            if generation.program_id == link.program_id:
+                return generation
+        before, link = link, link_of(registry)
+        if link == before:
+            return None
+    return None
+
+
+def read_in_force(registry: str, read: Callable[[Generation], Result]) -> Result | None:
+    """``read`` of the generation in force, or None if there is none.
+
+    Readers do not lock: two swaps remove a generation under them. They start over then.
+    """
+    current = in_force(registry)
+    while current is not None:
+        try:
+            return read(current)
+        except FileNotFoundError:
+            before, current = current, in_force(registry)
+            if current == before:
+                raise
     return None
 
 

@@ -7,5 +7,5 @@ from sockreg.registry import generations, record
 
 def read(context: Context) -> list[Binding]:
     """The bindings of the generation in force, in the order in which they were read."""
-    current = generations.in_force(context.loaded_registry())
-    return [] if current is None else record.decode_bindings(generations.read_rules(current))
+    content = generations.read_in_force(context.loaded_registry(), generations.read_rules)
+    return [] if content is None else record.decode_bindings(content)

@@ -76,19 +76,18 @@ class Status:
     others: list[state.Attached] | None  # None: we may not ask
 
 
+_NOTHING = (None, None, None)
+
+
 def read(context: Context) -> Status:
     """Read the registry. SockregError if there is none or it may not be read."""
     registry = context.loaded_registry()
     maps = sockets.Maps(registry, syscall.READ_ONLY)
     try:
-        current = generations.in_force(registry)
-        program = header = None
-        rules: dict[tuple[str, int, int], int] = {}
-        if current is not None:
-            with pinned(str(current.path / "program")) as fd:
-                program = libbpf.program_info(fd)
-            header = generations.read_header(current)
-            rules = {(label, f, p): count for label, f, p, count in header.destinations}
+        number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
+        rules = (
+            {(label, f, p): count for label, f, p, count in header.destinations} if header else {}
+        )
         with pinned(f"{registry}/counters", syscall.READ_ONLY) as counters:
             destinations = [
                 _destination(maps, counters, key, slot, rules.get(key, 0))
@@ -99,7 +98,7 @@ def read(context: Context) -> Status:
             registry,
             context.netns.cookie,
             program,
-            current.number if current else None,
+            number,
             header,
             [d for d in destinations if d.rules or d.members or d.counters.lookups],
             rejected,
@@ -109,6 +108,12 @@ def read(context: Context) -> Status:
         )
     finally:
         maps.close()
+
+
+def _generation(current: generations.Generation) -> tuple[int, libbpf.ProgramInfo, record.Header]:
+    with pinned(str(current.path / "program")) as fd:
+        program = libbpf.program_info(fd)
+    return current.number, program, generations.read_header(current)
 
 
 def _expected(registry: str, maps: sockets.Maps) -> list[ExpectedUnit] | None:

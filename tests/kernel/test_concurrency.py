@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from sockreg import companion
+from sockreg.registry import generations
 from tests.kernel.host import HasFileno, Host, cookie
 from tests.netns import Server
 
@@ -128,6 +131,25 @@ def test_readers_see_the_old_or_the_new_rules(host: Host) -> None:
         tuple(f"tcp 192.0.2.0/24 {port}" for port in ports) for ports in ((80, 443), (81, 443))
     }
     assert seen - {()} == either
+
+
+@pytest.mark.parametrize("verb", ["rules", "status"])
+def test_a_reader_that_two_swaps_overtake_starts_over(
+    host: Host, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    in_force = generations.in_force
+
+    def overtaken(registry: str) -> generations.Generation | None:
+        patch.undo()
+        found = in_force(registry)
+        host.apply("[web]", "Bind=tcp 192.0.2.0/24 81")
+        host.apply("[web]", "Bind=tcp 192.0.2.0/24 82")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "in_force", overtaken)
+        assert ("192.0.2.0/24 82" if verb == "rules" else "generation 3") in host.ok(verb)
 
 
 def test_registering_while_rules_change(host: Host) -> None:
