@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from sockreg import __version__, resources
-from sockreg.cli import verbs
+from sockreg.cli import progress, verbs
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, SockregError
 from sockreg.kernel import libbpf, netns
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.bpffs,
                 options.root,
                 Path(options.object) if options.object else resources.object_path(),
+                progress.steps_on(sys.stderr),
             )
             options.run(context, options)
         sys.stdout.flush()

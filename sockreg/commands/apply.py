@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sockreg import __version__, journal
+from sockreg import __version__, collector, journal
 from sockreg.commands.context import Context
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
@@ -56,11 +56,12 @@ class Writer:
 def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
     registry = context.loaded_registry()
-    with state.writing(registry):
+    with collector.paused(), state.writing(registry):
         maps = sockets.Maps(registry)
         try:
             yield Writer(context, registry, maps)
         finally:
+            context.step("")
             maps.close()
 
 
@@ -90,13 +91,16 @@ def check(context: Context) -> Change:
     registry = context.loaded_registry()
     maps = sockets.Maps(registry, syscall.READ_ONLY)
     try:
-        active = Writer(context, registry, maps).active_units()
-        rules = read_rule_set(context.root, active)
-        _compile(rules, _slots_to_be(maps, rules.bindings))
+        with collector.paused():
+            active = Writer(context, registry, maps).active_units()
+            rules = _read(context, active, {})
+            _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
+            current = generations.in_force(registry)
+            number = current.number if current else None
+            return _change(rules, record.pack(rules.bindings), current, number, swapped=False)
     finally:
+        context.step("")
         maps.close()
-    current = generations.in_force(registry)
-    return _change(rules, current, current.number if current else None, swapped=False)
 
 
 def put_in_force(
@@ -109,11 +113,13 @@ def put_in_force(
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
+    number = current.number if current else None
     try:
-        rules = read_rule_set(context.root, active, files)
+        rules = _read(context, active, files)
+        pointing = _pointing(rules.bindings)
         with Lock(registry, state.LOCK_TIMEOUT):
-            slots = sockets.add_destinations(maps, _destinations(rules.bindings))
-        tables = _compile(rules, slots)
+            slots = sockets.add_destinations(maps, sorted(pointing))
+        tables = _compile(context, rules, slots)
     except SockregError as error:
         journal.record(
             f"rules refused, those in force stay: {error.message}",
@@ -121,21 +127,25 @@ def put_in_force(
             journal.ERR,
         )
         raise
-    header, records = _describe(
-        rules,
-        tables,
-        objectfile.check(context.object_path).source,
-        current.number if current else None,
-    )
-    change = Change(current.number if current else None, False, header.count, [], [], rules.notices)
+    packed = record.pack(rules.bindings)
+    source = objectfile.check(context.object_path).source
+    header = _describe(rules, packed, pointing, tables, source, number)
+    change = Change(number, False, header.count, [], [], rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
-        number = 1 + max((g.number for g in generations.generations(registry)), default=0)
-        change = _change(rules, current, number, swapped=True)
+        context.step("comparing with the rules in force")
+        following = 1 + max((g.number for g in generations.generations(registry)), default=0)
+        change = _change(rules, packed, current, following, swapped=True)
+        context.step(f"loading a table of {header.table_bytes} bytes")
         new = generations.build(
-            registry, number, context.object_path, tables, record.encode(header, records)
+            registry,
+            following,
+            context.object_path,
+            tables,
+            record.encode(header, packed.records),
         )
+        context.step(f"swapping generation {following} in")
         _swap(writer, current, new, files)
-        sweep(registry, maps, [new.number, current.number if current else None])
+        sweep(registry, maps, [new.number, number])
     else:
         write_files(files)
     with Lock(registry, state.LOCK_TIMEOUT):
@@ -167,15 +177,19 @@ def _swap(
 
 
 def _describe(
-    rules: RuleSet, tables: Tables, source: str, previous: int | None
-) -> tuple[record.Header, bytes]:
-    """What the generation remembers of its rules: the header, and the packed bindings."""
-    records, labels, paths, interfaces = record.pack_bindings(rules.bindings)
+    rules: RuleSet,
+    packed: record.Packed,
+    pointing: Mapping[tuple[str, int, int], int],
+    tables: Tables,
+    source: str,
+    previous: int | None,
+) -> record.Header:
+    """What the generation remembers of its rules besides the bindings."""
     digest = hashlib.sha256()
-    for part in (source.encode(), tables.config, tables.table_bytes(), records):
+    for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
-    digest.update(repr((labels, paths, interfaces)).encode())
-    header = record.Header(
+    digest.update(repr(packed[1:]).encode())
+    return record.Header(
         version=__version__,
         created=time.time_ns(),
         fingerprint=digest.hexdigest(),
@@ -184,12 +198,11 @@ def _describe(
         table_bytes=len(tables.table_bytes()),
         counters=rules.options.counters,
         previous=previous,
-        destinations=[(*key, count) for key, count in sorted(_pointing(rules.bindings).items())],
-        labels=labels,
-        paths=paths,
-        interfaces=interfaces,
+        destinations=[(*key, count) for key, count in sorted(pointing.items())],
+        labels=packed.labels,
+        paths=packed.paths,
+        interfaces=packed.interfaces,
     )
-    return header, records
 
 
 def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) -> None:
@@ -209,26 +222,29 @@ def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) ->
     pools.weigh_units(maps, weights)
 
 
-def _destinations(bindings: list[Binding]) -> list[tuple[str, int, int]]:
-    """Sorted, so that the same rules get the same slots in a fresh registry."""
-    return sorted(_pointing(bindings))
-
-
 def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
     """How many rules point to each destination."""
     return Counter((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
 
 
-def _slots_to_be(maps: sockets.Maps, bindings: list[Binding]) -> dict[tuple[str, int, int], int]:
+def _slots_to_be(
+    maps: sockets.Maps, destinations: Collection[tuple[str, int, int]]
+) -> dict[tuple[str, int, int], int]:
     """For a mere check: the slots there are, and unused numbers for the rest."""
     slots = sockets.read_destinations(maps)
     free = max(slots.values(), default=layout.FIRST_SLOT)
-    for number, destination in enumerate(_destinations(bindings), free + 1):
+    for number, destination in enumerate(sorted(destinations), free + 1):
         slots.setdefault(destination, number)
     return slots
 
 
-def _compile(rules: RuleSet, slots: Mapping[tuple[str, int, int], int]) -> Tables:
+def _read(context: Context, active: Collection[str], files: Overlay) -> RuleSet:
+    context.step("reading rules")
+    return read_rule_set(context.root, active, files)
+
+
+def _compile(context: Context, rules: RuleSet, slots: Mapping[tuple[str, int, int], int]) -> Tables:
+    context.step(f"compiling {len(rules.bindings)} rules")
     interfaces = {
         binding.interface: _interface_index(binding)
         for binding in rules.bindings
@@ -256,32 +272,20 @@ def _interface_index(binding: Binding) -> int:
 
 
 def _change(
-    rules: RuleSet, current: generations.Generation | None, number: int | None, *, swapped: bool
-) -> Change:
-    before = record.decode_bindings(generations.read_rules(current)) if current else []
-    return difference(before, rules.bindings, number, rules.notices, swapped=swapped)
-
-
-def difference(
-    before: list[Binding],
-    after: list[Binding],
+    rules: RuleSet,
+    packed: record.Packed,
+    current: generations.Generation | None,
     number: int | None,
-    notices: list[str] | None = None,
     *,
     swapped: bool,
 ) -> Change:
-    """What the step from one rule set to the other changes."""
-    old = {_meaning(binding) for binding in before}
-    new = {_meaning(binding) for binding in after}
+    before = record.decode(generations.read_rules(current)) if current else record.NOTHING
+    added, removed = record.difference(before, packed)
     return Change(
         number,
         swapped,
-        len(after),
-        added=[binding for binding in after if _meaning(binding) not in old],
-        removed=[binding for binding in before if _meaning(binding) not in new],
-        notices=notices or [],
+        len(rules.bindings),
+        added=[rules.bindings[at] for at in added],
+        removed=record.unpack(before, removed),
+        notices=rules.notices,
     )
-
-
-def _meaning(binding: Binding) -> tuple[object, ...]:
-    return binding[:-1]

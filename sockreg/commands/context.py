@@ -1,5 +1,6 @@
 """What every command works on: passed in, so that commands can be run anywhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +10,23 @@ from sockreg.registry import state
 from sockreg.registry.directory import not_loaded
 
 
+def _unseen(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Context:
-    """``root`` is the directory below which configuration is read and written."""
+    """``root`` is the directory below which configuration is read and written.
+
+    ``step`` is told what a command that may take long does next (``compiling 9 rules``),
+    and '' when it is done.
+    """
 
     netns: Netns
     bpffs: str
     root: str
     object_path: Path
+    step: Callable[[str], None] = _unseen
 
     @cached_property
     def registry(self) -> str:

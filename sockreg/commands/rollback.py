@@ -1,6 +1,6 @@
 """Put the generation before back in force."""
 
-from sockreg.commands.apply import Change, difference, writing
+from sockreg.commands.apply import Change, writing
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_NOT_LOADED, SockregError
 from sockreg.registry import generations, record
@@ -21,10 +21,19 @@ def rollback(context: Context) -> Change:
                 "'sockreg apply' puts the configured rules in force",
                 EXIT_NOT_LOADED,
             )
-        old = record.decode_bindings(generations.read_rules(current))
-        new = record.decode_bindings(generations.read_rules(before))
+        context.step("comparing with the rules in force")
+        old = record.decode(generations.read_rules(current))
+        new = record.decode(generations.read_rules(before))
+        added, removed = record.difference(old, new)
+        context.step(f"swapping generation {before.number} in")
         generations.swap(writer.registry, current, before)
-        return difference(old, new, before.number, swapped=True)
+        return Change(
+            before.number,
+            True,
+            generations.read_header(before).count,
+            added=record.unpack(new, added),
+            removed=record.unpack(old, removed),
+        )
 
 
 def _before(registry: str, current: generations.Generation | None) -> generations.Generation | None:

@@ -12,16 +12,18 @@ Reading commands show what is in force from here, never from files.
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 from sockreg.model import Action, Binding, Place
 
 _MAGIC = b"sockreg1"
 _FRAME = struct.Struct("=8sII")
-# action, protocol, family, missing_pass, first, last, length, source length + 1 (0: none),
-# label, path, interface + 1 (0: none), line, address, source address
-_BINDING = struct.Struct("=BBBBHHBBHIII16s16s")
+# path, line, label, interface + 1 (0: none); and what a rule says besides: action, protocol,
+# family, missing_pass, first, last, length, source length + 1 (0: none), address, source address
+_BINDING = struct.Struct("=IIHIBBBBHHBB16s16s")
+_MEANING = struct.Struct("=8xHI42s")  # the same without its place
 _FASTEST = 1  # zlib level
 
 
@@ -49,8 +51,19 @@ class Header:
     interfaces: list[str] = field(default_factory=list)
 
 
-def pack_bindings(bindings: Sequence[Binding]) -> tuple[bytes, list[str], list[str], list[str]]:
-    """(records before compression, labels, paths, interfaces)."""
+class Packed(NamedTuple):
+    """Bindings in small: one _BINDING each, and what they point into."""
+
+    records: bytes
+    labels: list[str]
+    paths: list[str]
+    interfaces: list[str]
+
+
+NOTHING = Packed(b"", [], [], [])
+
+
+def pack(bindings: Sequence[Binding]) -> Packed:
     labels: dict[str, int] = {}
     paths: dict[str, int] = {}
     interfaces: dict[str, int] = {}
@@ -58,6 +71,10 @@ def pack_bindings(bindings: Sequence[Binding]) -> tuple[bytes, list[str], list[s
     for b in bindings:
         source_address, source_length = b.source or (0, -1)
         records += _BINDING.pack(
+            paths.setdefault(b.place.path, len(paths)),
+            b.place.line,
+            labels.setdefault(b.label, len(labels)),
+            0 if b.interface is None else interfaces.setdefault(b.interface, len(interfaces)) + 1,
             b.action,
             b.protocol,
             b.family,
@@ -66,20 +83,82 @@ def pack_bindings(bindings: Sequence[Binding]) -> tuple[bytes, list[str], list[s
             b.last,
             b.length,
             source_length + 1,
-            labels.setdefault(b.label, len(labels)),
-            paths.setdefault(b.place.path, len(paths)),
-            0 if b.interface is None else interfaces.setdefault(b.interface, len(interfaces)) + 1,
-            b.place.line,
             b.address.to_bytes(16, "big"),
             source_address.to_bytes(16, "big"),
         )
-    return bytes(records), list(labels), list(paths), list(interfaces)
+    return Packed(bytes(records), list(labels), list(paths), list(interfaces))
+
+
+def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Binding]:
+    """The bindings at these positions, by default all."""
+    records, labels, paths, interfaces = packed
+    if positions is None:
+        found = _BINDING.iter_unpack(records)
+    else:
+        found = (_BINDING.unpack_from(records, at * _BINDING.size) for at in positions)
+    bindings = []
+    for (
+        path,
+        line,
+        label,
+        interface,
+        action,
+        protocol,
+        family,
+        missing_pass,
+        first,
+        last,
+        length,
+        source_length,
+        address,
+        source,
+    ) in found:
+        bindings.append(
+            Binding(
+                labels[label],
+                Action(action),
+                protocol,
+                family,
+                int.from_bytes(address, "big"),
+                length,
+                first,
+                last,
+                (int.from_bytes(source, "big"), source_length - 1) if source_length else None,
+                interfaces[interface - 1] if interface else None,
+                bool(missing_pass),
+                Place(paths[path], line),
+            )
+        )
+    return bindings
+
+
+def difference(before: Packed, after: Packed) -> tuple[list[int], list[int]]:
+    """What the step from one rule set to the other adds and removes.
+
+    Positions in ``after`` and in ``before``. Bindings are compared by what they mean, not
+    by where they stand. They stay packed: of a million rules mostly a few change.
+    """
+    old, new = _meanings(before), _meanings(after)
+    known, wanted = set(old), set(new)
+    added = [at for at, meaning in enumerate(new) if meaning not in known]
+    removed = [at for at, meaning in enumerate(old) if meaning not in wanted]
+    return added, removed
+
+
+def _meanings(packed: Packed) -> list[bytes]:
+    """Each record without its place, in a form that another rule set's can be compared with."""
+    labels = [label.encode() + b"\0" for label in packed.labels]
+    interfaces = [name.encode() + b"\0" for name in ("", *packed.interfaces)]
+    return [
+        labels[label] + interfaces[interface] + rest
+        for label, interface, rest in _MEANING.iter_unpack(packed.records)
+    ]
 
 
 def encode(header: Header, records: bytes) -> bytes:
     text = json.dumps(asdict(header)).encode()
-    packed = zlib.compress(records, _FASTEST)
-    return _FRAME.pack(_MAGIC, len(text), len(packed)) + text + packed
+    compressed = zlib.compress(records, _FASTEST)
+    return _FRAME.pack(_MAGIC, len(text), len(compressed)) + text + compressed
 
 
 def header_end(content: bytes) -> int:
@@ -100,42 +179,15 @@ def decode_header(content: bytes) -> Header:
     return Header(**fields)
 
 
-def decode_bindings(content: bytes) -> list[Binding]:
+def decode(content: bytes) -> Packed:
     """All rules of the generation, as they were read."""
     header = decode_header(content)
-    _, length, packed = _FRAME.unpack_from(content)
+    _, length, compressed = _FRAME.unpack_from(content)
     start = _FRAME.size + length
-    bindings = []
-    for (
-        action,
-        protocol,
-        family,
-        missing_pass,
-        first,
-        last,
-        prefix_length,
-        source_length,
-        label,
-        path,
-        interface,
-        line,
-        address,
-        source,
-    ) in _BINDING.iter_unpack(zlib.decompress(content[start : start + packed])):
-        bindings.append(
-            Binding(
-                header.labels[label],
-                Action(action),
-                protocol,
-                family,
-                int.from_bytes(address, "big"),
-                prefix_length,
-                first,
-                last,
-                (int.from_bytes(source, "big"), source_length - 1) if source_length else None,
-                header.interfaces[interface - 1] if interface else None,
-                bool(missing_pass),
-                Place(header.paths[path], line),
-            )
-        )
-    return bindings
+    records = zlib.decompress(content[start : start + compressed])
+    return Packed(records, header.labels, header.paths, header.interfaces)
+
+
+def decode_bindings(content: bytes) -> list[Binding]:
+    """All rules of the generation, unpacked."""
+    return unpack(decode(content))

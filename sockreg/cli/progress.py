@@ -1,0 +1,57 @@
+"""On a terminal, say what a command is doing that takes more than a moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+QUIET = 1.0  # seconds before anything is shown
+_ERASE = "\r\033[K"  # ECMA-48: EL, erase to the end of the line
+
+
+def steps_on(terminal: TextIO) -> Callable[[str], None]:
+    """The ``step`` of a Context: names what comes next, with '' for the end.
+
+    After the first second the step stands in the last line of ``terminal``, and at the end
+    that line is erased. Nothing is written to what is no terminal.
+    """
+    return _Line(terminal).step if terminal.isatty() else _unseen
+
+
+def _unseen(_: str) -> None:
+    pass
+
+
+class _Line:
+    """First drawn by a timer, in a thread of its own, and from then on by the steps."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._what = ""
+        self._drawn = False
+
+    def step(self, what: str) -> None:
+        with self._lock:
+            self._what = what
+            if self._drawn:
+                self._draw()
+            elif self._timer is None and what:
+                self._timer = threading.Timer(QUIET, self._begin)
+                self._timer.daemon = True
+                self._timer.start()
+            if not what and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._what and not self._drawn:
+                self._draw()
+
+    def _draw(self) -> None:
+        text = f"{_ERASE}sockreg: {self._what} ..." if self._what else _ERASE
+        print(text, end="", file=self._terminal, flush=True)
+        self._drawn = bool(self._what)

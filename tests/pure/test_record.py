@@ -1,0 +1,68 @@
+"""The record of a rule set: all of it comes back, and two are compared by what they mean."""
+
+from __future__ import annotations
+
+from sockreg.model import Action, Binding, Place
+from sockreg.registry import record
+from sockreg.rules.syntax import parse_rule
+
+
+def _rules(*lines: tuple[str, str], path: str = "/etc/sockreg/a.conf") -> list[Binding]:
+    found = []
+    for number, (label, text) in enumerate(lines, 1):
+        key, _, rule = text.partition("=")
+        found += parse_rule(Action[key.upper()], rule, label, Place(path, number), [])
+    return found
+
+
+RULES = _rules(
+    ("web", "Bind=tcp 192.0.2.0/24 80"),
+    ("web", "Bind=tcp 2001:db8::/32 8000-8999 from 2001:db8:1::/48 dev eth0 missing=pass"),
+    ("names", "Bind=udp 0.0.0.0/0 *"),
+    ("none", "Reject=tcp 192.0.2.1 22 dev eth1"),
+    ("none", "Pass=udp ::1 53 from ::/1"),
+)
+
+
+def _header(packed: record.Packed) -> record.Header:
+    _, labels, paths, interfaces = packed
+    destinations = [("web", 2, 6, 1)]
+    return record.Header(
+        "1", 2, "3", "4", 5, 6, True, None, destinations, labels, paths, interfaces
+    )
+
+
+def test_every_part_of_a_rule_comes_back() -> None:
+    packed = record.pack(RULES)
+    header = _header(packed)
+    content = record.encode(header, packed.records)
+    assert record.decode_header(content) == header
+    assert record.decode(content) == packed
+    assert record.decode_bindings(content) == RULES
+    assert record.unpack(packed, [3, 0]) == [RULES[3], RULES[0]]
+
+
+def test_the_same_rules_elsewhere_and_in_another_order_make_no_difference() -> None:
+    moved = [rule._replace(place=Place("/etc/sockreg/b.conf", 7)) for rule in reversed(RULES)]
+    assert record.difference(record.pack(RULES), record.pack(moved)) == ([], [])
+
+
+def test_what_differs_is_named_by_its_position() -> None:
+    # Other labels and interfaces come first: the numbers that records hold mean others.
+    after = [
+        *_rules(("api", "Bind=tcp 192.0.2.0/24 80 dev eth1")),
+        RULES[3],
+        RULES[1]._replace(missing_pass=False),
+        RULES[0],
+        RULES[4],
+    ]
+    added, removed = record.difference(record.pack(RULES), record.pack(after))
+    assert added == [0, 2]
+    assert removed == [1, 2]
+
+
+def test_a_label_and_an_interface_are_not_confused() -> None:
+    one = _rules(("web", "Bind=tcp 192.0.2.0/24 80 dev eth0"))
+    other = _rules(("webeth0", "Bind=tcp 192.0.2.0/24 80"))
+    assert record.difference(record.pack(one), record.pack(other)) == ([0], [0])
+    assert record.difference(record.NOTHING, record.pack(one)) == ([0], [])
