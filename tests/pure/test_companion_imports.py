@@ -1,0 +1,61 @@
+"""The companion runs at boot for every socket: what it imports is its start-up time."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+from sockreg import companion
+from sockreg.errors import EXIT_NOT_LOADED
+from tests.process import run
+
+PYTHON = ["/usr/bin/python3", "-I", "-S", "-X", "importtime"]
+REGISTER = {
+    # of the standard library: C modules, and two short ones around them
+    "_ctypes", "_socket", "_stat", "_struct", "errno", "fcntl", "stat", "struct",
+    # of sockreg
+    "sockreg", "sockreg.blocking", "sockreg.errors", "sockreg.journal", "sockreg.kernel",
+    "sockreg.kernel.layout", "sockreg.kernel.listener", "sockreg.kernel.syscall",
+    "sockreg.label", "sockreg.listen_fds", "sockreg.registrar", "sockreg.registry",
+    "sockreg.registry.directory", "sockreg.registry.sockets",
+}  # fmt: skip
+COSTLY = {"argparse", "ctypes", "enum", "json", "logging", "os", "pathlib", "re", "subprocess",
+          "typing"}  # fmt: skip
+
+
+def imported(tmp_path: Path, verb: str) -> set[str]:
+    """The modules that a companion adds to the bare interpreter's, up to the missing registry."""
+    command = [companion.__file__, verb, "web.socket", "/nowhere"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        passed = f'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec "$@" 3<&{listener.fileno()}'
+        done = subprocess.run(
+            ["/bin/bash", "-c", passed, "bash", *PYTHON, *command],
+            pass_fds=[listener.fileno()],
+            env={"SOCKREG_BPFFS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert done.returncode == EXIT_NOT_LOADED, done.stderr
+    return _modules(done.stderr) - _modules(run([*PYTHON, "-c", "pass"]).stderr)
+
+
+def _modules(importtime: str) -> set[str]:
+    """The last column of what -X importtime prints."""
+    lines = [line for line in importtime.splitlines() if line.startswith("import time:")]
+    return {line.rsplit("|", 1)[1].strip() for line in lines[1:]}
+
+
+def test_register_imports_exactly_this(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "register")
+    assert modules == REGISTER
+    assert modules & COSTLY == set()
+
+
+def test_start_imports_neither_rules_nor_anything_costly(tmp_path: Path) -> None:
+    modules = imported(tmp_path, "start")
+    assert "sockreg.activation" in modules
+    assert not {name for name in modules if name.startswith(("sockreg.rules", "sockreg.compile"))}
+    assert modules & COSTLY <= {"os"}, "which looking for unit files is worth"

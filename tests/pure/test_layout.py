@@ -1,0 +1,55 @@
+"""The layouts in Python, in C and in the object's BTF are the same."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from sockreg import resources
+from sockreg.kernel import layout
+from sockreg.kernel.btf import Types
+
+HEADER = Path(__file__).parents[2] / "bpf/registry.h"
+
+
+@pytest.fixture(scope="module")
+def types() -> Types:
+    elf = ELFFile(io.BytesIO(resources.object_path().read_bytes()))
+    return Types(elf.get_section_by_name(".BTF").data())
+
+
+@pytest.mark.parametrize("name", layout.STRUCTURES)
+def test_structures(types: Types, name: str) -> None:
+    packed, names = layout.STRUCTURES[name]
+    order, fields = packed.format[0], re.findall(r"\d*[A-Za-z]", packed.format)
+    sizes = [struct.calcsize(order + field) for field in fields]
+    offsets = [0, *accumulate(sizes)]
+    in_python = list(zip(names, offsets, sizes, strict=False))
+    assert len(names) == len(fields)
+    size, members = types.structure(name)
+    assert [tuple(member) for member in map(_plain, members)] == in_python
+    assert size == packed.size
+
+
+def _plain(member: object) -> tuple[object, ...]:
+    return tuple(vars(member).values())
+
+
+def test_every_structure_of_the_header_is_compared() -> None:
+    assert set(re.findall(r"^struct (\w+) \{", HEADER.read_text(), re.MULTILINE)) == set(
+        layout.STRUCTURES
+    )
+
+
+def test_numbers() -> None:
+    defined = dict(re.findall(r"^#define (\w+) (\d+)", HEADER.read_text(), re.MULTILINE))
+    assert {name: int(value) for name, value in defined.items()} == {
+        name: getattr(layout, name) for name in defined
+    }
+    assert {"LABEL_SIZE", "UNIT_SIZE", "SLOT_PASS", "SLOT_REJECT", "FIRST_SLOT"} <= set(defined)
