@@ -3,6 +3,7 @@
 On its start-up path: knows nothing of rules.
 """
 
+import _socket
 import posix
 import time
 
@@ -135,16 +136,14 @@ def _register(registry: str, offers: list[Offer], unit: str, weight: int | None)
         with Lock(registry, LOCK_TIMEOUT):
             places = _places(maps, offers)
             own = sockets.unit_weight(maps, unit) if weight is None else weight
-            now = time.time_ns()
-            previous = [
-                (offer, sockets.enter(maps, slot, offer.listener, unit, own, now))
-                for offer, slot in places
-            ]
+            previous = _enter(maps, places, unit, own)
             sizes = {offer: len(sockets.members_of(maps, slot)) for offer, slot in places}
     finally:
         maps.close()
     for offer in offers:
         _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
+        if offer.listener.protocol == _socket.IPPROTO_UDP and not offer.listener.asks_address:
+            _warn_of_answers(offer, unit)
 
 
 def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
@@ -162,6 +161,28 @@ def _places(maps: sockets.Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
     if missing:
         slots = sockets.add_destinations(maps, missing)
     return [(offer, slots[key]) for offer, key in keys]
+
+
+def _enter(
+    maps: sockets.Maps, places: list[tuple[Offer, int]], unit: str, weight: int
+) -> list[tuple[Offer, int | None]]:
+    """Register every socket in its places, or none that was not registered before.
+
+    Returns which cookie each replaced.
+    """
+    now = time.time_ns()
+    entered: list[tuple[Offer, int | None]] = []
+    try:
+        for offer, slot in places:
+            replaced = sockets.enter(maps, slot, offer.listener, unit, weight, now)
+            entered.append((offer, replaced))
+    except SockregError:
+        for (_, slot), (_, replaced) in zip(places, entered, strict=False):
+            for member in sockets.members_of(maps, slot):
+                if replaced is None and member.unit == unit:
+                    sockets.remove(maps, slot, member)
+        raise
+    return entered
 
 
 def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
@@ -186,6 +207,18 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
             "SOCKREG_PROTOCOL": _PROTOCOL[listener.protocol],
             **journal.unit_fields(unit),
         },
+    )
+
+
+def _warn_of_answers(offer: Offer, unit: str) -> None:
+    """A socket sends from its own address; the rules exist to have it asked at others.
+
+    That the server will see to it itself cannot be known here: it may not run yet.
+    """
+    journal.say(
+        f"label {offer.label}: answers of {offer} leave from its own address, whichever was "
+        "asked, unless its server sees to it (PassPacketInfo=yes in the .socket unit lets it know)",
+        fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
     )
 
 

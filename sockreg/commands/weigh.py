@@ -9,13 +9,14 @@ from sockreg.registry import pools, sockets
 from sockreg.registry.directory import Lock
 
 
-def weigh(context: Context, label: str, unit: str | None, weight: int) -> int:
+def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
     """Give the members of a label, or the one of ``unit``, another weight; returns how many.
 
-    It lasts until the unit registers again. Weight 0 drains a member: nothing new
-    arrives there, what is there goes on. SockregError if the label has no such member.
+    None is the weight that their units' files say. It lasts until the unit registers
+    again. Weight 0 drains a member: nothing new arrives there, what is there goes on.
+    SockregError if the label has no such member.
     """
-    if not 0 <= weight <= WEIGHT_MAX:
+    if weight is not None and not 0 <= weight <= WEIGHT_MAX:
         raise SockregError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "", EXIT_USAGE)
     maps = sockets.Maps(context.loaded_registry())
     changed = 0
@@ -27,9 +28,10 @@ def weigh(context: Context, label: str, unit: str | None, weight: int) -> int:
                 for member in sockets.members_of(maps, slot):
                     if unit is not None and member.unit != unit:
                         continue
-                    pools.weigh(maps, slot, member, weight)
+                    new = sockets.unit_weight(maps, member.unit) if weight is None else weight
+                    pools.weigh(maps, slot, member, new)
                     changed += 1
-                    _tell(label, family, protocol, member, weight)
+                    _tell(label, family, protocol, member, new)
     finally:
         maps.close()
     if not changed:

@@ -12,11 +12,15 @@ from sockreg.errors import EXIT_REFUSED, SockregError
 
 _ORDER = sys.byteorder
 
-# asm-generic/socket.h, linux/in.h; absent from _socket in Python 3.11
+# asm-generic/socket.h, linux/in.h, linux/in6.h; absent from _socket in Python 3.11
 _SO_PROTOCOL = 38
 _SO_DOMAIN = 39
 _SO_COOKIE = 57
 _SO_NETNS_COOKIE = 71
+_IP_PKTINFO = 8
+_IP_RECVORIGDSTADDR = 20
+_IPV6_RECVPKTINFO = 49
+_IPV6_RECVORIGDSTADDR = 74
 _IPPROTO_UDPLITE = 136
 _IPPROTO_MPTCP = 262
 
@@ -36,7 +40,8 @@ class Listener:
 
     ``family`` is the socket's own; ``serves`` are the families of the packets it can
     take: a dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its
-    network namespace, 0 on kernels before 5.14, which do not tell.
+    network namespace, 0 on kernels before 5.14, which do not tell. ``asks_address`` is
+    whether a UDP server is told the address that each datagram was sent to.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Listener:
         port: int,
         cookie: int,
         netns: int,
+        asks_address: bool,
     ) -> None:
         self.fd = fd
         self.family = family
@@ -58,6 +64,7 @@ class Listener:
         self.port = port
         self.cookie = cookie
         self.netns = netns
+        self.asks_address = asks_address
 
     def packed_address(self) -> bytes:
         return _socket.inet_pton(self.family, self.address.partition("%")[0])
@@ -130,8 +137,25 @@ def _inspect(sock: _socket.socket) -> Listener:
         serves = (_socket.AF_INET6, _socket.AF_INET)
     cookie = int.from_bytes(sock.getsockopt(level, _SO_COOKIE, 8), _ORDER)
     return Listener(
-        sock.fileno(), family, protocol, serves, address, port, cookie, netns_cookie(sock)
+        sock.fileno(),
+        family,
+        protocol,
+        serves,
+        address,
+        port,
+        cookie,
+        netns_cookie(sock),
+        protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
     )
+
+
+def _asks_address(sock: _socket.socket, family: int) -> bool:
+    """Whether IP_PKTINFO, IP_RECVORIGDSTADDR or their IPv6 kin are set (ip(7), ipv6(7))."""
+    if family == _socket.AF_INET6:
+        level, options = _socket.IPPROTO_IPV6, (_IPV6_RECVPKTINFO, _IPV6_RECVORIGDSTADDR)
+    else:
+        level, options = _socket.IPPROTO_IP, (_IP_PKTINFO, _IP_RECVORIGDSTADDR)
+    return any(sock.getsockopt(level, option) for option in options)
 
 
 def _is_connected(sock: _socket.socket) -> bool:

@@ -26,12 +26,12 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
     SockregError (EXIT_REFUSED) if the pool is full or no slot is left: nothing changes.
     """
     members = sockets.members_of(maps, slot)
-    mine = next((member for member in members if member.unit == unit), None)
-    others = [member for member in members if member is not mine]
+    mine = [member for member in members if member.unit == unit]
+    mine += [m for m in members if m.unit != unit and m.cookie == listener.cookie]
+    others = [member for member in members if member not in mine]
+    spare: list[int] = []
     if not others and weight > 0:
         place = slot
-    elif mine is not None and mine.slot != slot:
-        place = mine.slot
     else:
         if len(others) >= MEMBERS_MAX:
             raise SockregError(
@@ -39,23 +39,26 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
                 "stop one of them; 'sockreg status' shows them",
                 EXIT_REFUSED,
             )
-        place = _free(maps, 1, unit, set())[0]
-    previous = sockets.put(maps, place, listener, unit, weight, now)
+        own_place = next((member.slot for member in mine if member.slot != slot), None)
+        lone = any(member.slot == slot for member in others)
+        spare = _free(maps, (own_place is None) + lone, unit)
+        place = spare.pop() if own_place is None else own_place
+    sockets.put(maps, place, listener, unit, weight, now)
     own = sockets.member_in(maps, place)
-    arrange(maps, slot, others if own is None else [*others, own])
-    return previous if mine is None else mine.cookie
+    arrange(maps, slot, others if own is None else [*others, own], spare)
+    return mine[0].cookie if mine else None
 
 
 def leave(maps: Maps, slot: int, leaving: Member) -> None:
     """Take a member out; the flows it had go to the others."""
     members = sockets.members_of(maps, slot)
-    arrange(maps, slot, [member for member in members if member.cookie != leaving.cookie])
+    arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
 def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
     """Give a member another weight; 0 drains it: nothing new arrives there."""
     members = sockets.members_of(maps, slot)
-    arrange(maps, slot, [_weighed(m, weight) if m.cookie == member.cookie else m for m in members])
+    arrange(maps, slot, [_weighed(m, weight) if m.unit == member.unit else m for m in members])
 
 
 def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
@@ -72,8 +75,12 @@ def _weighed(member: Member, weight: int) -> Member:
     return Member(member.cookie, member.slot, layout.MEMBER.pack(*fields))
 
 
-def arrange(maps: Maps, slot: int, members: list[Member]) -> None:
-    """Make ``members`` all there are of a destination, wherever they sit now."""
+def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | None = None) -> None:
+    """Make ``members`` all there are of a destination, wherever they sit now.
+
+    ``spare`` are free slots for those that cannot stay in the destination's own; without
+    them some are looked for.
+    """
     before = {*sockets.pool_slots(maps, slot), slot}
     if len(members) == 1 and members[0].weight > 0:
         _move(maps, members[0], slot)
@@ -84,12 +91,11 @@ def arrange(maps: Maps, slot: int, members: list[Member]) -> None:
         syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = set()
     else:
-        lone = [member for member in members if member.slot == slot]
-        places = {m.cookie: m.slot for m in members if m.slot != slot}
-        free = _free(maps, len(lone), "a pool", set(places.values()))
-        places.update(zip((member.cookie for member in lone), free, strict=True))
+        places = {member.unit: member.slot for member in members}
         for member in members:
-            _move(maps, member, places[member.cookie])
+            if member.slot == slot:
+                (places[member.unit],) = spare or _free(maps, 1, member.unit)
+            _move(maps, member, places[member.unit])
         _write(maps, slot, members, places)
         kept = set(places.values())
     for place in before - kept:
@@ -97,25 +103,20 @@ def arrange(maps: Maps, slot: int, members: list[Member]) -> None:
     sockets.drop_stale_members(maps)
 
 
-def _write(maps: Maps, slot: int, members: list[Member], places: dict[int, int]) -> None:
-    """Write the pool of a destination, in one step."""
-    slots = {member.unit: places[member.cookie] for member in members}
+def _write(maps: Maps, slot: int, members: list[Member], places: dict[str, int]) -> None:
+    """Write the pool of a destination, in one step; ``places`` are the slots by unit."""
     owners = share({member.unit: member.weight for member in members})
-    entries = [slots[unit] for unit in owners] or [0] * layout.POOL_ENTRIES
+    entries = [places[unit] for unit in owners] or [0] * layout.POOL_ENTRIES
     ordered = sorted(members, key=lambda member: member.weight == 0)
-    places_in_order = [places[member.cookie] for member in ordered]
+    places_in_order = [places[member.unit] for member in ordered]
     places_in_order += [0] * (layout.POOL_MEMBERS - len(members))
     active = sum(member.weight > 0 for member in members)
     value = layout.POOL.pack(len(members), active, *places_in_order, *entries)
     syscall.map_update(maps.pools, layout.SLOT.pack(slot), value)
 
 
-def _free(maps: Maps, count: int, what: str, taken: set[int]) -> list[int]:
-    """Slots that nobody has, and that are not about to be taken."""
-    if not count:
-        return []
-    found = sockets.free_slots(maps, sockets.read_destinations(maps), count + len(taken), what)
-    return [slot for slot in found if slot not in taken][:count]
+def _free(maps: Maps, count: int, unit: str) -> list[int]:
+    return sockets.free_slots(maps, sockets.read_destinations(maps), count, unit)
 
 
 def _move(maps: Maps, member: Member, slot: int) -> None:

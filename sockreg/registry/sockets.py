@@ -122,7 +122,7 @@ def add_destinations(
 def free_slots(
     maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
 ) -> list[int]:
-    """The lowest slots that neither a destination nor a member of a pool has.
+    """The lowest slots that neither a destination nor a member of a pool has, made empty.
 
     ``what`` they are for is said by the SockregError (EXIT_REFUSED) if there are too few.
     """
@@ -133,11 +133,16 @@ def free_slots(
     free = [slot for slot in range(layout.FIRST_SLOT, capacity) if slot not in used][:count]
     if len(free) < count:
         raise SockregError(
-            f"no slot left for {what}: {len(used)} of {capacity} are taken",
+            f"no slot left for {what}: {len(used)} of {capacity - layout.FIRST_SLOT} are taken",
             "raise Slots= in section [:registry] of /etc/sockreg/*.conf, then "
             "'systemctl restart sockreg.service'",
             EXIT_REFUSED,
         )
+    for slot in free:
+        # A registration that died may have left a socket there, and a destination that is
+        # gone its pool: whoever gets the slot must not receive for them.
+        syscall.map_delete(maps.sockets, layout.SLOT.pack(slot))
+        syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
     return free
 
 
@@ -171,20 +176,20 @@ def member_in(maps: Maps, slot: int) -> Member | None:
         maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0), layout.MEMBER.size
     )
     if record is None:
-        record = layout.MEMBER.pack(0, 0, 0, 0, b"", NO_UNIT.encode())
+        record = layout.MEMBER.pack(0, 0, 0, DEFAULT_WEIGHT, b"", NO_UNIT.encode())
     return Member(cookie, slot, record)
 
 
 def members_of(maps: Maps, slot: int) -> list[Member]:
-    """The members of a destination that have a socket: of its pool, or the lone one.
+    """The members of a destination that have a socket, one a unit: of its pool, or the lone one.
 
     Between the steps of a change the lone one and a pool can be there together.
     """
-    members = {}
+    members: dict[str, Member] = {}
     for place in (*pool_slots(maps, slot), slot):
         member = member_in(maps, place)
         if member is not None:
-            members.setdefault(member.cookie, member)
+            members.setdefault(member.unit, member)
     return list(members.values())
 
 
@@ -194,11 +199,12 @@ def enter(
     """Register a socket for a destination, in place of the unit's own one if it has one.
 
     With sockets of other units it forms a pool. ``weight`` is its share of new flows
-    there; 0 keeps new flows away. Returns the cookie that it replaced, or None.
+    there; 0 keeps new flows away. Returns the cookie that it replaced, or None. A socket
+    that is there already for another unit goes over to this one.
     """
     if weight > 0 and not pool_slots(maps, slot):
         member = member_in(maps, slot)
-        if member is None or member.unit == unit:
+        if member is None or member.unit == unit or member.cookie == listener.cookie:
             return put(maps, slot, listener, unit, weight, now)
     from sockreg.registry import pools
 

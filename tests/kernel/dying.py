@@ -33,8 +33,9 @@ _FILE_CALLS = {
     "aarch64": {34, 35, 38, 276},
 }[platform.machine()]
 _BPF_CALL = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-# enum bpf_cmd: MAP_UPDATE, MAP_DELETE, OBJ_PIN, LINK_CREATE, LINK_UPDATE, LINK_DETACH
-_BPF_COMMANDS = {2, 3, 6, 28, 29, 34}
+# enum bpf_cmd: MAP_UPDATE, MAP_DELETE, OBJ_PIN, PROG_TEST_RUN (copies a socket from slot to
+# slot), LINK_CREATE, LINK_UPDATE, LINK_DETACH
+_BPF_COMMANDS = {2, 3, 6, 10, 28, 29, 34}
 
 
 def deaths(command: Callable[[], object]) -> Iterator[int]:

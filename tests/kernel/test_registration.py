@@ -141,8 +141,9 @@ def test_a_mixed_unit_registers_what_it_can(host: Host) -> None:
             )
         assert outcome.status == EXIT_OK
         assert outcome.err.count("skipped") == 1
-        skipped, *registered = host.entries()
+        skipped, *registered, of_answers = host.entries()
         assert skipped["MESSAGE_ID"] == [journal.SKIPPED]
+        assert of_answers["MESSAGE_ID"] == [journal.NOTICE]
         assert [entry["MESSAGE_ID"] for entry in registered] == [[journal.REGISTERED]] * 2
         assert [entry["SOCKREG_PROTOCOL"] for entry in registered] == [["tcp"], ["udp"]]
         assert host.both("192.0.2.7", 80) == ("stream", "datagrams")
