@@ -15,6 +15,7 @@ DESCRIPTION = (
     "those it beats, and the socket. It counts as one lookup."
 )
 _ANYWHERE = {INET: "0.0.0.0", INET6: "::"}
+_SHOWN = 10  # rules that were beaten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,16 +95,18 @@ def _show(query: Query, found: Explanation) -> None:
     _line("because", found.reason)
     if found.rule is not None:
         _line("rule", f"{found.action} {found.label}: {found.rule}  ({found.place})")
-    for beaten in found.beaten:
-        _line("before", f"{beaten.action} {beaten.label}: {beaten.rule}  ({beaten.place})")
+    for beaten in found.beaten[:_SHOWN]:
+        _line("over", f"{beaten.action} {beaten.label}: {beaten.rule}  ({beaten.place})")
         _line("", beaten.reason)
+    if len(found.beaten) > _SHOWN:
+        _line("", f"and {len(found.beaten) - _SHOWN} more rules")
     if found.target is not None:
-        if found.outcome is Outcome.SOCKET and found.members > 1:
-            _line("pool", f"{found.members} sockets share the flows of {found.label}")
         target = found.target
         of_unit = f", from {target.unit}" if target.unit != "-" else ""
         _line("socket", f"{target.cookie} {target.address}{of_unit}")
         _line("open in", ", ".join(target.processes) or "no process that can be seen from here")
+    for note in found.notes:
+        _line("note", note)
 
 
 def _verdict(query: Query, found: Explanation) -> str:

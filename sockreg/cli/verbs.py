@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import handover, register, show
+from sockreg.cli import explain, handover, register, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -310,6 +310,7 @@ VERBS = (
         _inspect_arguments,
         _inspect,
     ),
+    Verb("explain", explain.SUMMARY, explain.DESCRIPTION, explain.add_arguments, explain.run),
     Verb(
         "install-units",
         "install the systemd units and the catalog",

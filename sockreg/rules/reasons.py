@@ -4,12 +4,15 @@ from sockreg.model import Binding
 
 
 def why_first(winner: Binding, other: Binding) -> str:
-    """What decides for ``winner`` when both match a packet: the first step that differs."""
+    """What ``winner`` has that ``other`` has not: the first step of precedence that differs.
+
+    As the object of "has": ``the longer prefix, /24 over /8``.
+    """
     if winner.length != other.length:
-        return f"its prefix is longer, /{winner.length} over /{other.length}"
+        return f"the longer prefix, /{winner.length} over /{other.length}"
     width, other_width = winner.last - winner.first, other.last - other.first
     if width != other_width:
-        return "its port is exact" if width == 0 else "its port range is narrower"
+        return "an exact port" if width == 0 else "the narrower port range"
     if (winner.interface is None) != (other.interface is None):
-        return "it names the interface"
-    return "its source prefix is longer"
+        return "an interface"
+    return "the longer source prefix"

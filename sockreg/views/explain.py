@@ -1,21 +1,25 @@
 """Where a packet goes and why: the kernel's verdict, and the rules behind it."""
 
+import os
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
 from sockreg import processes
 from sockreg.commands.context import Context
-from sockreg.kernel import layout, sklookup, sockdiag, syscall
+from sockreg.kernel import layout, routes, sklookup, sockdiag, syscall
 from sockreg.kernel.listener import address_text
-from sockreg.model import TCP, Action, Binding, Packet
-from sockreg.registry import generations, record, sockets
+from sockreg.model import FAMILY_BITS, TCP, Action, Binding, Packet
+from sockreg.registry import generations, record, sockets, state
 from sockreg.rules.oracle import ranking
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_rule
-from sockreg.views.ordinary import receiver
+from sockreg.views.health import ailment
+from sockreg.views.locality import Local, Locality, route_command
+from sockreg.views.ordinary import receiver, same_address
 
 
 class Outcome(StrEnum):
@@ -23,7 +27,7 @@ class Outcome(StrEnum):
 
     SOCKET = "socket"  # a registered socket gets it
     REFUSED = "refused"  # RST or ICMP port unreachable
-    ORDINARY = "ordinary"  # no rule decides: ordinary lookup finds the socket below
+    ORDINARY = "ordinary"  # no rule decides: ordinary lookup finds a socket
     NOBODY = "nobody"  # no rule decides and nobody listens: refused by the kernel itself
 
 
@@ -63,9 +67,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Explanation:
-    """``asked`` says whether the live program gave the verdict, else why it could not be.
+    """``asked`` says whether the live program gave the verdict, else why it could not.
 
-    ``agrees`` is False if rules and program differ, which is a bug to report.
+    ``agrees`` is False if rules and program differ, which is a bug to report. ``rule`` and
+    what follows it are of the winner, None if no rule matches. ``members`` counts the
+    sockets of its label. ``notes`` are what else the operator should know.
     """
 
     outcome: Outcome
@@ -78,8 +84,8 @@ class Explanation:
     reason: str
     beaten: list[Beaten]
     target: Target | None
-    members: int = 0
-    notes: list[str] = field(default_factory=list)
+    members: int
+    notes: list[str]
 
 
 def explain(context: Context, query: Query) -> Explanation:
@@ -98,17 +104,16 @@ def explain(context: Context, query: Query) -> Explanation:
         members = _members(maps, winner)
     finally:
         maps.close()
-    verdict, asked = _ask(current, query)
+    verdict, asked = _ask(current, query, matching)
     expected = _expected(winner, members)
-    outcome, cookie = (expected, None) if verdict is None else _outcome(verdict)
-    if outcome is Outcome.SOCKET and cookie is None and members:
+    outcome, cookie = (expected, 0) if verdict is None else _outcome(verdict)
+    if outcome is Outcome.SOCKET and not cookie:
         cookie = members[0].cookie
-    target = None
-    if outcome is Outcome.SOCKET:
-        target = _registered(members, cookie or 0)
-    elif outcome is Outcome.ORDINARY:
-        target = _ordinary(query)
-        outcome = Outcome.ORDINARY if target else Outcome.NOBODY
+    there = sockdiag.receiving()
+    found = _diagnosed(there, query, outcome, cookie)
+    if outcome is Outcome.ORDINARY and found is None:
+        outcome = Outcome.NOBODY
+    target, notes = _target(members, outcome, cookie, found)
     return Explanation(
         outcome,
         asked,
@@ -121,6 +126,12 @@ def explain(context: Context, query: Query) -> Explanation:
         [_beaten(first, other) for first, other in pairwise(matching)],
         target,
         len(members),
+        [
+            *_not_local(query, winner),
+            *_others(context, registry),
+            *_choices(outcome, members, found, there),
+            *notes,
+        ],
     )
 
 
@@ -128,11 +139,15 @@ def _packet(query: Query) -> Packet:
     return Packet(
         query.protocol,
         query.family,
-        int.from_bytes(socket.inet_pton(query.family, query.address), "big"),
+        _number(query.family, query.address),
         query.port,
-        int.from_bytes(socket.inet_pton(query.family, query.source), "big"),
+        _number(query.family, query.source),
         query.interface,
     )
+
+
+def _number(family: int, address: str) -> int:
+    return int.from_bytes(socket.inet_pton(family, address), "big")
 
 
 def _members(maps: sockets.Maps, winner: Binding | None) -> list[sockets.Member]:
@@ -143,11 +158,12 @@ def _members(maps: sockets.Maps, winner: Binding | None) -> list[sockets.Member]
 
 
 def _ask(
-    current: generations.Generation | None, query: Query
+    current: generations.Generation | None, query: Query, matching: list[Binding]
 ) -> tuple[sklookup.Verdict | None, str]:
     if current is None:
         return None, "no program is attached"
-    if query.interface is not None:
+    if matching and matching[0].interface is not None:
+        # To the program a test run comes in on interface 0, which no rule names.
         return None, "the kernel takes no interface in a test run; this is what the rules say"
     try:
         with generations.pinned(str(current.path / "program")) as program:
@@ -163,10 +179,10 @@ def _ask(
     return verdict, "the kernel's verdict"
 
 
-def _outcome(verdict: sklookup.Verdict) -> tuple[Outcome, int | None]:
+def _outcome(verdict: sklookup.Verdict) -> tuple[Outcome, int]:
     if verdict.cookie:
         return Outcome.SOCKET, verdict.cookie
-    return (Outcome.ORDINARY if verdict.passed else Outcome.REFUSED), None
+    return (Outcome.ORDINARY if verdict.passed else Outcome.REFUSED), 0
 
 
 def _expected(winner: Binding | None, members: list[sockets.Member]) -> Outcome:
@@ -199,46 +215,95 @@ def _reason(winner: Binding | None, members: list[sockets.Member], outcome: Outc
 
 def _beaten(first: Binding, other: Binding) -> Beaten:
     reason = (
-        f"behind the one above because {why_first(first, other)}"
+        f"the one above has {why_first(first, other)}"
         if rank(first) != rank(other)
-        else "says the same"
+        else "it says the same as the one above"
     )
     return Beaten(
         format_rule(other), other.label, other.action.name.lower(), str(other.place), reason
     )
 
 
-def _registered(members: list[sockets.Member], cookie: int) -> Target:
+def _diagnosed(
+    there: Sequence[sockdiag.DiagSocket], query: Query, outcome: Outcome, cookie: int
+) -> sockdiag.DiagSocket | None:
+    """What sock_diag tells of the socket that gets the packet."""
+    if outcome is Outcome.SOCKET:
+        return next((it for it in there if it.cookie == cookie), None)
+    if outcome is Outcome.REFUSED:
+        return None
+    interface = socket.if_nametoindex(query.interface) if query.interface else 0
+    return receiver(there, query.family, query.protocol, query.address, query.port, interface)
+
+
+def _target(
+    members: list[sockets.Member],
+    outcome: Outcome,
+    cookie: int,
+    found: sockdiag.DiagSocket | None,
+) -> tuple[Target | None, list[str]]:
+    """Who gets the packet, and what is wrong with the socket."""
+    if outcome in (Outcome.REFUSED, Outcome.NOBODY):
+        return None, []
+    inode = found.inode if found else 0
+    holders = processes.holders([inode])
+    held = [process for process, _ in holders.by_inode.get(inode, [])]
+    ill = ailment(found, [] if holders.hidden else held)
+    hidden = f"{holders.hidden} processes may not be looked at: that takes root"
+    notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
+    names = [str(process) for process in held]
     for member in members:
         if member.cookie == cookie:
-            return Target(layout.cookie_text(cookie), member.address, member.unit, _holders(cookie))
-    return Target(layout.cookie_text(cookie), "", sockets.NO_UNIT, _holders(cookie))
-
-
-def _ordinary(query: Query) -> Target | None:
-    interface = socket.if_nametoindex(query.interface) if query.interface else 0
-    found = receiver(
-        sockdiag.receiving(), query.family, query.protocol, query.address, query.port, interface
-    )
+            text = layout.cookie_text(cookie)
+            return Target(text, member.address, member.unit, names), notes
     if found is None:
-        return None
-    return Target(
-        layout.cookie_text(found.cookie),
-        address_text(found.family, found.address, found.port),
-        processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else sockets.NO_UNIT,
-        _names(found.inode),
-    )
+        return Target(layout.cookie_text(cookie), "", sockets.NO_UNIT, names), notes
+    unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else sockets.NO_UNIT
+    where = address_text(found.family, found.address, found.port)
+    return Target(layout.cookie_text(found.cookie), where, unit, names), notes
 
 
-def _holders(cookie: int) -> list[str]:
-    for found in sockdiag.receiving():
-        if found.cookie == cookie:
-            return _names(found.inode)
-    return []
+def _not_local(query: Query, winner: Binding | None) -> list[str]:
+    bits = FAMILY_BITS[query.family]
+    address = _number(query.family, query.address)
+    if Locality(routes.local_prefixes()).of(query.family, address, bits) is not Local.NONE:
+        return []
+    # Where the whole prefix of the rule is meant to be served, one route does for all of it.
+    wide = winner is not None and winner.length > 0
+    prefix = (winner.address, winner.length) if winner and wide else (address, bits)
+    route = route_command(query.family, *prefix)
+    return [f"{query.address} is not local here: no such packet gets to the rules until '{route}'"]
 
 
-def _names(inode: int) -> list[str]:
-    return [str(process) for process, _ in processes.holders([inode]).by_inode.get(inode, [])]
+def _others(context: Context, registry: str) -> list[str]:
+    if os.geteuid() != 0:
+        return []  # asking takes CAP_NET_ADMIN
+    return [
+        f"{program} is attached as well and was not asked: the kernel runs both"
+        for program in state.others(registry, context.netns)
+    ]
+
+
+def _choices(
+    outcome: Outcome,
+    members: list[sockets.Member],
+    found: sockdiag.DiagSocket | None,
+    there: Sequence[sockdiag.DiagSocket],
+) -> list[str]:
+    """Where several sockets share what arrives: what the choice hangs on."""
+    notes = []
+    if outcome is Outcome.SOCKET and sum(member.weight > 0 for member in members) > 1:
+        notes.append(
+            f"{len(members)} sockets share the flows of the label; which one gets a flow hangs on "
+            "both addresses and ports: 'from ADDR:PORT' names a client's"
+        )
+    group = sum(same_address(found, it) for it in there) if found is not None else 1
+    if group > 1:
+        notes.append(
+            f"{group} sockets are bound to this address with SO_REUSEPORT; the kernel spreads "
+            "over them, and the one shown stands for all"
+        )
+    return notes
 
 
 def refused_how(protocol: int) -> str:

@@ -31,6 +31,18 @@ def receiver(
     return best
 
 
+def same_address(one: DiagSocket, other: DiagSocket) -> bool:
+    """Whether they are of one reuseport group, or one socket.
+
+    What shares an address is in one group (reuseport_add_sock(), net/core), if the same
+    user opened it.
+    """
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("protocol", "family", "address", "port", "interface", "uid")
+    )
+
+
 def _score(sock: DiagSocket, family: int, address: str, interface: int) -> int:
     if sock.interface not in (0, interface):
         return 0
