@@ -49,8 +49,9 @@ def all_pids() -> list[int]:
 def socket_descriptors(pid: int) -> dict[int, int]:
     """The sockets a process has open: inode -> its first descriptor of it.
 
-    PermissionError unless it is of the same user or we have CAP_SYS_PTRACE
-    (PTRACE_MODE_READ_FSCREDS).
+    PermissionError unless it is of the same user, or we have CAP_SYS_PTRACE (for
+    PTRACE_MODE_READ_FSCREDS) and CAP_DAC_READ_SEARCH (for the mode of the directory,
+    proc_fd_permission() in fs/proc/fd.c).
     """
     directory = f"/proc/{pid}/fd"
     found: dict[int, int] = {}

@@ -30,7 +30,7 @@ def no_access(what: str, hidden: int) -> SockregError:
     of = "its process" if hidden == 1 else f"{hidden} processes"
     hint = (
         "run it as root (ExecStartPost=+...), as the user of the process, or with "
-        "CAP_SYS_PTRACE; SystemCallFilter= must allow pidfd_getfd"
+        "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; SystemCallFilter= must allow pidfd_getfd"
     )
     try:
         with open(_YAMA, encoding="ascii") as scope:

@@ -153,10 +153,10 @@ def _candidates(
     """The sockets that somebody has open, without the inner ones of MPTCP sockets.
 
     One process stands for all that share a socket: systemd, which keeps the sockets it
-    passes on, only if nobody else has it.
+    passes on, only if nobody else has it. Ordered as people would list them.
     """
     found = []
-    for socket in there:
+    for socket in sorted(there, key=lambda it: (it.protocol, it.port, it.family, it.address)):
         held = holders.by_inode.get(socket.inode)
         if held and socket.upper != "mptcp":
             process, descriptor = next((it for it in held if it[0].pid != 1), held[0])

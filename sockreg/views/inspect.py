@@ -18,7 +18,7 @@ from sockreg.processes import Process
 from sockreg.registry import sockets
 from sockreg.registry.labels import members_of
 
-_NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE"
+_NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 
 
 @dataclass(frozen=True)
