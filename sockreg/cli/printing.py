@@ -15,12 +15,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         bool(cells) and all(row[i].lstrip("-").isdigit() for row in cells)
         for i in range(len(header))
     ]
-    for row in [list(header), *cells]:
-        line = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
-        print("  ".join(line).rstrip())
+    form = "  ".join(
+        f"{{:{'>' if right else '<'}{width}}}" for width, right in zip(widths, numeric, strict=True)
+    )
+    print("\n".join(form.format(*row).rstrip() for row in [header, *cells]))
 
 
 def print_json(kind: str, content: object) -> None:

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg import journal
+from sockreg import collector, journal
 from sockreg.cli.printing import plural, print_json, print_table
 from sockreg.model import PROTOCOL_NAMES, Binding
 from sockreg.rules.syntax import format_rule
-from sockreg.views import journal as journal_view
 
 if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
     from sockreg.commands.apply import Change
@@ -142,13 +141,14 @@ def _rule_body(binding: Binding) -> dict[str, object]:
 
 
 def rules(bindings: Sequence[Binding], *, as_json: bool) -> None:
-    if as_json:
-        print_json("rules", [_rule_body(b) for b in bindings])
-        return
-    print_table(
-        ("ACTION", "LABEL", "RULE", "PLACE"),
-        [(b.action.name.lower(), b.label, format_rule(b), b.place) for b in bindings],
-    )
+    with collector.paused():
+        if as_json:
+            print_json("rules", [_rule_body(b) for b in bindings])
+            return
+        print_table(
+            ("ACTION", "LABEL", "RULE", "PLACE"),
+            [(b.action.name.lower(), b.label, format_rule(b), b.place) for b in bindings],
+        )
 
 
 def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
@@ -185,6 +185,8 @@ def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
     print_table([*head, "SLOT"] if slots else head, rows)
     if result.rejected:
         print(f"{plural(result.rejected, 'packet')} refused by reject rules")
+    from sockreg.views import journal as journal_view  # loads libsystemd
+
     entries = journal_view.latest(lines) if lines > 0 else []
     if entries:
         print()

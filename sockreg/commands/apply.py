@@ -128,7 +128,7 @@ def put_in_force(
         )
         raise
     packed = record.pack(rules.bindings)
-    source = objectfile.check(context.object_path).source
+    source = objectfile.check(context.object_path)
     header = _describe(rules, packed, pointing, tables, source, number)
     change = Change(number, False, header.count, [], [], rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):

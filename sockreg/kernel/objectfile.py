@@ -1,12 +1,13 @@
-"""Is this file our object, whole and of this version? Looked at with pyelftools."""
+"""Is this file our object, whole and of this version?
+
+The shipped file is known by its hash; others are looked at with pyelftools.
+"""
 
 import hashlib
 import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from elftools.elf.elffile import ELFFile
 
 from sockreg import resources
 from sockreg.errors import SockregError
@@ -31,17 +32,17 @@ _MAPS = {
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """SHA-256 (hex) of the C sources the object was built from, and of the object itself."""
+    """``source`` is the SHA-256 (hex) of the C sources it was built from."""
 
     source: str
-    content: str
     license: str
     maps: dict[str, MapDefinition]
 
 
-def read(path: Path) -> ObjectInfo:
+def read(content: bytes) -> ObjectInfo:
     """What the object says of itself. Any kind of exception if it is not a BPF object."""
-    content = path.read_bytes()
+    from elftools.elf.elffile import ELFFile  # takes 30 ms, and is needed for foreign ones only
+
     elf = ELFFile(io.BytesIO(content))
     if elf["e_machine"] != "EM_BPF":
         raise ValueError(f"it is for machine {elf['e_machine']}, not for BPF")
@@ -55,7 +56,6 @@ def read(path: Path) -> ObjectInfo:
         data[name] = bytes(section.data())
     return ObjectInfo(
         _text(data[SOURCE_SECTION]),
-        hashlib.sha256(content).hexdigest(),
         _text(data["license"]),
         Types(data[".BTF"]).maps(),
     )
@@ -65,19 +65,24 @@ def _text(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode("ascii")
 
 
-def check(path: Path) -> ObjectInfo:
+def check(path: Path) -> str:
     """Read the object and compare it with what this version of sockreg expects.
 
-    SockregError says in one sentence what is wrong. The kernel's program tag is not
-    looked at: how it is computed has changed (Linux 6.18) and may again.
+    Returns the SHA-256 (hex) of the sources it was built from. SockregError says in one
+    sentence what is wrong. The kernel's program tag is not looked at: how it is computed
+    has changed (Linux 6.18) and may again.
     """
     hint = "reinstall sockreg, so that object and commands are of one version"
     try:
-        info = read(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise SockregError(f"the object {path} is missing", hint) from None
     except PermissionError as error:
         raise SockregError(f"cannot read the object {path}: {error.strerror}", hint) from None
+    if hashlib.sha256(content).hexdigest() == OBJECT:
+        return SOURCE
+    try:
+        info = read(content)
     except Exception as error:  # noqa: BLE001
         # pyelftools meets damaged files with a dozen kinds of exception.
         raise SockregError(
@@ -96,6 +101,6 @@ def check(path: Path) -> ObjectInfo:
         )
     # The verifier keeps a flipped bit from harming the kernel, not from steering wrongly.
     # An object that somebody else has built from the same sources may have other bytes.
-    if info.content != OBJECT and path == resources.object_path():
+    if path == resources.object_path():
         raise SockregError(f"{path} is damaged: it is not the file that was shipped", hint)
-    return info
+    return info.source

@@ -1,5 +1,6 @@
 """The rules in force, read from the kernel."""
 
+from sockreg import collector
 from sockreg.commands.context import Context
 from sockreg.model import Binding
 from sockreg.registry import generations, record
@@ -8,4 +9,5 @@ from sockreg.registry import generations, record
 def read(context: Context) -> list[Binding]:
     """The bindings of the generation in force, in the order in which they were read."""
     content = generations.read_in_force(context.loaded_registry(), generations.read_rules)
-    return [] if content is None else record.decode_bindings(content)
+    with collector.paused():
+        return [] if content is None else record.decode_bindings(content)
