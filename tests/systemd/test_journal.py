@@ -21,16 +21,6 @@ reader.add_match(SOCKREG_LABEL="web")
 print(json.dumps([[e["MESSAGE"], str(e["MESSAGE_ID"]), e["SOCKREG_UNIT"]] for e in reader]))
 """
 
-# Registers a socket of its own, as sd_listen_fds(3) has it, and keeps it.
-BY_HAND = """
-import signal, socket, subprocess
-sock = socket.create_server(("127.0.0.1", 9090))
-command = f"exec 3<&{sock.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec sockreg register web"
-subprocess.run(["sh", "-c", command], pass_fds=[sock.fileno()], check=True)
-print("registered", flush=True)
-signal.pause()
-"""
-
 
 def enabled(make_box: MakeBox) -> Sandbox:
     box = make_box(files=web())
@@ -72,21 +62,23 @@ def test_the_story_of_a_label(make_box: MakeBox) -> None:
         assert [line for line in lines if line in told] == told
 
 
-def test_a_unit_replaces_a_socket_that_was_registered_by_hand(make_box: MakeBox) -> None:
-    box = make_box(files=web())
-    box.systemctl("start", "sockreg.service")
-    with box.spawn(["/usr/bin/python3", "-c", BY_HAND]) as owner:
-        assert owner.stdout is not None
-        while (line := owner.stdout.readline()) != "registered\n":
-            assert line, "the registration by hand failed"
-        by_hand = one(box, journal.REGISTERED)["SOCKREG_COOKIE"]
-        box.systemctl("start", "sockreg@web")
-        replacement = one(box, journal.REPLACED, "-u", "sockreg@web")
-        assert f"replaces {by_hand} for IPv4" in replacement["MESSAGE"]
-        assert replacement["SOCKREG_COOKIE"] == cookie(box)
-        assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
-        owner.kill()
-    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+def test_a_new_socket_of_a_unit_replaces_the_one_before(make_box: MakeBox) -> None:
+    """While somebody keeps the old one; otherwise it is gone from the registry with its end."""
+    box = make_box(
+        files={
+            f"{UNITS}/web.socket": socket_unit("127.0.0.1:8080", settings=["ReusePort=yes"]),
+            f"{UNITS}/web.service": service_unit("accept_loop web"),
+            f"{UNITS}/keeper.service": "[Service]\nSockets=web.socket\nExecStart=sleep infinity\n",
+        }
+    )
+    box.systemctl("start", "sockreg@web", "keeper.service")
+    before = cookie(box)
+    box.systemctl("restart", "web.socket")
+    replacement = box.wait(
+        lambda: box.journal(f"MESSAGE_ID={journal.REPLACED}", "-u", "sockreg@web"), "the new socket"
+    )[0]
+    assert f" replaces {before} for IPv4" in replacement["MESSAGE"]
+    assert replacement["SOCKREG_COOKIE"] != before
 
 
 def test_the_fields_of_a_registration(make_box: MakeBox) -> None:
@@ -121,19 +113,17 @@ def test_the_fields_of_load_apply_and_unload(make_box: MakeBox) -> None:
 
 def test_a_refused_registration_stands_in_the_journal_of_both_units(make_box: MakeBox) -> None:
     box = make_box(
-        files=web()
-        | {
-            f"{UNITS}/late.socket": socket_unit("127.0.0.1:8081"),
-            f"{UNITS}/late.service": service_unit("accept_loop late"),
+        files={
+            f"{UNITS}/web.socket": socket_unit("/run/web.sock"),
+            f"{UNITS}/web.service": service_unit("accept_loop web"),
         }
     )
-    box.systemctl("enable", "--now", "sockreg@web")
-    box.systemctl("start", "sockreg@late", check=False)
-    for unit in ("sockreg@late", "late.socket"):
+    box.systemctl("start", "sockreg@web", check=False)
+    for unit in ("sockreg@web", "web.socket"):
         refusal = one(box, journal.REFUSED, "-u", unit)
-        assert refusal["SOCKREG_UNIT"] == "late.socket"
+        assert refusal["SOCKREG_UNIT"] == "web.socket"
         assert refusal["PRIORITY"] == "3"
-        assert "already served by web.socket" in refusal["MESSAGE"]
+        assert "none of its sockets can be registered" in refusal["MESSAGE"]
 
 
 def test_an_applied_change_names_the_rules(make_box: MakeBox) -> None:
