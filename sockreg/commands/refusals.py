@@ -72,6 +72,13 @@ def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
 
 
 def nothing_of_unit(unit: str) -> SockregError:
+    if unit.endswith(".socket"):
+        name = unit.removesuffix(".socket")
+        return SockregError(
+            f"{unit} has no process: systemd itself has its sockets open",
+            f"'systemctl start sockreg@{name}.service' registers them",
+            EXIT_REFUSED,
+        )
     return SockregError(
         f"no process belongs to {unit}",
         f"'systemctl status {unit}' says whether it runs",

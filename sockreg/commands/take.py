@@ -131,12 +131,12 @@ def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
         raise no_access(str(order), holders.hidden)
     if order.pid is not None and not found:
         check_netns(context, order.pid)
+    if order.of_unit is not None and not pids and (overdue or order.of_unit.endswith(".socket")):
+        raise nothing_of_unit(order.of_unit)
     if not overdue:
         return []
     if order.cookie is not None and not found:
         raise nothing_of_cookie(order.cookie, there)
-    if order.of_unit is not None and not pids:
-        raise nothing_of_unit(order.of_unit)
     raise nothing_matches(str(order), pids or [], order.selector, found, order.wait)
 
 
@@ -193,14 +193,27 @@ def _duplicate(candidate: Candidate) -> int:
                 "it takes Linux 5.6; register the socket from its unit instead",
             ) from None
         raise
-    try:
-        same = inspect(fd).cookie == candidate.socket.cookie
-    except SockregError:
-        same = False  # another descriptor by now, or it no longer listens
-    if not same:
+    # Asked last: a socket that is closed already would leave with our duplicate, having
+    # taken the place of the one registered now.
+    if not (_is(fd, candidate) and _is_open(candidate)):
         os.close(fd)
         raise gone
     return fd
+
+
+def _is(fd: int, candidate: Candidate) -> bool:
+    try:
+        return inspect(fd).cookie == candidate.socket.cookie
+    except SockregError:
+        return False  # another descriptor by now, or it no longer listens
+
+
+def _is_open(candidate: Candidate) -> bool:
+    path = f"/proc/{candidate.process.pid}/fd/{candidate.descriptor}"
+    try:
+        return os.readlink(path) == f"socket:[{candidate.socket.inode}]"
+    except OSError:
+        return False
 
 
 def _registrant(order: Order, candidate: Candidate) -> str:

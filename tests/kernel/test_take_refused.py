@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from sockreg import registrar
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_NOT_LOADED,
@@ -207,45 +209,61 @@ def test_the_socket_is_closed_between_look_and_take(
         assert "was closed while it was being taken" in said
 
 
-def test_the_socket_is_closed_while_it_is_being_registered(
+def test_the_socket_is_closed_while_it_is_being_taken(
+    web: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was registered stays if that is seen in time; else nothing is left behind."""
+    with opener(web.namespace, "closing", "tcp 127.0.0.1 8080") as server:
+        disturb(monkeypatch, lambda: None, lambda: server.do("close"))
+        assert "was closed while it was being taken" in refused(web, EXIT_FAILURE, *of(server))
+
+
+def test_the_socket_is_closed_at_the_last_moment(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    register = registrar.register
+
+    def closed_before(*arguments: Any, **options: Any) -> None:
+        server.do("close")
+        register(*arguments, **options)
+
+    monkeypatch.setattr(registrar, "register", closed_before)
     with opener(host.namespace, "closing", "tcp 127.0.0.1 8080") as server:
-        disturb(monkeypatch, lambda: None, lambda: server.do("close"))
         said = refused(host, EXIT_FAILURE, *of(server))
-        assert "was being registered" in said
+        assert "closed tcp 127.0.0.1:8080 (sk:" in said
+        assert "while it was being registered" in said
         assert host.ask("192.0.2.7", 80) == "refused"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["x" * 256, "--pid", "1"], "is 256 characters long; 255 is the limit"),
-        (["a:b", "--pid", "1"], "contains ':'"),
-        (["", "--pid", "1"], "is empty"),
-        (["--pid", "1"], "0 labels given"),
-        (["one", "two", "--pid", "1"], "2 labels given"),
-        (["web", "--pid", ""], "is not the number of a process"),
-        (["web", "--pid", "-1"], "is not the number of a process"),
-        (["web", "--pid", "99999999999"], "is not the number of a process"),
-        (["web", "--pid", "1", "--cookie", "sk:1"], "not allowed with argument"),
-        (["web", "--cookie", "sk:"], "is not a cookie"),
-        (["web", "--cookie", "sk:xyz"], "is not a cookie"),
-        (["web", "--cookie", "sk:1_0"], "is not a cookie"),
-        (["web", "--cookie", "0"], "is not a cookie"),
-        (["web", "--pid", "1", "--proto", "sctp"], "invalid choice: 'sctp'"),
-        (["web", "--pid", "1", "--wait", "nan"], "is not a number of seconds"),
-        (["web", "--pid", "1", "--wait", "-1"], "is not a number of seconds"),
-        (["web", "--pid", "1", "--local", "80"], "not an address and a port"),
-        (["web", "--pid", "1", "--local", "::1:80"], "not an address and a port"),
-        (["web", "--pid", "1", "--unit", "two words"], "not the name of a unit"),
-        (["web", "--local", ":80"], "--local chooses among the sockets of a process"),
-        (["web", "--pid", "1", "--", "true"], "-- COMMAND is for sockets passed"),
-    ],
+WRONG = (
+    (["x" * 256, "--pid", "1"], "is 256 characters long; 255 is the limit"),
+    (["a:b", "--pid", "1"], "contains ':'"),
+    (["", "--pid", "1"], "is empty"),
+    (["--pid", "1"], "0 labels given"),
+    (["one", "two", "--pid", "1"], "2 labels given"),
+    (["web", "--pid", ""], "is not the number of a process"),
+    (["web", "--pid", "-1"], "is not the number of a process"),
+    (["web", "--pid", "99999999999"], "is not the number of a process"),
+    (["web", "--pid", "1", "--cookie", "sk:1"], "not allowed with argument"),
+    (["web", "--cookie", "sk:"], "is not a cookie"),
+    (["web", "--cookie", "sk:xyz"], "is not a cookie"),
+    (["web", "--cookie", "sk:1_0"], "is not a cookie"),
+    (["web", "--cookie", "0"], "is not a cookie"),
+    (["web", "--pid", "1", "--proto", "sctp"], "invalid choice: 'sctp'"),
+    (["web", "--pid", "1", "--wait", "nan"], "is not a number of seconds"),
+    (["web", "--pid", "1", "--wait", "-1"], "is not a number of seconds"),
+    (["web", "--pid", "1", "--local", "80"], "not an address and a port"),
+    (["web", "--pid", "1", "--local", "::1:80"], "not an address and a port"),
+    (["web", "--pid", "1", "--unit", "two words"], "not the name of a unit"),
+    (["web", "--local", ":80"], "--local chooses among the sockets of a process"),
+    (["web", "--pid", "1", "--", "true"], "-- COMMAND is for sockets passed"),
 )
-def test_a_wrong_command_line(web: Host, arguments: list[str], sentence: str) -> None:
-    assert sentence in refused(web, EXIT_USAGE, *arguments)
+
+
+def test_wrong_command_lines(web: Host) -> None:
+    for arguments, sentence in WRONG:
+        assert sentence in refused(web, EXIT_USAGE, *arguments)
 
 
 def test_a_cookie_that_nobody_has(web: Host) -> None:
@@ -265,6 +283,9 @@ def test_the_cookie_of_a_connection(web: Host) -> None:
 def test_a_unit_that_does_not_run(web: Host) -> None:
     said = refused(web, EXIT_FAILURE, "web", "--of-unit", "nothing", "--wait", "0")
     assert "no process belongs to nothing.service" in said
+    said = refused(web, EXIT_REFUSED, "web", "--of-unit", "web.socket")
+    assert "systemd itself has its sockets open" in said
+    assert "sockreg@web.service" in said
 
 
 def test_nothing_loaded(host: Host) -> None:
