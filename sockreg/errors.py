@@ -12,6 +12,7 @@ EXIT_PERMISSION = 4  # a capability or a file permission is missing
 EXIT_NOT_LOADED = 5  # this network namespace has no registry
 EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, clash, foreign)
 EXIT_BUSY = 75  # another sockreg holds the lock (EX_TEMPFAIL of sysexits.h)
+EXIT_INTERRUPTED = 130  # by Ctrl-C; what shells report of a process that died of SIGINT
 
 
 class SockregError(Exception):

@@ -8,7 +8,14 @@ from pathlib import Path
 from sockreg import __version__, resources
 from sockreg.cli import progress, verbs
 from sockreg.commands.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, SockregError
+from sockreg.errors import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PERMISSION,
+    EXIT_USAGE,
+    SockregError,
+)
 from sockreg.kernel import libbpf, netns
 from sockreg.registry.directory import BPFFS
 
@@ -49,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_OK
     except OSError as error:
         _fail(f"{options.verb}: {error}", "")
-        return EXIT_FAILURE
+        return EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         if options.verbose:
             print(libbpf.log_text(), file=sys.stderr, end="")

@@ -167,7 +167,7 @@ def _swap(
     undo = write_files(files)
     try:
         if current is None:
-            generations.attach(writer.registry, new, writer.context.netns.fd)
+            state.attach(writer.registry, new, writer.context.netns)
         else:
             generations.swap(writer.registry, current, new)
     except BaseException:

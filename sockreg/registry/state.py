@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ def path_of(bpffs: str, netns: Netns) -> str:
 
 def exists(registry: str) -> bool:
     try:
-        return Path(registry).is_dir()
+        return stat.S_ISDIR(os.stat(registry).st_mode)  # Path.is_dir() may hide EACCES
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except PermissionError as error:
         raise SockregError(
             f"{registry}: {error.strerror}",
@@ -202,8 +205,14 @@ def others(registry: str, netns: Netns) -> list[Attached]:
     return [program for program in attached(netns) if program.program_id != own]
 
 
+def attach(registry: str, generation: generations.Generation, netns: Netns) -> None:
+    """Put the first generation in force, or one in place of a link that is gone."""
+    _refuse_second(netns, registry)
+    generations.attach(registry, generation, netns.fd)
+
+
 def _refuse_second(netns: Netns, registry: str) -> None:
-    for program in attached(netns):
+    for program in others(registry, netns):
         if program.name == generations.PROGRAM:
             raise SockregError(
                 f"program {program.program_id} of another registry is attached to this network "

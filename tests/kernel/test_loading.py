@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,7 @@ from sockreg import resources
 from sockreg.errors import (
     EXIT_BUSY,
     EXIT_FAILURE,
+    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PERMISSION,
     EXIT_REFUSED,
@@ -131,6 +138,19 @@ def test_a_second_registry_in_one_namespace_is_refused(host: Host) -> None:
     assert libbpf.attached_programs(host.namespace.fd) == before
 
 
+def test_a_registry_that_lost_its_link_makes_way_for_another(host: Host) -> None:
+    """As a crash of load leaves it: loading would attach a second program of ours."""
+    host.load(*WEB)
+    (host.registry / "link").unlink()
+    assert "nothing: no program of this registry is attached" in host.ok("status")
+    with bpffs() as elsewhere:
+        host.ok("--bpffs", str(elsewhere), "load")
+        assert "of another registry is attached" in host.fails(EXIT_REFUSED, "load")
+        host.ok("--bpffs", str(elsewhere), "unload")
+    host.ok("load")
+    assert len(libbpf.attached_programs(host.namespace.fd)) == 1
+
+
 @pytest.fixture
 def foreign(host: Host) -> int:
     """An sk_lookup program of somebody else's, attached first; returns its id."""
@@ -197,6 +217,20 @@ def test_pins_are_for_the_owner_and_the_group(host: Host) -> None:
         assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
 
 
+def test_a_kernel_without_the_hook(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.9 the query for the hook's programs is an invalid argument."""
+
+    def attached_programs(netns_fd: int) -> list[int]:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(libbpf, "attached_programs", attached_programs)
+    host.conf(*WEB)
+    said = host.fails(EXIT_FAILURE, "load")
+    assert "this kernel has no sk_lookup hook: Invalid argument" in said
+    assert "it needs Linux 5.9" in said
+    assert not list(host.home.iterdir())
+
+
 # Privileges
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
@@ -234,6 +268,10 @@ def test_without_privileges(host: Host) -> None:
         status, said = as_nobody(host, *arguments)
         assert status == EXIT_PERMISSION, (arguments, said)
         assert "root" in said
+    host.bpffs.chmod(0o700)  # as systemd mounts it
+    for arguments in (["load"], ["status"], ["unload"]):
+        status, said = as_nobody(host, *arguments)
+        assert status == EXIT_PERMISSION, (arguments, said)
     status, said = as_nobody(host, "--netns", "/proc/1/ns/net", "status")
     assert status == EXIT_PERMISSION, said
     assert host.ask("192.0.2.7", 80) == "refused"
@@ -268,3 +306,39 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
             assert host.run("rules").status == EXIT_OK
             holder.communicate("\n")
     host.ok("apply")
+
+
+def test_an_interrupted_wait_ends_quietly(host: Host) -> None:
+    host.load(*WEB)
+    generations = host.registry / "generations"
+    with (
+        subprocess.Popen(
+            ["flock", str(generations), "sh", "-c", "echo held; read line"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as holder,
+        subprocess.Popen(
+            host.command("apply"), stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        ) as waiting,
+    ):  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        wait_until(lambda: has_open(waiting.pid, generations))
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.communicate(timeout=30)[1] == ""
+        assert waiting.returncode == EXIT_INTERRUPTED
+        holder.communicate("\n")
+    assert host.json("status")["generation"] == 1
+
+
+def has_open(pid: int, path: Path) -> bool:
+    fds = Path(f"/proc/{pid}/fd")
+    with contextlib.suppress(FileNotFoundError):
+        return str(path) in [os.readlink(fd) for fd in fds.iterdir()]
+    return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

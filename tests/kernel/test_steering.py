@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 
 import pytest
 
+from sockreg.kernel import layout, syscall
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP, Server
 
@@ -221,3 +223,27 @@ def test_counters_off_still_steers(host: Host) -> None:
     with host.serve("web", "127.0.0.1", 8080):
         assert host.ask("192.0.2.7", 80) == "web"
         assert host.counters("web") == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("kept", "wrong"), [(TCP, UDP), (UDP, TCP)])
+def test_a_socket_that_does_not_fit_refuses_and_is_counted_apart(
+    host: Host, kept: int, wrong: int
+) -> None:
+    """T8: somebody else has put a socket of the wrong protocol, or family, into the slot."""
+    name = {TCP: "tcp", UDP: "udp"}[kept]
+    host.load("[web]", f"Bind={name} 192.0.2.0/24 80")
+    (destination,) = host.json("status")["destinations"]
+    sockets = syscall.obj_get(str(host.registry / "sockets"))
+    slot = layout.SLOT.pack(destination["slot"])
+    with (
+        host.namespace.listen("127.0.0.1", 8080, wrong) as other_protocol,
+        host.namespace.listen("::1", 8080, kept, v6only=True) as other_family,
+        host.namespace.serve("ordinary", "0.0.0.0", 80, kept),
+    ):
+        try:
+            for number, sock in enumerate((other_protocol, other_family), 1):
+                syscall.map_update(sockets, slot, layout.COOKIE.pack(sock.fileno()))
+                assert host.ask("192.0.2.7", 80, kept) == "refused"
+                assert host.counters("web", name) == (number, 0, number)
+        finally:
+            os.close(sockets)
