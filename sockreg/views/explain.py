@@ -104,12 +104,14 @@ def explain(context: Context, query: Query) -> Explanation:
         members = _members(maps, winner)
     finally:
         maps.close()
+    there = sockdiag.receiving()
+    open_ones = {it.cookie for it in there}
+    usable = [it for it in members if it.weight > 0 and it.cookie in open_ones]
     verdict, asked = _ask(current, query, matching)
-    expected = _expected(winner, members)
+    expected = _expected(winner, usable)
     outcome, cookie = (expected, 0) if verdict is None else _outcome(verdict)
     if outcome is Outcome.SOCKET and not cookie:
-        cookie = members[0].cookie
-    there = sockdiag.receiving()
+        cookie = usable[0].cookie
     found = _diagnosed(there, query, outcome, cookie)
     if outcome is Outcome.ORDINARY and found is None:
         outcome = Outcome.NOBODY
@@ -117,7 +119,8 @@ def explain(context: Context, query: Query) -> Explanation:
     return Explanation(
         outcome,
         asked,
-        verdict is None or _agree(outcome, expected),
+        # A pool may choose one that was shut down, or another one.
+        _agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
         format_rule(winner) if winner else None,
         winner.action.name.lower() if winner else None,
         winner.label if winner else None,
@@ -185,12 +188,12 @@ def _outcome(verdict: sklookup.Verdict) -> tuple[Outcome, int]:
     return (Outcome.ORDINARY if verdict.passed else Outcome.REFUSED), 0
 
 
-def _expected(winner: Binding | None, members: list[sockets.Member]) -> Outcome:
+def _expected(winner: Binding | None, usable: list[sockets.Member]) -> Outcome:
     if winner is None or winner.action is Action.PASS:
         return Outcome.ORDINARY
     if winner.action is Action.REJECT:
         return Outcome.REFUSED
-    if any(member.weight > 0 for member in members):
+    if usable:
         return Outcome.SOCKET
     return Outcome.ORDINARY if winner.missing_pass else Outcome.REFUSED
 
@@ -208,8 +211,14 @@ def _reason(winner: Binding | None, members: list[sockets.Member], outcome: Outc
         return "a pass rule leaves it alone"
     if outcome is Outcome.SOCKET:
         return "the rule's label has a socket"
-    why = "its sockets are all drained" if members else "it has no socket"
-    then = "the rule says missing=pass" if winner.missing_pass else "that is a miss"
+    counted = "a miss"
+    if not members:
+        why = "it has no socket"
+    elif not any(member.weight for member in members):
+        why = "its sockets are all drained"
+    else:
+        why, counted = "its socket was shut down, but not closed: the kernel refuses it", "an error"
+    then = "the rule says missing=pass" if winner.missing_pass else f"that is {counted}"
     return f"label {winner.label}: {why}; {then}"
 
 
@@ -246,7 +255,7 @@ def _target(
     if outcome in (Outcome.REFUSED, Outcome.NOBODY):
         return None, []
     inode = found.inode if found else 0
-    holders = processes.holders([inode])
+    holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = [process for process, _ in holders.by_inode.get(inode, [])]
     ill = ailment(found, [] if holders.hidden else held)
     hidden = f"{holders.hidden} processes may not be looked at: that takes root"
