@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sockreg.compile.branches import build_branches
+from sockreg.compile.budget import TABLE_MAX, Budget
 from sockreg.compile.conditions import Cells, build_second_stage
 from sockreg.compile.decisions import decide
 from sockreg.compile.forest import Ints, Words, build_forest, part_of
@@ -20,17 +21,13 @@ from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
-    PORT,
     HEAD_WORDS,
     HEADS,
+    PORT,
     pack_config,
     padded,
 )
-from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.model import Binding, Destination
-
-# The verifier allows offsets into a map value below this (BPF_MAX_VAR_OFF, linux/bpf_verifier.h).
-TABLE_MAX = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,7 @@ def compile_rules(
     row = first_row[:-1]
     forest = build_forest(rows.group[row], rows.high[row], rows.low[row], rows.length[row])
 
+    budget = Budget(len(bindings), min(limit_bytes or TABLE_MAX, TABLE_MAX))
     cells = Cells()
     functions = PortFunctions(cells)
     decision = decide(rows, first_row, forest, functions)
@@ -77,9 +75,9 @@ def compile_rules(
     # before them.
     heads: list[Head] = []
     parts = [np.zeros(HEADS * HEAD_WORDS, np.uint64)]
-    second = build_second_stage(cells, len(parts[0]))
+    second = build_second_stage(cells, len(parts[0]), budget)
     parts.append(second.words)
-    port_nodes = PortNodes(second.first_words, sum(map(len, parts)))
+    port_nodes = PortNodes(second.first_words, sum(map(len, parts)), budget)
     for steps in functions.functions:
         port_nodes.add(steps)
     parts.append(padded(np.array(port_nodes.words, np.uint64)))
@@ -93,13 +91,12 @@ def compile_rules(
         run, family = part_of(forest, first_tree=2 * wide, trees=2)
         base = sum(map(len, parts))
         none = np.zeros(2, np.uint64)
-        tries = build_branches(family, outcome[run], none, ADDRESS, wide, base)
+        tries = build_branches(family, outcome[run], none, ADDRESS, wide, base, budget)
         parts.append(tries.words)
         heads += [build_head(tries, tree) for tree in range(2)]
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
     parts[0] = encode_heads(heads)
     words = np.concatenate(parts)
-    _check_size(words.nbytes, limit_bytes, len(bindings))
     return Tables(
         words,
         pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
@@ -120,14 +117,3 @@ def _first_rows(rows: Rows) -> Ints:
         | (np.diff(rows.length) != 0)
     )
     return np.flatnonzero(differs)
-
-
-def _check_size(size: int, limit: int | None, rules: int) -> None:
-    limit = min(TABLE_MAX, limit or TABLE_MAX)
-    if size > limit:
-        raise SockregError(
-            f"the rule set is too big: {rules} rules need a table of {size} bytes, "
-            f"and {limit} are possible",
-            "use fewer rules, or prefixes that share their ports",
-            EXIT_CONFIG,
-        )

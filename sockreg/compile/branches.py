@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sockreg.compile import words
+from sockreg.compile.budget import Budget
 from sockreg.compile.forest import (
     Flags,
     Forest,
@@ -34,6 +35,14 @@ OCCUPANCY = 0.2
 
 # More branches than this for each prefix of a node do not pay either.
 BRANCHES_PER_PREFIX = 4
+
+# After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
+# get there. It keeps paths shorter than STEPS4_MAX and STEPS6_MAX. For two prefixes the constants
+# above allow three bits, so every node takes its path at least so much further (or skips them
+# because nothing differs there): 11 nodes for 32 bits, and for 128 bits these 8, then 13 of 8
+# bits and one that ends where the address's second half begins. One verifies skipped bits first.
+DEEP = 8
+DEEP_STRIDE = 8
 
 
 class Made(NamedTuple):
@@ -92,7 +101,13 @@ class _Members(NamedTuple):
 
 
 def build_branches(
-    forest: Forest, outcome: Words, otherwise: Words, node_class: int, wide: bool, base: int
+    forest: Forest,
+    outcome: Words,
+    otherwise: Words,
+    node_class: int,
+    wide: bool,
+    base: int,
+    budget: Budget,
 ) -> Branches:
     """Make the tries of all trees of a forest.
 
@@ -113,7 +128,8 @@ def build_branches(
     target = roots
     first = base // size
     while len(nodes.start):
-        layout = _lay_out(forest, neighbours, nodes)
+        layout = _lay_out(forest, neighbours, nodes, deep=len(rounds) > DEEP)
+        budget.check(size * (first + layout.size))
         target[nodes.target] = _node_words(layout, node_class, wide, first)
         made, nodes = _fill(forest, outcome, nodes, layout)
         nodes = _enter(forest, outcome, nodes, made.match)
@@ -121,6 +137,7 @@ def build_branches(
         target = made.match
         first += layout.size
 
+    budget.check_steps(len(rounds) - 1, words.STEPS6_MAX if wide else words.STEPS4_MAX)
     made = Made(*(np.concatenate(parts) for parts in zip(*rounds, strict=True)))
     # The words after a miss lie behind the branches, each of them once.
     misses, position = np.unique(made.miss, return_inverse=True)
@@ -151,21 +168,36 @@ def _enter(forest: Forest, outcome: Words, nodes: _Nodes, target: Words) -> _Nod
     start = nodes.start + whole
     target[nodes.target] = otherwise
     rest = start < nodes.stop
-    nodes = nodes._replace(start=start, otherwise=otherwise)
-    return _Nodes(*(part[rest] for part in nodes))
+    return _some(nodes._replace(start=start, otherwise=otherwise), rest)
 
 
-def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes) -> _Layout:
+def _some(nodes: _Nodes, which: Ints | Flags) -> _Nodes:
+    return _Nodes(
+        nodes.start[which],
+        nodes.stop[which],
+        nodes.verified[which],
+        nodes.otherwise[which],
+        nodes.target[which],
+    )
+
+
+def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, deep: bool) -> _Layout:
     skipped = _enclosing_length(forest, nodes.start, nodes.stop)
-    half = np.where(skipped >= 64, 64, 0)
-    stride = _strides(neighbours, nodes, skipped, half + 64 - skipped)
+    stride = _strides(neighbours, nodes, skipped, deep)
     # Branches compare what was skipped as well. But one that inherits from a short prefix
-    # has nothing of its own to compare then, so a single branch verifies these bits first.
+    # has nothing of its own to compare then. So either nothing is skipped, or a single
+    # branch verifies these bits first.
     shortest = np.minimum.reduceat(
         np.append(forest.length, 0), np.stack((nodes.start, nodes.stop), axis=1).ravel()
     )[::2]
-    stride[(skipped > nodes.verified) & (shortest <= skipped + stride)] = 0
+    at = np.flatnonzero((skipped > nodes.verified) & (shortest <= skipped + stride))
+    unseen = _some(nodes, at)
+    wider = _strides(neighbours, unseen, unseen.verified, deep)
+    reaches = wider > skipped[at] - unseen.verified
+    stride[at] = np.where(reaches, wider, 0)
+    skipped[at] = np.where(reaches, unseen.verified, skipped[at])
     ends = np.cumsum(1 << stride)
+    half = np.where(skipped >= 64, 64, 0)
     return _Layout(half, skipped, stride, ends - (1 << stride), int(ends[-1]))
 
 
@@ -174,14 +206,19 @@ def _enclosing_length(forest: Forest, start: Ints, stop: Ints) -> Ints:
     return np.minimum(common_length(forest, start, stop - 1), forest.length[start])
 
 
-def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, room: Ints) -> Ints:
-    """The stride of each node.
+def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints:
+    """The stride of each node after skipping so many bits.
 
     With a stride of b bits, as many branches are in use as there are neighbours that
     differ within these bits, and one more.
     """
+    if not len(skipped):
+        return skipped
     count = nodes.stop - nodes.start
+    room = np.where(skipped >= 64, 128, 64) - skipped
     widest = np.frexp(count * BRANCHES_PER_PREFIX)[1] - 1
+    if deep:
+        widest = np.maximum(widest, DEEP_STRIDE)
     widest = np.minimum(np.minimum(np.where(count > 1, widest, 0), room), words.STRIDE_MAX)
     columns = int(widest.max()) + 1
     node = np.repeat(np.arange(len(count)), count - 1)
@@ -192,7 +229,10 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, room: Ints) -> Ints
     )
     in_use = 1 + np.cumsum(counted.reshape(-1, columns), axis=1)
     strides = np.arange(columns)
-    good = (in_use >= OCCUPANCY * (1 << strides)) & (strides <= widest[:, None])
+    good = in_use >= OCCUPANCY * (1 << strides)
+    if deep:
+        good |= strides <= DEEP_STRIDE
+    good &= strides <= widest[:, None]
     # argmax() finds the first: of strides that part as many prefixes, the narrowest.
     stride: Ints = np.argmax(np.where(good, in_use, 0), axis=1)
     return stride

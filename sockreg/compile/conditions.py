@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sockreg.compile.branches import Branches, build_branches
+from sockreg.compile.budget import Budget
 from sockreg.compile.forest import Words, build_forest
 from sockreg.compile.words import INTERFACE, SOURCE, always
 from sockreg.errors import EXIT_CONFIG, SockregError
@@ -75,7 +76,7 @@ class SecondStage(NamedTuple):
     steps: dict[int, int]
 
 
-def build_second_stage(cells: Cells, base: int) -> SecondStage:
+def build_second_stage(cells: Cells, base: int, budget: Budget) -> SecondStage:
     """Branches for all cells, from word ``base`` on: over interfaces first, then over sources.
 
     Every cell has one tree of sources for each interface that its rules name, and one
@@ -96,7 +97,7 @@ def build_second_stage(cells: Cells, base: int) -> SecondStage:
     steps = {SOURCE: 0, INTERFACE: 0}
     roots: dict[bool, Words] = {}
     for wide, trees in sources.items():
-        tries = trees.build(base)
+        tries = trees.build(base, budget)
         parts.append(tries.words)
         base += len(tries.words)
         roots[wide] = tries.roots
@@ -112,6 +113,7 @@ def build_second_stage(cells: Cells, base: int) -> SecondStage:
         INTERFACE,
         wide=False,
         base=base,
+        budget=budget,
     )
     steps[INTERFACE] = tries.steps
     return SecondStage(tries.roots.tolist(), np.concatenate((*parts, tries.words)), steps)
@@ -150,7 +152,7 @@ class _SourceTrees:
             self._rows.append((tree, high, low, length, outcomes[rank]))
         return tree
 
-    def build(self, base: int) -> Branches:
+    def build(self, base: int, budget: Budget) -> Branches:
         tree, high, low, length, outcome = zip(*self._rows, strict=True) if self._rows else [()] * 5
         forest = build_forest(
             np.array(tree, np.int64),
@@ -159,7 +161,7 @@ class _SourceTrees:
             np.array(length, np.int64),
         )
         otherwise = _leaves(self._otherwise)
-        return build_branches(forest, _leaves(outcome), otherwise, SOURCE, self._wide, base)
+        return build_branches(forest, _leaves(outcome), otherwise, SOURCE, self._wide, base, budget)
 
 
 def _encloses(prefix: tuple[int, int, int, int], high: int, low: int) -> bool:

@@ -10,14 +10,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from sockreg.compile.budget import Budget
 from sockreg.compile.conditions import CELLS
 from sockreg.compile.ports import LINK, PORTS, Steps
-from sockreg.compile.words import always, leaf, port_node
+from sockreg.compile.words import STEPS_PORT_MAX, always, leaf, port_node
 
 PORT_BITS = 16
 
 # A node may have this many slots for each range in it, to resolve them all in one step.
 SLOTS_PER_RANGE = 4
+
+# Where leaves cannot compare the port, because there is more behind them than a destination,
+# nodes have to take all 16 bits; so they take at least this many at once. A lookup goes through
+# at most ports.LINKS_MAX functions of such nodes, 4 each, and one without, which takes 3 bits at
+# least and so ends after 6: fewer than STEPS_PORT_MAX in all.
+STRIDE_MIN = 4
 
 
 class Range(NamedTuple):
@@ -31,12 +38,13 @@ class Range(NamedTuple):
 class PortNodes:
     """The words of port nodes, to lie in the table from word ``base`` on."""
 
-    def __init__(self, cell_words: Sequence[int], base: int) -> None:
+    def __init__(self, cell_words: Sequence[int], base: int, budget: Budget) -> None:
         self.words: list[int] = []
         self.function_words: list[int] = []  # first word of each port function
         self.depths: list[int] = []  # nodes on the longest path from there
         self._cell_words = cell_words
         self._base = base
+        self._budget = budget
 
     def add(self, steps: Steps) -> None:
         """Make the nodes of the next port function; those it refers to exist already."""
@@ -53,6 +61,7 @@ class PortNodes:
         ]
         function = _Function(self, background, all(0 <= outcome < CELLS for outcome in covered))
         word, depth = function.word(ranges, 0, PORT_BITS)
+        self._budget.check_steps(depth, STEPS_PORT_MAX)
         self.function_words.append(word)
         self.depths.append(depth)
 
@@ -67,6 +76,7 @@ class PortNodes:
     def reserve(self, count: int) -> int:
         """The position, in these words, of ``count`` new ones."""
         at = len(self.words)
+        self._budget.check(self._base + at + count)
         self.words += [0] * count
         return at
 
@@ -119,6 +129,6 @@ class _Function(NamedTuple):
         """Enough bits to part all ranges, if that does not take too many slots."""
         affordable = (SLOTS_PER_RANGE * len(ranges)).bit_length() - 1
         if not self.plain:
-            return min(bits, affordable)
+            return min(bits, max(affordable, STRIDE_MIN))
         nearest = min((a.last ^ b.first).bit_length() for a, b in pairwise(ranges))
         return min(bits - nearest + 1, affordable)

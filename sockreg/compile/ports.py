@@ -23,7 +23,7 @@ LINK = -1
 # where it says nothing itself. Smaller ones are copied, which saves a lookup the way, and
 # so is one that itself refers to others LINKS_MAX deep.
 COPY_MAX = 16
-LINKS_MAX = 6
+LINKS_MAX = 2
 
 Steps = tuple[tuple[int, int], ...]
 

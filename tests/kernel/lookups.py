@@ -1,0 +1,114 @@
+"""Ask a loaded program, by the kernel's test run, where it sends a packet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from types import TracebackType
+
+from sockreg import resources
+from sockreg.compile import Tables
+from sockreg.kernel import layout, libbpf, syscall
+from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
+from sockreg.registry import generations
+
+SO_COOKIE = 57
+PASS, DROP = 1, 0  # enum sk_action
+
+# struct bpf_sk_lookup, linux/bpf.h: cookie, family, protocol, remote address (IPv4, IPv6),
+# remote port, local address (IPv4, IPv6), local port, interface
+_CONTEXT = struct.Struct("=QII4s16s4s4s16sII4x")
+
+
+def context(packet: Packet) -> bytes:
+    """The context of a packet. The kernel takes it without an interface only."""
+
+    def both(address: int) -> tuple[bytes, bytes]:
+        if packet.family == INET:
+            return address.to_bytes(4, "big"), bytes(16)
+        return bytes(4), address.to_bytes(16, "big")
+
+    return _CONTEXT.pack(
+        0,
+        packet.family,
+        packet.protocol,
+        *both(packet.source_address),
+        struct.pack(">HH", 40000, 0),
+        *both(packet.address),
+        packet.port,
+        0,
+    )
+
+
+class Lookups:
+    """Sockets in the slots of some destinations, and programs that choose between them."""
+
+    def __init__(self, slot_of: dict[Destination, int]) -> None:
+        self._slot_of_cookie: dict[int, int] = {}
+        self._maps: dict[str, int] = {}
+        with contextlib.ExitStack() as stack:
+            self._sockets = {
+                slot: stack.enter_context(_socket(destination))
+                for destination, slot in slot_of.items()
+            }
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Lookups:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        for fd in self._maps.values():
+            os.close(fd)
+
+    def load(self, tables: Tables) -> int:
+        """A program for a rule set; all share the sockets and the counters."""
+        loaded = generations.open_object(resources.object_path())
+        for name, fd in self._maps.items():
+            loaded.reuse_map(name, fd)
+        generations.load(loaded, tables)
+        if not self._maps:
+            self._maps = {name: os.dup(loaded.map_fd(name)) for name in ("sockets", "counters")}
+            for slot, member in self._sockets.items():
+                cookie = struct.unpack("=Q", member.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
+                self._slot_of_cookie[cookie] = slot
+                syscall.map_update(
+                    self._maps["sockets"],
+                    layout.SLOT.pack(slot),
+                    layout.COOKIE.pack(member.fileno()),
+                )
+        return loaded.program_fd("sockreg")
+
+    def ask(self, program: int, packet: Packet) -> int | None:
+        """The slot whose socket gets the packet, 0 if it passes, None if it is refused."""
+        run = libbpf.test_run(program, context(packet))
+        cookie = struct.unpack_from("=Q", run.context)[0]
+        if cookie:
+            assert run.verdict == PASS
+            return self._slot_of_cookie[cookie]
+        return 0 if run.verdict == PASS else None
+
+    def counters(self, slot: int) -> tuple[int, ...]:
+        """Lookups, misses and errors of a slot, summed over processors."""
+        cpus = libbpf.possible_cpus()
+        size = layout.COUNTERS.size
+        values = syscall.map_lookup(self._maps["counters"], layout.SLOT.pack(slot), cpus * size)
+        assert values is not None
+        return tuple(map(sum, zip(*layout.COUNTERS.iter_unpack(values), strict=True)))
+
+
+def _socket(destination: Destination) -> socket.socket:
+    """A socket that the program may choose for a destination."""
+    kind = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}[destination.protocol]
+    member = socket.socket(destination.family, kind)
+    member.bind(("::1" if destination.family == INET6 else "127.0.0.1", 0))
+    if destination.protocol == TCP:
+        member.listen()
+    return member

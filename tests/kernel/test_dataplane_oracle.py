@@ -1,0 +1,103 @@
+"""The program sends every packet where the oracle says, for rule sets of every shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from sockreg.compile import compile_rules
+from sockreg.kernel.layout import SLOT_REJECT
+from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, Packet
+from sockreg.rules.oracle import decide
+from tests.kernel.lookups import Lookups
+from tests.netns import Namespace
+from tests.rulesets import INTERFACES, LABELS, adversarial, packets, random_rules, rule
+
+WITHOUT_SOCKET = LABELS[-1]
+DESTINATIONS = [
+    Destination(label, family, protocol)
+    for label in LABELS
+    for family in (INET, INET6)
+    for protocol in (TCP, UDP)
+]
+SLOTS = {destination: 2 + number for number, destination in enumerate(DESTINATIONS)}
+SHAPES = adversarial()
+
+
+@pytest.fixture(scope="module")
+def lookups() -> Iterator[Lookups]:
+    """Sockets for all labels but the last."""
+    filled = {d: slot for d, slot in SLOTS.items() if d.label != WITHOUT_SOCKET}
+    with Namespace() as namespace, namespace.entered(), Lookups(filled) as ready:
+        yield ready
+
+
+def outcome(winner: Binding | None) -> int | None:
+    """What a packet meets, as Lookups.ask() says it."""
+    if winner is None or winner.action is Action.PASS:
+        return 0
+    if winner.action is Action.REJECT:
+        return None
+    if winner.label == WITHOUT_SOCKET:
+        return 0 if winner.missing_pass else None
+    return SLOTS[winner.destination]
+
+
+def check(lookups: Lookups, bindings: list[Binding], asked: list[Packet]) -> None:
+    program = lookups.load(compile_rules(bindings, SLOTS, interfaces=INTERFACES))
+    for packet in asked:
+        # No interface in test runs: see context().
+        there = packet._replace(interface=None)
+        assert lookups.ask(program, there) == outcome(decide(bindings, there)), packet
+
+
+@pytest.mark.parametrize("conditional", [False, True], ids=["plain", "conditional"])
+@pytest.mark.parametrize("seed", range(150))
+def test_random_rule_sets(lookups: Lookups, seed: int, conditional: bool) -> None:
+    rng = Random(-seed)
+    bindings = random_rules(rng, rng.choice((1, 2, 3, 5, 10, 40, 200)), conditional)
+    check(lookups, bindings, list(packets(rng, bindings, 150)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_adversarial_shapes(lookups: Lookups, shape: str) -> None:
+    bindings = SHAPES[shape]
+    count = min(1000, 4_000_000 // len(bindings))
+    check(lookups, bindings, list(packets(Random(shape), bindings, count)))
+
+
+def test_no_rules_pass_everything(lookups: Lookups) -> None:
+    check(lookups, [], list(packets(Random(0), random_rules(Random(0), 10, False), 100)))
+
+
+def test_counters_count_lookups_and_misses(lookups: Lookups) -> None:
+    held = rule("label0", TCP, INET, 1, 32, (80, 80))
+    missing = rule(WITHOUT_SOCKET, TCP, INET, 2, 32, (80, 80))
+    rejected = rule("nobody", TCP, INET, 3, 32, (80, 80), action=Action.REJECT)
+    slots = (SLOTS[held.destination], SLOTS[missing.destination], SLOT_REJECT)
+    bindings = [held, missing, rejected]
+
+    def counted(program: int) -> list[tuple[int, ...]]:
+        before = [lookups.counters(slot) for slot in slots]
+        for number in range(60):
+            lookups.ask(program, Packet(TCP, INET, number % 3 + 1, 80))
+        after = [lookups.counters(slot) for slot in slots]
+        return [
+            tuple(new - old for new, old in zip(*pair, strict=True))
+            for pair in zip(after, before, strict=True)
+        ]
+
+    on, off = (lookups.load(compile_rules(bindings, SLOTS, counters=c)) for c in (True, False))
+    assert counted(on) == [(20, 0, 0), (20, 20, 0), (20, 0, 0)]
+    assert counted(off) == [(0, 0, 0)] * 3
+
+
+def test_a_socket_of_another_protocol_is_an_error_and_refused(lookups: Lookups) -> None:
+    wrong = SLOTS[Destination("label0", INET, UDP)]
+    tables = compile_rules([rule("label0", TCP, INET, 1, 32, (80, 80))], lambda _: wrong)
+    program = lookups.load(tables)
+    before = lookups.counters(wrong)
+    assert lookups.ask(program, Packet(TCP, INET, 1, 80)) is None
+    assert [n - o for n, o in zip(lookups.counters(wrong), before, strict=True)] == [1, 0, 1]
