@@ -24,6 +24,7 @@ _FRAME = struct.Struct("=8sII")
 # family, missing_pass, first, last, length, source length + 1 (0: none), address, source address
 _BINDING = struct.Struct("=IIHIBBBBHHBB16s16s")
 _MEANING = struct.Struct("=8xHI42s")  # the same without its place
+_PORTS = struct.Struct("=15xBBxHH34x")  # protocol, family, first and last alone
 _FASTEST = 1  # zlib level
 
 
@@ -130,6 +131,15 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
             )
         )
     return bindings
+
+
+def about_port(packed: Packed, protocol: int, family: int, port: int) -> list[int]:
+    """The positions of the bindings whose protocol, family and ports are those of a packet."""
+    return [
+        at
+        for at, (of, its_family, first, last) in enumerate(_PORTS.iter_unpack(packed.records))
+        if first <= port <= last and of == protocol and its_family == family
+    ]
 
 
 def difference(before: Packed, after: Packed) -> tuple[list[int], list[int]]:

@@ -95,9 +95,8 @@ def explain(context: Context, query: Query) -> Explanation:
     registry may not be read.
     """
     registry = context.loaded_registry()
-    current = generations.in_force(registry)
-    rules = record.decode_bindings(generations.read_rules(current)) if current else []
-    matching = ranking(rules, _packet(query))
+    judged = generations.read_in_force(registry, lambda current: _judge(current, query))
+    matching, verdict, asked = judged or ([], None, "no program is attached")
     winner = matching[0] if matching else None
     maps = sockets.Maps(registry, syscall.READ_ONLY)
     try:
@@ -107,7 +106,6 @@ def explain(context: Context, query: Query) -> Explanation:
     there = sockdiag.receiving()
     open_ones = {it.cookie for it in there}
     usable = [it for it in members if it.weight > 0 and it.cookie in open_ones]
-    verdict, asked = _ask(current, query, matching)
     expected = _expected(winner, usable)
     outcome, cookie = (expected, 0) if verdict is None else _outcome(verdict)
     if outcome is Outcome.SOCKET and not cookie:
@@ -160,14 +158,17 @@ def _members(maps: sockets.Maps, winner: Binding | None) -> list[sockets.Member]
     return [] if slot is None else sockets.members_of(maps, slot)
 
 
-def _ask(
-    current: generations.Generation | None, query: Query, matching: list[Binding]
-) -> tuple[sklookup.Verdict | None, str]:
-    if current is None:
-        return None, "no program is attached"
+def _judge(
+    current: generations.Generation, query: Query
+) -> tuple[list[Binding], sklookup.Verdict | None, str]:
+    """The rules that match, the winner first; the program's verdict; whether it was asked."""
+    packed = record.decode(generations.read_rules(current))
+    candidates = record.about_port(packed, query.protocol, query.family, query.port)
+    matching = ranking(record.unpack(packed, candidates), _packet(query))
     if matching and matching[0].interface is not None:
         # To the program a test run comes in on interface 0, which no rule names.
-        return None, "the kernel takes no interface in a test run; this is what the rules say"
+        no_interface = "the kernel takes no interface in a test run; this is what the rules say"
+        return matching, None, no_interface
     try:
         with generations.pinned(str(current.path / "program")) as program:
             verdict = sklookup.ask(
@@ -177,9 +178,12 @@ def _ask(
                 (query.address, query.port),
                 (query.source, query.source_port),
             )
+    except FileNotFoundError:
+        raise  # removed by a swap beside us: there is a newer one to ask
     except OSError as error:
-        return None, f"the program cannot be run: {error.strerror}; this is what the rules say"
-    return verdict, "the kernel's verdict"
+        why = f"the program cannot be run: {error.strerror}; this is what the rules say"
+        return matching, None, why
+    return matching, verdict, "the kernel's verdict"
 
 
 def _outcome(verdict: sklookup.Verdict) -> tuple[Outcome, int]:
