@@ -15,15 +15,15 @@ FILES = {
         "127.0.0.1:8080", "/run/web.sock", rules=["Bind=tcp 127.1.2.3/8 80"]
     ),
     f"{UNITS}/web.service": "[Service]\nExecStart=/usr/bin/sleep infinity\n",
-    f"{UNITS}/clash.socket": socket_unit("127.0.0.1:8081"),
-    f"{UNITS}/clash.service": "[Service]\nExecStart=/usr/bin/sleep infinity\n",
+    f"{UNITS}/wrong.socket": socket_unit("/run/wrong.sock"),
+    f"{UNITS}/wrong.service": "[Service]\nExecStart=/usr/bin/sleep infinity\n",
 }
-# Registers a socket as the label web and keeps it open.
+# Registers a socket for web.socket and keeps it open.
 BY_HAND = """\
 import os, socket, subprocess, time
 listener = socket.create_server(("127.0.0.1", 9090))
 os.dup2(listener.fileno(), 3)
-shell = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec sockreg register'
+shell = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec sockreg register --unit web.socket'
 subprocess.run(["sh", "-c", shell], pass_fds=[3], check=True)
 print("registered", flush=True)
 time.sleep(1000)
@@ -42,7 +42,8 @@ def eventful_box(make_box: MakeBox) -> Sandbox:
         assert "registered\n" in lines
         box.systemctl("start", "sockreg@web")
         by_hand.kill()
-    box.systemctl("start", "sockreg@clash", check=False)
+    box.systemctl("start", "sockreg@wrong", check=False)
+    box.run(["sockreg", "drain", "web"])
     box.write("/etc/sockreg/10-wrong.conf", "[web]\nBind=tcp nowhere 80\n")
     box.systemctl("reload", "sockreg", check=False)
     box.run(["rm", "/etc/sockreg/10-wrong.conf"])
@@ -72,5 +73,6 @@ def test_every_kind_of_entry_is_explained(eventful_box: Sandbox) -> None:
         journal.APPLIED,
         journal.APPLY_REFUSED,
         journal.UNLOADED,
+        journal.WEIGHED,
         journal.NOTICE,
     }
