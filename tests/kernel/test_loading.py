@@ -163,8 +163,12 @@ def foreign(host: Host) -> int:
     run(["bpftool", "prog", "load", str(built), str(directory / "program")])
     program = syscall.obj_get(str(directory / "program"))
     link = libbpf.create_link(program, host.namespace.fd)
-    syscall.obj_pin(link, str(directory / "link"))
-    return libbpf.program_info(program).id
+    try:
+        syscall.obj_pin(link, str(directory / "link"))
+        return libbpf.program_info(program).id
+    finally:
+        os.close(link)
+        os.close(program)
 
 
 def machine() -> str:
