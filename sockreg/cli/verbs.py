@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import explain, handover, register, show
+from sockreg.cli import enabling, explain, handover, register, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -237,6 +237,20 @@ VERBS = (
         "'sockreg apply' puts them in force again.",
         _nothing,
         _rollback,
+    ),
+    Verb(
+        "enable",
+        "enable a .socket unit with the registry",
+        enabling.ENABLE,
+        enabling.enable_arguments,
+        enabling.enable,
+    ),
+    Verb(
+        "disable",
+        "undo enable",
+        enabling.DISABLE,
+        enabling.disable_arguments,
+        enabling.disable,
     ),
     Verb(
         "bind",

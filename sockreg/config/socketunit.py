@@ -12,6 +12,7 @@ from sockreg.config.specifiers import expand_specifiers
 from sockreg.config.unitpaths import files_state, find_unit
 from sockreg.model import DEFAULT_WEIGHT, WEIGHT_MAX, Action, Binding, label_problem
 
+LOADER = "sockreg.service"
 RULES_SECTION = "X-Sockreg"
 _WEIGHT = "Weight"
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
@@ -56,13 +57,14 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
 def wants_companion(unit: SocketUnit) -> bool:
     """Whether the unit itself names its companion in Wants= or another such setting.
 
-    Dependencies only ever add up: an empty value resets nothing.
+    One that registers its own sockets (commands/enable.py) has no companion and names the
+    loader. Dependencies only ever add up: an empty value resets nothing.
     """
-    wanted = companion(unit.name)
+    wanted = {companion(unit.name), LOADER}
     for _, section in unit.sections:
         if section.name == "Unit":
             for _, _, key, value in section.entries:
-                if key in _STARTING and wanted in _expanded_words(value, unit.name):
+                if key in _STARTING and wanted & set(_expanded_words(value, unit.name)):
                     return True
     return False
 

@@ -14,6 +14,9 @@ from tests.sandbox import Sandbox, stage
 
 MakeBox = Callable[..., Sandbox]
 
+# The system that boxes boot: this one, or with `make test-257` a Debian 13.
+LOWER = os.environ.get("SOCKREG_TEST_ROOT", "/")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _root() -> None:
@@ -33,7 +36,7 @@ def make_box(installed: Path) -> Iterator[MakeBox]:
     with ExitStack() as boxes:
 
         def make(name: str = "box", **options: Any) -> Sandbox:
-            return boxes.enter_context(Sandbox(name, trees=[installed], **options))
+            return boxes.enter_context(Sandbox(name, trees=[installed], lower=LOWER, **options))
 
         yield make
 
@@ -47,5 +50,5 @@ def box(make_box: MakeBox) -> Sandbox:
 @pytest.fixture(scope="module")
 def module_box(installed: Path) -> Iterator[Sandbox]:
     """One box for all tests of a module that leave it as they found it."""
-    with Sandbox(trees=[installed]) as shared:
+    with Sandbox(trees=[installed], lower=LOWER) as shared:
         yield shared

@@ -1,0 +1,271 @@
+"""Enable a .socket unit with the registry, in the way that the systemd here offers.
+
+companion   sockreg@NAME.service is enabled: any systemd
+exec        the .socket unit registers its own sockets, by a drop-in: systemd 256 and later,
+            where PassFileDescriptorsToExec= hands them to ExecStartPost= (systemd.socket(5))
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from sockreg import registrar
+from sockreg.commands.apply import apply
+from sockreg.commands.context import Context
+from sockreg.commands.units import rendered
+from sockreg.config.socketunit import LOADER, companion
+from sockreg.config.unitpaths import find_unit, is_template
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.kernel import syscall
+from sockreg.registry import sockets, state
+
+EXEC_SINCE = 256  # systemd's version
+DROPIN = "50-sockreg.conf"
+_DIRECTORY = "etc/systemd/system"
+
+# No command for the stop: systemd clears O_NONBLOCK of the sockets before ExecStopPre= and
+# ExecStopPost=, which a running server shares. Slots empty themselves when a socket is closed.
+# The '-' keeps a failed registration from failing the socket.
+_DROPIN = f"""\
+# Written by 'sockreg enable'; 'sockreg disable' removes it.
+[Unit]
+Wants={LOADER}
+After={LOADER}
+
+[Socket]
+PassFileDescriptorsToExec=yes
+ExecStartPost=-@PYTHON@ -I -S @COMPANION@ register %n /dev/null
+ExecStartPost=-@PYTHON@ -I -S @COMPANION@ start %n @SOCKREG@
+"""
+
+
+class Mode(Enum):
+    COMPANION = "companion"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What enabling or disabling comes to.
+
+    ``dropin`` is the file to write, or to remove if ``text`` is None. ``commands`` are those
+    of systemctl(1) that follow. ``registered`` says whether sockets are to be there after.
+    """
+
+    unit: str
+    mode: Mode
+    dropin: Path | None
+    text: str | None
+    commands: list[list[str]]
+    registered: bool
+
+
+def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
+    """How ``name`` is to be enabled; ``mode`` None takes the best that this systemd offers.
+
+    SockregError if there is no such unit, if it is enabled in the other mode, if the units of
+    sockreg are not installed, or if systemd is too old for ``mode``.
+    """
+    unit = _unit(context.root, name)
+    chosen = _mode(context.root, mode)
+    dropin = _dropin(context.root, unit)
+    service = companion(unit)
+    if not find_unit(context.root, service)[1]:
+        raise SockregError(
+            f"the units of sockreg are not installed: there is no {service}",
+            "install them: 'sockreg install-units'",
+            EXIT_FAILURE,
+        )
+    if chosen is Mode.COMPANION:
+        if dropin.exists():
+            raise _other_mode(unit, Mode.EXEC)
+        now = [] if _is_elsewhere(context.root) else ["--now"]
+        command = [*_systemctl(context.root), "enable", *now, service]
+        return Plan(unit, chosen, None, None, [command], bool(now))
+    if _is_enabled(context.root, service):
+        raise _other_mode(unit, Mode.COMPANION)
+    if _is_elsewhere(context.root):
+        commands = [[*_systemctl(context.root), "enable", unit]]
+    elif _succeeds("is-active", "--quiet", unit):
+        # A restart would be refused while its server runs. Once, a companion will do.
+        add = service.replace("sockreg@", "sockreg-add@", 1)
+        commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", unit],
+                    ["systemctl", "start", add]]  # fmt: skip
+    else:
+        commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", unit]]
+    return Plan(unit, chosen, dropin, rendered(_DROPIN), commands, len(commands) > 1)
+
+
+def plan_disable(context: Context, name: str) -> Plan | None:
+    """How to undo it, or None if the unit is not enabled. Its sockets stay open."""
+    unit = _unit(context.root, name)
+    dropin = _dropin(context.root, unit)
+    systemctl = _systemctl(context.root)
+    if dropin.exists():
+        commands = [] if _is_elsewhere(context.root) else [["systemctl", "daemon-reload"]]
+        return Plan(unit, Mode.EXEC, dropin, None, commands, False)
+    service = companion(unit)
+    if not _is_enabled(context.root, service) and not (
+        not _is_elsewhere(context.root) and _succeeds("is-active", "--quiet", service)
+    ):
+        return None
+    now = [] if _is_elsewhere(context.root) else ["--now"]
+    return Plan(unit, Mode.COMPANION, None, None, [[*systemctl, "disable", *now, service]], False)
+
+
+def enable(context: Context, plan: Plan) -> int:
+    """Carry out a plan of plan_enable(); returns how many destinations the unit serves then."""
+    if plan.dropin is not None:
+        _write(plan.dropin, plan.text or "")
+    for command in plan.commands:
+        _run(command)
+    if not plan.registered:
+        return 0
+    if plan.mode is Mode.EXEC:
+        apply(context, start=plan.unit)
+    served = _served(context, plan.unit)
+    if not served:
+        raise SockregError(
+            f"{plan.unit} is enabled, but none of its sockets is registered",
+            f"'journalctl -u {plan.unit}' says why",
+            EXIT_FAILURE,
+        )
+    return served
+
+
+def disable(context: Context, plan: Plan) -> None:
+    """Carry out a plan of plan_disable(): sockets and rules of the unit are out after it."""
+    if plan.dropin is not None:
+        try:
+            plan.dropin.unlink()
+        except PermissionError as error:
+            raise _denied(plan.dropin, error) from None
+        if not any(plan.dropin.parent.iterdir()):
+            plan.dropin.parent.rmdir()
+    for command in plan.commands:
+        _run(command)
+    here = plan.mode is Mode.EXEC and not _is_elsewhere(context.root)
+    if here and state.exists(context.registry):
+        registrar.unregister(context.registry, None, plan.unit)
+        apply(context, stop=plan.unit)
+
+
+def _unit(root: str, name: str) -> str:
+    """The unit's own name; ``web`` is short for ``web.socket``."""
+    wanted = name if name.endswith(".socket") else f"{name}.socket"
+    identity, paths = find_unit(root, wanted)
+    if is_template(wanted):
+        raise SockregError(
+            f"{wanted} is a template", "name an instance, such as web@1.socket", EXIT_USAGE
+        )
+    if not paths:
+        raise SockregError(
+            f"there is no {wanted}, or it is masked",
+            "'systemctl list-unit-files *.socket' shows those there are",
+            EXIT_USAGE,
+        )
+    return identity
+
+
+def _mode(root: str, mode: Mode | None) -> Mode:
+    if _is_elsewhere(root):
+        if mode is None:
+            raise SockregError(
+                f"which systemd will boot {root} is not known here",
+                f"say it: --mode companion, or --mode exec for systemd {EXEC_SINCE} and later",
+                EXIT_USAGE,
+            )
+        return mode
+    version = _systemd_version()
+    if mode is None:
+        return Mode.EXEC if version >= EXEC_SINCE else Mode.COMPANION
+    if mode is Mode.EXEC and version < EXEC_SINCE:
+        raise SockregError(
+            f"--mode exec needs systemd {EXEC_SINCE}; this is {version}",
+            "--mode companion works with any",
+            EXIT_USAGE,
+        )
+    return mode
+
+
+def _systemd_version() -> int:
+    """The version of the systemd that runs, for example 252."""
+    text = _run(["systemctl", "show", "--property=Version", "--value"])
+    found = re.match(r"v?(\d+)", text.strip())
+    if found is None:
+        raise SockregError(
+            f"systemd says that it is version {text.strip()!r}",
+            "say which way to go: --mode companion works with any",
+            EXIT_FAILURE,
+        )
+    return int(found[1])
+
+
+def _is_elsewhere(root: str) -> bool:
+    """Whether the files are not those of the systemd that runs here."""
+    return os.path.realpath(root) != "/"
+
+
+def _dropin(root: str, unit: str) -> Path:
+    return Path(root, _DIRECTORY, f"{unit}.d", DROPIN)
+
+
+def _is_enabled(root: str, unit: str) -> bool:
+    return _succeeds("is-enabled", "--quiet", unit, root=root)
+
+
+def _succeeds(*arguments: str, root: str = "/") -> bool:
+    done = subprocess.run([*_systemctl(root), *arguments], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _systemctl(root: str) -> list[str]:
+    return ["systemctl", f"--root={root}"] if _is_elsewhere(root) else ["systemctl"]
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["(it says nothing)"]
+        raise SockregError(
+            f"'{' '.join(command)}' failed: {lines[0]}",
+            " ".join(lines[1:]),
+            EXIT_PERMISSION if os.geteuid() != 0 else EXIT_FAILURE,
+        )
+    return done.stdout
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise _denied(path, error) from None
+
+
+def _denied(path: Path, error: OSError) -> SockregError:
+    return SockregError(f"{path}: {error.strerror}", "run it as root", EXIT_PERMISSION)
+
+
+def _other_mode(unit: str, mode: Mode) -> SockregError:
+    return SockregError(
+        f"{unit} is enabled already, in mode {mode.value}",
+        f"undo that first: 'sockreg disable {unit}'",
+        EXIT_USAGE,
+    )
+
+
+def _served(context: Context, unit: str) -> int:
+    maps = sockets.Maps(context.loaded_registry(), syscall.READ_ONLY)
+    try:
+        return sum(
+            member.unit == unit
+            for slot in sockets.read_destinations(maps).values()
+            for member in sockets.members_of(maps, slot)
+        )
+    finally:
+        maps.close()
