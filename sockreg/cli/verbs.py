@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import enabling, explain, handover, register, show
+from sockreg.cli import enabling, explain, handover, listeners, register, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -325,6 +325,13 @@ VERBS = (
         _inspect,
     ),
     Verb("explain", explain.SUMMARY, explain.DESCRIPTION, explain.add_arguments, explain.run),
+    Verb(
+        "listeners",
+        listeners.SUMMARY,
+        listeners.DESCRIPTION,
+        listeners.add_arguments,
+        listeners.run,
+    ),
     Verb(
         "install-units",
         "install the systemd units and the catalog",

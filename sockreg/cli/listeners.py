@@ -1,0 +1,106 @@
+"""``sockreg listeners``: what listens where, steered or not."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from dataclasses import replace
+from typing import NamedTuple
+
+from sockreg.cli.printing import print_json
+from sockreg.commands.context import Context
+from sockreg.views.listeners import Listener, Steered, read_listeners, summed_up
+
+SUMMARY = "show what listens where, steered or not"
+DESCRIPTION = (
+    "Show ordinary sockets and steered prefixes in one list, in the manner of ss -ltun: which "
+    "rules take packets from which sockets, which rules have no socket, and which no route."
+)
+_HEAD = ("PROTO", "LOCAL", "SOCKET", "SERVED BY")
+_NARROW = 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-t", "--tcp", action="store_true", help="TCP only")
+    parser.add_argument("-u", "--udp", action="store_true", help="UDP only")
+
+
+class _Row(NamedTuple):
+    """``port`` orders the rows; ``remarks`` stand below."""
+
+    protocol: str
+    port: int
+    local: str
+    socket: str
+    served_by: str
+    remarks: list[str]
+
+
+def run(context: Context, options: argparse.Namespace) -> None:
+    found = read_listeners(context)
+    wanted = {name for name in ("tcp", "udp") if getattr(options, name)} or {"tcp", "udp"}
+    listeners = [it for it in found.listeners if it.protocol in wanted]
+    steered = [it for it in found.steered if it.protocol in wanted]
+    if options.json:
+        print_json("listeners", replace(found, listeners=listeners, steered=steered))
+        return
+    _show(sorted([*map(_of_listener, listeners), *map(_of_rule, steered)]))
+    if not found.loaded:
+        print("nothing is loaded in this network namespace: no rules", file=sys.stderr)
+    if any(not it.processes for it in listeners) and found.hidden_processes:
+        print("processes that may not be looked at are left out: that takes root", file=sys.stderr)
+
+
+def _of_listener(it: Listener) -> _Row:
+    by = [*(f"label {label}" for label in it.labels), *([it.unit] if it.unit != "-" else [])]
+    if it.processes:
+        more = f" and {len(it.processes) - 1} more" if len(it.processes) > 1 else ""
+        by.append(it.processes[0] + more)
+    remarks = [*([it.problem] if it.problem else []), *summed_up(it.shadows)]
+    return _Row(it.protocol, it.port, it.local, it.cookie, ", ".join(by) or "-", remarks)
+
+
+def _of_rule(it: Steered) -> _Row:
+    if it.action == "bind":
+        served_by = f"label {it.label}"
+        sockets = it.sockets[0] if len(it.sockets) == 1 else f"{len(it.sockets)} sockets"
+        sockets = sockets if it.sockets else "none"
+    else:
+        sockets, served_by = "-", {"reject": "reject", "pass": "pass: ordinary lookup"}[it.action]
+    remarks = [f"{problem} ({it.place})" for problem in it.problems]
+    return _Row(
+        it.protocol,
+        it.first_port,
+        it.local,
+        sockets,
+        f"{served_by}, {it.conditions}" if it.conditions else served_by,
+        remarks,
+    )
+
+
+def _show(rows: list[_Row]) -> None:
+    columns = [(row.protocol, row.local, row.socket) for row in rows]
+    widths = [max(map(len, column)) for column in zip(_HEAD[:3], *columns, strict=True)]
+    width = max(shutil.get_terminal_size((_NARROW, 0)).columns, _NARROW)
+    margin = " " * (widths[0] + 2)
+
+    def line(*cells: str) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+        return "  ".join([*padded, cells[-1]]).rstrip()
+
+    print(line(*_HEAD))
+    for row in rows:
+        print(line(row.protocol, row.local, row.socket, row.served_by))
+        for remark in row.remarks:
+            print(
+                textwrap.fill(
+                    remark,
+                    width,
+                    initial_indent=f"{margin}! ",
+                    subsequent_indent=f"{margin}  ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )

@@ -1,0 +1,64 @@
+"""Which bindings take packets away from a socket that listens by itself. Pure."""
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import NamedTuple
+
+from sockreg.model import FAMILY_BITS, Action, Binding
+from sockreg.rules.byport import ByPort
+from sockreg.rules.precedence import rank
+
+
+class Endpoint(NamedTuple):
+    """Where a socket listens in one family; ``address`` as in Binding, None is all of them."""
+
+    protocol: int
+    family: int
+    address: int | None
+    port: int
+
+
+def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool]) -> list[Binding]:
+    """The bindings that win packets which are for this endpoint.
+
+    Of a wildcard endpoint those that decide for some prefix, longer prefixes inside it
+    aside. ``leaves`` says of a BIND binding that it takes nothing away, because the packet
+    gets to the same socket in the end. A binding with ``from`` or ``dev`` takes a part.
+    """
+    about = rules.about(endpoint.protocol, endpoint.family, endpoint.port)
+    if endpoint.address is not None:
+        bits = FAMILY_BITS[endpoint.family]
+        candidates = [b for b in about if _holds(b, endpoint.address, bits)]
+        return list(_deciding(candidates, leaves))
+    found: list[Binding] = []
+    about.sort(key=_prefix)
+    for _, same_prefix in groupby(about, key=_prefix):
+        found += _deciding(list(same_prefix), leaves)
+    return found
+
+
+def is_conditional(binding: Binding) -> bool:
+    """Whether the binding is about some of the packets to its prefix and ports alone."""
+    return binding.source is not None or binding.interface is not None
+
+
+def _deciding(
+    candidates: Iterable[Binding], leaves: Callable[[Binding], bool]
+) -> Iterable[Binding]:
+    """Of bindings that match the same addresses: those with conditions, until one has none."""
+    for binding in sorted(candidates, key=rank):
+        if binding.action is not Action.PASS and not (
+            binding.action is Action.BIND and leaves(binding)
+        ):
+            yield binding
+        if not is_conditional(binding):
+            return
+
+
+def _prefix(binding: Binding) -> tuple[int, int]:
+    return binding.address, binding.length
+
+
+def _holds(binding: Binding, address: int, bits: int) -> bool:
+    host_bits = bits - binding.length
+    return address >> host_bits == binding.address >> host_bits

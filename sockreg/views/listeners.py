@@ -1,0 +1,185 @@
+"""What listens where: ordinary sockets and steered prefixes in one list."""
+
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sockreg.commands.context import Context
+from sockreg.kernel import layout
+from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.model import INET6, PROTOCOL_NAMES, Action, Binding
+from sockreg.rules.byport import ByPort
+from sockreg.rules.syntax import format_ports, format_prefix
+from sockreg.rules.taken import is_conditional, takers
+from sockreg.views.health import ailment
+from sockreg.views.locality import Local, route_command
+from sockreg.views.situation import Situation, endpoints, name_of, read
+
+_SHOWN = 5  # rules that take from one socket
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A rule that takes packets away from a socket. ``whole``: all of them that it would get."""
+
+    action: str
+    label: str
+    prefix: str
+    conditions: str
+    whole: bool
+    place: str
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that receives what has no connection.
+
+    ``labels`` are those it is registered under. ``problem`` is why it does not serve, or
+    empty. ``shadows`` are in the order of the prefixes.
+    """
+
+    protocol: str
+    local: str
+    port: int
+    cookie: str
+    unit: str
+    processes: list[str]
+    labels: list[str]
+    shadows: list[Shadow]
+    problem: str
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A rule as something that listens.
+
+    ``sockets`` are the cookies of those that get its packets; ``problems`` why none gets
+    there, each a sentence.
+    """
+
+    protocol: str
+    local: str
+    first_port: int
+    action: str
+    label: str
+    conditions: str
+    sockets: list[str]
+    place: str
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """``loaded`` is False where no registry is: then nothing is steered."""
+
+    loaded: bool
+    listeners: list[Listener]
+    steered: list[Steered]
+    hidden_processes: int
+
+
+def read_listeners(context: Context) -> Listeners:
+    """SockregError if the kernel does not tell, or the registry may not be read."""
+    situation = read(context)
+    rules = ByPort(situation.bindings)
+    interfaces = dict(socket.if_nameindex())
+    return Listeners(
+        situation.loaded,
+        [_listener(situation, rules, interfaces, it) for it in situation.there],
+        [_steered(situation, binding) for binding in situation.bindings],
+        situation.holders.hidden,
+    )
+
+
+def _listener(
+    situation: Situation, rules: ByPort, interfaces: dict[int, str], it: DiagSocket
+) -> Listener:
+    holders = situation.held_by(it)
+    device = f"%{interfaces.get(it.interface, it.interface)}" if it.interface else ""
+    return Listener(
+        PROTOCOL_NAMES[it.protocol],
+        name_of(it._replace(address=it.address + device)),
+        it.port,
+        layout.cookie_text(it.cookie),
+        situation.unit_of(it),
+        [str(process) for process in holders],
+        sorted(situation.labels_of.get(it.cookie, ())),
+        list(shadows(situation, rules, it)),
+        ailment(it, [] if situation.holders.hidden else holders),
+    )
+
+
+def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Shadow]:
+    """The rules that take packets away from an ordinary socket."""
+    for endpoint in endpoints(it):
+        for binding in takers(rules, endpoint, lambda rule: situation.leaves(it, rule)):
+            single = endpoint.address is not None
+            yield Shadow(
+                binding.action.name.lower(),
+                binding.label,
+                format_prefix(binding.family, binding.address, binding.length),
+                conditions_text(binding),
+                not is_conditional(binding) and (single or binding.length == 0),
+                str(binding.place),
+            )
+
+
+def _steered(situation: Situation, binding: Binding) -> Steered:
+    prefix = format_prefix(binding.family, binding.address, binding.length)
+    bracketed = f"[{prefix}]" if binding.family == INET6 else prefix
+    usable = situation.usable(binding.destination) if binding.action is Action.BIND else []
+    return Steered(
+        PROTOCOL_NAMES[binding.protocol],
+        f"{bracketed}:{format_ports(binding.first, binding.last)}",
+        binding.first,
+        binding.action.name.lower(),
+        binding.label,
+        conditions_text(binding),
+        [layout.cookie_text(member.cookie) for member in usable],
+        str(binding.place),
+        list(_problems(situation, binding)),
+    )
+
+
+def conditions_text(binding: Binding) -> str:
+    """What a rule asks for besides prefix and ports: ``from 198.51.100.0/24 dev eth0``."""
+    words = []
+    if binding.source is not None:
+        words += ["from", format_prefix(binding.family, *binding.source)]
+    if binding.interface is not None:
+        words += ["dev", binding.interface]
+    return " ".join(words)
+
+
+def _problems(situation: Situation, binding: Binding) -> Iterable[str]:
+    if binding.action is Action.BIND and not situation.usable(binding.destination):
+        members = situation.members.get(binding.destination, [])
+        if not members:
+            lack = "the label has no socket"
+        elif not any(member.weight for member in members):
+            lack = "the label's sockets are all drained"
+        else:
+            lack = "the label's socket was shut down, but not closed"
+        yield f"{lack}: {'left to ordinary lookup' if binding.missing_pass else 'refused'}"
+    prefix = binding.family, binding.address, binding.length
+    if situation.local.of(*prefix) is Local.NONE:
+        yield f"not local, so nothing arrives: {route_command(*prefix)}"
+    if binding.interface is not None:
+        with suppress(OSError):
+            socket.if_nametoindex(binding.interface)
+            return
+        yield f"there is no interface {binding.interface}"
+
+
+def summed_up(found: list[Shadow]) -> list[str]:
+    """A sentence for each rule that takes from a socket, the first ones if they are many."""
+    lines = []
+    for shadow in found[:_SHOWN]:
+        goes = f"goes to label {shadow.label}" if shadow.action == "bind" else "is refused"
+        part = f"{shadow.prefix} {shadow.conditions}".rstrip()
+        what = "everything" if shadow.whole else f"what is for {part}"
+        lines.append(f"{what} {goes} by {shadow.place}")
+    if len(found) > _SHOWN:
+        lines.append(f"and {len(found) - _SHOWN} more rules take from it")
+    return lines

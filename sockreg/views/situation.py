@@ -1,0 +1,133 @@
+"""What a network namespace has: rules in force, registered sockets, all other sockets."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from sockreg import collector, membership, processes
+from sockreg.commands.context import Context
+from sockreg.kernel import routes, sockdiag, syscall
+from sockreg.kernel.listener import address_text
+from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.model import INET, INET6, Action, Binding, Destination
+from sockreg.processes import Holders, Process
+from sockreg.registry import generations, record, sockets, state
+from sockreg.rules.taken import Endpoint
+from sockreg.views.locality import Locality
+
+_ANY = ("0.0.0.0", "::")
+_SYSTEMD = 1  # pid
+
+
+@dataclass(frozen=True)
+class Situation:
+    """``loaded`` is False without a registry: then there are no bindings and no members.
+
+    ``there`` are all sockets that take what has no connection, registered or not.
+    """
+
+    loaded: bool
+    bindings: Sequence[Binding]
+    members: dict[Destination, list[sockets.Member]]
+    there: list[DiagSocket]
+    holders: Holders
+    local: Locality
+
+    @cached_property
+    def by_cookie(self) -> dict[int, DiagSocket]:
+        """The sockets that receive, by their cookies."""
+        return {it.cookie: it for it in self.there}
+
+    @cached_property
+    def labels_of(self) -> dict[int, set[str]]:
+        """The labels that each registered socket is registered under, by its cookie."""
+        found: dict[int, set[str]] = {}
+        for destination, members in self.members.items():
+            for member in members:
+                found.setdefault(member.cookie, set()).add(destination.label)
+        return found
+
+    def held_by(self, it: DiagSocket) -> list[Process]:
+        """Who has the socket open, as far as it may be seen."""
+        return [process for process, _ in self.holders.by_inode.get(it.inode, [])]
+
+    def unit_of(self, it: DiagSocket) -> str:
+        """The unit that serves the socket: of its process, or that it was made for."""
+        for process in self.held_by(it):
+            if process.pid != _SYSTEMD:
+                try:
+                    return membership.unit_of(process.pid)
+                except OSError:
+                    continue  # it has ended
+        return processes.unit_of_cgroup_id(it.cgroup) if it.cgroup else sockets.NO_UNIT
+
+    def usable(self, destination: Destination) -> list[sockets.Member]:
+        """The members that new packets can get to."""
+        members = self.members.get(destination, [])
+        return [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
+
+    def leaves(self, it: DiagSocket, binding: Binding) -> bool:
+        """Whether packets that the binding wins get to this socket nevertheless."""
+        usable = self.usable(binding.destination)
+        if not usable:
+            return binding.missing_pass
+        return all(member.cookie == it.cookie for member in usable)
+
+
+def read(context: Context) -> Situation:
+    """SockregError if the kernel does not tell, or the registry may not be read."""
+    bindings: list[Binding] = []
+    members: dict[Destination, list[sockets.Member]] = {}
+    loaded = state.exists(context.registry)
+    if loaded:
+        content = generations.read_in_force(context.registry, generations.read_rules)
+        with collector.paused():
+            bindings = [] if content is None else record.decode_bindings(content)
+        members = _members(context.registry)
+    there = [it for it in sockdiag.receiving() if it.port]  # UDP sockets begin without one
+    return Situation(
+        loaded,
+        bindings,
+        members,
+        there,
+        processes.holders([it.inode for it in there]),
+        Locality(routes.local_prefixes()),
+    )
+
+
+def _members(registry: str) -> dict[Destination, list[sockets.Member]]:
+    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    try:
+        return {
+            Destination(*key): sockets.members_of(maps, slot)
+            for key, slot in sorted(sockets.read_destinations(maps).items())
+        }
+    finally:
+        maps.close()
+
+
+def endpoints(it: DiagSocket) -> list[Endpoint]:
+    """Where a socket receives: a dual-stack one in both families."""
+    if it.address in _ANY:
+        families = [it.family] if it.family == INET or it.v6only else [INET, INET6]
+        return [Endpoint(it.protocol, family, None, it.port) for family in families]
+    family, address = it.family, it.address
+    if address.startswith("::ffff:") and "." in address:
+        family, address = INET, address.removeprefix("::ffff:")
+    number = int.from_bytes(socket.inet_pton(family, address), "big")
+    return [Endpoint(it.protocol, family, number, it.port)]
+
+
+def name_of(it: DiagSocket) -> str:
+    """Its address and port as ss(8) prints them."""
+    return address_text(it.family, it.address, it.port)
+
+
+def rules_to(bindings: Sequence[Binding]) -> dict[Destination, int]:
+    """How many rules lead to each destination."""
+    found: dict[Destination, int] = {}
+    for binding in bindings:
+        if binding.action is Action.BIND:
+            found[binding.destination] = found.get(binding.destination, 0) + 1
+    return found
