@@ -121,6 +121,20 @@ def test_by_cookie(host: Host, text: str) -> None:
         assert members(host) == {"web tcp ipv4": [cookie(mine)]}
 
 
+def test_with_a_weight_for_its_pool(host: Host) -> None:
+    with (
+        opener(host.namespace, "one", "tcp 127.0.0.1 8080") as one,
+        opener(host.namespace, "two", "tcp 127.0.0.1 8081") as two,
+    ):
+        host.ok("register", "web", "--pid", str(one.pid), "--unit", "one.service")
+        arguments = ["--unit", "two.service", "--weight", "0"]
+        host.ok("register", "web", "--pid", str(two.pid), *arguments)
+        assert {steered(host) for _ in range(20)} == {"one"}
+        arguments[-1] = "100"
+        host.ok("register", "web", "--pid", str(two.pid), *arguments)
+        assert {steered(host) for _ in range(100)} == {"one", "two"}
+
+
 def test_by_the_cookie_that_status_shows(host: Host) -> None:
     """The circle closes: what status and inspect print can be given back to register."""
     with opener(host.namespace, "mine", "udp 127.0.0.1 8080") as server:
