@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """A UDP server that answers from the address it was asked at, with that address.
 
-It takes one UDP socket from systemd (sd_listen_fds(3)), whose unit says PassPacketInfo=yes:
-each datagram then comes with the address that it was sent to. Handed back with the answer,
-that address becomes the answer's source (IP_PKTINFO in ip(7), IPV6_PKTINFO in ipv6(7)). That
-takes no privilege. docs/udp.md has the units.
+It takes its UDP sockets from systemd (sd_listen_fds(3)), in whose unit stands
+PassPacketInfo=yes: each datagram then comes with the address that it was sent to. Handed back
+with the answer, that address becomes the answer's source (IP_PKTINFO in ip(7), IPV6_PKTINFO in
+ipv6(7)). That takes no privilege. docs/udp.md has the units.
 """
 
+import os
+import select
 import socket
 import struct
 import sys
@@ -40,17 +42,25 @@ def asked_address(messages: list[Message]) -> tuple[str, list[Message]]:
     return "an address unknown: PassPacketInfo=yes is missing", []
 
 
+def answer(sock: socket.socket) -> None:
+    try:
+        question, messages, _, client = sock.recvmsg(2048, ROOM, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return  # a datagram with a wrong checksum: there was nothing after all (select(2), BUGS)
+    address, source = asked_address(messages)
+    text = f"{question.decode(errors='replace').strip()}: asked at {address}\n"
+    try:
+        sock.sendmsg([text.encode()], source, 0, client)
+    except OSError as error:
+        # One client's answer is no reason to leave the others without.
+        print(f"no answer from {address} to {client[0]}: {error}", file=sys.stderr)
+
+
 def main() -> None:
-    with socket.socket(fileno=3) as sock:
-        while True:
-            question, messages, _, client = sock.recvmsg(2048, ROOM)
-            address, source = asked_address(messages)
-            answer = f"{question.decode(errors='replace').strip()}: asked at {address}\n"
-            try:
-                sock.sendmsg([answer.encode()], source, 0, client)
-            except OSError as error:
-                # One client's answer is no reason to leave the others without.
-                print(f"no answer from {address} to {client[0]}: {error}", file=sys.stderr)
+    sockets = [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
+    while True:
+        for sock in select.select(sockets, [], [])[0]:
+            answer(sock)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,25 @@ def test_a_stopped_server_gets_nothing_until_it_is_started(make_box: MakeBox) ->
     assert set(answers) == ANSWERS
 
 
+def test_a_server_that_dies_is_not_drained(make_box: MakeBox) -> None:
+    box = pair(make_box, *ROLLING)
+    box.systemctl("kill", "--signal=KILL", "web@1.service")
+    box.wait(lambda: box.show("web@1.service", "ActiveState") == "failed", "the end")
+    assert weights(box) == {"web@1.socket": 100, "web@2.socket": 100}
+    assert set(asked(box, 50)) == ANSWERS
+
+
+def test_a_server_that_ends_by_itself_is_drained(make_box: MakeBox) -> None:
+    """Which is why docs/pools.md advises against it for those that start on demand."""
+    box = pair(make_box, *ROLLING)
+    box.write(f"{UNITS}/web@1.service.d/end.conf", "[Service]\nExecStart=\nExecStart=sleep 0.1\n")
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "web@1.service")
+    box.wait(lambda: box.show("web@1.service", "ActiveState") == "inactive", "the end")
+    assert weights(box) == {"web@1.socket": 0, "web@2.socket": 100}
+    assert set(asked(box, 50)) == {"web2 127.0.0.2:80"}
+
+
 @pytest.mark.parametrize(
     "verb", [("restart", companion(2)), ("reload", "sockreg.service")], ids=" ".join
 )
