@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -195,21 +195,28 @@ class Sandbox:
             env=_ENVIRONMENT | dict(env or {}),
         )
 
+    @contextmanager
     def spawn(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
-        """Start a command inside that runs beside the test; its output is a pipe.
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Have a command run inside beside the test; its output is a pipe.
 
-        kill() on what is returned kills the command; it also ends with the box.
+        The end of the block waits for the command, which also ends with the box; kill()
+        on what is yielded kills it. A block that fails kills it.
         """
-        return subprocess.Popen(
+        with subprocess.Popen(
             self._inside(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=_ENVIRONMENT | dict(env or {}),
-        )
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside; when the box is off, before it boots again."""

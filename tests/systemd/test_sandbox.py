@@ -155,6 +155,14 @@ def test_a_box_can_do_without_bpffs(make_box: MakeBox) -> None:
     assert " /sys/fs/bpf " not in box.read("/proc/mounts")
 
 
+def test_a_spawned_command_does_not_outlive_a_failure(module_box: Sandbox) -> None:
+    with pytest.raises(ZeroDivisionError), module_box.spawn(["sleep", "1000"]):
+        raise ZeroDivisionError
+    module_box.wait(
+        lambda: module_box.run(["pgrep", "-x", "sleep"], check=False).returncode == 1, "its end"
+    )
+
+
 def test_two_boxes_are_apart(make_box: MakeBox) -> None:
     one, two = make_box("one", files=ECHO), make_box("two")
     one.systemctl("start", "echo.socket")
