@@ -156,6 +156,29 @@ static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 	return branch->match;
 }
 
+static __always_inline int is_inside(__u64 leaf, __u64 port)
+{
+	return ((port - (leaf >> 16)) & 0xffff) <= (leaf & 0xffff);
+}
+
+static __always_inline __u64 step_port(__u64 node, __u64 port)
+{
+	__u64 at = element(node, port);
+
+	if (!(node & NODE_LOW))
+		return word_at(at);
+	if (at >= config.words / 2)
+		return 0;
+	struct pair *pair = (struct pair *)table_start() + at;
+	__u64 range = pair->range, elsewhere = pair->elsewhere;
+
+	if (!is_inside(range, port))
+		return elsewhere;
+	if ((__s64)range < 0)
+		return word_at(range >> PAIR_POSITION_SHIFT & PAIR_POSITION_BITS);
+	return range;
+}
+
 /*
  * Replace `word` by `next` as long as it is a node of this class, `used` times at most, which the
  * verifier knows and removes the rest. The loop is unrolled to the most steps that any table
@@ -251,7 +274,7 @@ static __always_inline __u64 follow_remote(struct bpf_sk_lookup *ctx, __u64 word
 
 static __always_inline __u64 decide(__u64 leaf, __u64 port)
 {
-	if (((port - (leaf >> 16)) & 0xffff) <= (leaf & 0xffff))
+	if (is_inside(leaf, port))
 		return leaf >> 32 & 0xffff;
 	return leaf >> 48;
 }
@@ -264,7 +287,7 @@ static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 
 	if (!word)
 		return SLOT_PASS;
-	FOLLOW(word, NODE_PORT, config.steps_port, STEPS_PORT_MAX, word_at(element(word, port)));
+	FOLLOW(word, NODE_PORT, config.steps_port, STEPS_PORT_MAX, step_port(word, port));
 	/*
 	 * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
 	 * program all the same as long as steps_interface is 0, because then they never get there.

@@ -20,11 +20,11 @@
  * base + index of an array. What the field is and what the array holds depends on the class:
  *
  *   ADDRESS     local address   struct branch4 or struct branch6, by the packet's family
- *   PORT        local port      words
+ *   PORT        local port      words, or struct pair if `low`
  *   INTERFACE   its index       struct branch4
  *   SOURCE      remote address  as ADDRESS
  *
- * `low` says that the field is the second half of an IPv6 address. `base` counts elements from
+ * Elsewhere `low` says that the field is the second half of an IPv6 address. `base` counts elements from
  * the start of the table, so that no element lies across two cache lines.
  */
 #ifndef SOCKREG_TABLES_H
@@ -77,6 +77,18 @@ struct branch6 {
 	__u64 low;  /* ... and second half */
 	__u64 match;
 	__u64 rest; /* as above */
+};
+
+/*
+ * A range of ports. Inside, go on with `range` itself, which is a leaf; or if its uppermost bit is
+ * set, with the word at the position in bits 62..32. Otherwise go on with `elsewhere`.
+ */
+#define PAIR_POSITION_SHIFT 32
+#define PAIR_POSITION_BITS 0x7fffffff
+
+struct pair {
+	__u64 range; /* first and span as in a leaf */
+	__u64 elsewhere;
 };
 
 /*

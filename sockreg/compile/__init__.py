@@ -15,8 +15,7 @@ from sockreg.compile.budget import TABLE_MAX, Budget
 from sockreg.compile.conditions import Cells, build_second_stage
 from sockreg.compile.decisions import decide
 from sockreg.compile.forest import Ints, Words, build_forest, part_of
-from sockreg.compile.portnodes import PortNodes
-from sockreg.compile.ports import PortFunctions
+from sockreg.compile.portnodes import build_port_words
 from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
@@ -25,7 +24,6 @@ from sockreg.compile.words import (
     HEADS,
     PORT,
     pack_config,
-    padded,
 )
 from sockreg.model import Binding, Destination
 
@@ -68,8 +66,7 @@ def compile_rules(
 
     budget = Budget(len(bindings), min(limit_bytes or TABLE_MAX, TABLE_MAX))
     cells = Cells()
-    functions = PortFunctions(cells)
-    decision = decide(rows, first_row, forest, functions)
+    decisions = decide(rows, first_row, forest, cells)
 
     # The table: heads, second stage, port nodes, tries of addresses. Nodes refer to what is
     # before them.
@@ -77,21 +74,16 @@ def compile_rules(
     parts = [np.zeros(HEADS * HEAD_WORDS, np.uint64)]
     second = build_second_stage(cells, len(parts[0]), budget)
     parts.append(second.words)
-    port_nodes = PortNodes(second.first_words, sum(map(len, parts)), budget)
-    for steps in functions.functions:
-        port_nodes.add(steps)
-    parts.append(padded(np.array(port_nodes.words, np.uint64)))
+    base = sum(map(len, parts))
+    ports = build_port_words(decisions, forest, second.first_words, base, budget)
+    parts.append(ports.words)
 
-    function_words = np.array([*port_nodes.function_words, 0], np.uint64)
-    outcome = np.where(
-        decision >= 0, decision.astype(np.uint64), function_words[np.maximum(-1 - decision, -1)]
-    )
-    steps_by_class = {PORT: max(port_nodes.depths, default=0), ADDRESS: 0, **second.steps}
+    steps_by_class = {PORT: int(decisions.nodes.max(initial=0)), ADDRESS: 0, **second.steps}
     for wide in (False, True):
         run, family = part_of(forest, first_tree=2 * wide, trees=2)
         base = sum(map(len, parts))
         none = np.zeros(2, np.uint64)
-        tries = build_branches(family, outcome[run], none, ADDRESS, wide, base, budget)
+        tries = build_branches(family, ports.outcome[run], none, ADDRESS, wide, base, budget)
         parts.append(tries.words)
         heads += [build_head(tries, tree) for tree in range(2)]
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
@@ -102,7 +94,7 @@ def compile_rules(
         pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
         len(bindings),
         len(forest.tree),
-        len(functions.functions),
+        len(decisions.functions),
         steps_by_class,
     )
 

@@ -1,91 +1,178 @@
 """What every prefix does with each port, inheritance included.
 
-Most prefixes have one rule and inherit nothing or a rule for any port: their decision is
-a leaf, and all of them are made by array operations. The others go through
-``sockreg.compile.ports`` one by one.
+Most prefixes have a single rule. If it is for any port, or if what they inherit is the
+same for all ports, both together are a leaf. Otherwise they become a pair: the rule, and
+what the prefix inherits. Both are made by array operations. Only prefixes with more
+rules, with conditions, or at the end of a chain of pairs are looked at one by one and
+become port functions.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from sockreg.compile.conditions import Cells
 from sockreg.compile.forest import Forest, Ints
 from sockreg.compile.ports import (
+    COPY_MAX,
     PORTS,
     OwnStep,
-    PortFunctions,
     PortRule,
+    Step,
     Steps,
+    combine,
     leaf_of,
     own_steps,
+    section,
     steps_of,
 )
 from sockreg.compile.rows import Rows
+from sockreg.compile.words import STEPS_PORT_MAX
+
+# A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
+# these had to be copies of a big one. A function itself takes FUNCTION_NODES at most: see
+# ``sockreg.compile.portnodes``.
+PAIRS_MAX = 2
+FUNCTION_NODES = 7
 
 
-def decide(rows: Rows, first_row: Ints, forest: Forest, functions: PortFunctions) -> Ints:
-    """The decision of each prefix: a leaf, or -1 - n for the port function number n.
+class Decisions(NamedTuple):
+    """A decision for each prefix: a leaf, or -1 - n for
+
+    - the pair of prefix n, if n is a prefix: its rule, a leaf with nothing outside, is
+      ``own[n]``, and it inherits the decision of its parent;
+    - else the port function n - prefixes.
+    """
+
+    decision: Ints
+    own: Ints
+    functions: list[Steps]
+    nodes: Ints  # of each decision: as many port nodes on a path at most
+
+    def pairs(self) -> Ints:
+        """The prefixes that are pairs."""
+        prefixes = np.arange(len(self.decision))
+        return np.flatnonzero(self.decision == -1 - prefixes)
+
+
+def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisions:
+    """The decisions of all prefixes of a forest.
 
     The rules of prefix p are the rows from ``first_row[p]`` to before ``first_row[p + 1]``.
     """
-    count = np.diff(first_row)
     row = first_row[:-1]
     first, width = rows.first[row], rows.last[row] - rows.first[row]
     outcome = rows.outcome[row]
-    simple = (count == 1) & (rows.condition[row] < 0)
+    single = (np.diff(first_row) == 1) & (rows.condition[row] < 0)
     everywhere = width == PORTS - 1
-    own = outcome << 32 | first << 16 | width
-    own[everywhere & (outcome == 0)] = 0
+    own = np.where(everywhere & (outcome == 0), 0, outcome << 32 | first << 16 | width)
 
-    slow = _Slow(rows, first_row, functions)
-    decision = np.zeros(len(forest.tree), np.int64)
+    count = len(row)
+    decision = np.zeros(count, np.int64)
+    # Of each decision: pairs in a row, steps of its port function, nodes on its longest path.
+    pairs, size, nodes = np.zeros((3, count), np.int64)
+    rest = _Rest(rows, first_row, forest, cells, Decisions(decision, own, [], nodes), size)
     # A prefix is longer than the one that encloses it, so this order finds that one done.
     order = np.argsort(forest.length, kind="stable")
     lengths = forest.length[order]
-    for prefixes in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
-        parent = forest.parent[prefixes]
-        inherited = np.where(parent >= 0, decision[parent], 0)
-        constant = (inherited >= 0) & (inherited & 0xFFFFFFFF == 0xFFFF) | (inherited == 0)
-        destination = inherited >> 32 & 0x7FFF
-        same = constant & (destination == outcome[prefixes])
-        leaves = np.where(everywhere[prefixes], own[prefixes], own[prefixes] | destination << 48)
-        leaves = np.where(same, inherited, leaves)
-        easy = simple[prefixes] & (everywhere[prefixes] | constant)
-        decision[prefixes] = leaves
-        for prefix, above in zip(prefixes[~easy].tolist(), inherited[~easy].tolist(), strict=True):
-            decision[prefix] = slow.decide(prefix, above)
-    return decision
+    for here in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
+        parent = forest.parent[here]
+        inside = parent >= 0
+        inherited = np.where(inside, decision[parent], 0)
+        constant = (inherited == 0) | ((inherited > 0) & (inherited & 0xFFFFFFFF == PORTS - 1))
+        outside = np.where(constant, inherited >> 32, 0)
+        is_leaf = single[here] & (everywhere[here] | constant)
+        is_pair = (pairs[parent] < PAIRS_MAX) | (size[parent] > COPY_MAX)
+        is_pair &= single[here] & ~is_leaf & (nodes[parent] < STEPS_PORT_MAX)
+
+        leaves = np.where(everywhere[here], own[here], own[here] | outside << 48)
+        leaves = np.where(constant & (outside == outcome[here]), inherited, leaves)
+        decision[here] = np.where(is_pair, -1 - here, leaves)
+        pairs[here] = np.where(is_pair, np.where(inside, pairs[parent], 0) + 1, 0)
+        nodes[here] = np.where(is_pair, np.where(inside, nodes[parent], 0) + 1, 0)
+        size[here] = np.where(is_pair, np.where(inside, size[parent], 0) + 2, 3)
+        for prefix in here[~(is_leaf | is_pair)].tolist():
+            rest.decide(prefix)
+    return rest.decisions
 
 
-class _Slow:
+class _Rest:
     """Decisions one by one, each different problem once."""
 
-    def __init__(self, rows: Rows, first_row: Ints, functions: PortFunctions) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        first_row: Ints,
+        forest: Forest,
+        cells: Cells,
+        decisions: Decisions,
+        size: Ints,
+    ) -> None:
+        self.decisions = decisions
         self._rows = rows
         self._first_row = first_row
-        self._functions = functions
+        self._forest = forest
+        self._cells = cells
+        self._size = size
         self._own: dict[tuple[PortRule, ...], list[OwnStep]] = {}
-        self._decided: dict[tuple[tuple[PortRule, ...], int], int] = {}
+        self._numbers: dict[Steps, int] = {}
 
-    def decide(self, prefix: int, inherited: int) -> int:
-        rules = self._rules(prefix)
-        decision = self._decided.get((rules, inherited))
-        if decision is None:
-            decision = self._combine(rules, inherited)
-            self._decided[rules, inherited] = decision
-        return decision
-
-    def _rules(self, prefix: int) -> tuple[PortRule, ...]:
+    def decide(self, prefix: int) -> None:
+        """Set the decision of a prefix whose parent has one."""
         start, stop = self._first_row[prefix : prefix + 2].tolist()
-        return tuple(sorted(self._rows.port_rule(row) for row in range(start, stop)))
-
-    def _combine(self, rules: tuple[PortRule, ...], inherited: int) -> int:
+        rules = tuple(sorted(self._rows.port_rule(row) for row in range(start, stop)))
         own = self._own.get(rules)
         if own is None:
             own = self._own[rules] = own_steps(rules)
-        steps = self._functions.combine(own, self._steps(inherited))
+        parent = int(self._forest.parent[prefix])
+        inherited: Steps = ((0, 0),)
+        nodes, size = 0, 0
+        if parent >= 0:
+            decision = int(self.decisions.decision[parent])
+            nodes, size = int(self.decisions.nodes[parent]), int(self._size[parent])
+            # What is long is not copied, unless the rules are as many or the path gets too long.
+            refer = size > max(COPY_MAX, len(own)) and nodes + FUNCTION_NODES <= STEPS_PORT_MAX
+            if refer and decision < 0:
+                inherited = ((0, decision),)
+            else:
+                inherited, nodes, size = self.resolve(decision), 0, 0
+        steps = combine(own, inherited, self._cells, self.resolve)
         word = leaf_of(steps)
-        return -1 - self._functions.number(steps) if word is None else word
+        if word is None:
+            self.decisions.decision[prefix] = self._number(steps)
+            self.decisions.nodes[prefix] = nodes + FUNCTION_NODES
+        else:
+            self.decisions.decision[prefix] = word
+        self._size[prefix] = size + len(steps)
 
-    def _steps(self, decision: int) -> Steps:
-        return steps_of(decision) if decision >= 0 else self._functions.functions[-1 - decision]
+    def _number(self, steps: Steps) -> int:
+        functions = self.decisions.functions
+        number = self._numbers.setdefault(steps, len(functions))
+        if number == len(functions):
+            functions.append(steps)
+        return -1 - len(self.decisions.decision) - number
+
+    def resolve(self, decision: int) -> Steps:
+        """The steps of a decision, without references to other decisions."""
+        if decision >= 0:
+            return steps_of(decision)
+        number = -1 - decision
+        prefixes = len(self.decisions.decision)
+        if number >= prefixes:
+            steps = self.decisions.functions[number - prefixes]
+            pieces: list[Step] = []
+            ends = [port for port, _ in steps[1:]] + [PORTS]
+            for (port, outcome), end in zip(steps, ends, strict=True):
+                if outcome < 0:
+                    pieces += section(self.resolve(outcome), port, end)
+                else:
+                    pieces.append((port, outcome))
+            return tuple(pieces)
+        own = int(self.decisions.own[number])
+        first, last, outcome = own >> 16 & 0xFFFF, (own >> 16 & 0xFFFF) + (own & 0xFFFF), own >> 32
+        below = self.resolve(int(self.decisions.decision[self._forest.parent[number]]))
+        before = section(below, 0, first) if first > 0 else []
+        after = section(below, last + 1, PORTS) if last + 1 < PORTS else []
+        return (*before, (first, outcome), *after)

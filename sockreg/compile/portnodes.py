@@ -1,7 +1,8 @@
-"""Port functions into port nodes: tries over the 16 bits of a port.
+"""Decisions into words: pairs, and port functions as tries over the 16 bits of a port.
 
-A slot of a port node covers a block of ports and holds a leaf as soon as the block has
-only one range of ports in it that differs from the rest, the background.
+The slot of a port node stands for a block of ports. It holds a leaf, or leads to a pair,
+as soon as the block has one range of ports in it that differs from the rest, the
+background.
 """
 
 from __future__ import annotations
@@ -10,24 +11,65 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from sockreg.compile.budget import Budget
 from sockreg.compile.conditions import CELLS
-from sockreg.compile.ports import LINK, PORTS, Steps
-from sockreg.compile.words import STEPS_PORT_MAX, always, leaf, port_node
+from sockreg.compile.decisions import Decisions
+from sockreg.compile.forest import Forest, Ints
+from sockreg.compile.ports import PORTS, Steps
+from sockreg.compile.words import (
+    PAIR_POSITION,
+    PAIR_WORDS,
+    Words,
+    always,
+    leaf,
+    padded,
+    pair_node,
+    pair_nodes,
+    port_node,
+)
 
-PORT_BITS = 16
-
-# A node may have this many slots for each range in it, to resolve them all in one step.
+# A node may have this many slots for each range in it, to resolve them all in one step. So
+# two ranges get up to three bits, and a path ends after six nodes and a pair.
 SLOTS_PER_RANGE = 4
 
-# Where leaves cannot compare the port, because there is more behind them than a destination,
-# nodes have to take all 16 bits; so they take at least this many at once. A lookup goes through
-# at most ports.LINKS_MAX functions of such nodes, 4 each, and one without, which takes 3 bits at
-# least and so ends after 6: fewer than STEPS_PORT_MAX in all.
-STRIDE_MIN = 4
+
+class PortWords(NamedTuple):
+    """``outcome`` is the word of each decision, ``words`` lie in the table from ``base`` on."""
+
+    outcome: Words
+    words: Words
 
 
-class Range(NamedTuple):
+def build_port_words(
+    decisions: Decisions, forest: Forest, cell_words: Sequence[int], base: int, budget: Budget
+) -> PortWords:
+    """The pairs and port nodes for all decisions, and the word of each decision."""
+    prefixes = len(decisions.decision)
+    pairs = decisions.pairs()
+    first_pair = base // PAIR_WORDS
+    pair_words = np.zeros(prefixes, np.uint64)
+    pair_words[pairs] = pair_nodes(first_pair + np.arange(len(pairs)))
+
+    tries = _Tries(pair_words, cell_words, base + PAIR_WORDS * len(pairs), budget)
+    for steps in decisions.functions:
+        tries.add(steps)
+    of_number = np.concatenate((pair_words, np.array(tries.function_words, np.uint64)))
+
+    def words_of(chosen: Ints) -> Words:
+        number = np.maximum(-1 - chosen, 0)
+        words: Words = np.where(chosen >= 0, chosen.astype(np.uint64), of_number[number])
+        return words
+
+    parent = forest.parent[pairs]
+    inherited = np.where(parent >= 0, decisions.decision[parent], 0)
+    content = np.column_stack((decisions.own[pairs].astype(np.uint64), words_of(inherited)))
+    table = np.concatenate((content.ravel(), np.array(tries.words, np.uint64)))
+    return PortWords(words_of(decisions.decision), padded(table))
+
+
+class _Range(NamedTuple):
     """Ports first..last that do not get the background's outcome."""
 
     first: int
@@ -35,19 +77,21 @@ class Range(NamedTuple):
     outcome: int
 
 
-class PortNodes:
-    """The words of port nodes, to lie in the table from word ``base`` on."""
+class _Tries:
+    """Port functions into words, to lie in the table from word ``base`` on."""
 
-    def __init__(self, cell_words: Sequence[int], base: int, budget: Budget) -> None:
+    def __init__(
+        self, pair_words: Words, cell_words: Sequence[int], base: int, budget: Budget
+    ) -> None:
         self.words: list[int] = []
         self.function_words: list[int] = []  # first word of each port function
-        self.depths: list[int] = []  # nodes on the longest path from there
+        self._pair_words = pair_words
         self._cell_words = cell_words
         self._base = base
         self._budget = budget
 
     def add(self, steps: Steps) -> None:
-        """Make the nodes of the next port function; those it refers to exist already."""
+        """Make the words of the next port function; those it refers to exist already."""
         ends = [port for port, _ in steps[1:]] + [PORTS]
         covered: dict[int, int] = {}
         for (port, outcome), end in zip(steps, ends, strict=True):
@@ -55,80 +99,68 @@ class PortNodes:
         # The commonest outcome; of equals the smallest, so that the result is always the same.
         background = min(covered, key=lambda outcome: (-covered[outcome], outcome))
         ranges = [
-            Range(port, end - 1, outcome)
+            _Range(port, end - 1, outcome)
             for (port, outcome), end in zip(steps, ends, strict=True)
             if outcome != background
         ]
-        function = _Function(self, background, all(0 <= outcome < CELLS for outcome in covered))
-        word, depth = function.word(ranges, 0, PORT_BITS)
-        self._budget.check_steps(depth, STEPS_PORT_MAX)
-        self.function_words.append(word)
-        self.depths.append(depth)
+        self.function_words.append(self._word(ranges, background))
 
-    def outcome_word(self, outcome: int) -> tuple[int, int]:
-        """The word that leads to an outcome, and how many port nodes are behind it."""
-        if outcome < 0:
-            return self.function_words[LINK - outcome], self.depths[LINK - outcome]
-        if outcome < CELLS:
-            return always(outcome), 0
-        return self._cell_words[outcome - CELLS], 0
-
-    def reserve(self, count: int) -> int:
-        """The position, in these words, of ``count`` new ones."""
-        at = len(self.words)
-        self._budget.check(self._base + at + count)
-        self.words += [0] * count
-        return at
-
-    def node(self, at: int, stride: int, shift: int) -> int:
-        return port_node(self._base + at, stride, shift)
-
-
-class _Function(NamedTuple):
-    nodes: PortNodes
-    background: int
-    plain: bool  # every outcome is a destination
-
-    def word(self, ranges: list[Range], start: int, bits: int) -> tuple[int, int]:
-        """The word for the block of 2**bits ports from ``start``, and the nodes behind it."""
+    def _word(self, ranges: list[_Range], background: int) -> int:
+        """The word for ports of which these ranges do not get the background's outcome."""
         if not ranges:
-            return self.nodes.outcome_word(self.background)
+            return self._outcome_word(background)
         if len(ranges) == 1:
             first, last, outcome = ranges[0]
-            if 0 <= outcome < CELLS and 0 <= self.background < CELLS:
-                return leaf(first, last, outcome, self.background), 0
-            if last - first + 1 == 1 << bits:
-                return self.nodes.outcome_word(outcome)
-        return self._node(ranges, start, bits)
+            if 0 <= background < CELLS and 0 <= outcome < CELLS:
+                return leaf(first, last, outcome, background)
+            return self._pair(ranges[0], background)
+        return self._node(ranges, background)
 
-    def _node(self, ranges: list[Range], start: int, bits: int) -> tuple[int, int]:
-        if self.plain:
-            # Leaves compare the whole port, so bits that all ranges share need no look.
-            bits = (ranges[0].first ^ ranges[-1].last).bit_length()
-            start = ranges[0].first >> bits << bits
-        stride = self._stride(ranges, bits)
-        below = bits - stride
-        at = self.nodes.reserve(1 << stride)
-        depth = 0
-        position = 0
-        for slot in range(1 << stride):
-            first = start + (slot << below)
-            last = first + (1 << below) - 1
-            inside = []
-            while position < len(ranges) and ranges[position].first <= last:
-                part = ranges[position]
-                inside.append(Range(max(part.first, first), min(part.last, last), part.outcome))
-                if part.last > last:
-                    break
-                position += 1
-            self.nodes.words[at + slot], behind = self.word(inside, first, below)
-            depth = max(depth, behind)
-        return self.nodes.node(at, stride, below), depth + 1
-
-    def _stride(self, ranges: list[Range], bits: int) -> int:
-        """Enough bits to part all ranges, if that does not take too many slots."""
-        affordable = (SLOTS_PER_RANGE * len(ranges)).bit_length() - 1
-        if not self.plain:
-            return min(bits, max(affordable, STRIDE_MIN))
+    def _node(self, ranges: list[_Range], background: int) -> int:
+        # Leaves and pairs compare the whole port, so bits that all ranges share need no look.
+        bits = (ranges[0].first ^ ranges[-1].last).bit_length()
         nearest = min((a.last ^ b.first).bit_length() for a, b in pairwise(ranges))
-        return min(bits - nearest + 1, affordable)
+        affordable = (SLOTS_PER_RANGE * len(ranges)).bit_length() - 1
+        stride = min(bits - nearest + 1, affordable)
+        below = bits - stride
+        start = ranges[0].first >> bits << bits
+        inside: list[list[_Range]] = [[] for _ in range(1 << stride)]
+        for first, last, outcome in ranges:
+            for slot in range(first - start >> below, (last - start >> below) + 1):
+                block = start + (slot << below)
+                part = _Range(max(first, block), min(last, block + (1 << below) - 1), outcome)
+                inside[slot].append(part)
+        at = self._reserve(1 << stride)
+        empty = self._outcome_word(background)
+        for slot, parts in enumerate(inside, at):
+            self.words[slot] = self._word(parts, background) if parts else empty
+        return port_node(self._base + at, stride, below)
+
+    def _pair(self, only: _Range, background: int) -> int:
+        value = only.outcome
+        if not 0 <= value < CELLS:
+            at = self._reserve(1)
+            self.words[at] = self._outcome_word(value)
+            value = PAIR_POSITION | self._base + at
+        at = self._reserve(PAIR_WORDS, PAIR_WORDS)
+        self.words[at] = value << 32 | only.first << 16 | only.last - only.first
+        self.words[at + 1] = self._outcome_word(background)
+        return pair_node((self._base + at) // PAIR_WORDS)
+
+    def _outcome_word(self, outcome: int) -> int:
+        if outcome >= CELLS:
+            return self._cell_words[outcome - CELLS]
+        if outcome >= 0:
+            return always(outcome)
+        number = -1 - outcome
+        prefixes = len(self._pair_words)
+        if number < prefixes:
+            return int(self._pair_words[number])
+        return self.function_words[number - prefixes]
+
+    def _reserve(self, count: int, alignment: int = 1) -> int:
+        """The position, in these words, of ``count`` new ones."""
+        at = -(-len(self.words) // alignment) * alignment
+        self._budget.check(self._base + at + count)
+        self.words += [0] * (at + count - len(self.words))
+        return at

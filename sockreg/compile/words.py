@@ -15,6 +15,7 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 WORD_SIZE = 8
+PAIR_WORDS = 2
 # Everything in a table starts at a multiple of the largest element, so that no element
 # lies across two cache lines.
 ALIGNMENT = 4
@@ -31,6 +32,9 @@ MASK_SHIFT = 38
 MASK_BITS = 0x3FFFFF
 SHIFT_SHIFT = 32
 STRIDE_MAX = 22  # bits of a node's mask
+
+# In a pair's range where a leaf has a destination: 31 bits are the position of a word.
+PAIR_POSITION = 1 << 31
 
 # Destinations: what the halves of a leaf hold.
 DESTINATION_SLOT = 0x1FFF
@@ -85,6 +89,16 @@ def port_node(base: int, stride: int, shift: int) -> int:
     """A node with 2**stride words from word ``base`` on."""
     mask = (1 << stride) - 1
     return PORT << CLASS_SHIFT | mask << MASK_SHIFT | shift << SHIFT_SHIFT | base
+
+
+def pair_node(pair: int) -> int:
+    """A node with one pair, number ``pair`` from the start of the table."""
+    return PORT << CLASS_SHIFT | 1 << LOW_SHIFT | pair
+
+
+def pair_nodes(pairs: Ints) -> Words:
+    """pair_node() of each."""
+    return np.uint64(pair_node(0)) | pairs.astype(np.uint64)
 
 
 def pack_config(

@@ -19,13 +19,26 @@ def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     for _ in range(port):
         if word >> words.CLASS_SHIFT != words.PORT:
             break
-        word = int(tables.words[element(word, packet.port)])
+        word = follow_port(tables, word, packet.port)
     word = follow(tables, word, words.INTERFACE, interface, False, interfaces)
     word = follow(tables, word, words.SOURCE, packet.source_address, wide, source)
     assert word >> 63 == 0, f"no leaf after all steps: {word:#x}"
-    first, span = word >> 16 & 0xFFFF, word & 0xFFFF
-    inside = (packet.port - first) & 0xFFFF <= span
-    return word >> 32 & 0xFFFF if inside else word >> 48
+    return word >> 32 & 0xFFFF if is_inside(word, packet.port) else word >> 48
+
+
+def is_inside(leaf: int, port: int) -> bool:
+    first, span = leaf >> 16 & 0xFFFF, leaf & 0xFFFF
+    return (port - first) & 0xFFFF <= span
+
+
+def follow_port(tables: Tables, node: int, port: int) -> int:
+    at = element(node, port)
+    if not node >> words.LOW_SHIFT & 1:
+        return int(tables.words[at])
+    span, elsewhere = tables.words[2 * at : 2 * at + 2].tolist()
+    if not is_inside(span, port):
+        return int(elsewhere)
+    return int(tables.words[span >> 32 & 0x7FFFFFFF]) if span >> 63 else int(span)
 
 
 def start(tables: Tables, packet: Packet, used: list[int]) -> int:
