@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Exit statuses are in sockreg/errors.py."""
 
 import argparse
+import functools
 import os
 import sys
 from pathlib import Path
@@ -83,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     """All commands and options. Global options are taken before and after the verb."""
     main_parser = argparse.ArgumentParser(
         prog="sockreg",
+        usage="sockreg [OPTION...] VERB ...",
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=18),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
         epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
     )

@@ -14,8 +14,8 @@ class Server:
 
     A connection is sent the name and closed; a datagram is answered with the name from
     the socket's own address (the kernel's choice when it is bound to the unspecified one).
-    ``answered`` counts both, each before its answer is sent. The server owns its sockets: close() closes them. Usable as
-    a context manager.
+    ``answered`` counts both, each before its answer is sent. The server owns its sockets:
+    close() closes them. Usable as a context manager.
     """
 
     def __init__(self, name: str, *sockets: socket.socket) -> None:
