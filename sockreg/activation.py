@@ -17,6 +17,8 @@ from sockreg.registry import sockets
 from sockreg.registry.directory import Lock, netns_name, registry_path
 
 _SYSTEMCTL = "/usr/bin/systemctl"
+_LOADER = "sockreg.service"
+_SHUTDOWN = "shutdown.target"
 
 
 def own_registry(bpffs: str) -> str:
@@ -37,6 +39,10 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 
     ``command`` is the argument vector of the full 'sockreg apply --start UNIT'.
     """
+    try:  # noqa: SIM105  # contextlib is a heavy import on this path
+        posix.unlink(_marker())
+    except FileNotFoundError:
+        pass  # this is not the second half of a restart that changes nothing
     maps = sockets.Maps(own_registry(bpffs))
     try:
         key = layout.UNIT_NAME.pack(unit.encode("ascii"))
@@ -75,19 +81,29 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     posix.execv(command[0], command)
 
 
-def is_restarting(unit: str) -> bool:
-    """Whether systemd stops the unit's sockreg@ instance only to start it again.
+def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
+    """What ExecStop= does: ``stop``, unless systemd is about to start the unit again.
 
-    ExecStop= is not told. The job is: 'restart' until the stop is done, also when a
-    restart of the socket or the loader brought it about (systemd's job_type, job.h).
-    A restart keeps the old socket in its slot until the new one replaces it, so that no
-    connection meets an empty slot.
+    ExecStop= is not told why it runs; the jobs say. A restart, also one that a restart of
+    the socket or the loader brought about, keeps the old socket in its slot until the
+    new one replaces it, so that no connection meets an empty slot. When the machine goes
+    down there is nothing to tidy: what is in the kernel goes with it.
     """
-    name = companion(unit)
+    jobs = _jobs(companion(unit), unit, _LOADER, _SHUTDOWN)
+    if _SHUTDOWN in jobs:
+        return
+    if jobs.get(companion(unit)) != "restart":
+        stop(unit, bpffs, root, command)
+    elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
+        posix.close(posix.open(_marker(), posix.O_WRONLY | posix.O_CREAT, 0o600))
+
+
+def _jobs(*names: str) -> dict[str, str]:
+    """The type of the job that each of these units has, of those that have one (job.h)."""
     reader, writer = posix.pipe()
     pid = posix.posix_spawn(
         _SYSTEMCTL,
-        [_SYSTEMCTL, "list-jobs", "--no-legend", "--plain", name],
+        [_SYSTEMCTL, "list-jobs", "--no-legend", "--plain", *names],
         posix.environ,
         file_actions=[
             (posix.POSIX_SPAWN_DUP2, writer, 1),
@@ -95,13 +111,47 @@ def is_restarting(unit: str) -> bool:
         ],
     )
     posix.close(writer)
-    jobs = b""
+    output = b""
     while chunk := posix.read(reader, 4096):
-        jobs += chunk
+        output += chunk
     posix.close(reader)
     posix.waitpid(pid, 0)
     # JOB UNIT TYPE STATE; escaped names may hold backslashes but no spaces.
-    return any(line.split()[2:3] == [b"restart"] for line in jobs.splitlines())
+    lines = [line.split() for line in output.decode().splitlines()]
+    return {words[1]: words[2] for words in lines if len(words) >= 3}
+
+
+def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
+    """Whether registering the unit again would change nothing.
+
+    Its files are those that were read, and it has sockets in the registry, all with the
+    weight that the files say.
+    """
+    maps = sockets.Maps(own_registry(bpffs))
+    try:
+        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
+        value = syscall.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+        if value is None:
+            return False
+        _, *state, weight, _ = layout.UNIT_STATE.unpack(value)
+        if tuple(state) != unitpaths.files_state(unitpaths.find_unit(root, unit)[1]):
+            return False
+        weights = {
+            member.weight
+            for member in sockets.read_members(maps)
+            if member.unit == unit and sockets.cookie_in(maps, member.slot) == member.cookie
+        }
+        return weights == {weight}
+    finally:
+        maps.close()
+
+
+def _marker() -> str:
+    """The file that tells sockreg-add@ not to start: it lives through a restart alone.
+
+    sockreg@.service has its directory (RuntimeDirectoryPreserve=restart).
+    """
+    return posix.environ[b"RUNTIME_DIRECTORY"].decode() + "/unchanged"
 
 
 def _is_enabled(root: str, unit: str) -> bool:

@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
 
             if verb == "start":
                 activation.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
-            elif not activation.is_restarting(unit):
-                activation.stop(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
+            else:
+                activation.leave(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
     except SockregError as error:
         journal.say(
             f"{error.message} ({error.hint})" if error.hint else error.message,

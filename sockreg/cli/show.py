@@ -109,7 +109,7 @@ def _notify(message: str) -> None:
     if "NOTIFY_SOCKET" in os.environ:
         from systemd import daemon
 
-        daemon.notify(f"STATUS={message}")
+        daemon.notify(f"STATUS=last start or reload: {message}")
 
 
 def _change_body(change: Change) -> dict[str, object]:

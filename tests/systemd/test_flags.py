@@ -94,3 +94,29 @@ def test_a_server_that_does_not_retry_may_die_but_no_connection_is_lost(
     assert set(answers) == {ANSWER}
     assert box.ask("127.0.0.1", 80) == ANSWER
     assert not nonblocking(box)
+
+
+def test_a_restart_that_changes_nothing_leaves_a_server_that_does_not_retry_alone(
+    make_box: MakeBox,
+) -> None:
+    """Nothing is passed then, so systemd sets no flag."""
+    box = serving(make_box, "accept_loop web")
+    pid = box.show("web.service", "MainPID")
+    with asking(box, "127.0.0.1", 80) as answers:
+        loop = "for i in $(seq 50); do systemctl restart sockreg@web || exit; done"
+        box.run(["sh", "-c", loop], timeout=120)
+    assert set(answers) == {ANSWER}
+    assert box.show("web.service", "MainPID") == pid
+    assert not nonblocking(box)
+
+
+def test_a_restart_registers_what_is_no_longer_registered(make_box: MakeBox) -> None:
+    box = serving(make_box, "accept_loop web")
+    box.run(["sockreg", "unregister", "web"])
+    assert box.ask("127.0.0.1", 80) == "refused"
+    box.systemctl("restart", "sockreg@web")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    box.run(["sockreg", "drain", "web"])
+    assert box.ask("127.0.0.1", 80) == "refused"
+    box.systemctl("restart", "sockreg@web")
+    assert box.ask("127.0.0.1", 80) == ANSWER
