@@ -393,6 +393,19 @@ def test_a_reuseport_group_is_one_member(host: Host, protocol: int) -> None:
         assert is_share(count["web2"], 2000, 1 / 2), count
 
 
+def test_connections_made_with_syn_cookies_are_shared_too(host: Host) -> None:
+    """The kernel keeps nothing of them: the end of the handshake must find the same member."""
+    host.namespace.sysctl("net.ipv4.tcp_syncookies", "2")  # always (ip-sysctl.rst)
+    with Pool(host) as pool:
+        for number in (1, 2, 3):
+            pool.add(number)
+        assert set(pool.flows(300)) == {"web1", "web2", "web3"}
+        counted = host.namespace.run("nstat", "-asz", "TcpExtSyncookiesRecv").stdout
+        assert "300" in counted.split()
+        lookups, misses, errors = host.counters(LABEL)
+        assert (lookups, misses, errors) == (600, 0, 0)
+
+
 # Limits
 
 
