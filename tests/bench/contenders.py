@@ -29,6 +29,7 @@ from tests.process import run
 
 TARGETS = {4: "192.0.2.1", 6: "3fff::1"}
 SOURCES = {4: "198.18.0.1", 6: "2001:2::1"}  # RFC 2544, RFC 5180: for benchmarks
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 PORT = 80
 ELSEWHERE = 8080
 RULES = 1_000  # that sockreg and design (c) hold besides those of the flood
@@ -64,24 +65,44 @@ table inet bench {
 """
 _REDIRECT = """
 table inet bench {
-    chain prerouting {
-        type nat hook prerouting priority dstnat;
+    chain here {
         ip daddr 192.0.2.0/24 tcp dport 80 redirect to :8080
         ip daddr 192.0.2.0/24 udp dport 80 redirect to :8080
         ip6 daddr 3fff::/64 tcp dport 80 redirect to :8080
         ip6 daddr 3fff::/64 udp dport 80 redirect to :8080
+    }
+    chain prerouting {
+        type nat hook prerouting priority dstnat;
+        jump here
+    }
+    chain output {
+        type nat hook output priority -100;
+        jump here
     }
 }
 """
 
 
 class Contender(NamedTuple):
-    """``device`` is the sender's end of the way to it. ``program`` is the id of its program."""
+    """``device`` is the sender's end of the way to it. ``program`` is the id of its program.
+
+    ``sockets`` are where the packets should come to.
+    """
 
     name: str
     namespace: Namespace
     device: str
     program: int | None
+    sockets: list[socket.socket]
+
+    def listener(self, version: int) -> socket.socket:
+        """The listening socket of an IP version."""
+        (found,) = (
+            sock
+            for sock in self.sockets
+            if sock.type == socket.SOCK_STREAM and sock.family == FAMILIES[version]
+        )
+        return found
 
 
 class _Scene(NamedTuple):
@@ -95,7 +116,7 @@ class _Scene(NamedTuple):
 @contextmanager
 def contenders(sender: Namespace) -> Iterator[list[Contender]]:
     """All of them, ready to receive what is sent over their devices of ``sender``."""
-    ways: dict[str, Callable[[_Scene, Namespace], None]] = {
+    ways: dict[str, Callable[[_Scene, Namespace], list[socket.socket]]] = {
         ORDINARY: _ordinary,
         EMPTY: _empty,
         ATTACHED: _attached,
@@ -113,9 +134,10 @@ def contenders(sender: Namespace) -> Iterator[list[Contender]]:
         for number, (name, way) in enumerate(ways.items()):
             device = f"to{number}"
             receiver = _receiver(stack, sender, device)
-            way(scene, receiver)
+            sockets = way(scene, receiver)
             programs = libbpf.attached_programs(receiver.fd)
-            found.append(Contender(name, receiver, device, programs[0] if programs else None))
+            program = programs[0] if programs else None
+            found.append(Contender(name, receiver, device, program, sockets))
         yield found
 
 
@@ -152,33 +174,33 @@ def _sockets(
     ]
 
 
-def _ordinary(scene: _Scene, receiver: Namespace) -> None:
-    _sockets(scene, receiver, TARGETS, PORT)
+def _ordinary(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
+    return _sockets(scene, receiver, TARGETS, PORT)
 
 
-def _empty(scene: _Scene, receiver: Namespace) -> None:
-    _sockets(scene, receiver, TARGETS, PORT)
+def _empty(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     _attach(scene, receiver, peer.load(peer.build(scene.directory), peer.EMPTY), peer.EMPTY)
+    return _ordinary(scene, receiver)
 
 
 def _attach(scene: _Scene, receiver: Namespace, loaded: libbpf.Object, program: str) -> None:
-    """Attach a program that is not in a registry; as the kernel holds it, its maps stay too."""
+    """Attach a program that is not in a registry."""
     scene.stack.callback(os.close, libbpf.create_link(loaded.program_fd(program), receiver.fd))
 
 
-def _attached(scene: _Scene, receiver: Namespace) -> None:
-    _sockets(scene, receiver, TARGETS, PORT)
+def _attached(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     _load(scene, receiver, rulesets.mixed(RULES, ranges=False))
+    return _ordinary(scene, receiver)
 
 
-def _registered(scene: _Scene, receiver: Namespace) -> None:
+def _registered(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     place = _load(scene, receiver, rulesets.mixed(RULES, ranges=False))
-    _register(place, _sockets(scene, receiver, TARGETS, PORT))
+    return _register(place, _ordinary(scene, receiver))
 
 
-def _steered(scene: _Scene, receiver: Namespace) -> None:
+def _steered(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     place = _load(scene, receiver, _rules())
-    _register(place, _sockets(scene, receiver, _LOOPBACK, ELSEWHERE))
+    return _register(place, _sockets(scene, receiver, _LOOPBACK, ELSEWHERE))
 
 
 def _rules() -> list[str]:
@@ -200,12 +222,13 @@ def _load(scene: _Scene, receiver: Namespace, rules: Sequence[str]) -> Ground:
     return place
 
 
-def _register(place: Ground, sockets: Sequence[socket.socket]) -> None:
+def _register(place: Ground, sockets: list[socket.socket]) -> list[socket.socket]:
     for number, sock in enumerate(sockets):
         place.register(_LABEL, sock, f"flood{number}.socket")
+    return sockets
 
 
-def _peer(scene: _Scene, receiver: Namespace) -> None:
+def _peer(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     root = scene.directory / "peer"
     Ground(receiver, scene.here.bpffs, root).configure(_rules())
     bindings = [b for b in read_rule_set(str(root)).bindings if b.action is Action.BIND]
@@ -213,25 +236,29 @@ def _peer(scene: _Scene, receiver: Namespace) -> None:
     slots = {it: slot for slot, it in enumerate(destinations, layout.FIRST_SLOT)}
     loaded = peer.load(peer.build(scene.directory), peer.PEER, len(bindings))
     peer.bind(loaded, bindings, slots)
-    for sock in _sockets(scene, receiver, _LOOPBACK, ELSEWHERE):
+    sockets = _sockets(scene, receiver, _LOOPBACK, ELSEWHERE)
+    for sock in sockets:
         protocol = TCP if sock.type == socket.SOCK_STREAM else UDP
         slot = slots[Destination(_LABEL, sock.family, protocol)]
         peer.register(loaded, slot, sock.fileno())
     _attach(scene, receiver, loaded, peer.PEER)
+    return sockets
 
 
-def _tproxy(scene: _Scene, receiver: Namespace) -> None:
-    for sock in _sockets(scene, receiver, _LOOPBACK, ELSEWHERE):
+def _tproxy(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
+    sockets = _sockets(scene, receiver, _LOOPBACK, ELSEWHERE)
+    for sock in sockets:
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
     _nft(receiver, _TPROXY)
+    return sockets
 
 
-def _redirect(scene: _Scene, receiver: Namespace) -> None:
-    _sockets(scene, receiver, _ANY, ELSEWHERE)
+def _redirect(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     _nft(receiver, _REDIRECT)
+    return _sockets(scene, receiver, _ANY, ELSEWHERE)
 
 
 def _nft(receiver: Namespace, text: str) -> None:
