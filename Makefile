@@ -7,14 +7,15 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PYTHON := .venv/bin/python
 MAN := build/man/sockreg.8
 
-.PHONY: help demo test bench bpf man lint clean
+.PHONY: help demo test test-257 bench bpf man lint clean
 
 help:
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests (root)'
+	@echo 'make test-257 boot a Debian 13 with systemd 257 and run what is different there (root)'
 	@echo 'make bench   measure lookups, swaps and start-up times (root)'
 	@echo 'make lint    format, lint and types only'
-	@echo 'make bpf     compile bpf/sockreg.bpf.o'
+	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
 	@echo 'make clean   remove what was built and installed here'
 
@@ -26,6 +27,14 @@ test:
 	@tests/prepare test
 	@$(PYTHON) -m pytest
 
+# The whole path of a unit, and what only a newer systemd can. Fails if it cannot be had.
+test-257:
+	@tests/prepare test
+	@root=$$(tests/trixie) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
+		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
+		tests/systemd/test_receive.py tests/systemd/test_sockets.py \
+		tests/systemd/test_sockops.py
+
 bench:
 	@tests/prepare test
 	@$(PYTHON) -m tests.bench
@@ -33,6 +42,7 @@ bench:
 bpf:
 	@tests/prepare test
 	bpf/build.sh
+	bpf/build-sockops.sh
 
 # No set-up: go-md2man is all it takes.
 man:

@@ -93,7 +93,7 @@ def test_restarts_crashes_and_reloads(make_box: MakeBox) -> None:
         served(box)
     for _ in range(3):
         killed = box.show("web.service", "MainPID")
-        box.run(["kill", "-KILL", killed])
+        box.systemctl("kill", "--signal=KILL", "web.service")
         box.wait(partial(is_new, box, killed), "a restart")
         served(box)
     box.systemctl("daemon-reload")
