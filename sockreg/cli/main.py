@@ -18,6 +18,7 @@ from sockreg.errors import (
     SockregError,
 )
 from sockreg.kernel import libbpf, netns
+from sockreg.registry import readers
 from sockreg.registry.directory import BPFFS
 
 
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         with netns.entered(options.netns) as namespace:
             context = Context(
                 namespace,
-                options.bpffs,
+                options.bpffs or readers.usual_bpffs(),
                 options.root,
                 Path(options.object) if options.object else resources.object_path(),
                 progress.steps_on(sys.stderr),
@@ -107,7 +108,7 @@ def _add_global(target: argparse.ArgumentParser, *, defaults: bool) -> None:
         group.add_argument(*names, default=default if defaults else argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
     add("--netns", default=None, metavar="NETNS", help="network namespace, by name or path")
-    add("--bpffs", default=BPFFS, metavar="DIR", help=f"where state is pinned ({BPFFS})")
+    add("--bpffs", default=None, metavar="DIR", help=f"where state is pinned ({BPFFS})")
     add("--root", default="/", metavar="DIR", help="read configuration below DIR")
     add("--object", default=None, metavar="FILE", help="load another object file")
     add("--json", default=False, action="store_true", help="print JSON")

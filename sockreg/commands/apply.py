@@ -14,10 +14,10 @@ from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, SockregError
 from sockreg.kernel import layout, objectfile, syscall
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import generations, pools, record, sockets, state
+from sockreg.registry import generations, pools, published, record, sockets, state
 from sockreg.registry.directory import Lock
 from sockreg.registry.sweep import sweep
 from sockreg.rules.syntax import format_rule
@@ -83,7 +83,13 @@ def apply(
         if start is not None:
             active.add(start)
         active.discard(stop or "")
-        return put_in_force(writer, active, {}, upgrade=upgrade)
+        try:
+            return put_in_force(writer, active, {}, upgrade=upgrade)
+        except (SockregError, OSError) as error:
+            # A refused bind does not count: its rule stands in no file.
+            status = error.status if isinstance(error, SockregError) else EXIT_FAILURE
+            published.applied(writer.registry, status)
+            raise
 
 
 def check(context: Context) -> Change:
@@ -95,7 +101,7 @@ def check(context: Context) -> Change:
             active = Writer(context, registry, maps).active_units()
             rules = _read(context, active, {})
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
-            current = generations.in_force(registry)
+            current = generations.told_in_force(registry)
             number = current.number if current else None
             return _change(rules, record.pack(rules.bindings), current, number, swapped=False)
     finally:
@@ -150,6 +156,7 @@ def put_in_force(
         write_files(files)
     with Lock(registry, state.LOCK_TIMEOUT):
         _write_units(maps, rules, active)
+    published.applied(registry, EXIT_OK)
     return change
 
 

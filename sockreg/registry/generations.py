@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
 from sockreg.kernel import libbpf, syscall
-from sockreg.registry import record
+from sockreg.registry import published, record
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED, denied
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
@@ -29,16 +29,17 @@ Result = TypeVar("Result")
 PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
 TABLE_MAP = ".data.table"
 CONFIG_MAP = ".rodata.config"
+_PIN_MODE = 0o640
 _RULES_CHUNK = 4096  # bytes of one element of the rules map: small enough for any kernel
 
 
 @dataclass(frozen=True)
 class Generation:
-    """``program_id`` is the kernel's id of its program."""
+    """``program_id`` is the kernel's id of its program; None if we may not open that."""
 
     number: int
     path: Path
-    program_id: int
+    program_id: int | None
 
 
 def generations(registry: str) -> list[Generation]:
@@ -89,17 +90,33 @@ def in_force(registry: str) -> Generation | None:
     return None
 
 
+def told_in_force(registry: str) -> Generation | None:
+    """As in_force(), for readers: who may not open the link goes by what writers published.
+
+    SockregError if that is not known either.
+    """
+    try:
+        return in_force(registry)
+    except SockregError as error:
+        if error.status != EXIT_PERMISSION:
+            raise
+    number = published.settled(registry)
+    if number is None:
+        return None
+    return Generation(number, Path(registry, GENERATIONS, str(number)), None)
+
+
 def read_in_force(registry: str, read: Callable[[Generation], Result]) -> Result | None:
     """``read`` of the generation in force, or None if there is none.
 
     Readers do not lock: two swaps remove a generation under them. They start over then.
     """
-    current = in_force(registry)
+    current = told_in_force(registry)
     while current is not None:
         try:
             return read(current)
         except FileNotFoundError:
-            before, current = current, in_force(registry)
+            before, current = current, told_in_force(registry)
             if current == before:
                 raise
     return None
@@ -209,7 +226,7 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
 def pin(fd: int, path: Path) -> None:
     """Pin for the owner to write and the group to read."""
     syscall.obj_pin(fd, str(path))
-    path.chmod(0o640)
+    path.chmod(_PIN_MODE)
 
 
 def _pin_rules(rules: bytes, path: Path) -> None:
@@ -229,7 +246,13 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
         pinned(str(old.path / "program")) as before,
         pinned(str(new.path / "program")) as after,
     ):
-        libbpf.update_link(link, after, before)
+        published.in_force(registry, 0)
+        try:
+            libbpf.update_link(link, after, before)
+        except OSError:
+            published.in_force(registry, old.number)
+            raise
+        published.in_force(registry, new.number)
 
 
 def attach(registry: str, generation: Generation, netns_fd: int) -> None:
@@ -240,14 +263,17 @@ def attach(registry: str, generation: Generation, netns_fd: int) -> None:
         except PermissionError as error:
             raise refusal(error, 0) from None
     try:
+        published.in_force(registry, 0)
         Path(registry, LINK).unlink(missing_ok=True)
         pin(link, Path(registry, LINK))
+        published.in_force(registry, generation.number)
     finally:
         os.close(link)
 
 
 def detach(registry: str) -> None:
     """Undo ``attach``. Unlinking alone would wait for readers that have the link open."""
+    published.in_force(registry, 0)
     with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
         libbpf.detach_link(link)
     Path(registry, LINK).unlink(missing_ok=True)
@@ -262,10 +288,14 @@ def keep(registry: str, numbers: Collection[int | None]) -> None:
             remove(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
 
 
-def remove_unfinished(registry: str) -> None:
-    """Remove what a writer that died was building or removing."""
+def heal(registry: str) -> None:
+    """Put right what a writer that died left: things half made or removed, and half told."""
     for path in Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"):
         remove(path)
+    current = in_force(registry)
+    published.in_force(registry, current.number if current else 0)
+    with contextlib.suppress(FileNotFoundError):
+        Path(registry, LINK).chmod(_PIN_MODE)
 
 
 def remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
 from sockreg.kernel import layout, libbpf
 from sockreg.kernel.netns import Netns
-from sockreg.registry import generations, sockets
+from sockreg.registry import generations, readers, sockets
 from sockreg.registry.directory import (
     COPY,
     GENERATIONS,
@@ -44,8 +44,8 @@ def exists(registry: str) -> bool:
     except PermissionError as error:
         raise SockregError(
             f"{registry}: {error.strerror}",
-            "run it as root or as a member of group sockreg; systemd mounts /sys/fs/bpf "
-            "for root alone",
+            f"run it as root or as a member of group {readers.GROUP}; systemd mounts /sys/fs/bpf "
+            f"for root alone, members need {readers.WINDOW}: see sockreg(8)",
             EXIT_PERMISSION,
         ) from None
 
@@ -54,7 +54,7 @@ def exists(registry: str) -> bool:
 def writing(registry: str) -> Iterator[None]:
     """Hold the lock for a change of the generation in force; clear up after dead writers."""
     with Lock(f"{registry}/{GENERATIONS}", LOCK_TIMEOUT):
-        generations.remove_unfinished(registry)
+        generations.heal(registry)
         yield
 
 
@@ -80,6 +80,7 @@ def _home(bpffs: str) -> Path:
         raise SockregError(
             f"cannot make {home}: {error.strerror}", "run it as root", EXIT_PERMISSION
         ) from None
+    readers.let_in(home)
     return home
 
 

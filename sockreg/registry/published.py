@@ -1,0 +1,132 @@
+"""What writers tell readers that may not open the link.
+
+    BPFFS/sockreg/NETNS/published   array map with one element:
+        u32  generation     number of the one in force; 0: none, or it is being changed
+        u32  status         exit status of the last apply
+        u64  attempted      when that was, ns since the epoch; 0: never
+        u64  succeeded      when the last one that succeeded was
+
+Links and programs open for reading and writing alone, maps for whoever may read the pin
+(bpf_obj_get_user() in kernel/bpf/inode.c). The link stays the truth: this is for those who
+cannot see it. A writer takes the number back before it changes the link, and writes the new
+one after. If it dies in between, readers find no number rather than a wrong one, and the next
+writer publishes it. Callers hold the lock of the generations for everything that writes.
+"""
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
+from sockreg.kernel import libbpf, syscall
+from sockreg.registry.directory import LINK, UNFINISHED, denied
+
+PIN = "published"
+
+_VALUE = struct.Struct("=IIQQ")
+_INDEX = bytes(4)
+_PATIENCE = 1.0  # s for a change that is under way; it takes microseconds
+_POLL = 0.01  # s
+
+
+class Published(NamedTuple):
+    """See above for what the numbers mean."""
+
+    generation: int
+    status: int
+    attempted: int
+    succeeded: int
+
+
+NOTHING = Published(0, EXIT_OK, 0, 0)
+
+
+def read(registry: str) -> Published:
+    """SockregError if it may not be read."""
+    try:
+        fd = syscall.obj_get(f"{registry}/{PIN}", syscall.READ_ONLY)
+    except FileNotFoundError:
+        return NOTHING
+    except PermissionError as error:
+        raise denied(f"{registry}/{PIN}", error) from None
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def settled(registry: str) -> int | None:
+    """The number of the generation in force, None if nothing is. Waits out a change.
+
+    SockregError if a writer died while it changed what is in force.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while _has_link(registry):
+        number = read(registry).generation
+        if number:
+            return number
+        if time.monotonic() > deadline:
+            raise SockregError(
+                "a change of rules was cut short: which generation is in force is known to root "
+                "alone",
+                "'sockreg apply' as root puts it right",
+                EXIT_FAILURE,
+            )
+        time.sleep(_POLL)
+    return None
+
+
+def _has_link(registry: str) -> bool:
+    try:
+        os.stat(f"{registry}/{LINK}")
+    except FileNotFoundError:
+        return False
+    except PermissionError as error:
+        raise denied(registry, error) from None
+    return True
+
+
+def in_force(registry: str, number: int) -> None:
+    """Say which generation is in force; 0 before that changes."""
+    with _opened(registry) as fd:
+        before = _read(fd)
+        if before.generation != number:
+            syscall.map_update(fd, _INDEX, _VALUE.pack(*before._replace(generation=number)))
+
+
+def applied(registry: str, status: int) -> None:
+    """Say that an apply has just ended with this exit status."""
+    now = time.time_ns()
+    with _opened(registry) as fd:
+        before = _read(fd)
+        succeeded = now if status == EXIT_OK else before.succeeded
+        after = Published(before.generation, status, now, succeeded)
+        syscall.map_update(fd, _INDEX, _VALUE.pack(*after))
+
+
+def _read(fd: int) -> Published:
+    return Published(*_VALUE.unpack(syscall.map_lookup(fd, _INDEX, _VALUE.size) or b""))
+
+
+@contextlib.contextmanager
+def _opened(registry: str) -> Iterator[int]:
+    """A descriptor of the map for writing; it is made if it is not there."""
+    path = Path(registry, PIN)
+    try:
+        fd = syscall.obj_get(str(path))
+    except FileNotFoundError:
+        fd = libbpf.create_array(PIN, _VALUE.size)
+        # Renamed when all is right: a death in between would leave it closed to the group.
+        unfinished = path.with_name(f"{UNFINISHED}{PIN}")
+        unfinished.unlink(missing_ok=True)
+        syscall.obj_pin(fd, str(unfinished))
+        unfinished.chmod(0o640)
+        unfinished.rename(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
