@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import enabling, explain, handover, listeners, register, show
+from sockreg.cli import enabling, explain, handover, listeners, register, ruling, show
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -31,12 +31,13 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="attach the sock_ops program as well, for units that 'sockreg expect'",
     )
+    ruling.add_force(parser)
 
 
 def _load(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.load import load, load_sock_ops
 
-    show.loaded(context, load(context), as_json=options.json)
+    show.loaded(context, load(context, force=options.force), as_json=options.json)
     if options.sock_ops:
         load_sock_ops(context)
         show.sock_ops("attached to the root cgroup")
@@ -62,65 +63,6 @@ def _upgrade(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.load import upgrade
 
     show.applied(upgrade(context), as_json=options.json)
-
-
-def _rollback(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.rollback import rollback
-
-    show.applied(rollback(context), as_json=options.json)
-
-
-def _apply_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--check", action="store_true", help="say what would change, change nothing"
-    )
-    parser.add_argument("--start", metavar="UNIT", help="from now on count UNIT.socket as active")
-    parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
-
-
-def _apply(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.apply import apply, check
-
-    if options.check:
-        show.checked(check(context), as_json=options.json)
-    else:
-        change = apply(context, start=options.start, stop=options.stop)
-        show.applied(change, as_json=options.json)
-
-
-def _rule_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("label", metavar="LABEL")
-    parser.add_argument("protocol", metavar="PROTO", help="tcp or udp")
-    parser.add_argument("prefix", metavar="PREFIX", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1")
-    parser.add_argument("ports", metavar="PORTS", help="80, 8000-8999, 80,443 or '*'")
-    parser.add_argument(
-        "conditions",
-        metavar="CONDITION",
-        nargs="*",
-        help="from PREFIX, dev INTERFACE, missing=pass",
-    )
-
-
-def _bind_arguments(parser: argparse.ArgumentParser) -> None:
-    _rule_arguments(parser)
-    parser.add_argument("--runtime", action="store_true", help="until the next boot only")
-
-
-def _bind(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.bind import bind
-
-    change = bind(context, options.label, _words(options), options.runtime)
-    show.applied(change, as_json=options.json)
-
-
-def _unbind(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.bind import unbind
-
-    show.applied(unbind(context, options.label, _words(options)), as_json=options.json)
-
-
-def _words(options: argparse.Namespace) -> list[str]:
-    return [options.protocol, options.prefix, options.ports, *options.conditions]
 
 
 def _unregister_arguments(parser: argparse.ArgumentParser) -> None:
@@ -225,18 +167,23 @@ VERBS = (
     Verb(
         "apply",
         "put the configured rules in force, in one step",
-        "Read .socket units and configuration files, compile their rules and swap them in. If "
-        "anything is wrong in any of them, what is in force stays in force.",
-        _apply_arguments,
-        _apply,
+        ruling.APPLY,
+        ruling.apply_arguments,
+        ruling.apply,
+    ),
+    Verb(
+        "confirm",
+        "keep what apply --confirm put in force",
+        ruling.CONFIRM,
+        _nothing,
+        ruling.confirm,
     ),
     Verb(
         "rollback",
         "put the generation before back in force",
-        "Swap back to the generation that the one in force replaced. Files stay as they are; "
-        "'sockreg apply' puts them in force again.",
-        _nothing,
-        _rollback,
+        ruling.ROLLBACK,
+        ruling.rollback_arguments,
+        ruling.rollback,
     ),
     Verb(
         "enable",
@@ -255,16 +202,16 @@ VERBS = (
     Verb(
         "bind",
         "add a rule: to its file and in force",
-        "Add a rule to /etc/sockreg/90-bind.conf and apply.",
-        _bind_arguments,
-        _bind,
+        ruling.BIND,
+        ruling.bind_arguments,
+        ruling.bind,
     ),
     Verb(
         "unbind",
         "remove a rule that bind added",
-        "Remove a rule that bind added from its file and apply.",
-        _rule_arguments,
-        _unbind,
+        ruling.UNBIND,
+        ruling.rule_arguments,
+        ruling.unbind,
     ),
     Verb(
         "register",

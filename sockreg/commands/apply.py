@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sockreg import __version__, collector, journal
+from sockreg.commands import sshguard
 from sockreg.commands.context import Context
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
@@ -71,12 +72,13 @@ def apply(
     start: str | None = None,
     stop: str | None = None,
     upgrade: bool = False,
+    force: bool = False,
 ) -> Change:
     """Compile the configured rules and swap them in, if they differ from those in force.
 
     ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
-    ``upgrade`` makes a new generation even from the same rules. SockregError leaves what
-    was in force in force.
+    ``upgrade`` makes a new generation even from the same rules. ``force`` lets rules take
+    the ssh port. SockregError leaves what was in force in force.
     """
     with writing(context) as writer:
         active = writer.active_units()
@@ -84,7 +86,7 @@ def apply(
             active.add(start)
         active.discard(stop or "")
         try:
-            return put_in_force(writer, active, {}, upgrade=upgrade)
+            return put_in_force(writer, active, {}, upgrade=upgrade, force=force)
         except (SockregError, OSError) as error:
             # A refused bind does not count: its rule stands in no file.
             status = error.status if isinstance(error, SockregError) else EXIT_FAILURE
@@ -100,8 +102,9 @@ def check(context: Context) -> Change:
         with collector.paused():
             active = Writer(context, registry, maps).active_units()
             rules = _read(context, active, {})
-            _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             current = generations.told_in_force(registry)
+            _guard_ssh(rules, current, maps, force=False)
+            _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
             return _change(rules, record.pack(rules.bindings), current, number, swapped=False)
     finally:
@@ -110,18 +113,25 @@ def check(context: Context) -> Change:
 
 
 def put_in_force(
-    writer: Writer, active: Collection[str], files: Overlay, *, upgrade: bool = False
+    writer: Writer,
+    active: Collection[str],
+    files: Overlay,
+    *,
+    upgrade: bool = False,
+    force: bool = False,
 ) -> Change:
     """Make the configured rules a generation and swap it in, unless it is there already.
 
     ``files`` are conf files to write along with it: the rules are read as if they were
-    written, they are written when all else has succeeded, right before the swap.
+    written, they are written when all else has succeeded, right before the swap. Unless
+    ``force`` is given, rules that newly take the ssh port are refused.
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
     number = current.number if current else None
     try:
         rules = _read(context, active, files)
+        _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
         with Lock(registry, state.LOCK_TIMEOUT):
             slots = sockets.add_destinations(maps, sorted(pointing))
@@ -158,6 +168,18 @@ def put_in_force(
         _write_units(maps, rules, active)
     published.applied(registry, EXIT_OK)
     return change
+
+
+def _guard_ssh(
+    rules: RuleSet, current: generations.Generation | None, maps: sockets.Maps, *, force: bool
+) -> None:
+    """Refuse rules that newly take the ssh port, or note it; see commands/sshguard.py."""
+
+    def before() -> list[Binding]:
+        return record.decode_bindings(generations.read_rules(current)) if current else []
+
+    if not rules.options.take_ssh:
+        rules.notices.extend(sshguard.guard(before, rules.bindings, maps, force=force))
 
 
 def _same(one: record.Header, other: record.Header) -> bool:

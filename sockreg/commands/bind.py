@@ -7,16 +7,19 @@ from sockreg.commands.context import Context
 from sockreg.config.bindfile import add_binding, remove_binding
 
 
-def bind(context: Context, label: str, words: list[str], runtime: bool) -> Change:
+def bind(
+    context: Context, label: str, words: list[str], runtime: bool, *, force: bool = False
+) -> Change:
     """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
 
-    ``runtime`` rules last until the next boot. SockregError if the words or the whole
-    rule set would be wrong; then neither file nor kernel has changed.
+    ``runtime`` rules last until the next boot; ``force`` lets the rule take the ssh port.
+    SockregError if the words or the whole rule set would be wrong; then neither file nor
+    kernel has changed.
     """
     with writing(context) as writer:
         notices: list[str] = []
         files = add_binding(context.root, label, words, runtime, notices)
-        change = put_in_force(writer, writer.active_units(), files)
+        change = put_in_force(writer, writer.active_units(), files, force=force)
         return _with_notices(change, notices)
 
 

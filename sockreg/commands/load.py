@@ -20,11 +20,12 @@ class Loaded:
     others: list[state.Attached]
 
 
-def load(context: Context) -> Loaded:
+def load(context: Context, *, force: bool = False) -> Loaded:
     """Attach sockreg to the network namespace with the configured rules in force.
 
     Done twice, it is an apply. Rules that are refused, an object that is not ours or a
-    kernel that cannot do it leave the system as it was (SockregError).
+    kernel that cannot do it leave the system as it was (SockregError). ``force`` lets rules
+    take the ssh port.
     """
     objectfile.check(context.object_path)
     created = not state.exists(context.registry)
@@ -39,7 +40,7 @@ def load(context: Context) -> Loaded:
             rules.options.slots,
         )
     try:
-        change = apply(context)
+        change = apply(context, force=force)
     except BaseException:
         if created:
             state.remove(context.bpffs, context.registry)

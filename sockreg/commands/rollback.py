@@ -1,46 +1,52 @@
 """Put the generation before back in force."""
 
-from sockreg.commands.apply import Change, writing
+from sockreg.commands.apply import Change, Writer, writing
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_NOT_LOADED, SockregError
-from sockreg.registry import generations, record
+from sockreg.registry import generations, record, unconfirmed
 
 
 def rollback(context: Context) -> Change:
     """Swap back to the generation that the one in force replaced.
 
-    Files stay as they are: the next apply puts them in force again. SockregError
-    (EXIT_NOT_LOADED) if there is no generation before.
+    If a change waits for confirmation, it is the one that was confirmed last. Files stay as
+    they are: the next apply puts them in force again. SockregError (EXIT_NOT_LOADED) if
+    there is no generation before.
     """
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
-        before = _before(writer.registry, current)
-        if current is None or before is None:
-            raise SockregError(
-                "there is no generation before the one in force",
-                "'sockreg apply' puts the configured rules in force",
-                EXIT_NOT_LOADED,
-            )
-        context.step("comparing with the rules in force")
-        old = record.decode(generations.read_rules(current))
-        new = record.decode(generations.read_rules(before))
-        added, removed = record.difference(old, new)
-        context.step(f"swapping generation {before.number} in")
-        generations.swap(writer.registry, current, before)
-        return Change(
-            before.number,
-            True,
-            generations.read_header(before).count,
-            added=record.unpack(new, added),
-            removed=record.unpack(old, removed),
-        )
+        waiting = unconfirmed.read(writer.registry)
+        if current is None:
+            raise _nothing_before()
+        number = waiting[0].base if waiting else generations.read_header(current).previous
+        change = swap_back(writer, current, number)
+        unconfirmed.write(writer.registry, [])
+        return change
 
 
-def _before(registry: str, current: generations.Generation | None) -> generations.Generation | None:
-    if current is None:
-        return None
-    number = generations.read_header(current).previous
-    for generation in generations.generations(registry):
-        if generation.number == number:
-            return generation
-    return None
+def swap_back(writer: Writer, current: generations.Generation, number: int | None) -> Change:
+    """Put generation ``number`` in force. SockregError (EXIT_NOT_LOADED) if it is gone."""
+    for before in generations.generations(writer.registry):
+        if before.number == number:
+            break
+    else:
+        raise _nothing_before()
+    context = writer.context
+    context.step("comparing with the rules in force")
+    old = record.decode(generations.read_rules(current))
+    new = record.decode(generations.read_rules(before))
+    added, removed = record.difference(old, new)
+    context.step(f"swapping generation {before.number} in")
+    generations.swap(writer.registry, current, before)
+    count = generations.read_header(before).count
+    return Change(
+        before.number, True, count, record.unpack(new, added), record.unpack(old, removed)
+    )
+
+
+def _nothing_before() -> SockregError:
+    return SockregError(
+        "there is no generation before the one in force",
+        "'sockreg apply' puts the configured rules in force",
+        EXIT_NOT_LOADED,
+    )

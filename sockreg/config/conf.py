@@ -31,10 +31,15 @@ Overlay = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Options:
-    """``[:registry]``: whether packets are counted, and how many slots a registry has."""
+    """``[:registry]``.
+
+    Whether packets are counted, how many slots a registry has, and whether rules may take
+    the port by which ssh gets in.
+    """
 
     counters: bool = True
     slots: int = 1024
+    take_ssh: bool = False
 
 
 def conf_files(root: str, overlay: Overlay) -> list[str]:
@@ -115,7 +120,9 @@ def _with_option(options: Options, key: str, value: str) -> Options:
         return replace(options, counters=_boolean(value, Options.counters))
     if key == "Slots":
         return replace(options, slots=_slots(value))
-    raise ValueError("unknown option: Counters=, Slots= expected")
+    if key == "TakeSsh":
+        return replace(options, take_ssh=_boolean(value, Options.take_ssh))
+    raise ValueError("unknown option: Counters=, Slots=, TakeSsh= expected")
 
 
 def _boolean(value: str, default: bool) -> bool:

@@ -3,17 +3,19 @@
 from collections.abc import Collection
 
 from sockreg.kernel import layout, libbpf, syscall
-from sockreg.registry import generations, sockets, sockops, state
+from sockreg.registry import generations, sockets, sockops, state, unconfirmed
 from sockreg.registry.directory import Lock
 
 
 def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) -> None:
-    """Keep the generations of these numbers and the slots that they or a socket use.
+    """Keep the generations of these numbers, and the slots that generations or sockets use.
+
+    What an unconfirmed change would come back to is kept as well.
 
     A destination that lost its last rule and its socket gives its slot back, with its
     counters at zero.
     """
-    generations.keep(registry, numbers)
+    generations.keep(registry, {*numbers, *(it.base for it in unconfirmed.read(registry))})
     used = {
         (label, family, protocol)
         for generation in generations.generations(registry)

@@ -144,7 +144,7 @@ def test_wrong_options(tree: Tree) -> None:
         "etc/sockreg/a.conf:3: Slots=15: a number from 16 to 8190 expected",
         "etc/sockreg/a.conf:4: Slots=8191: a number from 16 to 8190 expected",
         "etc/sockreg/a.conf:5: Slots=x: a number from 16 to 8190 expected",
-        "etc/sockreg/a.conf:6: X=1: unknown option: Counters=, Slots= expected",
+        "etc/sockreg/a.conf:6: X=1: unknown option: Counters=, Slots=, TakeSsh= expected",
     ]
 
 

@@ -1,0 +1,170 @@
+"""Changes that go back by themselves: apply --confirm, confirm, and what ends the wait.
+
+Whoever locks himself out cannot confirm. So the wait must not hang on his session: it is
+a timer of systemd where systemd runs this network namespace, else a process in a session
+of its own (setsid(2)), which a hangup of the terminal does not reach.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import sockreg
+from sockreg import journal
+from sockreg.commands.apply import Change, put_in_force, writing
+from sockreg.commands.context import Context
+from sockreg.commands.rollback import swap_back
+from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_USAGE, SockregError
+from sockreg.registry import generations, state, unconfirmed
+from sockreg.registry.unconfirmed import Unconfirmed
+
+SECONDS_MAX = 86400
+_POLL = 0.2  # s between two looks whether it was confirmed
+_SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
+
+
+def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed | None]:
+    """Apply, and go back after ``seconds`` unless ``confirm`` comes first.
+
+    Rules may take the ssh port. The second is None if nothing changed. SockregError leaves
+    what was in force in force, and what waited before waits on.
+    """
+    if not 1 <= seconds <= SECONDS_MAX:
+        message = f"--confirm {seconds}: a number of seconds from 1 to {SECONDS_MAX} expected"
+        raise SockregError(message, "", EXIT_USAGE)
+    with writing(context) as writer:
+        current = generations.in_force(writer.registry)
+        if current is None:
+            raise SockregError(
+                "nothing is in force that one could come back to",
+                "'sockreg apply' without --confirm puts the configured rules in force",
+                EXIT_NOT_LOADED,
+            )
+        earlier = unconfirmed.read(writer.registry)
+        # Of several changes in a row the first one says where to come back to.
+        base = earlier[0].base if earlier else current.number
+        waiting = unconfirmed.after(seconds, base)
+        unconfirmed.write(writer.registry, [waiting])
+        try:
+            # First: a change that nobody would take back must not come into force.
+            _arm(context, waiting, seconds)
+            change = put_in_force(writer, writer.active_units(), {}, force=True)
+        except BaseException:
+            unconfirmed.write(writer.registry, earlier)
+            raise
+        if not (change.swapped or earlier):
+            unconfirmed.write(writer.registry, [])
+            return change, None
+        return change, waiting
+
+
+def confirm(context: Context) -> int:
+    """Keep what is in force; returns its generation. SockregError if nothing waits."""
+    with writing(context) as writer:
+        found = unconfirmed.read(writer.registry)
+        current = generations.in_force(writer.registry)
+        if not found or current is None:
+            raise SockregError(
+                "nothing waits for confirmation",
+                "it was confirmed before, or it has gone back: 'sockreg rules' shows what is in "
+                "force, 'sockreg apply --confirm SECONDS' tries again",
+                EXIT_FAILURE,
+            )
+        unconfirmed.write(writer.registry, [])
+    if _is_systemds(context):
+        # Left alone they would do nothing, but stand among the timers until then.
+        timers = [f"{_unit(waiting)}.timer" for waiting in found]
+        subprocess.run(["systemctl", "stop", *timers], check=False, capture_output=True)
+    return current.number
+
+
+def go_back(context: Context, token: str) -> Change | None:
+    """Wait until the deadline of a change; undo it if it waits for confirmation still.
+
+    None if there is nothing to undo.
+    """
+    waiting = unconfirmed.parse_token(token)
+    while waiting.seconds_left > 0 and _waits(context, waiting):
+        time.sleep(min(_POLL, max(waiting.seconds_left, 0)))
+    if not _waits(context, waiting):
+        return None
+    with writing(context) as writer:
+        if waiting not in unconfirmed.read(writer.registry):
+            return None
+        current = generations.in_force(writer.registry)
+        change = None
+        if current is not None and current.number != waiting.base:
+            change = swap_back(writer, current, waiting.base)
+            journal.say(
+                f"generation {waiting.base} is in force again: nobody confirmed generation "
+                f"{current.number}; the files still say otherwise",
+                journal.WENT_BACK,
+                journal.WARNING,
+                {"SOCKREG_GENERATION": str(waiting.base)},
+            )
+        unconfirmed.write(writer.registry, [])
+        return change
+
+
+def _waits(context: Context, waiting: Unconfirmed) -> bool:
+    return state.exists(context.registry) and waiting in unconfirmed.read(context.registry)
+
+
+def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
+    """Have ``go_back`` run at the deadline, whatever becomes of this process and its parents."""
+    arguments = ["--bpffs", context.bpffs, "--root", context.root]
+    command = [sys.executable, "-m", "sockreg", *arguments]
+    command += ["rollback", "--unconfirmed", waiting.token]
+    # Where "-m" finds the package, installed or not.
+    home = str(Path(sockreg.__file__).resolve().parent.parent)
+    if not _is_systemds(context):
+        _detach(command, home)
+        return
+    timer = [f"--timer-property={setting}" for setting in _SETTINGS]
+    unit = ["--collect", f"--unit={_unit(waiting)}", f"--working-directory={home}"]
+    about = f"--description=Socket registry, return to generation {waiting.base}"
+    run = ["systemd-run", "--quiet", f"--on-active={seconds}s", *timer, *unit, about, "--"]
+    done = subprocess.run([*run, *command], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SockregError(
+            f"cannot set the timer that would undo the change: {done.stderr.strip()}",
+            "nothing was changed; 'systemd-run --on-active=1 true' should work here",
+            EXIT_FAILURE,
+        )
+
+
+def _unit(waiting: Unconfirmed) -> str:
+    return f"sockreg-unconfirmed-{waiting.token}"
+
+
+def _is_systemds(context: Context) -> bool:
+    """Whether what systemd starts sees this network namespace and this bpffs as we do."""
+    if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+        return False
+    mounts = os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    return mounts and os.stat("/proc/1/ns/net").st_ino == context.netns.inode
+
+
+def _detach(command: list[str], home: str) -> None:
+    """Run a command in a session of its own, as a child of nobody.
+
+    It has the network namespace of the calling thread, and nothing open.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            # A second time: what is no leader of its session never gets a terminal.
+            if os.fork() == 0:
+                os.chdir(home)
+                nothing = os.open(os.devnull, os.O_RDWR)
+                for fd in (0, 1, 2):
+                    os.dup2(nothing, fd)
+                os.execv(command[0], command)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)

@@ -1,0 +1,64 @@
+"""A change that goes back by itself unless somebody confirms it.
+
+What waits is the name of a directory in the registry, ``unconfirmed-6-123456789``: the
+generation to come back to, and when, in ms of CLOCK_BOOTTIME. Of several changes the
+first one says where to come back to, the last one when.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_USAGE, SockregError
+
+_PREFIX = "unconfirmed-"
+
+
+class Unconfirmed(NamedTuple):
+    """``base`` is the number of the generation that was confirmed last."""
+
+    base: int
+    deadline: int
+
+    @property
+    def token(self) -> str:
+        """What names this one among all that ever waited in the registry."""
+        return f"{self.base}-{self.deadline}"
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline / 1000 - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def after(seconds: float, base: int) -> Unconfirmed:
+    """What waits from now on for so long."""
+    return Unconfirmed(base, round((time.clock_gettime(time.CLOCK_BOOTTIME) + seconds) * 1000))
+
+
+def read(registry: str) -> list[Unconfirmed]:
+    """What waits for confirmation: nothing or one; two only if a change of it was cut short."""
+    return [parse_token(path.name.removeprefix(_PREFIX)) for path in _marks(registry)]
+
+
+def parse_token(token: str) -> Unconfirmed:
+    """SockregError (EXIT_USAGE) if it is none."""
+    base, _, deadline = token.partition("-")
+    if not (base.isdecimal() and deadline.isdecimal()):
+        raise SockregError(f"{token!r} names no change that waits", "", EXIT_USAGE)
+    return Unconfirmed(int(base), int(deadline))
+
+
+def write(registry: str, waiting: list[Unconfirmed]) -> None:
+    """Let these wait, and nothing else."""
+    wanted = {f"{_PREFIX}{it.token}" for it in waiting}
+    for name in wanted:
+        Path(registry, name).mkdir(mode=0o750, exist_ok=True)
+    for path in _marks(registry):
+        if path.name not in wanted:
+            path.rmdir()
+
+
+def _marks(registry: str) -> list[Path]:
+    return list(Path(registry).glob(f"{_PREFIX}*"))
