@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockreg import collector, journal
 from sockreg.cli.printing import plural, print_json, print_table
 from sockreg.model import PROTOCOL_NAMES, Binding
-from sockreg.rules.syntax import format_rule
+from sockreg.rules.syntax import format_prefix, format_rule
 
 if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
     from sockreg.commands.apply import Change
     from sockreg.commands.context import Context
     from sockreg.commands.load import Loaded
-    from sockreg.views.status import DestinationStatus, ExpectedUnit, Status
 
 _LINES = 20  # of a change, before it is summed up
 
@@ -133,8 +130,12 @@ def _rule_body(binding: Binding) -> dict[str, object]:
         "action": binding.action.name.lower(),
         "rule": format_rule(binding),
         "protocol": PROTOCOL_NAMES[binding.protocol],
+        "prefix": format_prefix(binding.family, binding.address, binding.length),
         "first_port": binding.first,
         "last_port": binding.last,
+        "from": format_prefix(binding.family, *binding.source) if binding.source else None,
+        "interface": binding.interface,
+        "missing_pass": binding.missing_pass,
         "file": binding.place.path,
         "line": binding.place.line,
     }
@@ -149,82 +150,6 @@ def rules(bindings: Sequence[Binding], *, as_json: bool) -> None:
             ("ACTION", "LABEL", "RULE", "PLACE"),
             [(b.action.name.lower(), b.label, format_rule(b), b.place) for b in bindings],
         )
-
-
-def status(result: Status, lines: int, slots: bool, *, as_json: bool) -> None:
-    if as_json:
-        body = asdict(result)
-        body["program"] = result.program._asdict() if result.program else None
-        print_json("status", body)
-        return
-    print(f"registry    {result.registry} (network namespace {result.netns})")
-    if result.program is None or result.header is None:
-        print(
-            "in force    nothing: no program of this registry is attached; 'sockreg load' heals it"
-        )
-    else:
-        header = result.header
-        print(
-            f"in force    generation {result.generation}, {plural(header.count, 'rule')}, "
-            f"{_age(header.created)}; sockreg {header.version}"
-        )
-        print(
-            f"program     {result.program.name}, id {result.program.id}, tag {result.program.tag}, "
-            f"table {header.table_bytes} bytes"
-        )
-    print(f"units       {', '.join(result.units) or 'none'}")
-    if result.expected is not None:
-        units = ", ".join(map(_expected, result.expected)) or "nobody"
-        print(f"sock_ops    attached; expects {units}")
-    for program in result.others or ():
-        print(f"also        {program} is attached to this network namespace")
-    print()
-    head = ["LABEL", "PROTO", "FAMILY", "RULES", "LOOKUPS", "MISSES", "ERRORS",
-            "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
-    rows = [row for destination in result.destinations for row in _rows(destination, slots)]
-    print_table([*head, "SLOT"] if slots else head, rows)
-    if result.rejected:
-        print(f"{plural(result.rejected, 'packet')} refused by reject rules")
-    from sockreg.views import journal as journal_view  # loads libsystemd
-
-    entries = journal_view.latest(lines) if lines > 0 else []
-    if entries:
-        print()
-        print("\n".join(entries))
-
-
-def _rows(destination: DestinationStatus, slots: bool) -> list[list[object]]:
-    """A line for the destination with its first member, and one for each other member."""
-    counters = destination.counters
-    first: list[object] = [
-        destination.label,
-        destination.protocol,
-        destination.family,
-        destination.rules,
-        counters.lookups,
-        counters.misses,
-        counters.errors,
-    ]
-    rows = [
-        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])]
-        for m in destination.members
-    ] or [["none", "-", "-", "-", *([destination.slot] if slots else [])]]
-    return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
-
-
-def _expected(it: ExpectedUnit) -> str:
-    port = f" on port {it.port}" if it.port else ""
-    failed = f", {plural(it.failed, 'socket')} refused by the kernel" if it.failed else ""
-    return f"{it.unit}{port} for {it.label}{failed}"
-
-
-def _age(created: int) -> str:
-    """How long ago that was, in the largest unit that fits."""
-    seconds = max(0, time.time_ns() - created) // 10**9
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} old"
-    return f"{seconds} s old"
 
 
 def installed(paths: Sequence[Path]) -> None:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import enabling, explain, handover, listeners, register, ruling, show
+from sockreg.cli import enabling, explain, handover, listeners, register, ruling, show, status
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -109,17 +109,6 @@ def _rules(context: Context, options: argparse.Namespace) -> None:
     from sockreg.views import rules
 
     show.rules(rules.read(context), as_json=options.json)
-
-
-def _status_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", "--lines", type=int, default=5, help="journal lines to show (5)")
-    parser.add_argument("--slots", action="store_true", help="show the slots of the socket map")
-
-
-def _status(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.views import status
-
-    show.status(status.read(context), options.lines, options.slots, as_json=options.json)
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -256,13 +245,7 @@ VERBS = (
         _drain,
     ),
     Verb("rules", "show the rules in force", "Show the rules in force.", _nothing, _rules),
-    Verb(
-        "status",
-        "show program, labels, sockets, counters",
-        "Show what is attached, the labels with their sockets, and the counters.",
-        _status_arguments,
-        _status,
-    ),
+    Verb("status", status.SUMMARY, status.DESCRIPTION, status.add_arguments, status.run),
     Verb(
         "inspect",
         "show a label's sockets: options, queue, processes",

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from sockreg import processes
 from sockreg.commands.context import Context
+from sockreg.errors import EXIT_PERMISSION, SockregError
 from sockreg.kernel import layout, routes, sklookup, sockdiag, syscall
 from sockreg.kernel.listener import address_text
 from sockreg.model import FAMILY_BITS, TCP, Action, Binding, Packet
@@ -180,6 +181,10 @@ def _judge(
             )
     except FileNotFoundError:
         raise  # removed by a swap beside us: there is a newer one to ask
+    except SockregError as error:
+        if error.status != EXIT_PERMISSION:
+            raise
+        return matching, None, "only root can run the program; this is what the rules say"
     except OSError as error:
         why = f"the program cannot be run: {error.strerror}; this is what the rules say"
         return matching, None, why

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from sockreg.commands.context import Context
 from sockreg.kernel import cgroup, layout, libbpf, syscall
 from sockreg.model import INET, PROTOCOL_NAMES
-from sockreg.registry import expected, generations, record, sockets, sockops, state
+from sockreg.registry import (
+    expected,
+    generations,
+    published,
+    record,
+    sockets,
+    sockops,
+    state,
+)
 from sockreg.registry.generations import pinned
 
 
@@ -58,10 +66,23 @@ class ExpectedUnit:
 
 
 @dataclass(frozen=True)
-class Status:
-    """``generation`` and what follows it are None while nothing is in force.
+class LastApply:
+    """How the last apply ended: its exit status, and when. Times are ns since the epoch.
 
-    ``expected`` is None unless the sock_ops program is attached.
+    ``succeeded`` is when the last one that succeeded was, 0 if none did.
+    """
+
+    status: int
+    attempted: int
+    succeeded: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """``generation`` and ``header`` are None while nothing is in force.
+
+    ``program`` also if it may not be opened: that takes root. ``expected`` is None unless
+    the sock_ops program is attached; ``others`` if we may not ask.
     """
 
     registry: str
@@ -69,11 +90,12 @@ class Status:
     program: libbpf.ProgramInfo | None
     generation: int | None
     header: record.Header | None
+    applied: LastApply | None
     destinations: list[DestinationStatus]
     rejected: int
     units: list[str]
     expected: list[ExpectedUnit] | None
-    others: list[state.Attached] | None  # None: we may not ask
+    others: list[state.Attached] | None
 
 
 _NOTHING = (None, None, None)
@@ -100,6 +122,7 @@ def read(context: Context) -> Status:
             program,
             number,
             header,
+            _applied(registry),
             [d for d in destinations if d.rules or d.members or d.counters.lookups],
             rejected,
             sorted(sockets.read_units(maps)),
@@ -110,10 +133,21 @@ def read(context: Context) -> Status:
         maps.close()
 
 
-def _generation(current: generations.Generation) -> tuple[int, libbpf.ProgramInfo, record.Header]:
-    with pinned(str(current.path / "program")) as fd:
-        program = libbpf.program_info(fd)
+def _generation(
+    current: generations.Generation,
+) -> tuple[int, libbpf.ProgramInfo | None, record.Header]:
+    program = None
+    if current.program_id is not None:
+        with pinned(str(current.path / "program")) as fd:
+            program = libbpf.program_info(fd)
     return current.number, program, generations.read_header(current)
+
+
+def _applied(registry: str) -> LastApply | None:
+    found = published.read(registry)
+    if not found.attempted:
+        return None
+    return LastApply(found.status, found.attempted, found.succeeded)
 
 
 def _expected(registry: str, maps: sockets.Maps) -> list[ExpectedUnit] | None:

@@ -1,0 +1,191 @@
+"""``sockreg status``: what is attached, which labels have sockets, what the counters say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sockreg.cli.printing import plural, print_json, print_table
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_OK, EXIT_USAGE, SockregError
+
+if TYPE_CHECKING:
+    from sockreg.views.rates import Key, Rate
+    from sockreg.views.status import DestinationStatus, ExpectedUnit, LastApply, Status
+
+SUMMARY = "show program, labels, sockets, counters"
+DESCRIPTION = "Show what is attached, the labels with their sockets, and the counters."
+_INTERVAL = 2.0  # s
+_CLEAR = "\033[H\033[2J"  # cursor home, erase display (ECMA-48)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--lines", type=int, default=5, help="journal lines to show (5)")
+    parser.add_argument("--slots", action="store_true", help="show the slots of the socket map")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=float,
+        const=_INTERVAL,
+        help=f"look again every SECONDS ({_INTERVAL:g}), and show rates",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.views import status
+
+    if options.watch is None:
+        _print(status.read(context), options, None)
+        return
+    if options.watch <= 0:
+        raise SockregError("--watch: the time between two looks is more than 0 s", "", EXIT_USAGE)
+    for seen, rates in looks(context, options.watch):
+        if sys.stdout.isatty():
+            print(_CLEAR, end="")
+        _print(seen, options, rates)
+        if not (sys.stdout.isatty() or options.json):
+            print()
+        sys.stdout.flush()
+
+
+def looks(context: Context, interval: float) -> Iterator[tuple[Status, Mapping[Key, Rate]]]:
+    """A look every ``interval`` seconds, with the rates since the one before; without end."""
+    from sockreg.views import status
+    from sockreg.views.rates import rates
+
+    before, when = None, 0.0
+    while True:
+        seen, now = status.read(context), time.monotonic()
+        yield seen, rates(before, seen, now - when) if before is not None else {}
+        before, when = seen, now
+        time.sleep(max(0.0, now + interval - time.monotonic()))
+
+
+def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] | None) -> None:
+    if options.json:
+        print_json("status", _body(seen))
+        return
+    _print_head(seen)
+    print()
+    _print_destinations(seen, options.slots, rates)
+    from sockreg.views import journal as journal_view  # loads libsystemd
+
+    entries = journal_view.latest(options.lines) if options.lines > 0 else []
+    if entries:
+        print()
+        print("\n".join(entries))
+
+
+def _body(seen: Status) -> dict[str, object]:
+    body = asdict(seen)
+    body["program"] = seen.program._asdict() if seen.program else None
+    return body
+
+
+def _print_head(seen: Status) -> None:
+    print(f"registry    {seen.registry} (network namespace {seen.netns})")
+    if seen.header is None:
+        print(
+            "in force    nothing: no program of this registry is attached; 'sockreg load' heals it"
+        )
+    else:
+        header = seen.header
+        print(
+            f"in force    generation {seen.generation}, {plural(header.count, 'rule')}, "
+            f"{_duration(header.created)} old; sockreg {header.version}"
+        )
+        if seen.program is None:
+            print("program     not shown: opening programs takes root")
+        else:
+            print(
+                f"program     {seen.program.name}, id {seen.program.id}, tag {seen.program.tag}, "
+                f"table {header.table_bytes} bytes"
+            )
+    if seen.applied is not None and seen.applied.status != EXIT_OK:
+        print(f"last apply  {_failure(seen.applied)}")
+    print(f"units       {', '.join(seen.units) or 'none'}")
+    if seen.expected is not None:
+        units = ", ".join(map(_expected, seen.expected)) or "nobody"
+        print(f"sock_ops    attached; expects {units}")
+    for program in seen.others or ():
+        print(f"also        {program} is attached to this network namespace")
+
+
+def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:
+    head = ["LABEL", "PROTO", "FAMILY", "RULES", "LOOKUPS", "MISSES", "ERRORS",
+            "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
+    if rates is not None:
+        head.insert(5, "PER S")
+    rows = [row for it in seen.destinations for row in _rows(it, slots, rates)]
+    print_table([*head, "SLOT"] if slots else head, rows)
+    for it in seen.destinations:
+        for sentence in remarks(it):
+            print(sentence)
+    if seen.rejected:
+        print(f"{plural(seen.rejected, 'packet')} refused by reject rules")
+
+
+def _rows(
+    it: DestinationStatus, slots: bool, rates: Mapping[Key, Rate] | None
+) -> list[list[object]]:
+    """A line for the destination with its first member, and one for each other member."""
+    from sockreg.views.rates import key_of, rate_text
+
+    first: list[object] = [it.label, it.protocol, it.family, it.rules]
+    first += [it.counters.lookups, it.counters.misses, it.counters.errors]
+    if rates is not None:
+        rate = rates.get(key_of(it))
+        first.insert(5, "-" if rate is None else rate_text(rate.lookups))
+    rows = [
+        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])] for m in it.members
+    ] or [["none", "-", "-", "-", *([it.slot] if slots else [])]]
+    return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
+
+
+def remarks(it: DestinationStatus) -> list[str]:
+    """What the counters of a destination mean, in words; nothing if all is well."""
+    name = f"{it.label} ({it.protocol}, {it.family})"
+    found = []
+    if it.counters.misses:
+        many = plural(it.counters.misses, "packet")
+        if not it.members:
+            found.append(f"{name}: {many} found no socket, and there is none now")
+        elif not any(member.weight for member in it.members):
+            found.append(f"{name}: {many} found no socket to go to: all have weight 0")
+        else:
+            found.append(f"{name}: {many} came while it had no socket; it has one now")
+    if it.counters.errors:
+        many = plural(it.counters.errors, "packet")
+        found.append(
+            f"{name}: the kernel refused its socket for {many}: it does not listen any more, "
+            "or is of another family"
+        )
+    return found
+
+
+def _expected(it: ExpectedUnit) -> str:
+    port = f" on port {it.port}" if it.port else ""
+    failed = f", {plural(it.failed, 'socket')} refused by the kernel" if it.failed else ""
+    return f"{it.unit}{port} for {it.label}{failed}"
+
+
+def _failure(applied: LastApply) -> str:
+    before = f"; {_duration(applied.succeeded)} ago it succeeded" if applied.succeeded else ""
+    return (
+        f"failed {_duration(applied.attempted)} ago with status {applied.status}{before}; "
+        "'sockreg apply --check' says why"
+    )
+
+
+def _duration(since: int) -> str:
+    """How long ago that was, in the largest unit that fits."""
+    seconds = max(0, time.time_ns() - since) // 10**9
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,55 @@
+"""What the counters say of the time between two looks. Pure."""
+
+from typing import NamedTuple
+
+from sockreg.views.status import Counters, DestinationStatus, Status
+
+
+class Key(NamedTuple):
+    """Names a destination."""
+
+    label: str
+    protocol: str
+    family: str
+
+
+class Rate(NamedTuple):
+    """Packets a second: see Counters."""
+
+    lookups: float
+    misses: float
+    errors: float
+
+
+def key_of(it: DestinationStatus) -> Key:
+    return Key(it.label, it.protocol, it.family)
+
+
+def rates(before: Status, after: Status, seconds: float) -> dict[Key, Rate]:
+    """The rates of all destinations of ``after``; ``seconds`` lie between the looks."""
+    known = {key_of(it): it.counters for it in before.destinations}
+    return {
+        key_of(it): _rate(known.get(key_of(it)), it.counters, seconds) for it in after.destinations
+    }
+
+
+def _rate(before: Counters | None, after: Counters, seconds: float) -> Rate:
+    # Fewer than before: its slot was given back in between, and its counters began anew.
+    if before is None or before.lookups > after.lookups:
+        before = Counters(0, 0, 0)
+    return Rate(
+        (after.lookups - before.lookups) / seconds,
+        (after.misses - before.misses) / seconds,
+        (after.errors - before.errors) / seconds,
+    )
+
+
+def rate_text(value: float) -> str:
+    """Short: ``0``, ``0.3``, ``17``, ``12k``, ``3.4M``."""
+    if value < 9.95:
+        return f"{value:.1f}".removesuffix(".0")
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.0f}{letter}" if scaled >= 9.95 else f"{scaled:.1f}{letter}"
+    return f"{value:.0f}"
