@@ -77,8 +77,12 @@ def show(part: Part) -> None:
     if part.aims:
         print()
     for aim in part.aims:
-        print(f"{'met    ' if aim.met else 'NOT MET'}  {aim.text} ({aim.found})")
+        print(verdict(aim))
     sys.stdout.flush()
+
+
+def verdict(aim: Aim) -> str:
+    return f"{'met    ' if aim.met else 'NOT MET'}  {aim.text} ({aim.found})"
 
 
 def machine() -> str:
