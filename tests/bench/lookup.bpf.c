@@ -67,14 +67,14 @@ static __always_inline struct bpf_sk_lookup next_packet(void)
 	return packet;
 }
 
-/* 192.0.2.1 port 80 and 2001:db8:1::1 port 80, TCP: slot 2. */
+/* 192.0.2.1 port 80 and 3fff:1::1 port 80, TCP: slot 2. */
 static __always_inline __u64 find_one_rule(struct bpf_sk_lookup *packet)
 {
 	if (packet->protocol != IPPROTO_TCP || packet->local_port != 80)
 		return SLOT_PASS;
 	if (packet->family == AF_INET)
 		return packet->local_ip4 == bpf_htonl(0xc0000201) ? FIRST_SLOT : SLOT_PASS;
-	if (packet->local_ip6[0] == bpf_htonl(0x20010db8) && packet->local_ip6[1] == bpf_htonl(0x10000) &&
+	if (packet->local_ip6[0] == bpf_htonl(0x3fff0001) && packet->local_ip6[1] == 0 &&
 	    packet->local_ip6[2] == 0 && packet->local_ip6[3] == bpf_htonl(1))
 		return FIRST_SLOT;
 	return SLOT_PASS;

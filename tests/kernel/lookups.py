@@ -50,7 +50,7 @@ class Lookups:
         self._maps: dict[str, int] = {}
         with contextlib.ExitStack() as stack:
             self._sockets = {
-                slot: stack.enter_context(_socket(destination))
+                slot: stack.enter_context(stand_in(destination))
                 for destination, slot in slot_of.items()
             }
             self._stack = stack.pop_all()
@@ -104,7 +104,7 @@ class Lookups:
         return tuple(map(sum, zip(*layout.COUNTERS.iter_unpack(values), strict=True)))
 
 
-def _socket(destination: Destination) -> socket.socket:
+def stand_in(destination: Destination) -> socket.socket:
     """A socket that the program may choose for a destination."""
     kind = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}[destination.protocol]
     member = socket.socket(destination.family, kind)
