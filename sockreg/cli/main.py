@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--version", action="version", version=f"sockreg {__version__}")
     _add_global(main_parser, defaults=True)
-    sub = main_parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    sub = main_parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="sockreg")
     for verb in verbs.VERBS:
         command = sub.add_parser(verb.name, help=verb.summary, description=verb.description)
         _add_global(command, defaults=False)
