@@ -40,7 +40,7 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     ``command`` is the argument vector of the full 'sockreg apply --start UNIT'.
     """
     try:  # noqa: SIM105  # contextlib is a heavy import on this path
-        posix.unlink(_marker())
+        posix.unlink(_marker(unit))
     except FileNotFoundError:
         pass  # this is not the second half of a restart that changes nothing
     maps = sockets.Maps(own_registry(bpffs))
@@ -95,7 +95,7 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     if jobs.get(companion(unit)) != "restart":
         stop(unit, bpffs, root, command)
     elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
-        posix.close(posix.open(_marker(), posix.O_WRONLY | posix.O_CREAT, 0o600))
+        _mark(unit)
 
 
 def _jobs(*names: str) -> dict[str, str]:
@@ -146,12 +146,22 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
         maps.close()
 
 
-def _marker() -> str:
+def _marker(unit: str) -> str:
     """The file that tells sockreg-add@ not to start: it lives through a restart alone.
 
-    sockreg@.service has its directory (RuntimeDirectoryPreserve=restart).
+    sockreg@.service has its directory, together with its other instances, of which the
+    first to stop for good removes it (RuntimeDirectoryPreserve=restart). A unit that
+    registers its own sockets (commands/enable.py) has none, nor a companion to tell.
     """
-    return posix.environ[b"RUNTIME_DIRECTORY"].decode() + "/unchanged"
+    directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode()
+    return f"{directory}/{unit.removesuffix('.socket')}"
+
+
+def _mark(unit: str) -> None:
+    try:
+        posix.close(posix.open(_marker(unit), posix.O_WRONLY | posix.O_CREAT, 0o600))
+    except FileNotFoundError:
+        return  # another instance has stopped: register again, which is always right
 
 
 def _is_enabled(root: str, unit: str) -> bool:
