@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sockreg import __version__
-from tests.bench import apply, connections, fullpath, plots, pool, startup, swap
+from tests.bench import apply, connections, fullpath, lookup, plots, pool, startup, swap
 from tests.bench.report import Aim, Part, Table, machine, show, verdict
 
 _QUICK_STARTS = 20
@@ -51,6 +51,7 @@ def _startup(quick: bool) -> Part:
 
 
 PARTS: dict[str, Callable[[bool], Part]] = {
+    "lookup": lookup.measure,
     "apply": apply.measure,
     "swap": swap.measure,
     "fullpath": fullpath.measure,

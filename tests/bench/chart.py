@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 _WIDTH = 760
 _LEFT, _RIGHT = 64, 210  # room for numbers and for names
-_TOP, _PLOT, _BOTTOM = 64, 300, 58
+_TOP, _PLOT, _BOTTOM = 78, 300, 58
 _BAR, _GAP = 18, 26
 _NAMES = 250  # width of the names of bars
 # Told apart also by those who see red and green alike (Okabe and Ito's colours).
@@ -73,7 +73,7 @@ def line_chart(
         parts.append(_text(x_of(x), bottom + 20, _number(x), anchor="middle"))
     parts.append(_rule(_LEFT, bottom, _WIDTH - _RIGHT, bottom, "#333333"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, bottom + 42, axes[0], anchor="middle"))
-    parts.append(_text(_LEFT - 50, _TOP - 12, axes[1]))
+    parts.append(_text(_LEFT - 52, _TOP - 14, axes[1]))
     ends = _apart([y_of(line.points[-1][1]) for line in lines], 15)
     for line, end in zip(lines, ends, strict=True):
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line.points)
@@ -94,13 +94,14 @@ def bar_chart(title: str, subtitle: str, axis: str, groups: Sequence[Group]) -> 
     bars = [bar for group in groups for bar in group.bars]
     ticks = _even_ticks(max(bar.high for bar in bars))
     x_of = _even_scale(0, ticks[-1], _NAMES, _WIDTH - 110)
-    height = _TOP + sum(_GAP + _BAR * len(group.bars) for group in groups)
+    top = _TOP - 14  # no name of an axis up here
+    height = top + sum(_GAP + _BAR * len(group.bars) for group in groups)
     parts = [_heading(title, subtitle)]
     for tick in ticks:
-        parts.append(_rule(x_of(tick), _TOP, x_of(tick), height, "#dddddd"))
+        parts.append(_rule(x_of(tick), top, x_of(tick), height, "#dddddd"))
         parts.append(_text(x_of(tick), height + 18, _number(tick), anchor="middle"))
     parts.append(_text((_NAMES + _WIDTH - 110) / 2, height + 40, axis, anchor="middle"))
-    y = float(_TOP)
+    y = float(top)
     for group in groups:
         y += _GAP
         parts.append(_text(12, y - 7, group.name, weight="bold"))

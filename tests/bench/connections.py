@@ -6,7 +6,6 @@ SYN arrives; everything after that is the established connection's own business.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.bench.contenders import (
     Contender,
     contenders,
 )
+from tests.bench.own_cpu import last_cpu
 from tests.bench.report import Part, Table, ratios, spread
 from tests.netns import Namespace
 from tests.process import run
@@ -61,8 +61,7 @@ def _rounds(program: Path, compared: list[Contender], rounds: int) -> Times:
 def _connect(program: Path, contender: Contender, version: int) -> int:
     """Nanoseconds for a round of connections."""
     fd = contender.listener(version).fileno()
-    cpu = max(os.sched_getaffinity(0))
-    numbers = [str(number) for number in (PORT, fd, cpu, CONNECTIONS)]
+    numbers = [str(number) for number in (PORT, fd, last_cpu(), CONNECTIONS)]
     with contender.namespace.entered():
         done = subprocess.run(
             [str(program), TARGETS[version], *numbers],

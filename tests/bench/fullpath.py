@@ -32,6 +32,7 @@ from tests.bench.contenders import (
     contenders,
 )
 from tests.bench.frames import flood_of
+from tests.bench.own_cpu import last_cpu
 from tests.bench.report import Aim, Part, Spread, Table, ratios, spread
 from tests.netns import TCP, UDP, Namespace
 from tests.process import run
@@ -102,7 +103,7 @@ def _generator(sender: Namespace) -> Iterator[Generator]:
             path = Path(directory, f"{kind.protocol}-{kind.version}")
             path.write_bytes(b"".join(made))
             frames[kind] = (path, len(made[0]))
-        yield Generator(program, sender, frames, max(os.sched_getaffinity(0)))
+        yield Generator(program, sender, frames, last_cpu())
 
 
 def _rounds(generator: Generator, compared: list[Contender], rounds: int) -> Times:

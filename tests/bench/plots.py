@@ -17,7 +17,6 @@ from tests.bench import apply, contenders
 from tests.bench.chart import COLOURS, Bar, Group, Line, bar_chart, line_chart
 
 Figures = Any  # of one part: what its measure() put into Part.figures
-_DESIGNS = {"sockreg": COLOURS[0], "peers": COLOURS[1], "one rule": COLOURS[2], "empty": COLOURS[6]}
 _WAYS = {
     contenders.EMPTY: COLOURS[6],
     contenders.ATTACHED: COLOURS[5],
@@ -50,38 +49,54 @@ def draw(content: Any, directory: Path) -> list[Path]:
 
 
 def _hot(figures: Figures, said: str) -> str:
-    return _lookups("One packet again and again", "hot", figures, said)
+    """Medians over all packets that hit a rule, and over those that miss far."""
+
+    def line(
+        name: str, program: str, kind: str, colour: str, *, hit: bool = True, dashed: bool = False
+    ) -> Line:
+        points = []
+        for size in figures:
+            times = [
+                it["nanoseconds"][program]
+                for it in size["hot"]
+                if it["kind"].startswith(kind) and it["hit"] is hit and it["name"] != "near miss"
+            ]
+            if times:
+                points.append((size["rules"], median(times)))
+        return Line(name, points, colour, dashed)
+
+    ours, peers, floor, empty = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[6]
+    lines = [
+        line("design (c), IPv4", "peer", "IPv4", peers),
+        line("design (c), IPv6", "peer", "IPv6", peers, dashed=True),
+        line("sockreg, IPv4", "sockreg", "IPv4", ours),
+        line("sockreg, IPv6", "sockreg", "IPv6", ours, dashed=True),
+        line("sockreg, far miss", "sockreg", "IP", COLOURS[5], hit=False),
+        line("one hard-coded rule", "one_rule", "IP", floor),
+        line("empty program", "empty", "IP", empty),
+    ]
+    return line_chart("One packet again and again", said, ("rules", "ns of a run"), lines)
 
 
 def _streaming(figures: Figures, said: str) -> str:
-    return _lookups("Tens of thousands of different packets", "streaming", figures, said)
+    """What is added to an empty program that reads the same packets."""
 
+    def line(name: str, program: str, kind: str, colour: str, *, dashed: bool = False) -> Line:
+        points = [
+            (size["rules"], size["streams"][kind][program] - size["streams"][kind]["empty"])
+            for size in figures
+            if kind in size["streams"]
+        ]
+        return Line(name, points, colour, dashed)
 
-def _lookups(title: str, mode: str, figures: Figures, said: str) -> str:
-    """Medians over all kinds of packets that hit, and of those that miss far."""
-    lines = []
-    for design, colour in _DESIGNS.items():
-        for hits, dashed in ((True, False), (False, True)):
-            for family in ("ipv4", "ipv6") if design in ("sockreg", "peers") else (None,):
-                points = _points(
-                    it
-                    for it in figures
-                    if (it["mode"], it["design"]) == (mode, design)
-                    and (it["packet"] == "far miss") is not hits
-                    and it["packet"] != "near miss"
-                    and family in (None, it["family"])
-                )
-                if points:
-                    words = [design, family or "", "" if hits else "far miss"]
-                    lines.append(Line(" ".join(filter(None, words)), points, colour, dashed))
-    return line_chart(f"{title}: ns of a lookup", said, ("rules", "ns"), lines)
-
-
-def _points(figures: Iterable[Any]) -> list[tuple[float, float]]:
-    by_rules: dict[int, list[float]] = {}
-    for it in figures:
-        by_rules.setdefault(it["rules"], []).append(it["ns"])
-    return [(rules, median(values)) for rules, values in sorted(by_rules.items())]
+    lines = [
+        line("design (c), IPv4", "peer", "IPv4", COLOURS[1]),
+        line("design (c), IPv6", "peer", "IPv6", COLOURS[1], dashed=True),
+        line("sockreg, IPv4", "sockreg", "IPv4", COLOURS[0]),
+        line("sockreg, IPv6", "sockreg", "IPv6", COLOURS[0], dashed=True),
+    ]
+    title = "Many packets, one after the other: ns added to an empty program"
+    return line_chart(title, said, ("rules", "ns of a run"), lines)
 
 
 def _apply(figures: Figures, said: str) -> str:
@@ -91,7 +106,7 @@ def _apply(figures: Figures, said: str) -> str:
         lines.append(Line(step, [(it["rules"], it["steps"][step]) for it in figures], colour))
     limits = [(float(rules), limit) for rules, limit in apply.LIMITS.items()]
     lines.append(Line("limit", limits, COLOURS[6], True))
-    return line_chart("sockreg apply: seconds", said, ("rules", "s"), lines, log_y=True)
+    return line_chart("sockreg apply", said, ("rules", "seconds"), lines, log_y=True)
 
 
 def _full_path(figures: Figures, said: str) -> str:
