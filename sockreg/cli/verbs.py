@@ -4,7 +4,17 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sockreg.cli import enabling, explain, handover, listeners, register, ruling, show, status
+from sockreg.cli import (
+    enabling,
+    explain,
+    handover,
+    listeners,
+    metrics,
+    register,
+    ruling,
+    show,
+    status,
+)
 from sockreg.commands.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
@@ -262,10 +272,12 @@ VERBS = (
         listeners.add_arguments,
         listeners.run,
     ),
+    Verb("metrics", metrics.SUMMARY, metrics.DESCRIPTION, metrics.add_arguments, metrics.run),
     Verb(
         "install-units",
-        "install the systemd units and the catalog",
-        "Write the systemd units and the journal catalog to /usr/local/lib/systemd.",
+        "install the systemd units, catalog and group",
+        "Write the systemd units and the journal catalog to /usr/local/lib/systemd, and make the "
+        "group sockreg.",
         _nothing,
         _install_units,
     ),

@@ -1,4 +1,4 @@
-"""Install the units and the journal catalog for the place this sockreg runs from."""
+"""Install the units, the journal catalog and the group for the place this sockreg runs from."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ from sockreg.errors import EXIT_PERMISSION, SockregError
 
 UNITS = Path("usr/local/lib/systemd/system")  # systemd.unit(5): installed by the administrator
 CATALOG = Path("usr/local/lib/systemd/catalog")
+GROUPS = Path("usr/local/lib/sysusers.d/sockreg.conf")  # sysusers.d(5)
 
 
 def command_path() -> str:
@@ -27,15 +28,25 @@ def rendered(text: str) -> str:
     )
 
 
+def place(name: str) -> Path:
+    """Where a file of ours goes, below the root."""
+    match Path(name).suffix:
+        case ".catalog":
+            return CATALOG / name
+        case ".sysusers":
+            return GROUPS
+        case _:
+            return UNITS / name
+
+
 def install_units(root: str) -> list[Path]:
-    """Write units and catalog below ``root``, have systemd read them; returns the files.
+    """Write units, catalog and group below ``root``, have systemd read them; returns the files.
 
     SockregError if a file cannot be written.
     """
     written = []
     for source in sorted(resources.units_path().iterdir()):
-        folder = CATALOG if source.suffix == ".catalog" else UNITS
-        target = Path(root) / folder / source.name
+        target = Path(root) / place(source.name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(rendered(source.read_text()))
@@ -46,6 +57,7 @@ def install_units(root: str) -> list[Path]:
         written.append(target)
     if root == "/":
         if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+            subprocess.run(["systemd-sysusers", str(Path(root) / GROUPS)], check=True)
             subprocess.run(["systemctl", "daemon-reload"], check=True)
         subprocess.run(["journalctl", "--update-catalog"], check=False)
     return written

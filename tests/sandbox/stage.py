@@ -6,6 +6,8 @@ import compileall
 import shutil
 from pathlib import Path
 
+from sockreg.commands.units import place
+
 SOURCE = Path(__file__).resolve().parents[2]
 
 _PACKAGE = "/usr/lib/python3/dist-packages/sockreg"
@@ -43,9 +45,10 @@ def stage(directory: Path) -> Path:
             shutil.copy2(path, target)
     # The bytecode shows the paths inside the box.
     compileall.compile_dir(package, quiet=1, stripdir=directory, prependdir="/")
-    for unit in sorted((SOURCE / "units").iterdir()):
-        folder = "catalog" if unit.suffix == ".catalog" else "system"
-        _write(directory / "usr/lib/systemd" / folder / unit.name, _placed(unit.read_text()))
+    for source in sorted((SOURCE / "units").iterdir()):
+        # A package has below /usr what an administrator has below /usr/local.
+        target = str(place(source.name)).replace("usr/local/", "usr/", 1)
+        _write(directory / target, _placed(source.read_text()))
     command = directory / "usr/bin/sockreg"
     _write(command, _COMMAND)
     command.chmod(0o755)

@@ -1,0 +1,49 @@
+"""``sockreg metrics``: for Prometheus."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_FAILURE, SockregError
+
+SUMMARY = "print metrics for Prometheus"
+DESCRIPTION = (
+    "Print the metrics of the registry in Prometheus' text format. Without a registry they say "
+    "so, and the exit status is that of the failure."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", metavar="FILE", help="replace FILE in one step")
+    where.add_argument(
+        "--serve", action="store_true", help="answer scrapes on the socket passed by systemd"
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> None:
+    try:
+        from sockreg import exporter
+        from sockreg.views.metrics import RegistryCollector
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        raise SockregError(
+            "metrics need the Prometheus client library for Python, which is missing",
+            "install python3-prometheus-client, or sockreg[metrics] with pip",
+            EXIT_FAILURE,
+        ) from None
+
+    collector = RegistryCollector(context)
+    if options.serve:
+        exporter.serve(collector)
+        return
+    content = exporter.exposition(collector)
+    if options.output:
+        exporter.write_textfile(options.output, content)
+    else:
+        sys.stdout.write(content.decode())
+    if collector.failure is not None:
+        raise collector.failure
