@@ -17,7 +17,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--output", metavar="FILE", help="replace FILE in one step")
+    where.add_argument("--output", metavar="PATH", help="replace this file in one step")
     where.add_argument(
         "--serve", action="store_true", help="answer scrapes on the socket passed by systemd"
     )

@@ -47,8 +47,8 @@ def stage(directory: Path) -> Path:
     compileall.compile_dir(package, quiet=1, stripdir=directory, prependdir="/")
     for source in sorted((SOURCE / "units").iterdir()):
         # A package has below /usr what an administrator has below /usr/local.
-        target = str(place(source.name)).replace("usr/local/", "usr/", 1)
-        _write(directory / target, _placed(source.read_text()))
+        placed = str(place(source.name)).replace("usr/local/", "usr/", 1)
+        _write(directory / placed, _placed(source.read_text()))
     command = directory / "usr/bin/sockreg"
     _write(command, _COMMAND)
     command.chmod(0o755)
