@@ -4,8 +4,8 @@
  * configuration in .rodata. sockreg/compile/words.py says the same in Python; a test compares
  * both with the object's BTF. docs/dataplane.md explains it with pictures.
  *
- * The table is one flat, read-only array of 64-bit words. A lookup starts with a root word and
- * replaces it, step by step, by a word of the table until it holds a leaf:
+ * The table is one flat, read-only array of 64-bit words. A lookup starts with one of them and
+ * replaces it, step by step, by another until it holds a leaf:
  *
  *           63  62          48  47          32  31       16  15      0
  *   leaf   | 0 |   outside    |    inside     |   first    |  span   |
@@ -24,8 +24,9 @@
  *   INTERFACE   its index       struct branch4
  *   SOURCE      remote address  as ADDRESS
  *
- * Elsewhere `low` says that the field is the second half of an IPv6 address. `base` counts elements from
- * the start of the table, so that no element lies across two cache lines.
+ * Where it is not of a port, `low` says that the field is the second half of an IPv6 address.
+ * `base` counts elements, not words, from the start of the table; so elements are aligned to their
+ * size, and none lies across two cache lines.
  */
 #ifndef SOCKREG_TABLES_H
 #define SOCKREG_TABLES_H

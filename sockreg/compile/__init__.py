@@ -89,6 +89,7 @@ def compile_rules(
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
     parts[0] = encode_heads(heads)
     words = np.concatenate(parts)
+    budget.check(len(words))
     return Tables(
         words,
         pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),

@@ -33,8 +33,9 @@ from sockreg.compile.forest import (
 # hold less of it.
 OCCUPANCY = 0.2
 
-# More branches than this for each prefix of a node do not pay either.
-BRANCHES_PER_PREFIX = 4
+# More branches than this for each prefix of a node do not pay either. By ``wide``: a step
+# through IPv6 branches costs more, so it is worth more memory to save one.
+BRANCHES_PER_PREFIX = {False: 2, True: 4}
 
 # After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
 # get there. It keeps paths shorter than STEPS4_MAX and STEPS6_MAX. For two prefixes the constants
@@ -82,6 +83,13 @@ class _Nodes(NamedTuple):
     target: Ints
 
 
+class _Width(NamedTuple):
+    """What decides how wide strides may be."""
+
+    wide: bool  # struct branch6
+    deep: bool  # more than DEEP nodes above
+
+
 class _Layout(NamedTuple):
     """How the nodes of a round look at the address and where their branches lie."""
 
@@ -115,7 +123,7 @@ def build_branches(
     position, ``otherwise`` the word of each tree for addresses in no prefix. ``wide``
     tells struct branch6 from branch4. ``base`` is the position in the table, in words.
     """
-    size = 4 if wide else 2
+    size = words.BRANCH6_WORDS if wide else words.BRANCH4_WORDS
     roots = otherwise.copy()
     ends = np.searchsorted(forest.tree, np.arange(len(roots) + 1))
     tree = np.flatnonzero(ends[1:] > ends[:-1])
@@ -128,7 +136,7 @@ def build_branches(
     target = roots
     first = base // size
     while len(nodes.start):
-        layout = _lay_out(forest, neighbours, nodes, deep=len(rounds) > DEEP)
+        layout = _lay_out(forest, neighbours, nodes, _Width(wide, deep=len(rounds) > DEEP))
         budget.check(size * (first + layout.size))
         target[nodes.target] = _node_words(layout, node_class, wide, first)
         made, nodes = _fill(forest, outcome, nodes, layout)
@@ -181,9 +189,9 @@ def _some(nodes: _Nodes, which: Ints | Flags) -> _Nodes:
     )
 
 
-def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, deep: bool) -> _Layout:
+def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, width: _Width) -> _Layout:
     skipped = _enclosing_length(forest, nodes.start, nodes.stop)
-    stride = _strides(neighbours, nodes, skipped, deep)
+    stride = _strides(neighbours, nodes, skipped, width)
     # Branches compare what was skipped as well. But one that inherits from a short prefix
     # has nothing of its own to compare then. So either nothing is skipped, or a single
     # branch verifies these bits first.
@@ -192,7 +200,7 @@ def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, deep: bool) -> _La
     )[::2]
     at = np.flatnonzero((skipped > nodes.verified) & (shortest <= skipped + stride))
     unseen = _some(nodes, at)
-    wider = _strides(neighbours, unseen, unseen.verified, deep)
+    wider = _strides(neighbours, unseen, unseen.verified, width)
     reaches = wider > skipped[at] - unseen.verified
     stride[at] = np.where(reaches, wider, 0)
     skipped[at] = np.where(reaches, unseen.verified, skipped[at])
@@ -206,7 +214,7 @@ def _enclosing_length(forest: Forest, start: Ints, stop: Ints) -> Ints:
     return np.minimum(common_length(forest, start, stop - 1), forest.length[start])
 
 
-def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints:
+def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, width: _Width) -> Ints:
     """The stride of each node after skipping so many bits.
 
     With a stride of b bits, as many branches are in use as there are neighbours that
@@ -216,8 +224,8 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints
         return skipped
     count = nodes.stop - nodes.start
     room = np.where(skipped >= 64, 128, 64) - skipped
-    widest = np.frexp(count * BRANCHES_PER_PREFIX)[1] - 1
-    if deep:
+    widest = np.frexp(count * BRANCHES_PER_PREFIX[width.wide])[1] - 1
+    if width.deep:
         widest = np.maximum(widest, DEEP_STRIDE)
     widest = np.minimum(np.minimum(np.where(count > 1, widest, 0), room), words.STRIDE_MAX)
     columns = int(widest.max()) + 1
@@ -230,7 +238,7 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints
     in_use = 1 + np.cumsum(counted.reshape(-1, columns), axis=1)
     strides = np.arange(columns)
     good = in_use >= OCCUPANCY * (1 << strides)
-    if deep:
+    if width.deep:
         good |= strides <= DEEP_STRIDE
     good &= strides <= widest[:, None]
     # argmax() finds the first: of strides that part as many prefixes, the narrowest.

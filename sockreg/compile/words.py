@@ -15,7 +15,11 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 WORD_SIZE = 8
+# What nodes choose from, in words: struct branch4, branch6 and pair.
+BRANCH4_WORDS = 2
+BRANCH6_WORDS = 4
 PAIR_WORDS = 2
+
 # Everything in a table starts at a multiple of the largest element, so that no element
 # lies across two cache lines.
 ALIGNMENT = 4
@@ -51,16 +55,17 @@ SECOND6_SHIFT = 38
 # The table starts with a head for each of these, in this order: struct head.
 HEADS = 4  # TCP and UDP over IPv4, then over IPv6
 SHORTCUTS_MAX = 8
-HEAD_WORDS = 4 * (1 + SHORTCUTS_MAX)
+HEAD_WORDS = BRANCH6_WORDS * (1 + SHORTCUTS_MAX)
 
 # The most nodes of one class on a path that the program follows.
 STEPS4_MAX = 12
 STEPS6_MAX = 28
 STEPS_PORT_MAX = 16
 
-CONFIG = struct.Struct("=I5B4B3x")
+CONFIG = struct.Struct("=IBBBBB4s3s")
 
-# C structure and member names in order, for the comparison with BTF.
+# C structure and member names in order, for the comparison with BTF. What is not packed by
+# struct is arrays of 64-bit words.
 CONFIG_MEMBERS = (
     "words",
     "steps_address",
@@ -71,6 +76,12 @@ CONFIG_MEMBERS = (
     "shortcuts",
     "zero",
 )
+WORD_STRUCTURES = {
+    "branch4": (BRANCH4_WORDS, ("match", "rest")),
+    "branch6": (BRANCH6_WORDS, ("high", "low", "match", "rest")),
+    "pair": (PAIR_WORDS, ("range", "elsewhere")),
+    "head": (HEAD_WORDS, ("otherwise", "zero", "shortcuts")),
+}
 
 
 def leaf(first: int, last: int, inside: int, outside: int) -> int:
@@ -106,7 +117,7 @@ def pack_config(
 ) -> bytes:
     """struct config. ``steps`` is by class: nodes on the longest path."""
     classes = (ADDRESS, PORT, INTERFACE, SOURCE)
-    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters, *shortcuts)
+    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters, bytes(shortcuts), b"")
 
 
 def padded(content: Words) -> Words:

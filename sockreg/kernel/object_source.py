@@ -1,4 +1,4 @@
 """SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
-OBJECT = "3dfda7bf211c779a6579e6e2070d21192a8ddea8d421492ea2a8106df1210954"
-SOURCE = "b51e753f445d4a82f9aa5ff4a3f297069cc1db19bc571021476dfe5ff5109dc2"
+OBJECT = "1b9115714c1bf05a32df0f1683aa15d4147e3bf989072dc75757daddc623ef3f"
+SOURCE = "956d007f8850881ff5ee1a3933214c9fcf37176af73bed7327b086f77d8b2aee"

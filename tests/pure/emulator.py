@@ -11,7 +11,7 @@ ONES_64 = (1 << 64) - 1
 
 def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     """The destination that the program finds: slot and missing=pass; 0 to pass."""
-    size, address, port, interfaces, source, _, *used = words.CONFIG.unpack(tables.config)
+    size, address, port, interfaces, source, _, used, _ = words.CONFIG.unpack(tables.config)
     assert size * words.WORD_SIZE == len(tables.table_bytes())
     wide = packet.family == INET6
     word = start(tables, packet, used)
@@ -41,7 +41,7 @@ def follow_port(tables: Tables, node: int, port: int) -> int:
     return int(tables.words[span >> 32 & 0x7FFFFFFF]) if span >> 63 else int(span)
 
 
-def start(tables: Tables, packet: Packet, used: list[int]) -> int:
+def start(tables: Tables, packet: Packet, used: bytes) -> int:
     """The word of the first shortcut that fits, or the one for all others."""
     root = 2 * (packet.family == INET6) + (packet.protocol == UDP)
     head = tables.words[root * words.HEAD_WORDS :][: words.HEAD_WORDS].tolist()
