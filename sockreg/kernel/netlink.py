@@ -21,18 +21,34 @@ def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
     ``protocol`` is that of the netlink socket. OSError with the errno of a refusal.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
-        sock.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_DUMP, 0, 0) + body)
-        while True:
-            datagram = sock.recv(_CHUNK)
-            offset = 0
-            while offset + _HEADER.size <= len(datagram):
-                length, answer, _, _, _ = _HEADER.unpack_from(datagram, offset)
-                content = datagram[offset + _HEADER.size : offset + length]
-                if answer in (_ERROR, _DONE):
-                    _refuse_error(content)
-                    return
-                yield content
-                offset += _aligned(length)
+        sock.send(request(kind, body))
+        ended = False
+        while not ended:
+            found, ended = messages(sock.recv(_CHUNK))
+            yield from found
+
+
+def request(kind: int, body: bytes) -> bytes:
+    """The datagram that asks for a dump."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_DUMP, 0, 0) + body
+
+
+def messages(datagram: bytes) -> tuple[list[bytes], bool]:
+    """The messages in one datagram of an answer, and whether the answer ends with it.
+
+    OSError with the errno of a refusal.
+    """
+    found: list[bytes] = []
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        length, answer, _, _, _ = _HEADER.unpack_from(datagram, offset)
+        content = datagram[offset + _HEADER.size : offset + length]
+        if answer in (_ERROR, _DONE):
+            _refuse_error(content)
+            return found, True
+        found.append(content)
+        offset += _aligned(length)
+    return found, False
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

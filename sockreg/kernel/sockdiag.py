@@ -3,31 +3,25 @@
 Needs no privilege, and AF_NETLINK where RestrictAddressFamilies= is set. What is told is
 what the network namespace of the calling thread has.
 
-A request is a netlink header (netlink(7)) and a struct inet_diag_req_v2, an answer a
-header, a struct inet_diag_msg and attributes (linux/inet_diag.h). Numbers are in the
-machine's byte order, ports and addresses in network order.
+A request is a struct inet_diag_req_v2, an answer a struct inet_diag_msg and attributes
+(linux/inet_diag.h), each in a message of netlink(7). Numbers are in the machine's byte
+order, ports and addresses in network order.
 """
 
 import errno
 import socket
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.kernel import netlink
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
-_ERROR, _DONE = 2, 3  # nlmsg_type
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _SOCKID = "2s2s16s16sIQ"  # source and destination port and address, interface, cookie
 _REQUEST = struct.Struct(f"=BBBxI{_SOCKID}")  # family, protocol, extensions, states
 _MESSAGE = struct.Struct(f"=BBBB{_SOCKID}IIIII")  # ..., expires, queues, uid, inode
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
-_TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: without the flags for nested attributes
-_ERRNO = struct.Struct("=i")
 
 # enum in linux/inet_diag.h. The first eight are asked for by their bit.
 _INFO = 2  # brings _ULP along
@@ -41,8 +35,6 @@ _DROPS = 8  # index of SK_MEMINFO_DROPS, linux/sock_diag.h
 
 # States, include/net/tcp_states.h: a UDP socket without a peer is "closed".
 ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
-
-_CHUNK = 1 << 16
 
 
 class DiagSocket(NamedTuple):
@@ -88,65 +80,29 @@ def receiving() -> list[DiagSocket]:
 
 def dump(family: int, protocol: int, states: tuple[int, ...]) -> list[DiagSocket]:
     """All sockets of one family and protocol in these states. SockregError if not told."""
-    request = encode_request(family, protocol, states)
+    body = encode_request(family, protocol, states)
     try:
-        with _opened() as sock:
-            sock.send(request)
-            return list(_answers(sock, protocol))
+        answers = netlink.dump(_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, body)
+        return [decode(message, protocol) for message in answers]
     except OSError as error:
         raise _refused(error) from None
 
 
 def encode_request(family: int, protocol: int, states: tuple[int, ...]) -> bytes:
-    """The datagram that asks for them."""
+    """The struct inet_diag_req_v2 that asks for them."""
     wanted = sum(1 << (extension - 1) for extension in (_INFO, _CONGESTION, _MEMORY))
     bits = sum(1 << state for state in states)
-    body = _REQUEST.pack(family, protocol, wanted, bits, b"", b"", b"", b"", 0, 0)
-    header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 0, 0)
-    return header + body
+    return _REQUEST.pack(family, protocol, wanted, bits, b"", b"", b"", b"", 0, 0)
 
 
-def decode(datagram: bytes, protocol: int) -> tuple[list[DiagSocket], bool]:
-    """The sockets in one datagram of an answer, and whether the answer ends with it.
-
-    OSError with the errno of a refusal.
-    """
-    found: list[DiagSocket] = []
-    offset = 0
-    while offset + _HEADER.size <= len(datagram):
-        length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
-        if kind in (_ERROR, _DONE):
-            # Both carry 0 or a negative errno; some kernels send DONE without.
-            if length >= _HEADER.size + _ERRNO.size:
-                (number,) = _ERRNO.unpack_from(datagram, offset + _HEADER.size)
-                if number < 0:
-                    raise OSError(-number, "")
-            return found, True
-        found.append(_socket(datagram[offset + _HEADER.size : offset + length], protocol))
-        offset += _aligned(length)
-    return found, False
-
-
-def _opened() -> socket.socket:
-    return socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
-    )
-
-
-def _answers(sock: socket.socket, protocol: int) -> Iterator[DiagSocket]:
-    ended = False
-    while not ended:
-        found, ended = decode(sock.recv(_CHUNK), protocol)
-        yield from found
-
-
-def _socket(message: bytes, protocol: int) -> DiagSocket:
+def decode(message: bytes, protocol: int) -> DiagSocket:
+    """The socket that one message of an answer tells of."""
     (
         family, state, _, _,
         port, peer_port, address, peer_address, interface, cookie,
         _, received, limit, uid, inode,
     ) = _MESSAGE.unpack_from(message)  # fmt: skip
-    attributes = _attributes(message[_MESSAGE.size :])
+    attributes = netlink.attributes(message[_MESSAGE.size :])
     memory = attributes.get(_MEMORY, b"")
     drops = memory[4 * _DROPS : 4 * _DROPS + 4]
     return DiagSocket(
@@ -167,28 +123,12 @@ def _socket(message: bytes, protocol: int) -> DiagSocket:
         struct.unpack("=Q", attributes.get(_CGROUP, bytes(8)))[0],
         attributes.get(_V6ONLY, b"\0") != b"\0",
         _text(attributes.get(_CONGESTION)),
-        _text(_attributes(attributes.get(_ULP, b"")).get(_ULP_NAME)),
+        _text(netlink.attributes(attributes.get(_ULP, b"")).get(_ULP_NAME)),
     )
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
-        offset += _aligned(length)
-    return found
 
 
 def _text(data: bytes | None) -> str:
     return (data or b"").rstrip(b"\0").decode("ascii", "replace")
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3  # NLMSG_ALIGN and NLA_ALIGN
 
 
 def _address(family: int, packed: bytes) -> str:

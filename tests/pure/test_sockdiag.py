@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from sockreg.kernel import sockdiag
+from sockreg.kernel import netlink, sockdiag
 from sockreg.kernel.sockdiag import decode
 
 # As linux/inet_diag.h has it: [2001:db8::1]:80 on device 2, listening, queue 1 of 511,
@@ -26,12 +26,12 @@ def attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def netlink(kind: int, body: bytes) -> bytes:
+def wrapped(kind: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 2, 0, 7) + body
 
 
 def error(number: int, kind: int = 2) -> bytes:
-    return netlink(kind, struct.pack("=i", number))
+    return wrapped(kind, struct.pack("=i", number))
 
 
 ATTRIBUTES = (
@@ -44,9 +44,10 @@ ATTRIBUTES = (
 
 
 def test_a_whole_answer() -> None:
-    datagram = netlink(20, MESSAGE + ATTRIBUTES) + netlink(20, MESSAGE) + error(0, kind=3)
-    (full, bare), ended = decode(datagram, socket.IPPROTO_TCP)
+    datagram = wrapped(20, MESSAGE + ATTRIBUTES) + wrapped(20, MESSAGE) + error(0, kind=3)
+    messages, ended = netlink.messages(datagram)
     assert ended
+    full, bare = (decode(message, socket.IPPROTO_TCP) for message in messages)
     assert (full.protocol, full.family, full.state) == (6, 10, sockdiag.LISTENING)
     assert (full.address, full.port, full.interface) == ("2001:db8::1", 80, 2)
     assert (full.peer_address, full.peer_port) == ("::", 0)
@@ -57,24 +58,24 @@ def test_a_whole_answer() -> None:
 
 
 def test_an_answer_in_several_datagrams() -> None:
-    (one,), ended = decode(netlink(20, MESSAGE), socket.IPPROTO_UDP)
-    assert (one.protocol, ended) == (17, False)
-    assert decode(netlink(3, b""), socket.IPPROTO_UDP) == ([], True)
+    assert netlink.messages(wrapped(20, MESSAGE)) == ([MESSAGE], False)
+    assert netlink.messages(wrapped(3, b"")) == ([], True)
 
 
 @pytest.mark.parametrize("kind", [2, 3])
 def test_a_refusal(kind: int) -> None:
     with pytest.raises(FileNotFoundError):
-        decode(error(-2, kind), socket.IPPROTO_TCP)
+        netlink.messages(error(-2, kind))
 
 
 def test_the_request() -> None:
-    request = sockdiag.encode_request(socket.AF_INET, socket.IPPROTO_UDP, (1, 7))
+    body = sockdiag.encode_request(socket.AF_INET, socket.IPPROTO_UDP, (1, 7))
+    assert len(body) == 56  # struct inet_diag_req_v2
+    assert body[:2] == bytes([socket.AF_INET, socket.IPPROTO_UDP])
+    assert struct.unpack_from("=I", body, 4) == (1 << 1 | 1 << 7,)
+    request = netlink.request(20, body)
     length, kind, flags, _, _ = struct.unpack_from("=IHHII", request)
     assert (length, kind, flags) == (len(request), 20, 0x301)
-    assert len(request) == 16 + 56  # struct inet_diag_req_v2
-    assert request[16:18] == bytes([socket.AF_INET, socket.IPPROTO_UDP])
-    assert struct.unpack_from("=I", request, 20) == (1 << 1 | 1 << 7,)
 
 
 def test_the_kernel_understands_it() -> None:
