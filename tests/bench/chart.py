@@ -74,7 +74,7 @@ def line_chart(
     parts.append(_rule(_LEFT, bottom, _WIDTH - _RIGHT, bottom, "#333333"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, bottom + 42, axes[0], anchor="middle"))
     parts.append(_text(_LEFT - 52, _TOP - 14, axes[1]))
-    ends = _apart([y_of(line.points[-1][1]) for line in lines], 15)
+    ends = _apart([y_of(line.points[-1][1]) for line in lines], 15, bottom)
     for line, end in zip(lines, ends, strict=True):
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line.points)
         dash = ' stroke-dasharray="6 4"' if line.dashed else ""
@@ -161,12 +161,15 @@ def _even_ticks(highest: float) -> list[float]:
     return [step * number for number in range(math.ceil(highest / step) + 1)]
 
 
-def _apart(positions: Sequence[float], distance: float) -> list[float]:
-    """The same order, each at least ``distance`` below the one above."""
+def _apart(positions: Sequence[float], distance: float, bottom: float) -> list[float]:
+    """The same order, each at least ``distance`` below the one above, none below ``bottom``."""
     order = sorted(range(len(positions)), key=lambda at: positions[at])
     placed = list(positions)
     for above, below in pairwise(order):
         placed[below] = max(placed[below], placed[above] + distance)
+    placed[order[-1]] = min(placed[order[-1]], bottom)
+    for below, above in pairwise(reversed(order)):
+        placed[above] = min(placed[above], placed[below] - distance)
     return placed
 
 

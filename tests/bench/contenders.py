@@ -111,6 +111,7 @@ class _Scene(NamedTuple):
     stack: ExitStack
     here: Ground
     directory: Path
+    built: Path  # the object of peer.py
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def contenders(sender: Namespace) -> Iterator[list[Contender]]:
     with ExitStack() as stack:
         here = stack.enter_context(ground())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sockreg-bench-")))
-        scene = _Scene(stack, here, directory)
+        scene = _Scene(stack, here, directory, peer.build(directory))
         found = []
         for number, (name, way) in enumerate(ways.items()):
             device = f"to{number}"
@@ -179,7 +180,7 @@ def _ordinary(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
 
 
 def _empty(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
-    _attach(scene, receiver, peer.load(peer.build(scene.directory), peer.EMPTY), peer.EMPTY)
+    _attach(scene, receiver, peer.load(scene.built, peer.EMPTY), peer.EMPTY)
     return _ordinary(scene, receiver)
 
 
@@ -234,7 +235,7 @@ def _peer(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     bindings = [b for b in read_rule_set(str(root)).bindings if b.action is Action.BIND]
     destinations = dict.fromkeys(binding.destination for binding in bindings)
     slots = {it: slot for slot, it in enumerate(destinations, layout.FIRST_SLOT)}
-    loaded = peer.load(peer.build(scene.directory), peer.PEER, len(bindings))
+    loaded = peer.load(scene.built, peer.PEER, len(bindings))
     peer.bind(loaded, bindings, slots)
     sockets = _sockets(scene, receiver, _LOOPBACK, ELSEWHERE)
     for sock in sockets:

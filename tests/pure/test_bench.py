@@ -1,0 +1,130 @@
+"""What the measurements are made of: rule sets, frames, verdicts, plots."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from xml.etree import ElementTree
+
+import pytest
+
+from sockreg.model import Action, Binding, Place
+from sockreg.rules.precedence import settle
+from sockreg.rules.syntax import parse_rule
+from tests.bench import chart, frames, report, rulesets, swap
+from tests.netns import TCP, UDP
+
+
+def _parsed(lines: list[str]) -> list[Binding]:
+    found: list[Binding] = []
+    label = ""
+    for number, line in enumerate(lines, 1):
+        if line.startswith("["):
+            label = line[1:-1]
+        else:
+            rule = line.removeprefix("Bind=")
+            found += parse_rule(Action.BIND, rule, label, Place("rules", number), [])
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 10, 3_000])
+def test_rule_sets_have_so_many_different_rules_and_no_ties(count: int) -> None:
+    bindings = _parsed(rulesets.mixed(count))
+    kept, ties = settle(bindings)
+    assert len(kept) == len(bindings) == count
+    assert not ties
+    assert rulesets.mixed(count) == rulesets.mixed(count) != rulesets.mixed(count, seed=2)
+
+
+def test_rule_sets_without_ranges_name_one_port_or_any() -> None:
+    for binding in _parsed(rulesets.mixed(500, ranges=False)):
+        assert binding.first == binding.last or (binding.first, binding.last) == (0, 65535)
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize(
+    ("source", "target", "header"),
+    [("198.18.0.1", "192.0.2.1", 20), ("2001:2::1", "3fff::1", 40)],
+)
+def test_frames_are_whole(protocol: int, source: str, target: str, header: int) -> None:
+    made = frames.flood_of(protocol, source, target, 80, 100)
+    assert len(set(made)) == 100
+    assert len({len(frame) for frame in made}) == 1
+    for frame in made:
+        packet = frame[14:]
+        addresses = packet[12:20] if header == 20 else packet[8:40]
+        if header == 20:
+            assert _sum(packet[:20]) == 0xFFFF
+        segment = packet[header:]
+        pseudo = addresses + struct.pack("!HH", protocol, len(segment))
+        assert _sum(pseudo + segment) == 0xFFFF
+        assert struct.unpack_from("!H", segment, 2) == (80,)
+
+
+def _sum(content: bytes) -> int:
+    """The ones' complement sum of RFC 1071: 0xffff where a checksum is right."""
+    content += b"\0" * (len(content) % 2)
+    total: int = sum(struct.unpack(f"!{len(content) // 2}H", content))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def test_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    aims = [report.at_most("apply", found, 2.5, "{:.1f} s") for found in (2.5, 2.6)]
+    table = report.Table("Times", ("RULES", "SECONDS"), [["1,000", "2.5"]], ["A note."])
+    report.show(report.Part("apply", [table], None, aims))
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "Times",
+        "",
+        "RULES  SECONDS",
+        "1,000  2.5",
+        "A note.",
+        "",
+        "met      apply: at most 2.5 s (2.5 s)",
+        "NOT MET  apply: at most 2.5 s (2.6 s)",
+    ]
+
+
+def test_rounds_are_compared_with_their_own_neighbour() -> None:
+    assert report.ratios([2.0, 20.0, 200.0], [1.0, 10.0, 100.0]) == (2.0, 2.0, 2.0)
+    assert report.spread([7.0]) == (7.0, 7.0, 7.0)
+
+
+def test_an_answer_that_neither_rule_set_gives_is_wrong() -> None:
+    met = Counter(
+        {
+            ("192.0.2.1", "one"): 5,
+            ("192.0.2.1", "two"): 5,
+            ("192.0.2.1", "ordinary"): 1,
+            ("192.0.2.129", "two"): 2,
+            ("2001:db8::1", "refused"): 3,
+        }
+    )
+    load = swap.Load("swaps", 1, {TCP: swap.Asked(met, 0.0)})
+    assert load.wrong(TCP) == {"ordinary": 1, "two": 2, "refused": 3}
+
+
+def test_plots_are_pictures_with_all_names() -> None:
+    lines = [
+        chart.Line("ours <1>", [(1, 20.0), (1_000_000, 25.0)], "#000000"),
+        chart.Line("theirs", [(10, 20.0), (1_000_000, 250.0)], "#000000", dashed=True),
+    ]
+    for log_y in (False, True):
+        picture = chart.line_chart("Lookups", "here", ("rules", "ns"), lines, log_y=log_y)
+        assert {"Lookups", "here", "rules", "ns", "ours <1>", "theirs"} <= _texts(picture)
+    bars = [chart.Bar("none", -0.5, -1.0, 0.5, "#000000", "-0.5 %")]
+    bars.append(chart.Bar("ours", 2.0, 1.5, 2.5, "#000000", "2.0 %"))
+    picture = chart.bar_chart("Floods", "here", "%", [chart.Group("UDP", bars)])
+    assert {"Floods", "here", "%", "UDP", "none", "-0.5 %", "ours", "2.0 %"} <= _texts(picture)
+
+
+def _texts(picture: str) -> set[str]:
+    root = ElementTree.fromstring(picture)
+    assert all(
+        float(it.get("width", "1").rstrip("%")) >= 0
+        for it in root.iter()
+        if it.tag.endswith("rect")
+    )
+    return {it.text or "" for it in root.iter() if it.tag.endswith("text")}
