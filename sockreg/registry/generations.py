@@ -157,7 +157,7 @@ def build(
     home = Path(registry, GENERATIONS)
     unfinished = home / f"{UNFINISHED}{number}"
     remove(unfinished)
-    unfinished.mkdir(mode=0o750)
+    make_directory(unfinished)
     try:
         obj = open_object(object_path)
         obj.leave_out(COPY)
@@ -221,6 +221,19 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
         "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
         EXIT_FAILURE,
     )
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory of pins for the owner to write and the group to read.
+
+    Whatever the umask is; chmod(2) would take the set-group-ID bit that it inherits from
+    its parent (setattr_copy() in fs/attr.c), see registry/readers.py.
+    """
+    before = os.umask(0o027)
+    try:
+        path.mkdir(mode=0o750)
+    finally:
+        os.umask(before)
 
 
 def pin(fd: int, path: Path) -> None:

@@ -41,7 +41,7 @@ def load(registry: str, object_path: Path) -> None:
     home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
     with Lock(registry, LOCK_TIMEOUT):
         generations.remove(unfinished)
-        unfinished.mkdir(mode=0o750)
+        generations.make_directory(unfinished)
         try:
             _build(registry, unfinished, home if home.exists() else None, object_path)
             if home.exists():

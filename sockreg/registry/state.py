@@ -131,7 +131,7 @@ def _is_abandoned(registry: Path) -> bool:
 
 def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: int) -> None:
     unfinished = home / f"{UNFINISHED}{os.getpid()}"
-    unfinished.mkdir(mode=0o750)
+    generations.make_directory(unfinished)
     try:
         obj = generations.open_object(object_path)
         for name, count in (
@@ -147,7 +147,7 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: 
         for name in MAPS:
             generations.pin(obj.map_fd(name), unfinished / name)
         generations.pin(obj.program_fd(COPY), unfinished / COPY)
-        (unfinished / GENERATIONS).mkdir(mode=0o750)
+        generations.make_directory(unfinished / GENERATIONS)
         unfinished.rename(registry)
     except BaseException:
         generations.remove(unfinished)

@@ -1,0 +1,164 @@
+"""What members of group sockreg see without being root, and others do not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from sockreg.errors import EXIT_NOT_LOADED, EXIT_OK, EXIT_PERMISSION
+from tests.sandbox import Sandbox
+from tests.systemd.conftest import MakeBox
+from tests.systemd.units import UNITS, web
+
+HOME = "/sys/fs/bpf/sockreg"
+WINDOW = "/run/sockreg/bpf/sockreg"
+READER, STRANGER = "65501", "65502"  # no such users: only their numbers count
+
+
+@pytest.fixture
+def box(make_box: MakeBox) -> Sandbox:
+    """A box whose group is made, as a package does, before anything is loaded."""
+    box = make_box(files=web())
+    box.run(["systemd-sysusers"])
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    return box
+
+
+def as_user(
+    box: Sandbox, user: str, *command: str, group: str = "nogroup"
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody without any privilege."""
+    own = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    return box.run([*own, "--bounding-set=-all", "--no-new-privs", *command], check=False)
+
+
+def as_member(box: Sandbox, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return as_user(box, READER, "/usr/bin/sockreg", *arguments, group="sockreg")
+
+
+def shown(box: Sandbox, *arguments: str) -> Any:
+    done = as_member(box, "--json", *arguments)
+    assert done.returncode == EXIT_OK, done.stderr
+    content = json.loads(done.stdout)
+    return content[content["schema"].removeprefix("sockreg.")]
+
+
+def test_a_member_of_the_group_reads(box: Sandbox) -> None:
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+    status = shown(box, "status")
+    assert status["generation"] == 1
+    assert status["program"] is None
+    (destination,) = status["destinations"]
+    assert destination["counters"]["lookups"] == 1
+    assert destination["members"][0]["unit"] == "web.socket"
+    text = as_member(box, "status").stdout
+    assert "in force    generation 1, 1 rule, " in text
+    assert "program     not shown: opening programs takes root" in text
+    (rule,) = shown(box, "rules")
+    assert rule["rule"] == "tcp 127.0.0.1 80"
+    explained = shown(box, "explain", "tcp", "127.0.0.1", "80")
+    assert (explained["outcome"], explained["label"]) == ("socket", "web")
+    assert explained["asked"] == "only root can run the program; this is what the rules say"
+    assert explained["target"]["unit"] == "web.socket"
+    assert any(it["labels"] == ["web"] for it in shown(box, "listeners")["listeners"])
+    assert shown(box, "inspect", "web")["members"][0]["unit"] == "web.socket"
+    assert "sockreg_up 1.0" in as_member(box, "metrics").stdout
+    check = as_member(box, "apply", "--check")
+    assert "the configured rules are sound: 1 rule; 0 added, 0 removed" in check.stdout
+
+
+def test_a_member_sees_what_is_in_force_after_every_change(box: Sandbox) -> None:
+    for command in (["bind", "web", "tcp", "127.0.0.2", "80"], ["rollback"], ["upgrade"]):
+        box.run(["sockreg", *command])
+        as_root = json.loads(box.run(["sockreg", "--json", "status"]).stdout)["status"]
+        for name in ("generation", "header"):
+            assert shown(box, "status")[name] == as_root[name], command
+    box.systemctl("restart", "sockreg.service")
+    assert shown(box, "status")["generation"] == 1
+    box.systemctl("stop", "sockreg.service")
+    done = as_member(box, "status")
+    assert done.returncode == EXIT_NOT_LOADED, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["apply"],
+        ["bind", "web", "tcp", "127.0.0.9", "80"],
+        ["rollback"],
+        ["unregister", "web"],
+        ["drain", "web"],
+        ["unload"],
+    ],
+    ids=" ".join,
+)
+def test_a_member_changes_nothing(box: Sandbox, command: list[str]) -> None:
+    done = as_member(box, *command)
+    assert done.returncode == EXIT_PERMISSION, done.stdout + done.stderr
+    assert done.stderr.startswith("sockreg: ")
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+    assert shown(box, "status")["generation"] == 1
+
+
+def test_others_read_nothing(box: Sandbox) -> None:
+    for verb in ("status", "rules", "metrics"):
+        done = as_user(box, STRANGER, "/usr/bin/sockreg", verb)
+        assert done.returncode == EXIT_PERMISSION, done.stdout + done.stderr
+        assert "member of group sockreg" in done.stderr, done.stderr
+    assert as_user(box, STRANGER, "ls", WINDOW).returncode != 0
+
+
+def test_modes_and_owners(box: Sandbox) -> None:
+    """Everything belongs to the group, for reading; the bpffs itself stays closed."""
+    box.run(["sockreg", "bind", "web", "tcp", "127.0.0.2", "80"])
+    group = box.run(["getent", "group", "sockreg"]).stdout.split(":")[2]
+    listed = box.run(["find", HOME, "-printf", "%p %m %y %U:%G\n"]).stdout.splitlines()
+    assert len(listed) > 15
+    for line in listed:
+        path, mode, kind, owner = line.split()
+        assert (mode, owner) == ("2750" if kind == "d" else "640", f"0:{group}"), path
+    assert int(box.run(["stat", "-c", "%a", "/sys/fs/bpf"]).stdout, 8) & 0o777 == 0o700
+
+
+def test_without_the_group_root_alone_reads(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    assert box.run(["stat", "-c", "%U:%G %a", HOME]).stdout == "root:root 2750\n"
+    done = as_user(box, READER, "/usr/bin/sockreg", "status")
+    assert done.returncode == EXIT_PERMISSION, done.stdout + done.stderr
+
+
+def test_a_group_made_later_counts_from_the_next_start(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    box.run(["systemd-sysusers"])
+    box.systemctl("restart", "sockreg.service")
+    assert shown(box, "status")["generation"] == 1
+
+
+def test_the_window_goes_with_the_loader(box: Sandbox) -> None:
+    unit = "run-sockreg-bpf-sockreg.mount"
+    assert box.show(unit, "ActiveState") == "active"
+    box.systemctl("stop", "sockreg.service")
+    box.wait(lambda: box.show(unit, "ActiveState") == "inactive", "the end of the mount")
+    box.systemctl("start", "sockreg.service")
+    box.wait(lambda: box.show(unit, "ActiveState") == "active", "the mount")
+    assert box.systemctl("--failed", "--plain", "--no-legend", "list-units").stdout == ""
+    done = box.run(["systemd-analyze", "verify", "--man=no", unit, "sockreg.service"])
+    assert done.stdout + done.stderr == ""
+
+
+def test_a_bpffs_of_ones_own_instead(make_box: MakeBox) -> None:
+    """What docs/metrics.md says for hosts whose bpffs is open: no window is needed."""
+    open_it = "[Service]\nExecStartPre=+/bin/chmod 0711 /sys/fs/bpf\n"
+    drop_ins = {
+        f"{UNITS}/sockreg.service.d/open.conf": open_it,
+        f"{UNITS}/run-sockreg-bpf-sockreg.mount.d/none.conf": "[Unit]\nConditionPathExists=/none\n",
+    }
+    box = make_box(files=web() | drop_ins)
+    box.run(["systemd-sysusers"])
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    assert shown(box, "status")["registry"].startswith("/sys/fs/bpf/sockreg/")
