@@ -217,7 +217,7 @@ def _stream(
     keys = b"".join(_key(packet) for packet in packets)
     libbpf.write_array(loaded.map_fd(".data.keys"), keys, len(keys))
     streams = {name: f"stream_{name}" for name in (EMPTY, OURS, PEER)}
-    return _best(loaded, streams, context(packets[0]), rounds, warm_up=KEYS)
+    return _best(loaded, streams, context(packets[0]), rounds, warm_up=2 * KEYS)
 
 
 def _key(packet: Packet) -> bytes:
@@ -233,7 +233,7 @@ def _best(
         for name, program in programs.items():
             fd = loaded.program_fd(program)
             trial = _time(fd, given, 1000)
-            runs[name] = (fd, max(warm_up, int(_RUN * 1e9 / trial)))
+            runs[name] = (fd, max(2 * warm_up, int(_RUN * 1e9 / trial)))
         rows = [
             [_time(fd, given, repeat, warm_up) for fd, repeat in runs.values()]
             for _ in range(rounds)
