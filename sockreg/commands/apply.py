@@ -16,7 +16,7 @@ from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, SockregError
-from sockreg.kernel import layout, objectfile, syscall
+from sockreg.kernel import layout, objectfile, release, syscall
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry import generations, pools, published, record, sockets, state
 from sockreg.registry.directory import Lock
@@ -289,6 +289,13 @@ def _compile(context: Context, rules: RuleSet, slots: Mapping[tuple[str, int, in
 
 def _interface_index(binding: Binding) -> int:
     name = binding.interface or ""
+    if release.is_before(5, 17):
+        # The verifier would say no more than "invalid bpf_context access".
+        raise SockregError(
+            f"{binding.place}: {format_rule(binding)}: rules for an interface need Linux 5.17",
+            "steer by prefix or by source prefix instead",
+            EXIT_CONFIG,
+        )
     try:
         return socket.if_nametoindex(name)
     except OSError:
