@@ -6,6 +6,7 @@
         link                        the attached program: this is what is in force
         generations/                its lock guards the swap of generations
             7/program table rules   a compiled rule set and the program that holds it
+        sockops/                    for those who ask for it: see registry/sockops.py
 
 NETNS is the namespace's cookie (SO_NETNS_COOKIE), which unlike an inode number is never
 used twice; ``inode-N`` on kernels before 5.14. bpffs forbids dots in names.

@@ -116,3 +116,15 @@ def test_missing_units_are_said(make_box: MakeBox) -> None:
     said = fails(box, EXIT_FAILURE, "enable", "web")
     assert "there is no sockreg@web.service" in said
     assert "sockreg install-units" in said
+
+
+def test_an_enabled_socket_that_wants_the_loader_counts(make_box: MakeBox) -> None:
+    """As the drop-in of mode exec says, also where this systemd does not know the rest of it."""
+    files = web()
+    files[f"{UNITS}/web.socket.d/wants.conf"] = "[Unit]\nWants=sockreg.service\n"
+    box = make_box(files=files)
+    box.systemctl("start", "sockreg.service")
+    assert box.run(["sockreg", "rules"]).stdout.count("\n") == 1
+    box.systemctl("enable", "web.socket")
+    box.systemctl("reload", "sockreg.service")
+    assert "tcp 127.0.0.1 80" in box.run(["sockreg", "rules"]).stdout

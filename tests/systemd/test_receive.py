@@ -102,6 +102,23 @@ def test_a_group_that_is_allowed_may_register(make_box: MakeBox) -> None:
     assert f"{UNITS}" not in "".join(said(box))
 
 
+FLOOD = """
+import socket
+for _ in range(500):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect("/run/sockreg/receive.sock")
+"""
+
+
+def test_a_flood_of_connections_ends_nothing(make_box: MakeBox) -> None:
+    box = started(make_box, passing())
+    box.run(["python3", "-c", FLOOD])
+    assert box.show("sockreg-receive.socket", "ActiveState") == "active"
+    box.wait(lambda: box.show("sockreg-receive.socket", "NConnections") == "0", "quiet")
+    box.systemctl("start", "mine.service")
+    asked(box)
+
+
 def test_without_a_registry_the_answer_says_so(make_box: MakeBox) -> None:
     box = make_box(files=passing())
     box.systemctl("start", "sockreg-receive.socket")
