@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sockreg.cli import (
+    check,
     enabling,
     explain,
     handover,
@@ -273,6 +274,7 @@ VERBS = (
         listeners.run,
     ),
     Verb("metrics", metrics.SUMMARY, metrics.DESCRIPTION, metrics.add_arguments, metrics.run),
+    Verb("check", check.SUMMARY, check.DESCRIPTION, check.add_arguments, check.run),
     Verb(
         "install-units",
         "install the systemd units, catalog and group",

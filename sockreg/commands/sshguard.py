@@ -64,10 +64,13 @@ def doors() -> list[Door]:
     ]
 
 
-def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: sockets.Maps) -> list[Taken]:
+def taken(
+    through: Iterable[Door], bindings: Iterable[Binding], maps: sockets.Maps | None
+) -> list[Taken]:
     """Which bindings of a rule set win packets to these doors.
 
-    One that leads to the very socket that listens there takes nothing.
+    One that leads to the very socket that listens there takes nothing. ``maps`` None is a
+    registry that does not exist yet.
     """
     ports = {door.endpoint.port for door in through}
     rules = ByPort(
@@ -185,8 +188,10 @@ def _listens_on(it: DiagSocket, address: str) -> bool:
     return it.family == family or (it.family == INET6 and not it.v6only)
 
 
-def _leads_to(door: Door, maps: sockets.Maps, binding: Binding) -> bool:
+def _leads_to(door: Door, maps: sockets.Maps | None, binding: Binding) -> bool:
     """Whether the label's only sockets are the one that listens at the door."""
+    if maps is None:
+        return False
     slot = sockets.find_slot(maps, binding.label, binding.family, binding.protocol)
     members = [] if slot is None else sockets.members_of(maps, slot)
     return bool(members) and all(member.cookie == door.cookie for member in members)

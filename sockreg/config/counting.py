@@ -29,11 +29,7 @@ def counted_units(root: str, active: Collection[str], report: Report) -> dict[st
     missing or masked do not count, nor do those whose companion is masked.
     """
     pulled_in = _pulled_in(root)
-    by_companion = {
-        name.removeprefix("sockreg@").removesuffix(".service") + ".socket"
-        for name in pulled_in
-        if name.startswith("sockreg@") and name.endswith(".service") and not is_template(name)
-    }
+    by_companion = _of_companions(pulled_in)
     units: dict[str, SocketUnit] = {}
     for name in sorted(by_companion.union(active)):
         if is_masked(root, companion(name)):
@@ -49,6 +45,19 @@ def counted_units(root: str, active: Collection[str], report: Report) -> dict[st
             if unit and wants_companion(unit) and not is_masked(root, companion(unit.name)):
                 units[unit.name] = unit
     return dict(sorted(units.items()))
+
+
+def units_of_companions(root: str) -> set[str]:
+    """The .socket units whose companion is enabled, whether they exist or not."""
+    return _of_companions(_pulled_in(root))
+
+
+def _of_companions(pulled_in: Collection[str]) -> set[str]:
+    return {
+        name.removeprefix("sockreg@").removesuffix(".service") + ".socket"
+        for name in pulled_in
+        if name.startswith("sockreg@") and name.endswith(".service") and not is_template(name)
+    }
 
 
 def _pulled_in(root: str) -> set[str]:

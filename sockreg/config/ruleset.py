@@ -46,6 +46,18 @@ def read_rule_set(
     removed. Raises SockregError with all problems of all files in one message, a line
     each (EXIT_CONFIG); if a directory cannot be read, EXIT_PERMISSION or EXIT_FAILURE.
     """
+    rules, report = examine_rule_set(root, active, overlay)
+    report.refuse_problems()
+    return rules
+
+
+def examine_rule_set(
+    root: str = "/", active: Collection[str] = (), overlay: Overlay | None = None
+) -> tuple[RuleSet, Report]:
+    """As read_rule_set(), but what is wrong with the files is in the report.
+
+    Then the rule set is what remains without the wrong lines; ties are in it.
+    """
     try:
         with collector.paused():
             return _read(root, active, overlay or {})
@@ -56,7 +68,7 @@ def read_rule_set(
         ) from error
 
 
-def _read(root: str, active: Collection[str], overlay: Overlay) -> RuleSet:
+def _read(root: str, active: Collection[str], overlay: Overlay) -> tuple[RuleSet, Report]:
     report = Report()
     bindings: list[Binding] = []
     units: dict[str, UnitFiles] = {}
@@ -68,8 +80,7 @@ def _read(root: str, active: Collection[str], overlay: Overlay) -> RuleSet:
     bindings += from_conf
     kept, ties = settle(bindings)
     report.problems.extend(_tie_problem(tie) for tie in ties)
-    report.refuse_problems()
-    return RuleSet(kept, list(dict.fromkeys(report.notices)), units, options)
+    return RuleSet(kept, list(dict.fromkeys(report.notices)), units, options), report
 
 
 def _tie_problem(tie: Tie) -> str:

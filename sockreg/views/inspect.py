@@ -17,6 +17,7 @@ from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.processes import Process
 from sockreg.registry import sockets
 from sockreg.registry.labels import members_of
+from sockreg.views.ordinary import same_address
 
 _NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 
@@ -102,7 +103,7 @@ def _details(
     holders: processes.Holders,
 ) -> Details:
     held = holders.by_inode.get(socket.inode, []) if socket is not None else []
-    nonblocking, options, note = _options(member.cookie, held, holders.hidden)
+    nonblocking, options, note = look_into(member.cookie, held, holders.hidden)
     notes = [note] if note else []
     if socket is None:
         notes = ["it no longer receives: its server has shut it down, but not closed it"]
@@ -116,7 +117,7 @@ def _details(
         member.registered,
         None if socket is None else socket.uid,
         None if socket is None else _queue(socket),
-        None if socket is None else sum(_together(socket, it) for it in there),
+        None if socket is None else sum(same_address(socket, it) for it in there),
         [_owner(process) for process, _ in held],
         nonblocking,
         options,
@@ -129,18 +130,6 @@ def _queue(socket: sockdiag.DiagSocket) -> Queue:
     return Queue(socket.received, limit, socket.dropped)
 
 
-def _together(one: sockdiag.DiagSocket, other: sockdiag.DiagSocket) -> bool:
-    """Whether they are of one reuseport group, or one socket.
-
-    What shares an address is in one group (reuseport_add_sock(), net/core), if the same
-    user opened it.
-    """
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("protocol", "family", "address", "port", "interface", "uid")
-    )
-
-
 def _owner(process: Process) -> Owner:
     try:
         return Owner(process.pid, process.name, membership.unit_of(process.pid))
@@ -148,7 +137,7 @@ def _owner(process: Process) -> Owner:
         return Owner(process.pid, process.name, sockets.NO_UNIT)  # it has ended since
 
 
-def _options(
+def look_into(
     cookie: int, held: list[tuple[Process, int]], hidden: int
 ) -> tuple[bool | None, dict[str, sockopt.Value] | None, str]:
     """(O_NONBLOCK, options, why not) from the first process that lets us."""

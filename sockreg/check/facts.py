@@ -1,0 +1,184 @@
+"""What the checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from sockreg.config.keyfile import Section
+from sockreg.config.ruleset import RuleSet
+from sockreg.config.specifiers import expand_specifiers
+from sockreg.model import Action, Binding, Destination, Place
+from sockreg.rules.byport import ByPort
+from sockreg.views.situation import Situation
+
+
+class Setting(NamedTuple):
+    """A value that a unit's files give, and where."""
+
+    value: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit's files, merged: sections in the order in which systemd applies them."""
+
+    name: str
+    paths: Sequence[str]
+    sections: Sequence[tuple[str, Section]]
+
+    def all(self, section: str, key: str) -> list[Setting]:
+        """The values of a list setting; an empty one drops those before it."""
+        found: list[Setting] = []
+        for setting in self._settings(section, key):
+            if setting.value:
+                found.append(setting)
+            else:
+                found.clear()
+        return found
+
+    def last(self, section: str, key: str) -> Setting | None:
+        """The value that holds, or None if no file gives one."""
+        found = self.all(section, key)
+        return found[-1] if found else None
+
+    def words(self, section: str, key: str) -> list[Setting]:
+        """The words of a list setting, one by one, with specifiers replaced."""
+        return [
+            Setting(self._expanded(word.strip("\"'")), place)
+            for value, place in self.all(section, key)
+            for word in value.split()
+        ]
+
+    def is_on(self, section: str, key: str, *, default: bool = False) -> bool:
+        """A boolean setting (parse_boolean() of systemd's basic/parse-util.c)."""
+        setting = self.last(section, key)
+        if setting is None:
+            return default
+        return setting.value.lower() in ("1", "yes", "y", "true", "t", "on")
+
+    def where(self, section: str, key: str) -> str:
+        """The place of the value that holds, or the unit's first file."""
+        setting = self.last(section, key)
+        return str(setting.place) if setting else self.home
+
+    @property
+    def home(self) -> str:
+        """The unit's own file."""
+        return self.paths[0] if self.paths else self.name
+
+    def _settings(self, section: str, key: str) -> list[Setting]:
+        return [
+            Setting(entry.value, Place(path, entry.line))
+            for path, it in self.sections
+            if it.name == section
+            for entry in it.entries
+            if entry.key == key
+        ]
+
+    def _expanded(self, word: str) -> str:
+        try:
+            return expand_specifiers(word, self.name)
+        except ValueError:
+            return word  # systemd knows more specifiers than we need
+
+
+class UnitState(NamedTuple):
+    """What systemd says of a unit: systemctl(1), ``show``."""
+
+    active: str
+    sub: str
+    main_pid: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the checks know of the machine, beyond its sockets.
+
+    ``others`` are foreign sk_lookup programs, ``doors`` are rules that take the ssh port, as
+    (place, sentence, how to keep it open). By the cookies of members: ``nonblocking`` is
+    whether O_NONBLOCK is set, ``asked_for`` whether a UDP server is told the address that was
+    asked. They are empty for whoever may not look into sockets.
+    """
+
+    kernel: tuple[int, int]
+    memlock: int | None  # bytes; None is no limit
+    client_ports: range
+    interfaces: frozenset[str]
+    situation: Situation
+    others: Sequence[str] = ()
+    doors: Sequence[tuple[str, str, str]] = ()
+    nonblocking: Mapping[int, bool] = field(default_factory=dict)
+    asked_for: Mapping[int, bool] = field(default_factory=dict)
+    states: Mapping[str, UnitState] = field(default_factory=dict)
+
+    def state(self, unit: str) -> UnitState:
+        """What systemd says of a unit; empty if it was not asked."""
+        return self.states.get(unit, UnitState("", "", 0))
+
+    def units_of(self, cookie: int) -> list[str]:
+        """The units that a socket is registered for."""
+        return sorted(
+            {
+                member.unit
+                for members in self.situation.members.values()
+                for member in members
+                if member.cookie == cookie
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``sockets`` are all .socket units, ``counted`` the names of those whose rules count.
+
+    ``services`` are all .service units that matter: servers of counted sockets, units that
+    receive sockets, and our own. ``wanted`` are the .socket units whose companion is enabled.
+    ``host`` is None when only files are looked at.
+    """
+
+    rules: RuleSet
+    problems: Sequence[str]
+    sockets: Mapping[str, Unit]
+    counted: Sequence[str]
+    services: Mapping[str, Unit]
+    wanted: Sequence[str]
+    masked: frozenset[str]
+    host: Host | None
+
+    @property
+    def bindings(self) -> Sequence[Binding]:
+        """The configured rules."""
+        return self.rules.bindings
+
+    @cached_property
+    def by_port(self) -> ByPort:
+        return ByPort(self.bindings)
+
+    @cached_property
+    def destinations(self) -> dict[Destination, Binding]:
+        """Where BIND rules lead, with the first rule that leads there, missing=pass last."""
+        found: dict[Destination, Binding] = {}
+        for binding in sorted(self.bindings, key=lambda it: it.missing_pass):
+            if binding.action is Action.BIND:
+                found.setdefault(binding.destination, binding)
+        return found
+
+    def receivers_of(self, socket: str) -> list[Unit]:
+        """The services that systemd passes this socket unit's sockets to by Sockets=."""
+        return [
+            unit
+            for unit in self.services.values()
+            if any(word.value == socket for word in unit.words("Service", "Sockets"))
+        ]
+
+    def server_of(self, socket: Unit) -> Unit | None:
+        """The service that a socket starts, unless it is one for each connection."""
+        if socket.is_on("Socket", "Accept"):
+            return None
+        named = socket.words("Socket", "Service")
+        name = named[-1].value if named else socket.name.removesuffix(".socket") + ".service"
+        return self.services.get(name)

@@ -1,0 +1,190 @@
+"""Reading the facts: unit files and rules, the kernel, systemd."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from sockreg.check.facts import Facts, Host, Unit, UnitState
+from sockreg.commands import sshguard
+from sockreg.commands.context import Context
+from sockreg.config.counting import units_of_companions
+from sockreg.config.ruleset import RuleSet, examine_rule_set
+from sockreg.config.socketunit import LOADER, companion, read_socket_unit
+from sockreg.config.unitpaths import files_in, is_masked, is_template, search_path
+from sockreg.errors import SockregError
+from sockreg.kernel import syscall
+from sockreg.model import UDP
+from sockreg.registry import sockets, state
+from sockreg.views import inspect, situation
+from sockreg.views.situation import Situation
+
+_CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
+_DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
+_ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
+
+
+def gather(context: Context) -> Facts:
+    """SockregError if a directory, the registry or the kernel's tables may not be read."""
+    facts = gather_files(context.root, _active(context))
+    return replace(facts, host=_host(context, facts))
+
+
+def gather_files(root: str, active: Collection[str] = ()) -> Facts:
+    """What the files below ``root`` say; ``active`` as in read_rule_set()."""
+    rules, report = examine_rule_set(root, active)
+    wanted = units_of_companions(root)
+    named = _installed(root, ".socket") | rules.units.keys() | wanted
+    found = {name: unit for name in sorted(named) if (unit := _read(root, name))}
+    return Facts(
+        rules,
+        list(dict.fromkeys(report.problems)),
+        found,
+        sorted(rules.units),
+        _services(root, found, rules.units.keys() | wanted),
+        sorted(wanted),
+        frozenset(name for name in wanted if is_masked(root, companion(name))),
+        None,
+    )
+
+
+def _active(context: Context) -> set[str]:
+    """The .socket units that count because their companion is started."""
+    if not state.exists(context.registry):
+        return set()
+    maps = sockets.Maps(context.registry, syscall.READ_ONLY)
+    try:
+        return {unit for unit, (active, *_) in sockets.read_units(maps).items() if active}
+    finally:
+        maps.close()
+
+
+def _installed(root: str, suffix: str) -> set[str]:
+    return {
+        name
+        for directory in search_path(root)
+        for name in files_in(directory, suffix)
+        if not is_template(name)
+    }
+
+
+def _read(root: str, name: str) -> Unit | None:
+    try:
+        unit = read_socket_unit(root, name)
+    except OSError as error:
+        raise SockregError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return None if unit is None else Unit(unit.name, unit.paths, unit.sections)
+
+
+def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
+    names = {LOADER}
+    for name in counted:
+        names |= {companion(name), companion(name).replace("sockreg@", "sockreg-add@", 1)}
+        names.add(name.removesuffix(".socket") + ".service")
+        if name in found:
+            names.update(word.value for word in found[name].words("Socket", "Service"))
+    services = {name: unit for name in sorted(names) if (unit := _read(root, name))}
+    for name in sorted(_installed(root, ".service") - names):
+        unit = _read(root, name)
+        if unit is not None and unit.all("Service", "Sockets"):
+            services[name] = unit
+    return services
+
+
+def _host(context: Context, facts: Facts) -> Host:
+    there = situation.read(context)
+    return Host(
+        _kernel(os.uname().release),
+        _memlock(),
+        _client_ports(),
+        frozenset(name for _, name in socket.if_nameindex()),
+        there,
+        _others(context, there),
+        _doors(context, facts.rules, there),
+        *_look_into(there),
+        _states(context, [*facts.sockets, *facts.services]),
+    )
+
+
+def _kernel(release: str) -> tuple[int, int]:
+    major, minor = release.split(".")[:2]
+    return int(major), int("".join(digit for digit in minor if digit.isdigit()))
+
+
+def _memlock() -> int | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _client_ports() -> range:
+    try:
+        first, last = Path(_CLIENT_PORTS).read_text().split()
+    except OSError:
+        return _DEFAULT_CLIENT_PORTS  # /proc may be hidden
+    return range(int(first), int(last) + 1)
+
+
+def _others(context: Context, there: Situation) -> list[str]:
+    if os.geteuid() != 0:
+        return []  # asking takes CAP_NET_ADMIN
+    if there.loaded:
+        return [str(program) for program in state.others(context.registry, context.netns)]
+    return [str(program) for program in state.attached(context.netns)]
+
+
+def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
+    through = sshguard.doors()
+    if not through:
+        return []
+    maps = sockets.Maps(context.registry, syscall.READ_ONLY) if there.loaded else None
+    try:
+        found = sshguard.taken(through, rules.bindings, maps)
+    finally:
+        if maps is not None:
+            maps.close()
+    return [
+        (str(it.binding.place), sshguard.sentence(it), sshguard.pass_rule(it.door)) for it in found
+    ]
+
+
+def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
+    """Of the members that may be looked into: O_NONBLOCK, and whether UDP asks for addresses."""
+    nonblocking, asked_for = {}, {}
+    for cookie in there.labels_of:
+        it = there.by_cookie.get(cookie)
+        held = there.holders.by_inode.get(it.inode, []) if it else []
+        flag, options, _ = inspect.look_into(cookie, held, there.holders.hidden)
+        if it is None or flag is None or options is None:
+            continue
+        nonblocking[cookie] = flag
+        if it.protocol == UDP:
+            asked_for[cookie] = any(options.get(name) for name in _ASKING)
+    return nonblocking, asked_for
+
+
+def _states(context: Context, units: list[str]) -> dict[str, UnitState]:
+    """What systemd says of the units, if it is the systemd of these files and this namespace."""
+    if not os.path.isdir("/run/systemd/system") or context.root != "/":  # sd_booted(3)
+        return {}
+    try:
+        if os.stat("/proc/1/ns/net").st_ino != context.netns.inode:
+            return {}
+    except PermissionError:
+        pass  # asked by a user, who has no business with other namespaces
+    command = ["systemctl", "show", "-p", "Id,ActiveState,SubState,MainPID", "--", *units]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = {}
+    for block in done.stdout.split("\n\n"):
+        values = dict(line.partition("=")[::2] for line in block.splitlines())
+        if values.get("Id"):
+            found[values["Id"]] = UnitState(
+                values.get("ActiveState", ""),
+                values.get("SubState", ""),
+                int(values.get("MainPID") or 0),
+            )
+    return found

@@ -1,0 +1,169 @@
+"""What belongs together: sockets, companions, servers, the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sockreg.check.facts import Facts, Unit
+from sockreg.check.finding import Finding, Severity
+from sockreg.config.rulelines import RULE_KEYS
+from sockreg.config.socketunit import LOADER, RULES_SECTION, companion
+from sockreg.registry.directory import BPFFS, HOME
+
+_HOME = f"{BPFFS}/{HOME}"
+_NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
+
+
+def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
+    """Rules in a unit that does not count change nothing."""
+    for name, unit in facts.sockets.items():
+        rules = [it for key in RULE_KEYS for it in unit.all(RULES_SECTION, key)]
+        if rules and name not in facts.counted:
+            masked = f" {companion(name)} is masked." if name in facts.masked else ""
+            yield Finding(
+                Severity.WARNING,
+                "no-companion",
+                str(rules[0].place),
+                f"{name} has rules, but they do not count",
+                f"{companion(name)} is neither enabled nor started.{masked}",
+                f"systemctl enable --now {companion(name)}",
+            )
+
+
+def companions_without_socket(facts: Facts) -> Iterator[Finding]:
+    """A companion that is enabled for a socket which does not exist."""
+    for name in facts.wanted:
+        if name not in facts.sockets:
+            yield Finding(
+                Severity.ERROR,
+                "no-socket-unit",
+                companion(name),
+                f"{companion(name)} is enabled, but there is no {name}",
+                "it cannot start: it is bound to the socket unit, which is missing or masked",
+                f"systemctl disable {companion(name)}, or make {name}",
+            )
+
+
+def restarts(facts: Facts) -> Iterator[Finding]:
+    """A server that systemd does not stop together with its socket."""
+    for name in facts.counted:
+        socket = facts.sockets.get(name)
+        server = facts.server_of(socket) if socket else None
+        if server is None:
+            continue
+        tied = [
+            word.value
+            for key in ("Requires", "BindsTo", "PartOf")
+            for word in server.words("Unit", key)
+        ]
+        if name not in tied:
+            yield Finding(
+                Severity.WARNING,
+                "no-requires",
+                server.home,
+                f"{server.name} has neither Requires= nor PartOf={name}",
+                f"'systemctl restart {name}' while the server runs is refused (\"already active, "
+                'refusing") and leaves the socket dead',
+                f"Requires={name} in [Unit] of {server.name}",
+            )
+
+
+def stays_active(facts: Facts) -> Iterator[Finding]:
+    """A server that is active without a process: systemd starts no other one."""
+    if facts.host is None:
+        return
+    for name in facts.counted:
+        socket = facts.sockets.get(name)
+        server = facts.server_of(socket) if socket else None
+        if server is None:
+            continue
+        now = facts.host.state(server.name)
+        if (now.active, now.sub) == ("active", "exited"):
+            yield Finding(
+                Severity.ERROR,
+                "dead-server",
+                server.where("Service", "RemainAfterExit"),
+                f"the server of {server.name} has ended, but the unit is active still",
+                f"so systemd starts no new one, while {name} listens on: clients connect and hang",
+                f"no RemainAfterExit= in {server.name}; for now 'systemctl stop {server.name}', "
+                "the next client starts it again",
+            )
+        elif now.active == "failed":
+            yield Finding(
+                Severity.WARNING,
+                "dead-server",
+                server.home,
+                f"{server.name} has failed",
+                f"the next client may start it again, but after several failures {name} fails, too",
+                f"'systemctl status {server.name}' says why; then 'systemctl reset-failed "
+                f"{server.name}'",
+            )
+
+
+def inactive_sockets(facts: Facts) -> Iterator[Finding]:
+    """A socket unit that counts, and does not listen."""
+    if facts.host is None:
+        return
+    for name in facts.counted:
+        now = facts.host.state(name)
+        if name in facts.sockets and now.active in ("inactive", "failed"):
+            yield Finding(
+                Severity.ERROR,
+                "inactive-socket",
+                facts.sockets[name].home,
+                f"the rules of {name} count, but the unit is {now.active}",
+                "it has no socket, so what its rules give to its label is refused",
+                f"systemctl start {companion(name)}; 'systemctl status {name}' says why it is not",
+            )
+
+
+def hardening(facts: Facts) -> Iterator[Finding]:
+    """Settings that keep the loader from doing its work, or have it do it elsewhere."""
+    for unit in _ours(facts):
+        for key in _NETWORKS:
+            section = "Unit" if key == "JoinsNamespaceOf" else "Service"
+            setting = unit.last(section, key)
+            if setting and (key != "PrivateNetwork" or unit.is_on(section, key)):
+                yield Finding(
+                    Severity.ERROR,
+                    "private-network",
+                    str(setting.place),
+                    f"{unit.name} has {key}={setting.value}",
+                    "it would succeed, and attach the program to a network namespace of its own, "
+                    "where nobody's traffic is",
+                    f"remove {key}=",
+                )
+        writable = {it.value.lstrip("-+") for it in unit.words("Service", "ReadWritePaths")}
+        if unit.is_on("Service", "ProtectKernelTunables") and _HOME not in writable:
+            yield Finding(
+                Severity.ERROR,
+                "read-only-bpffs",
+                unit.where("Service", "ReadWritePaths"),
+                f"{unit.name} has ProtectKernelTunables=yes without ReadWritePaths=-{_HOME}",
+                "that makes /sys/fs/bpf read-only; naming /sys/fs/bpf itself does not undo it",
+                f"ReadWritePaths=-{_HOME}",
+            )
+
+
+def memlock(facts: Facts) -> Iterator[Finding]:
+    """Kernels that count maps against a limit of 64 KiB."""
+    if facts.host is None or facts.host.kernel >= (5, 11):
+        return
+    for unit in _ours(facts):
+        setting = unit.last("Service", "LimitMEMLOCK")
+        if setting is None or not setting.value.startswith("infinity"):
+            yield Finding(
+                Severity.ERROR,
+                "memlock",
+                unit.where("Service", "LimitMEMLOCK"),
+                f"{unit.name} is limited in locked memory",
+                "before Linux 5.11 maps count against the limit, and the kernel refuses them",
+                "LimitMEMLOCK=infinity",
+            )
+
+
+def _ours(facts: Facts) -> Iterator[Unit]:
+    """The units that put rules in force."""
+    for name, unit in facts.services.items():
+        if name == LOADER or name.startswith("sockreg@"):
+            yield unit

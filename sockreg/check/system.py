@@ -1,0 +1,89 @@
+"""What stands around sockreg in the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sockreg.check.facts import Facts
+from sockreg.check.finding import Finding, Severity
+from sockreg.check.rules import text
+from sockreg.model import PROTOCOL_NAMES
+from sockreg.views.situation import name_of
+
+
+def foreign_programs(facts: Facts) -> Iterator[Finding]:
+    """Other sk_lookup programs of this network namespace."""
+    for program in facts.host.others if facts.host else ():
+        yield Finding(
+            Severity.WARNING,
+            "foreign-program",
+            program,
+            f"sk_lookup {program} is attached to this network namespace as well",
+            "all of them run: a socket that one selects beats another's refusal, and of several "
+            "selected ones the last wins",
+            "'bpftool link list' shows whose it is",
+        )
+
+
+def not_applied(facts: Facts) -> Iterator[Finding]:
+    """Files that say otherwise than the kernel does."""
+    if facts.host is None or not facts.host.situation.loaded or facts.problems:
+        return
+    files = {binding[:-1] for binding in facts.bindings}
+    kernel = {binding[:-1] for binding in facts.host.situation.bindings}
+    if files != kernel:
+        added, removed = len(files - kernel), len(kernel - files)
+        yield Finding(
+            Severity.WARNING,
+            "not-applied",
+            "",
+            f"the files do not say what is in force: {added} rules to add, {removed} to remove",
+            "they come into force with the next apply or boot",
+            "sockreg apply --check shows them, sockreg apply puts them in force",
+        )
+
+
+def not_loaded(facts: Facts) -> Iterator[Finding]:
+    """Rules that are configured, and no program to apply them."""
+    if facts.host is not None and not facts.host.situation.loaded and facts.bindings:
+        yield Finding(
+            Severity.WARNING,
+            "not-loaded",
+            "",
+            f"{len(facts.bindings)} rules are configured, and nothing is loaded here",
+            "no packet meets them",
+            "systemctl start sockreg.service",
+        )
+
+
+def multipath(facts: Facts) -> Iterator[Finding]:
+    """Servers whose sockets cannot be registered."""
+    if facts.host is None:
+        return
+    for it in facts.host.situation.there:
+        if it.upper == "mptcp":
+            owners = ", ".join(map(str, facts.host.situation.held_by(it)[:1])) or "its server"
+            yield Finding(
+                Severity.NOTE,
+                "mptcp",
+                f"{PROTOCOL_NAMES[it.protocol]} {name_of(it)}",
+                f"{owners} listens by MPTCP",
+                "such a socket cannot be registered, should rules be meant to lead to it",
+                "GODEBUG=multipathtcp=0 for a Go server; no SocketProtocol=mptcp in a unit",
+            )
+
+
+def interface_rules(facts: Facts) -> Iterator[Finding]:
+    """Rules with an interface on kernels whose programs do not see it."""
+    if facts.host is None or facts.host.kernel >= (5, 17):
+        return
+    for binding in facts.bindings:
+        if binding.interface is not None:
+            yield Finding(
+                Severity.ERROR,
+                "old-kernel",
+                str(binding.place),
+                f"{text(binding)} names an interface",
+                "before Linux 5.17 the program is not told the interface",
+                "another condition, such as 'from PREFIX'",
+            )

@@ -1,0 +1,80 @@
+"""``sockreg check``: the lint."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from collections import Counter
+
+from sockreg.check.finding import Finding, Severity
+from sockreg.cli.printing import plural, print_json
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_CONFIG, SockregError
+
+SUMMARY = "look for traps in units, rules and sockets"
+DESCRIPTION = (
+    "Look for what is wrong or will be: in the files alone, and in what is in force. Each finding "
+    "says what, where, why, and how to put it right. Ends with status 3 if there is an error."
+)
+_EACH = 10  # findings of one kind that are shown
+_NARROW = 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--files", action="store_true", help="look at the files alone, not at this kernel"
+    )
+    parser.add_argument("--all", action="store_true", help=f"more than {_EACH} findings of a kind")
+
+
+def run(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.check.gather import gather, gather_files
+    from sockreg.check.run import run as run_checks
+
+    facts = gather_files(context.root) if options.files else gather(context)
+    found = run_checks(facts)
+    if options.json:
+        print_json("findings", [vars(finding) for finding in found])
+    else:
+        _show(found, everything=options.all)
+    errors = sum(finding.severity is Severity.ERROR for finding in found)
+    if errors:
+        raise SockregError(f"check: {plural(errors, 'error')}", "", EXIT_CONFIG)
+
+
+def _show(found: list[Finding], *, everything: bool) -> None:
+    width = max(shutil.get_terminal_size((_NARROW, 0)).columns, _NARROW)
+    shown: Counter[tuple[Severity, str]] = Counter()
+    for finding in found:
+        kind = finding.severity, finding.check
+        shown[kind] += 1
+        if everything or shown[kind] <= _EACH:
+            head = f"{finding.severity} ({finding.check})"
+            print(f"{head}: {finding.where}" if finding.where else head)
+            for name, sentence in (
+                ("what", finding.what),
+                ("why", finding.why),
+                ("fix", finding.fix),
+            ):
+                _line(name, sentence, width)
+    for (severity, check), count in shown.items():
+        if count > _EACH and not everything:
+            print(f"{severity} ({check}): {count - _EACH} more, shown with --all")
+    if not found:
+        print("nothing found")
+    sys.stdout.flush()
+
+
+def _line(name: str, sentence: str, width: int) -> None:
+    print(
+        textwrap.fill(
+            sentence,
+            width,
+            initial_indent=f"  {name:5}",
+            subsequent_indent="       ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )

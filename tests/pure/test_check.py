@@ -1,0 +1,500 @@
+"""The lint on files alone, and on a machine made up for it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sockreg.check.facts import Facts, Host, UnitState
+from sockreg.check.finding import Finding, Severity
+from sockreg.check.gather import gather_files
+from sockreg.check.run import run
+from sockreg.kernel import layout
+from sockreg.kernel.routes import LocalPrefix
+from sockreg.kernel.sockdiag import CLOSED, LISTENING, DiagSocket
+from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, Place
+from sockreg.processes import Holders, Process
+from sockreg.registry.sockets import Member
+from sockreg.rules.covered import never_win
+from sockreg.rules.oracle import decide
+from sockreg.rules.syntax import parse_rule
+from sockreg.views.locality import Locality
+from sockreg.views.situation import Situation
+from tests.sandbox.stage import SOURCE
+
+UNITS = "etc/systemd/system"
+WEB_SOCKET = (
+    "[Socket]\nListenStream=127.0.0.1:8080\nFileDescriptorName=web\n"
+    "[X-Sockreg]\nBind=tcp 192.0.2.0/24 80\n"
+)
+WEB_SERVICE = "[Unit]\nRequires=web.socket\n[Service]\nExecStart=/usr/local/bin/web\n"
+OWN_COMPANION = (
+    "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nSockets=web.socket\n"
+    "TimeoutStartSec=10\nExecStart=/bin/true\n"
+)
+
+
+def root(tmp_path: Path, files: dict[str, str], enabled: Sequence[str] = ("web",)) -> str:
+    """A root with our units as installed, web.socket and its server, and ``files`` on top."""
+    everything = {
+        **{
+            f"usr/lib/systemd/system/{path.name}": path.read_text()
+            for path in (SOURCE / "units").glob("*.service")
+        },
+        f"{UNITS}/web.socket": WEB_SOCKET,
+        f"{UNITS}/web.service": WEB_SERVICE,
+        **files,
+    }
+    for name, text in everything.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    wants = tmp_path / UNITS / "sockets.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    for name in enabled:
+        (wants / f"sockreg@{name}.service").symlink_to("/usr/lib/systemd/system/sockreg@.service")
+    return str(tmp_path)
+
+
+def kinds(found: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [(finding.severity, finding.check) for finding in found]
+
+
+def only(found: Sequence[Finding], check: str) -> Finding:
+    """The one finding there is; it says everything that one has to say."""
+    (finding,) = found
+    assert finding.check == check, finding
+    assert finding.what
+    assert finding.why
+    assert finding.fix
+    return finding
+
+
+def test_nothing_is_wrong_with_the_usual_example(tmp_path: Path) -> None:
+    assert run(gather_files(root(tmp_path, {}))) == []
+
+
+FILES = {
+    "remain-after-exit": (
+        Severity.ERROR,
+        {f"{UNITS}/x.service": OWN_COMPANION + "RemainAfterExit=yes\n"},
+        f"{UNITS}/x.service:8",
+    ),
+    "start-limit": (
+        Severity.ERROR,
+        {f"{UNITS}/x.service": OWN_COMPANION.replace("StartLimitIntervalSec=0\n", "")},
+        f"{UNITS}/x.service",
+    ),
+    "restart": (
+        Severity.ERROR,
+        {f"{UNITS}/sockreg-add@.service.d/x.conf": "[Service]\nRestart=on-failure\n"},
+        f"{UNITS}/sockreg-add@.service.d/x.conf:2",
+    ),
+    "start-timeout": (
+        Severity.WARNING,
+        {f"{UNITS}/x.service": OWN_COMPANION.replace("TimeoutStartSec=10\n", "")},
+        f"{UNITS}/x.service",
+    ),
+    "nonblocking": (
+        Severity.ERROR,
+        {f"{UNITS}/web.service": WEB_SERVICE + "NonBlocking=yes\n",
+         f"{UNITS}/x.service": OWN_COMPANION},
+        f"{UNITS}/x.service",
+    ),
+    "nonblocking ": (
+        Severity.ERROR,
+        {f"{UNITS}/sockreg-add@web.service.d/x.conf": "[Service]\nNonBlocking=no\n"},
+        f"{UNITS}/sockreg-add@web.service.d/x.conf:2",
+    ),
+    "stop-hook": (
+        Severity.ERROR,
+        {f"{UNITS}/web.socket.d/x.conf":
+         "[Socket]\nPassFileDescriptorsToExec=yes\nExecStopPost=/usr/bin/true\n"},
+        f"{UNITS}/web.socket.d/x.conf:3",
+    ),
+    "ordering-cycle": (
+        Severity.ERROR,
+        {f"{UNITS}/x.service": OWN_COMPANION.replace("[Unit]", "[Unit]\nBefore=sockets.target")},
+        f"{UNITS}/x.service:2",
+    ),
+    "private-network": (
+        Severity.ERROR,
+        {f"{UNITS}/sockreg.service.d/x.conf": "[Service]\nPrivateNetwork=yes\n"},
+        f"{UNITS}/sockreg.service.d/x.conf:2",
+    ),
+    "private-network ": (
+        Severity.ERROR,
+        {f"{UNITS}/sockreg@.service.d/x.conf": "[Service]\nNetworkNamespacePath=/run/netns/x\n"},
+        f"{UNITS}/sockreg@.service.d/x.conf:2",
+    ),
+    "read-only-bpffs": (
+        Severity.ERROR,
+        {f"{UNITS}/sockreg.service.d/x.conf":
+         "[Service]\nReadWritePaths=\nReadWritePaths=/sys/fs/bpf\n"},
+        f"{UNITS}/sockreg.service.d/x.conf:3",
+    ),
+    "no-requires": (
+        Severity.WARNING,
+        {f"{UNITS}/web.service": WEB_SERVICE.replace("Requires", "Wants")},
+        f"{UNITS}/web.service",
+    ),
+    "no-companion": (
+        Severity.WARNING,
+        {f"{UNITS}/shop.socket": WEB_SOCKET.replace("=web", "=shop")},
+        f"{UNITS}/shop.socket:5",
+    ),
+    "mptcp": (
+        Severity.ERROR,
+        {f"{UNITS}/web.socket.d/x.conf": "[Socket]\nSocketProtocol=mptcp\n",
+         "etc/sockreg/x.conf": ""},
+        f"{UNITS}/web.socket.d/x.conf:2",
+    ),
+    "never-wins": (
+        Severity.WARNING,
+        {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.0/24 81-83\n"
+         "Reject=tcp 192.0.2.0/24 81\nReject=tcp 192.0.2.0/25 82-83\n"
+         "Reject=tcp 192.0.2.128/25 *\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "tie": (
+        Severity.ERROR,
+        {"etc/sockreg/x.conf": "[other]\nReject=tcp 192.0.2.0/24 80\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "syntax": (
+        Severity.ERROR,
+        {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.0/33 80\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "read-as": (
+        Severity.NOTE,
+        {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.1/24 81\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "later-binds": (
+        Severity.NOTE,
+        {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.1 *\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "no-socket": (
+        Severity.WARNING,
+        {"etc/sockreg/x.conf": "[wbe]\nBind=tcp 192.0.2.1 80\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "no-socket ": (  # of this family
+        Severity.WARNING,
+        {"etc/sockreg/x.conf": "[web]\nBind=tcp 2001:db8::/64 80\n"},
+        "etc/sockreg/x.conf:2",
+    ),
+    "no-rules": (
+        Severity.WARNING,
+        {f"{UNITS}/web.socket": WEB_SOCKET.partition("[X-")[0],
+         f"{UNITS}/web.service": WEB_SERVICE},
+        f"{UNITS}/web.socket:3",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", FILES)
+def test_in_files(tmp_path: Path, check: str) -> None:
+    severity, files, where = FILES[check]
+    found = [
+        # With its socket made MPTCP the label has none: told as well.
+        finding
+        for finding in run(gather_files(root(tmp_path, files)))
+        if (check, finding.check) != ("mptcp", "no-socket")
+    ]
+    finding = only(found, check.strip())
+    assert finding.severity is severity
+    assert finding.where == f"{tmp_path}/{where}"
+
+
+def test_units_that_are_not_there(tmp_path: Path) -> None:
+    found = run(gather_files(root(tmp_path, {}, enabled=("web", "shop"))))
+    finding = only(found, "no-socket-unit")
+    assert finding.what == "sockreg@shop.service is enabled, but there is no shop.socket"
+
+
+def test_sockets_that_nothing_can_be_steered_to(tmp_path: Path) -> None:
+    text = "[Socket]\nListenStream=/run/web\n[X-Sockreg]\nBind=tcp 192.0.2.0/24 80\n"
+    found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": text})))
+    assert kinds(found) == [("error", "unsteerable"), ("warning", "no-socket")]
+
+
+def test_what_a_finding_suggests(tmp_path: Path) -> None:
+    files = {"etc/sockreg/x.conf": "[wbe]\nBind=tcp 192.0.2.1 80\n"}
+    assert "did you mean web?" in only(run(gather_files(root(tmp_path, files))), "no-socket").fix
+    files = {"etc/sockreg/x.conf": "[web]\nBind=tcp 2001:db8::/64 80\n"}
+    finding = only(run(gather_files(root(tmp_path / "6", files))), "no-socket")
+    assert finding.fix == (
+        "the units with this label serve IPv4 alone: listen on [::] or an IPv6 address"
+    )
+
+
+@pytest.mark.parametrize(
+    ("listen", "served"),
+    [
+        ("8080", True),
+        ("[::]:8080", True),
+        ("[::]:8080\nBindIPv6Only=ipv6-only", False),
+        ("[::1]:8080", False),
+        ("0.0.0.0:8080", True),
+    ],
+)
+def test_which_families_a_socket_serves(tmp_path: Path, listen: str, served: bool) -> None:
+    text = WEB_SOCKET.replace("127.0.0.1:8080", listen)
+    found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": text})))
+    assert (found == []) is served
+
+
+# A machine
+
+
+def listener(cookie: int, address: str, port: int, **other: object) -> DiagSocket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    values: dict[str, object] = {
+        "protocol": TCP, "family": int(family), "state": LISTENING, "address": address,
+        "port": port, "peer_address": "", "peer_port": 0, "interface": 0, "cookie": cookie,
+        "received": 0, "limit": 128, "dropped": 0, "uid": 0, "inode": cookie, "cgroup": 0,
+        "v6only": False, "congestion": "", "upper": "", **other,
+    }  # fmt: skip
+    return DiagSocket(**values)  # type: ignore[arg-type]
+
+
+def member(cookie: int, unit: str = "web.socket", weight: int = 100) -> Member:
+    packed = socket.inet_pton(socket.AF_INET, "127.0.0.1")
+    return Member(cookie, 2, layout.MEMBER.pack(1, INET, 8080, weight, packed, unit.encode()))
+
+
+WEB = Destination("web", INET, TCP)
+REGISTERED = listener(1, "127.0.0.1", 8080)
+
+
+def machine(facts: Facts, **changes: object) -> Host:
+    """Everything as it should be, but for ``changes`` of Host and Situation."""
+    situation = Situation(
+        True,
+        facts.bindings,
+        {WEB: [member(1)]},
+        [REGISTERED],
+        Holders({1: [(Process(7, "web"), 3)]}, 0),
+        Locality([LocalPrefix(INET, 0xC0000200, 24)]),
+    )
+    ours = {name: value for name, value in changes.items() if hasattr(situation, name)}
+    others = {name: value for name, value in changes.items() if name not in ours}
+    return replace(
+        Host((6, 1), None, range(32768, 61000), frozenset({"lo"}), replace(situation, **ours)),  # type: ignore[arg-type]
+        **others,  # type: ignore[arg-type]
+    )
+
+
+def found_on(tmp_path: Path, conf: str = "", **changes: object) -> list[Finding]:
+    files = {"etc/sockreg/x.conf": conf} if conf else {}
+    facts = gather_files(root(tmp_path, files))
+    if "bindings" not in changes:
+        changes["bindings"] = facts.bindings
+    return run(replace(facts, host=machine(facts, **changes)))
+
+
+def test_nothing_is_wrong_with_the_machine(tmp_path: Path) -> None:
+    assert found_on(tmp_path) == []
+
+
+def test_no_route(tmp_path: Path) -> None:
+    finding = only(found_on(tmp_path, local=Locality([])), "no-route")
+    assert finding.severity is Severity.ERROR
+    assert finding.where == f"{tmp_path}/{UNITS}/web.socket:5"
+    assert finding.fix.startswith("ip route add local 192.0.2.0/24 dev lo; for good")
+    assert "[Route] Destination=192.0.2.0/24 Type=local Table=local" in finding.fix
+    part = Locality([LocalPrefix(INET, 0xC0000201, 32)])
+    assert only(found_on(tmp_path / "part", local=part), "partly-local").severity is Severity.NOTE
+
+
+def test_no_socket(tmp_path: Path) -> None:
+    finding = only(found_on(tmp_path, members={}, there=[]), "no-socket")
+    assert finding.severity is Severity.ERROR
+    assert finding.why == "its packets are refused"
+    assert finding.fix == "systemctl restart sockreg@web.service, which registers"
+
+
+def test_sockets_that_do_not_serve(tmp_path: Path) -> None:
+    full = REGISTERED._replace(received=129)
+    assert (
+        "129 connections wait: nobody accepts"
+        in only(found_on(tmp_path, there=[full]), "dead-server").what
+    )
+    waiting = REGISTERED._replace(received=3)
+    by_systemd = Holders({1: [(Process(1, "systemd"), 30)]}, 0)
+    assert (
+        "3 connections wait, and no server has it open: only systemd"
+        in only(found_on(tmp_path / "2", there=[waiting], holders=by_systemd), "dead-server").what
+    )
+    shut = found_on(tmp_path / "3", there=[])
+    assert "shut it down, but not closed it" in only(shut, "dead-server").what
+
+
+def test_states_of_units(tmp_path: Path) -> None:
+    exited = {"web.service": UnitState("active", "exited", 0)}
+    finding = only(found_on(tmp_path, states=exited), "dead-server")
+    assert finding.severity is Severity.ERROR
+    assert "'systemctl stop web.service'" in finding.fix
+    failed = {"web.service": UnitState("failed", "failed", 0)}
+    finding = only(found_on(tmp_path / "2", states=failed), "dead-server")
+    assert finding.severity is Severity.WARNING
+    dead = {"web.socket": UnitState("inactive", "dead", 0)}
+    only(found_on(tmp_path / "3", states=dead), "inactive-socket")
+
+
+def test_a_socket_that_blocks_an_event_loop(tmp_path: Path) -> None:
+    files = {f"{UNITS}/web.service": WEB_SERVICE + "NonBlocking=yes\n"}
+    facts = gather_files(root(tmp_path, files))
+    states = {"web.service": UnitState("active", "running", 7)}
+    host = machine(facts, nonblocking={1: False}, states=states)
+    finding = only(run(replace(facts, host=host)), "nonblocking")
+    assert finding.where == f"{tmp_path}/{UNITS}/web.service:5"
+    assert "web.service runs with NonBlocking=yes, but its socket sk:1 blocks" in finding.what
+
+
+def test_listeners_in_the_shadow(tmp_path: Path) -> None:
+    there = [REGISTERED, listener(2, "192.0.2.7", 80), listener(3, "0.0.0.0", 80)]
+    found = found_on(tmp_path, there=there)
+    assert kinds(found) == [("warning", "shadowed-listener"), ("note", "shadowed-listener")]
+    assert "takes all traffic from 192.0.2.7:80" in found[0].what
+    assert "Pass=tcp 192.0.2.7 80" in found[0].fix
+    assert "takes some traffic from 0.0.0.0:80" in found[1].what
+    assert "Pass=tcp 192.0.2.0/24 80" in found[1].fix
+
+
+def test_ssh(tmp_path: Path) -> None:
+    door = (
+        "/etc/x:2",
+        "/etc/x:2: Bind=tcp 192.0.2.1 * takes 192.0.2.1:22",
+        "Pass=tcp 192.0.2.1 22",
+    )
+    finding = only(found_on(tmp_path, doors=[door]), "ssh")
+    assert (finding.severity, finding.where) == (Severity.ERROR, "/etc/x:2")
+    assert finding.fix.startswith("Pass=tcp 192.0.2.1 22; to try it out: sockreg apply --confirm")
+    allowed = found_on(tmp_path / "2", "[:registry]\nTakeSsh=yes\n", doors=[door])
+    assert only(allowed, "ssh").severity is Severity.NOTE
+
+
+UDP_RULES = "[dns]\nBind=udp 192.0.2.0/24 53\n"
+
+
+@pytest.mark.parametrize(
+    ("port", "asked", "expected"),
+    [(53, True, []), (53, False, ["udp-address"]), (5300, True, ["udp-port"])],
+)
+def test_answers_of_udp_servers(
+    tmp_path: Path, port: int, asked: bool, expected: list[str]
+) -> None:
+    dns = listener(2, "127.0.0.1", port, protocol=UDP, state=CLOSED)
+    members = {WEB: [member(1)], Destination("dns", INET, UDP): [member(2, "dns.socket")]}
+    found = found_on(
+        tmp_path, UDP_RULES, there=[REGISTERED, dns], members=members, asked_for={2: asked}
+    )
+    assert [finding.check for finding in found] == expected
+
+
+def test_ports_of_clients(tmp_path: Path) -> None:
+    found = found_on(tmp_path, "[web]\nReject=udp 192.0.2.0/24 *\n")
+    assert "(32768-60999)" in only(found, "client-ports").what
+
+
+def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
+    finding = only(found_on(tmp_path, others=["program 7 (other)"]), "foreign-program")
+    assert finding.severity is Severity.WARNING
+    conf = "[web]\nBind=tcp 192.0.2.1 81 dev lo\n"
+    only(found_on(tmp_path / "2", conf, kernel=(5, 15)), "old-kernel")
+    conf = "[web]\nBind=tcp 192.0.2.1 81 dev eth7\n"
+    only(found_on(tmp_path / "3", conf), "no-interface")
+    go = listener(2, "0.0.0.0", 3000, upper="mptcp")
+    assert (
+        "GODEBUG=multipathtcp=0"
+        in only(found_on(tmp_path / "4", there=[REGISTERED, go]), "mptcp").fix
+    )
+
+
+def test_locked_memory_on_old_kernels(tmp_path: Path) -> None:
+    dropin = {f"{UNITS}/sockreg.service.d/x.conf": "[Service]\nLimitMEMLOCK=64K\n"}
+    facts = gather_files(root(tmp_path, dropin))
+    old = run(replace(facts, host=machine(facts, kernel=(5, 10))))
+    assert only(old, "memlock").where.endswith("x.conf:2")
+    assert run(replace(facts, host=machine(facts))) == []
+
+
+def test_before_and_after_deployment(tmp_path: Path) -> None:
+    only(found_on(tmp_path, bindings=[]), "not-applied")
+    found = found_on(tmp_path / "2", bindings=[], members={}, there=[], loaded=False)
+    only(found, "not-loaded")
+
+
+# Rules that can never win
+
+
+def rules(*lines: str) -> list[Binding]:
+    return [
+        binding
+        for number, line in enumerate(lines, 1)
+        for binding in parse_rule(Action.BIND, line, f"label{number}", Place("f", number), [])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "covered"),
+    [
+        (["tcp 192.0.2.0/24 80", "tcp 192.0.2.0/25 80", "tcp 192.0.2.128/25 80"], [1]),
+        (["tcp 192.0.2.0/24 80", "tcp 192.0.2.0/25 80"], []),
+        (["tcp 192.0.2.0/24 80", "tcp 192.0.2.0/25 80", "tcp 192.0.2.128/25 81"], []),
+        (["tcp 192.0.2.0/24 80-81", "tcp 192.0.2.0/24 80", "tcp 192.0.2.0/24 81"], [1]),
+        (["tcp 192.0.2.0/24 80-82", "tcp 192.0.2.0/24 80", "tcp 192.0.2.0/24 82"], []),
+        (["tcp 192.0.2.0/24 80", "udp 192.0.2.0/25 80", "udp 192.0.2.128/25 80"], []),
+        (["tcp 192.0.2.0/31 80", "tcp 192.0.2.0 *", "tcp 192.0.2.1 1-100"], [1]),
+        (["tcp 192.0.2.0/31 80 dev lo", "tcp 192.0.2.0 *", "tcp 192.0.2.1 80"], [1]),
+        (["tcp 192.0.2.0/31 80", "tcp 192.0.2.0 80 dev lo", "tcp 192.0.2.1 80"], []),
+        (
+            [
+                "tcp 192.0.2.0/31 80 from 10.0.0.0/8",
+                "tcp 192.0.2.0/31 80 dev lo",
+                "tcp 192.0.2.0/32 80 from 10.0.0.0/7",
+                "tcp 192.0.2.1/32 80",
+            ],
+            [1],
+        ),
+        (["tcp ::/127 80", "tcp :: 80", "tcp ::1 80"], [1]),
+    ],
+)
+def test_rules_that_never_win(lines: list[str], covered: list[int]) -> None:
+    bindings = rules(*lines)
+    found = [binding.place.line for binding, _ in never_win(bindings)]
+    assert found == covered
+
+
+def test_what_never_wins_never_decides() -> None:
+    """Compared with the oracle on all packets of a tiny world."""
+    import itertools
+    import random
+
+    from sockreg.model import Packet
+    from sockreg.rules.precedence import settle
+
+    rng = random.Random(1)
+    told = 0
+    for _ in range(60):
+        lines = [
+            f"tcp 192.0.2.{rng.randrange(8)}/{rng.choice([29, 30, 31, 32])} "
+            f"{rng.choice(['1', '2', '3', '1-2', '2-3', '*'])}"
+            f"{rng.choice(['', '', ' from 10.0.0.0/31', ' from 10.0.0.1'])}"
+            for _ in range(12)
+        ]
+        kept, _ = settle(rules(*lines))
+        dead = {binding for binding, _ in never_win(kept)}
+        told += len(dead)
+        for host, port, client in itertools.product(range(8), range(1, 5), range(3)):
+            packet = Packet(TCP, INET, 0xC0000200 + host, port, 0x0A000000 + client)
+            assert decide(kept, packet) not in dead
+    assert told > 20
