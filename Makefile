@@ -13,7 +13,7 @@ help:
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests (root)'
 	@echo 'make test-257 boot a Debian 13 with systemd 257 and run what is different there (root)'
-	@echo 'make bench   measure lookups, swaps and start-up times (root)'
+	@echo 'make bench   measure all that docs/benchmarks.md tells of (root)'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
@@ -37,7 +37,7 @@ test-257:
 
 bench:
 	@tests/prepare test
-	@$(PYTHON) -m tests.bench
+	@$(PYTHON) -m tests.bench $(OPTIONS)
 
 bpf:
 	@tests/prepare test

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from sockreg import resources
-from sockreg.commands.apply import apply
+from sockreg.commands.apply import apply, check
 from sockreg.commands.context import Context
 from sockreg.commands.rollback import rollback
 from sockreg.kernel import netns
@@ -104,10 +104,11 @@ def measure(quick: bool) -> Part:
         here.run("apply")
         loads = [
             _under_load(here, "nothing", 0, lambda: time.sleep(_CALM)),
+            _under_load(here, "checks, which swap nothing", swaps, lambda: _check(here, swaps)),
             _under_load(here, "swaps", swaps, lambda: _swap(here, swaps)),
             _under_load(here, "rollbacks after a crash", len(_DEATHS), lambda: _crash(here)),
         ]
-    return Part("swap", [_table(loads)], [_figures(load) for load in loads], _aims(loads))
+    return Part("swap", [_table(loads)], [_figures(load) for load in loads], _aims(loads[2:]))
 
 
 @contextmanager
@@ -208,6 +209,12 @@ def _swap(here: Ground, count: int) -> None:
         assert _in_child(_command, here, apply) == 0, f"swap {number} failed"
 
 
+def _check(here: Ground, count: int) -> None:
+    """Keep the machine as busy as swaps do: who waits then does not wait for a swap."""
+    for _ in range(count):
+        assert _in_child(_command, here, check) == 0
+
+
 def _crash(here: Ground) -> None:
     """Kill an apply at each of its steps; roll back; see that the right set is in force."""
     for death in _DEATHS:
@@ -285,7 +292,7 @@ def _table(loads: list[Load]) -> Table:
         rows,
         (
             "WRONG: refused, lost, or answered by a socket that neither rule set names.",
-            "LONGEST WAIT for an answer: of a busy machine, as it is without any swap.",
+            "LONGEST WAIT for an answer. Checks keep the machine busy, and swap nothing.",
         ),
     )
 
@@ -307,14 +314,8 @@ def _figures(load: Load) -> dict[str, object]:
 def _aims(loads: list[Load]) -> list[Aim]:
     aims = []
     for load in loads:
-        if load.disturbances:
-            wrong = sum(sum(load.wrong(protocol).values()) for protocol in _PROTOCOLS)
-            total = sum(asked.answers.total() for asked in load.asked.values())
-            aims.append(
-                Aim(
-                    f"{load.disturbances:,} {load.name}: nothing refused, lost or misled",
-                    f"{wrong} of {total:,}",
-                    wrong == 0,
-                )
-            )
+        wrong = sum(sum(load.wrong(protocol).values()) for protocol in _PROTOCOLS)
+        total = sum(asked.answers.total() for asked in load.asked.values())
+        text = f"{load.disturbances:,} {load.name}: nothing refused, lost or misled"
+        aims.append(Aim(text, f"{wrong} of {total:,}", wrong == 0))
     return aims

@@ -53,10 +53,10 @@ def test_swaps_under_load_go_wrong_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(swap, "_QUICK", 10)
-    _, swaps, crashes = _measured("swap", tmp_path)
+    _, checks, swaps, crashes = _measured("swap", tmp_path)
     assert swaps["disturbances"] == 10
     assert crashes["disturbances"] == len(apply.STEPS) + 1
-    for load in (swaps, crashes):
+    for load in (checks, swaps, crashes):
         assert load["wrong"] == {"tcp": {}, "udp": {}}
         assert all(asked > 0 for asked in load["asked"].values())
     assert "2 of 2 aims met" in capsys.readouterr().out
