@@ -1,0 +1,130 @@
+"""The rule set of before comes back: with what connections meet, after crashes, under load."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from sockreg.errors import EXIT_NOT_LOADED
+from tests.kernel.dying import deaths
+from tests.kernel.host import Host
+from tests.kernel.swapping import SETS, asked_throughout
+
+LABELS = ("first", "second", "third")
+ROLLBACKS = 100
+
+
+def rules(label: str) -> list[str]:
+    """A rule set of which port 80 shows that it is in force, and another port, too."""
+    return [f"[{label}]", f"Bind=tcp 192.0.2.0/24 80,{own_port(label)}"]
+
+
+def own_port(label: str) -> int:
+    """The port that no other of the rule sets opens."""
+    return 1000 + LABELS.index(label)
+
+
+def in_force(host: Host) -> str:
+    """The label whose rule set connections meet, whole."""
+    answer = host.ask("192.0.2.7", 80)
+    opened = {label: host.ask("192.0.2.7", own_port(label)) for label in LABELS}
+    assert opened == {label: answer if label == answer else "refused" for label in LABELS}
+    return answer
+
+
+@pytest.fixture
+def served(host: Host) -> Iterator[Host]:
+    """The host with the first rule set in force, and a server for each label."""
+    host.load(*rules("first"))
+    with contextlib.ExitStack() as stack:
+        for port, label in enumerate(LABELS, 8080):
+            stack.enter_context(host.serve(label, "127.0.0.1", port))
+        yield host
+
+
+def test_connections_land_where_they_did(served: Host) -> None:
+    served.apply(*rules("second"))
+    assert in_force(served) == "second"
+    said = served.ok("rollback")
+    assert "- bind second: tcp 192.0.2.0/24 80" in said
+    assert "+ bind first: tcp 192.0.2.0/24 80" in said
+    assert in_force(served) == "first"
+    # Sockets and counts belong to no generation.
+    assert served.counters("second") == (2, 0, 0)
+
+
+def test_of_several_applies_the_last_one_is_undone(served: Host) -> None:
+    served.apply(*rules("second"))
+    served.apply(*rules("third"))
+    served.ok("apply")  # changes nothing, and so nothing about what was before
+    served.ok("rollback")
+    assert in_force(served) == "second"
+
+
+def test_the_files_stay_and_the_next_apply_reads_them(served: Host) -> None:
+    served.apply(*rules("second"))
+    served.ok("rollback")
+    served.ok("apply")
+    assert in_force(served) == "second"
+    served.ok("rollback")
+    assert in_force(served) == "first"
+
+
+def test_nothing_before(served: Host) -> None:
+    said = served.fails(EXIT_NOT_LOADED, "rollback")
+    assert "there is no generation before the one in force" in said
+    served.apply(*rules("second"))
+    served.apply(*rules("third"))
+    served.ok("rollback")
+    served.fails(EXIT_NOT_LOADED, "rollback")  # two are kept
+    assert in_force(served) == "second"
+
+
+def test_nothing_loaded(host: Host) -> None:
+    host.fails(EXIT_NOT_LOADED, "rollback")
+
+
+def test_an_apply_that_was_refused_is_none(served: Host) -> None:
+    served.apply(*rules("second"))
+    served.conf("[third]", "Bind=tcp 192.0.2.0/24 none")
+    assert served.run("apply").status != 0
+    served.ok("rollback")
+    assert in_force(served) == "first"
+
+
+def test_after_an_apply_was_killed(served: Host) -> None:
+    """Whatever it has reached, what was in force before what is in force comes back."""
+    before = {"second": "first", "third": "second"}
+    served.apply(*rules("second"))
+    served.conf(*rules("third"))
+    seen = set()
+    for _ in deaths(lambda: served.ok("apply")):
+        reached = in_force(served)
+        seen.add(reached)
+        served.ok("rollback")
+        assert in_force(served) == before[reached]
+        served.apply(*rules("first"))
+        served.apply(*rules("second"))
+        served.conf(*rules("third"))
+    assert seen == before.keys()
+
+
+def test_killed_itself(served: Host) -> None:
+    served.apply(*rules("second"))
+    seen = set()
+    for _ in deaths(lambda: served.ok("rollback")):
+        seen.add(in_force(served))
+        served.ok("apply")
+        assert in_force(served) == "second"
+    assert seen == {"first", "second"}
+    assert in_force(served) == "first"
+
+
+def test_nobody_is_refused_meanwhile(host: Host) -> None:
+    host.load(*SETS[0])
+    with asked_throughout(host):
+        for _ in range(ROLLBACKS):
+            host.apply(*SETS[1])
+            host.ok("rollback")
