@@ -14,7 +14,7 @@ from sockreg.compile.branches import build_branches
 from sockreg.compile.budget import TABLE_MAX, Budget
 from sockreg.compile.conditions import Cells, build_second_stage
 from sockreg.compile.decisions import decide
-from sockreg.compile.forest import Ints, Words, build_forest, part_of
+from sockreg.compile.forest import build_forest, part_of
 from sockreg.compile.portnodes import build_port_words
 from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
@@ -23,6 +23,8 @@ from sockreg.compile.words import (
     HEAD_WORDS,
     HEADS,
     PORT,
+    Ints,
+    Words,
     pack_config,
 )
 from sockreg.model import Binding, Destination

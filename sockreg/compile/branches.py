@@ -1,4 +1,4 @@
-"""Prefix forests into branches: level-compressed tries whose slots compare.
+"""Prefix forests into branches: level-compressed tries.
 
 A node looks at a few bits of an address at once, its stride, and has a branch for each
 value of them. The branch compares the whole address with one prefix, the longest that
@@ -21,12 +21,11 @@ from sockreg.compile.budget import Budget
 from sockreg.compile.forest import (
     Flags,
     Forest,
-    Ints,
-    Words,
     common_length,
     high_mask,
     low_mask,
 )
+from sockreg.compile.words import Ints, Words
 
 # A node takes the stride that parts most of its prefixes while at least this share of its
 # branches is in use. Wider nodes save steps but take memory, and memory takes time: the caches
@@ -38,10 +37,11 @@ OCCUPANCY = 0.2
 BRANCHES_PER_PREFIX = {False: 2, True: 4}
 
 # After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
-# get there. It keeps paths shorter than STEPS4_MAX and STEPS6_MAX. For two prefixes the constants
-# above allow three bits, so every node takes its path at least so much further (or skips them
-# because nothing differs there): 11 nodes for 32 bits, and for 128 bits these 8, then 13 of 8
-# bits and one that ends where the address's second half begins. One verifies skipped bits first.
+# get there. It keeps paths within STEPS4_MAX and STEPS6_MAX. The constants above allow two bits
+# for two prefixes; so each of these nodes takes its path at least two bits further, by its stride
+# or by bits that the next one skips, and each one after them eight. That makes 8 + 2 nodes for 32
+# bits, and 8 + 14 for 128; besides, one may verify skipped bits first, and one end early where the
+# second half of the address begins.
 DEEP = 8
 DEEP_STRIDE = 8
 

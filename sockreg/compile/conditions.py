@@ -13,8 +13,8 @@ import numpy as np
 
 from sockreg.compile.branches import Branches, build_branches
 from sockreg.compile.budget import Budget
-from sockreg.compile.forest import Words, build_forest
-from sockreg.compile.words import INTERFACE, SOURCE, always
+from sockreg.compile.forest import build_forest
+from sockreg.compile.words import INTERFACE, SOURCE, Words, always
 from sockreg.errors import EXIT_CONFIG, SockregError
 
 CELLS = 1 << 16

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sockreg.compile.conditions import Cells
-from sockreg.compile.forest import Forest, Ints
+from sockreg.compile.forest import Forest
 from sockreg.compile.ports import (
     COPY_MAX,
     PORTS,
@@ -29,13 +29,18 @@ from sockreg.compile.ports import (
     steps_of,
 )
 from sockreg.compile.rows import Rows
-from sockreg.compile.words import STEPS_PORT_MAX
+from sockreg.compile.words import STEPS_PORT_MAX, Ints
+from sockreg.errors import EXIT_CONFIG, SockregError
 
 # A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
 # these had to be copies of a big one. A function itself takes FUNCTION_NODES at most: see
 # ``sockreg.compile.portnodes``.
 PAIRS_MAX = 2
 FUNCTION_NODES = 7
+
+# Steps of all port functions together. A million rules on a few prefixes take two million;
+# this bounds the time and memory of rule sets that multiply ports by nesting.
+STEPS_MAX = 8_000_000
 
 
 class Decisions(NamedTuple):
@@ -79,10 +84,10 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
     lengths = forest.length[order]
     for here in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
         parent = forest.parent[here]
-        inside = parent >= 0
-        inherited = np.where(inside, decision[parent], 0)
+        inherited = np.where(parent >= 0, decision[parent], 0)
         constant = (inherited == 0) | ((inherited > 0) & (inherited & 0xFFFFFFFF == PORTS - 1))
         outside = np.where(constant, inherited >> 32, 0)
+        # Without a parent, the inherited decision is constant; so every pair has one.
         is_leaf = single[here] & (everywhere[here] | constant)
         is_pair = (pairs[parent] < PAIRS_MAX) | (size[parent] > COPY_MAX)
         is_pair &= single[here] & ~is_leaf & (nodes[parent] < STEPS_PORT_MAX)
@@ -90,9 +95,9 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
         leaves = np.where(everywhere[here], own[here], own[here] | outside << 48)
         leaves = np.where(constant & (outside == outcome[here]), inherited, leaves)
         decision[here] = np.where(is_pair, -1 - here, leaves)
-        pairs[here] = np.where(is_pair, np.where(inside, pairs[parent], 0) + 1, 0)
-        nodes[here] = np.where(is_pair, np.where(inside, nodes[parent], 0) + 1, 0)
-        size[here] = np.where(is_pair, np.where(inside, size[parent], 0) + 2, 3)
+        pairs[here] = np.where(is_pair, pairs[parent] + 1, 0)
+        nodes[here] = np.where(is_pair, nodes[parent] + 1, 0)
+        size[here] = np.where(is_pair, size[parent] + 2, 3)
         for prefix in here[~(is_leaf | is_pair)].tolist():
             rest.decide(prefix)
     return rest.decisions
@@ -118,6 +123,7 @@ class _Rest:
         self._size = size
         self._own: dict[tuple[PortRule, ...], list[OwnStep]] = {}
         self._numbers: dict[Steps, int] = {}
+        self._steps = 0
 
     def decide(self, prefix: int) -> None:
         """Set the decision of a prefix whose parent has one."""
@@ -152,6 +158,14 @@ class _Rest:
         number = self._numbers.setdefault(steps, len(functions))
         if number == len(functions):
             functions.append(steps)
+            self._steps += len(steps)
+            if self._steps > STEPS_MAX:
+                raise SockregError(
+                    "the rule set is too big: prefixes with many ports nest so that these take "
+                    f"more than {STEPS_MAX} entries",
+                    "use fewer ports in prefixes that lie in each other",
+                    EXIT_CONFIG,
+                )
         return -1 - len(self.decisions.decision) - number
 
     def resolve(self, decision: int) -> Steps:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
+from sockreg.compile.words import Ints, Words
+
 Flags = npt.NDArray[np.bool_]
 
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)

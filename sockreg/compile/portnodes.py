@@ -1,8 +1,7 @@
 """Decisions into words: pairs, and port functions as tries over the 16 bits of a port.
 
-The slot of a port node stands for a block of ports. It holds a leaf, or leads to a pair,
-as soon as the block has one range of ports in it that differs from the rest, the
-background.
+A word of a port node stands for a block of ports. It is a leaf, or leads to a pair, as
+soon as the block has one range of ports in it that differs from the rest, the background.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import numpy as np
 from sockreg.compile.budget import Budget
 from sockreg.compile.conditions import CELLS
 from sockreg.compile.decisions import Decisions
-from sockreg.compile.forest import Forest, Ints
+from sockreg.compile.forest import Forest
 from sockreg.compile.ports import PORTS, Steps
 from sockreg.compile.words import (
     PAIR_POSITION,
     PAIR_WORDS,
+    Ints,
     Words,
     always,
     leaf,
@@ -30,9 +30,9 @@ from sockreg.compile.words import (
     port_node,
 )
 
-# A node may have this many slots for each range in it, to resolve them all in one step. So
+# A node may have this many words for each range in it, to resolve them all in one step. So
 # two ranges get up to three bits, and a path ends after six nodes and a pair.
-SLOTS_PER_RANGE = 4
+WORDS_PER_RANGE = 4
 
 
 class PortWords(NamedTuple):
@@ -120,20 +120,20 @@ class _Tries:
         # Leaves and pairs compare the whole port, so bits that all ranges share need no look.
         bits = (ranges[0].first ^ ranges[-1].last).bit_length()
         nearest = min((a.last ^ b.first).bit_length() for a, b in pairwise(ranges))
-        affordable = (SLOTS_PER_RANGE * len(ranges)).bit_length() - 1
+        affordable = (WORDS_PER_RANGE * len(ranges)).bit_length() - 1
         stride = min(bits - nearest + 1, affordable)
         below = bits - stride
         start = ranges[0].first >> bits << bits
         inside: list[list[_Range]] = [[] for _ in range(1 << stride)]
         for first, last, outcome in ranges:
-            for slot in range(first - start >> below, (last - start >> below) + 1):
-                block = start + (slot << below)
-                part = _Range(max(first, block), min(last, block + (1 << below) - 1), outcome)
-                inside[slot].append(part)
+            for block in range(first - start >> below, (last - start >> below) + 1):
+                low = start + (block << below)
+                part = _Range(max(first, low), min(last, low + (1 << below) - 1), outcome)
+                inside[block].append(part)
         at = self._reserve(1 << stride)
         empty = self._outcome_word(background)
-        for slot, parts in enumerate(inside, at):
-            self.words[slot] = self._word(parts, background) if parts else empty
+        for position, parts in enumerate(inside, at):
+            self.words[position] = self._word(parts, background) if parts else empty
         return port_node(self._base + at, stride, below)
 
     def _pair(self, only: _Range, background: int) -> int:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sockreg.compile.conditions import Condition
-from sockreg.compile.forest import Flags, Ints, Words
+from sockreg.compile.forest import Flags
 from sockreg.compile.ports import PortRule
-from sockreg.compile.words import DESTINATION_MISSING_PASS, SLOTS_MAX
+from sockreg.compile.words import DESTINATION_MISSING_PASS, SLOTS_MAX, Ints, Words
 from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.kernel.layout import FIRST_SLOT, SLOT_PASS, SLOT_REJECT
 from sockreg.model import FAMILY_BITS, INET6, UDP, Action, Binding, Destination

@@ -15,6 +15,7 @@ import numpy as np
 from sockreg.compile.branches import Branches
 from sockreg.compile.words import (
     ADDRESS,
+    BRANCH6_WORDS,
     CLASS_SHIFT,
     LOW_SHIFT,
     MASK_BITS,
@@ -50,7 +51,7 @@ class Head(NamedTuple):
     otherwise: int
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """One branch, see Made of ``sockreg.compile.branches``."""
 
     high: int
@@ -60,13 +61,13 @@ class Row(NamedTuple):
     miss: int
 
 
-EVERYTHING = Shortcut(0, 0, 0, 0)
+_EVERYTHING = Shortcut(0, 0, 0, 0)
 
 
 def build_head(branches: Branches, tree: int) -> Head:
     """Replace nodes of a tree by their branches, from the root on, while the list stays short."""
     root, otherwise = int(branches.roots[tree]), int(branches.otherwise[tree])
-    shortcuts = [EVERYTHING._replace(word=root)]
+    shortcuts = [_EVERYTHING._replace(word=root)]
     at = 0
     while at < len(shortcuts):
         here, after = shortcuts[at], shortcuts[at + 1 :]
@@ -90,7 +91,7 @@ def _expanded(branches: Branches, node: Shortcut, outer: int) -> list[Shortcut]:
         return [node]
     first = (node.word & 0xFFFFFFFF) - branches.first
     columns = (column[first : first + count].tolist() for column in branches.made)
-    rows = [Row(*row) for row in zip(*columns, strict=True)]
+    rows = [_Row(*row) for row in zip(*columns, strict=True)]
     reach = _reach(node.word, branches.wide)
     # A branch that compares its whole block cannot be missed by what is in the node's prefix.
     whole = [count > 1 and row.length == reach for row in rows]
@@ -116,7 +117,7 @@ def _reach(node: int, wide: bool) -> int:
     return (128 if node >> LOW_SHIFT & 1 else 64) - shift
 
 
-def _block(row: Row, length: int) -> Shortcut:
+def _block(row: _Row, length: int) -> Shortcut:
     """All addresses that come to a branch, to go on with its word after a miss."""
     address = (row.high << 64 | row.low) >> 128 - length << 128 - length
     return Shortcut(address >> 64, address & (1 << 64) - 1, length, row.miss)
@@ -124,7 +125,7 @@ def _block(row: Row, length: int) -> Shortcut:
 
 def encode_heads(heads: list[Head]) -> Words:
     """struct head of each."""
-    words = np.zeros((len(heads), 1 + SHORTCUTS_MAX, 4), np.uint64)
+    words = np.zeros((len(heads), 1 + SHORTCUTS_MAX, BRANCH6_WORDS), np.uint64)
     for head, part in zip(heads, words, strict=True):
         part[0, 0] = head.otherwise
         if head.shortcuts:
@@ -136,5 +137,5 @@ def encode_heads(heads: list[Head]) -> Words:
                 np.array(length, np.int64),
                 np.array(word, np.uint64),
                 np.zeros(len(length), np.int64),
-            ).reshape(-1, 4)
+            ).reshape(-1, BRANCH6_WORDS)
     return words.ravel()

@@ -8,7 +8,7 @@ import pytest
 
 from sockreg.compile import compile_rules, words
 from sockreg.errors import EXIT_CONFIG, SockregError
-from sockreg.model import ANY_PORT, INET, INET6, TCP, Binding
+from sockreg.model import ANY_PORT, FAMILY_BITS, INET, TCP, Binding
 from tests.rulesets import adversarial, rule, slots, without_ties
 
 SHAPES = adversarial()
@@ -56,23 +56,38 @@ def test_conditions_that_multiply_are_refused() -> None:
     assert "combinations" in refusal(everywhere + many).message
 
 
+def test_ports_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bindings = [
+        rule("web", TCP, INET, 0x0A000000, length, (port, port))
+        for length in range(8, 33)
+        for port in range(length, 60000, 301)
+    ]
+    compile_rules(bindings, slots(bindings))
+    monkeypatch.setattr("sockreg.compile.decisions.STEPS_MAX", 10_000)
+    assert "more than 10000" in refusal(bindings).message
+
+
+@pytest.mark.parametrize("family", FAMILY_BITS)
 @pytest.mark.parametrize("gap", range(1, 12))
 @pytest.mark.parametrize("nested", [False, True])
-def test_no_nesting_takes_more_steps_than_the_program_follows(gap: int, nested: bool) -> None:
+def test_no_nesting_takes_more_steps_than_the_program_follows(
+    family: int, gap: int, nested: bool
+) -> None:
     """Prefixes that part from one path every few bits, and prefixes along it."""
-    path = Random(gap).getrandbits(128)
+    bits = FAMILY_BITS[family]
+    path = Random(gap).getrandbits(bits)
     bindings = [
-        rule(f"label{length % 20}", TCP, INET6, path ^ 1 << (128 - length), length, ANY_PORT)
-        for length in range(1, 129, gap)
+        rule(f"label{length % 20}", TCP, family, path ^ 1 << (bits - length), length, ANY_PORT)
+        for length in range(1, bits + 1, gap)
     ]
     if nested:
         bindings += [
-            rule(f"label{length % 19}", TCP, INET6, path, length, (length, 1000 + 2 * length))
-            for length in range(1, 129)
+            rule(f"label{length % 19}", TCP, family, path, length, (length, 1000 + 2 * length))
+            for length in range(1, bits + 1)
         ]
     kept = without_ties(bindings)
     steps = compile_rules(kept, slots(kept)).steps
-    assert steps[words.ADDRESS] <= words.STEPS6_MAX
+    assert steps[words.ADDRESS] <= {32: words.STEPS4_MAX, 128: words.STEPS6_MAX}[bits]
     assert steps[words.PORT] <= words.STEPS_PORT_MAX
 
 
