@@ -180,12 +180,12 @@ static __always_inline __u64 step_port(__u64 node, __u64 port)
 }
 
 /*
- * Replace `word` by `next` as long as it is a node of this class, `used` times at most, which the
- * verifier knows and removes the rest. The loop is unrolled to the most steps that any table
- * takes. Without, it would do for the verifier only if that did not, for programs without
- * CAP_PERFMON, also look at the side of a jump that is never taken (sanitize_speculative_path() in
- * kernel/bpf/verifier.c): it would go on for ever. The barrier keeps the compiler from making one
- * bound out of the two.
+ * Replace `word` by `next` as long as it is a node of this class, but `used` times at most.
+ *
+ * Unrolled to the most steps of any table. The verifier knows `used` and removes the rest; a loop
+ * that ends at `used` would suffice, if the verifier did not follow programs without CAP_PERFMON
+ * also where jumps never go (sanitize_speculative_path() in kernel/bpf/verifier.c): there, the loop
+ * has no end. The barrier keeps the compiler from making one bound out of the two.
  */
 #define FOLLOW(word, class, used, maximum, next)                                                  \
 	_Pragma("unroll") for (__u32 step = 0; step < (maximum); step++)                          \
