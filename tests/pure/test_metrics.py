@@ -1,0 +1,243 @@
+"""The metrics, and that documents, alerts and dashboard speak of those that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from sockreg import exporter
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_NOT_LOADED, SockregError
+from sockreg.registry.record import Header
+from sockreg.views import metrics, status
+from sockreg.views.metrics import RegistryCollector
+from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
+from tests.exposition import samples
+from tests.process import run
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS = ROOT / "docs/alerts.yml"
+DASHBOARD = ROOT / "docs/grafana-dashboard.json"
+# Names of metrics in text that also says "sockreg-metrics.socket" and the like.
+_NAMED = re.compile(r"\bsockreg_[a-z_]+\b")
+
+MEMBERS = [
+    Member("sk:1a", "127.0.0.1:8080", "web@1.socket", 100, 1_700_000_000_000_000_000, 3),
+    Member("sk:1b", "127.0.0.1:8081", "web@2.socket", 0, 1_700_000_000_000_000_000, 4),
+]
+SEEN = Status(
+    registry="/sys/fs/bpf/sockreg/1",
+    netns=1,
+    program=None,
+    generation=7,
+    header=Header(
+        version="0.1.0",
+        created=1_700_000_000_500_000_000,
+        fingerprint="",
+        source="",
+        count=5,
+        table_bytes=256,
+        counters=True,
+        previous=6,
+        destinations=[],
+    ),
+    applied=LastApply(3, 1_700_000_100_000_000_000, 1_700_000_000_000_000_000),
+    destinations=[
+        DestinationStatus("web", "tcp", "ipv4", 2, MEMBERS, Counters(40, 3, 1), 2),
+        DestinationStatus('quo"ted\\', "udp", "ipv6", 1, [], Counters(7, 7, 0), 5),
+    ],
+    rejected=9,
+    units=["web@1.socket"],
+    expected=None,
+    others=None,
+)
+
+
+def collector(patch: pytest.MonkeyPatch, seen: Status | Exception) -> RegistryCollector:
+    def read(context: Context) -> Status:
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+    patch.setattr(status, "read", read)
+    return RegistryCollector(cast("Context", None))
+
+
+def values(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    """(name, values of its labels in the order of their names) -> value."""
+    return {
+        (it.name, tuple(value for _, value in sorted(it.labels.items()))): it.value
+        for it in samples(text)
+    }
+
+
+@pytest.fixture
+def exposed(monkeypatch: pytest.MonkeyPatch) -> str:
+    return exporter.exposition(collector(monkeypatch, SEEN)).decode()
+
+
+def test_values(exposed: str) -> None:
+    found = values(exposed)
+    web, other = ("ipv4", "web", "tcp"), ("ipv6", 'quo"ted\\', "udp")
+    expected = {
+        ("sockreg_up", ()): 1,
+        ("sockreg_collection_errors_total", ()): 0,
+        ("sockreg_generation", ()): 7,
+        ("sockreg_generation_created_timestamp_seconds", ()): 1_700_000_000.5,
+        ("sockreg_bindings", ()): 5,
+        ("sockreg_table_bytes", ()): 256,
+        ("sockreg_rejected_total", ()): 9,
+        ("sockreg_last_apply_success", ()): 0,
+        ("sockreg_last_apply_timestamp_seconds", ()): 1_700_000_100,
+        ("sockreg_last_apply_success_timestamp_seconds", ()): 1_700_000_000,
+        ("sockreg_lookups_total", web): 40,
+        ("sockreg_misses_total", web): 3,
+        ("sockreg_errors_total", web): 1,
+        ("sockreg_rules", web): 2,
+        ("sockreg_members", web): 2,
+        ("sockreg_has_socket", web): 1,
+        ("sockreg_lookups_total", other): 7,
+        ("sockreg_misses_total", other): 7,
+        ("sockreg_errors_total", other): 0,
+        ("sockreg_rules", other): 1,
+        ("sockreg_members", other): 0,
+        ("sockreg_has_socket", other): 0,
+        ("sockreg_member_weight", (*web, "web@1.socket")): 100,
+        ("sockreg_member_weight", (*web, "web@2.socket")): 0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_promtool_is_content(exposed: str) -> None:
+    done = run(["promtool", "check", "metrics"], text=exposed)
+    assert done.stdout + done.stderr == ""
+
+
+def test_a_failure_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = collector(monkeypatch, SockregError("nothing is loaded", "", EXIT_NOT_LOADED))
+    registry = CollectorRegistry()
+    registry.register(failing)
+    for times in (1, 2):
+        found = values(generate_latest(registry).decode())
+        assert found["sockreg_up", ()] == 0
+        assert found["sockreg_collection_errors_total", ()] == times
+        assert {name for name, _ in found} == {
+            "sockreg_up",
+            "sockreg_collection_errors_total",
+            "sockreg_build_info",
+        }
+        assert isinstance(failing.failure, SockregError)
+    monkeypatch.setattr(status, "read", lambda _: SEEN)
+    found = values(generate_latest(registry).decode())
+    assert found["sockreg_up", ()] == 1
+    assert found["sockreg_collection_errors_total", ()] == 2
+    assert failing.failure is None
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sockreg.prom"
+    exporter.write_textfile(str(path), b"old\n")
+    assert path.stat().st_mode & 0o777 == 0o644
+
+    def refuse(*_: object) -> None:
+        assert path.read_bytes() == b"old\n"
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", refuse)
+        with pytest.raises(OSError, match="No space"):
+            exporter.write_textfile(str(path), b"new\n")
+    assert [it.name for it in tmp_path.iterdir()] == ["sockreg.prom"]
+    exporter.write_textfile(str(path), b"new\n")
+    assert path.read_bytes() == b"new\n"
+
+
+# Documents, alerts, dashboard
+
+
+def names(exposed: str) -> set[str]:
+    return {sample.name for sample in samples(exposed)}
+
+
+def test_the_document_lists_every_metric(exposed: str) -> None:
+    text = (ROOT / "docs/metrics.md").read_text()
+    listed = dict(re.findall(r"^\| `(sockreg_\w+)` \| ([\w, ]*?) ?\|", text, re.MULTILINE))
+    assert listed.keys() == names(exposed)
+    for sample in samples(exposed):
+        labels = set(filter(None, listed[sample.name].split(", ")))
+        assert labels == sample.labels.keys(), sample.name
+
+
+def test_alerts_speak_of_metrics_that_there_are(exposed: str) -> None:
+    expressions = re.findall(r"^ +expr: (.*)", ALERTS.read_text(), re.MULTILINE)
+    assert len(expressions) == 3
+    assert {name for it in expressions for name in _NAMED.findall(it)} <= names(exposed)
+    done = run(["promtool", "check", "rules", str(ALERTS)])
+    assert "SUCCESS: 3 rules found" in done.stdout
+
+
+def expressions_in(part: Any) -> Iterator[str]:
+    """All queries of a dashboard, wherever they stand."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in {"expr", "definition"}:
+                yield value
+            else:
+                yield from expressions_in(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from expressions_in(value)
+
+
+def test_the_dashboard_speaks_of_metrics_that_there_are(exposed: str) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    queries = list(expressions_in(dashboard))
+    assert {name for it in queries for name in _NAMED.findall(it)} <= names(exposed)
+    assert len(queries) > 10
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
+    """promtool reads queries in rules; what Grafana replaces gets a value."""
+    variables = {"$__rate_interval": "1m", "$instance": ".*", "$label": ".*"}
+    lines = ["groups:", "- name: dashboard", "  rules:"]
+    for number, query in enumerate(expressions_in(json.loads(DASHBOARD.read_text()))):
+        if query.startswith("label_values("):
+            continue
+        for variable, value in variables.items():
+            query = query.replace(variable, value)
+        lines += [f"  - record: panel:{number}", f"    expr: {json.dumps(query)}"]
+    rules = tmp_path / "rules.yml"
+    rules.write_text("\n".join(lines) + "\n")
+    run(["promtool", "check", "rules", str(rules)])
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_the_library_is_imported_for_metrics_alone() -> None:
+    importing = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "sockreg").rglob("*.py")
+        if re.search(r"^\s*(from|import) prometheus_client", path.read_text(), re.MULTILINE)
+    }
+    assert importing == {"sockreg/exporter.py", "sockreg/views/metrics.py"}
+    assert metrics.__name__ == "sockreg.views.metrics"
