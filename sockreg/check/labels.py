@@ -163,11 +163,12 @@ def unserved(facts: Facts) -> Iterator[Finding]:
         holders = [] if it is None or situation.holders.hidden else situation.held_by(it)
         ill = ailment(it, holders)
         if ill:
-            units = ", ".join(facts.host.units_of(cookie))
+            units = facts.host.units_of(cookie)
+            files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]
             yield Finding(
                 Severity.ERROR,
                 "dead-server",
-                units,
+                ", ".join(files or units),
                 f"socket sk:{cookie:x} of label {', '.join(sorted(labels))}: {ill}",
                 "a socket stays registered until it is closed: presence is not health",
                 "restart its server; 'sockreg inspect' shows the socket from within",
@@ -201,8 +202,7 @@ def answers(facts: Facts) -> Iterator[Finding]:
                     "udp-address",
                     str(binding.place),
                     f"{text(binding)} leads to a socket that is not told which address was asked",
-                    f"answers leave from {member.address}, whatever was asked: clients throw them "
-                    "away",
+                    f"answers leave from {member.address}, which clients did not ask",
                     f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that answers "
                     "with IP_PKTINFO (docs/recipes.md)",
                 )

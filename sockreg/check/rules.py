@@ -10,6 +10,7 @@ from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
 from sockreg.kernel.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, FAMILY_BITS, PROTOCOL_NAMES, TCP, UDP, Action, Binding
+from sockreg.registry.sockets import NO_UNIT
 from sockreg.rules.covered import never_win
 from sockreg.rules.syntax import format_prefix, format_rule
 from sockreg.rules.taken import Endpoint, is_conditional, takers
@@ -177,9 +178,8 @@ def _pass_rule(binding: Binding, endpoint: Endpoint) -> str:
 def _shadow(
     facts: Facts, it: DiagSocket, binding: Binding, pass_rule: str, *, whole: bool
 ) -> Finding:
-    situation = facts.host.situation if facts.host else None
-    owners = ", ".join(map(str, situation.held_by(it)[:1])) if situation else ""
-    who = f"{name_of(it)} of {owners}" if owners else name_of(it)
+    unit = facts.host.situation.unit_of(it) if facts.host else NO_UNIT
+    who = name_of(it) if unit == NO_UNIT else f"{name_of(it)} of {unit}"
     goes = f"label {binding.label}" if binding.action is Action.BIND else "nobody"
     return Finding(
         Severity.WARNING if whole else Severity.NOTE,

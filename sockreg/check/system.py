@@ -45,13 +45,15 @@ def not_applied(facts: Facts) -> Iterator[Finding]:
 
 def not_loaded(facts: Facts) -> Iterator[Finding]:
     """Rules that are configured, and no program to apply them."""
-    if facts.host is not None and not facts.host.situation.loaded and facts.bindings:
+    count = len(facts.bindings)
+    if facts.host is not None and not facts.host.situation.loaded and count:
+        rules = "1 rule is" if count == 1 else f"{count} rules are"
         yield Finding(
             Severity.WARNING,
             "not-loaded",
             "",
-            f"{len(facts.bindings)} rules are configured, and nothing is loaded here",
-            "no packet meets them",
+            f"{rules} configured, and nothing is loaded here",
+            "no packet meets a rule",
             "systemctl start sockreg.service",
         )
 

@@ -11,7 +11,6 @@ from sockreg import processes
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_PERMISSION, SockregError
 from sockreg.kernel import layout, routes, sklookup, sockdiag, syscall
-from sockreg.kernel.listener import address_text
 from sockreg.model import FAMILY_BITS, TCP, Action, Binding, Packet
 from sockreg.registry import generations, record, sockets, state
 from sockreg.rules.oracle import ranking
@@ -21,6 +20,9 @@ from sockreg.rules.syntax import format_rule
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
+from sockreg.views.situation import name_of
+
+_SYSTEMD = 1  # pid; it keeps the sockets that it passes on
 
 
 class Outcome(StrEnum):
@@ -131,6 +133,7 @@ def explain(context: Context, query: Query) -> Explanation:
         [
             *_not_local(query, winner),
             *_others(context, registry),
+            *_passed_over(query, outcome, cookie, there),
             *_choices(outcome, members, found, there),
             *notes,
         ],
@@ -254,6 +257,19 @@ def _diagnosed(
     return receiver(there, query.family, query.protocol, query.address, query.port, interface)
 
 
+def _passed_over(
+    query: Query, outcome: Outcome, cookie: int, there: Sequence[sockdiag.DiagSocket]
+) -> list[str]:
+    """The socket that would get the packet if there were no rules."""
+    if outcome not in (Outcome.SOCKET, Outcome.REFUSED):
+        return []
+    found = _diagnosed(there, query, Outcome.ORDINARY, 0)
+    if found is None or found.cookie == cookie:
+        return []
+    what = f"{layout.cookie_text(found.cookie)} {name_of(found)}"
+    return [f"{what} listens there and is passed over: rules come before ordinary sockets"]
+
+
 def _target(
     members: list[sockets.Member],
     outcome: Outcome,
@@ -266,6 +282,7 @@ def _target(
     inode = found.inode if found else 0
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = [process for process, _ in holders.by_inode.get(inode, [])]
+    held.sort(key=lambda process: process.pid == _SYSTEMD)
     ill = ailment(found, [] if holders.hidden else held)
     hidden = f"{holders.hidden} processes may not be looked at: that takes root"
     notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
@@ -277,8 +294,7 @@ def _target(
     if found is None:
         return Target(layout.cookie_text(cookie), "", sockets.NO_UNIT, names), notes
     unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else sockets.NO_UNIT
-    where = address_text(found.family, found.address, found.port)
-    return Target(layout.cookie_text(found.cookie), where, unit, names), notes
+    return Target(layout.cookie_text(found.cookie), name_of(found), unit, names), notes
 
 
 def _not_local(query: Query, winner: Binding | None) -> list[str]:

@@ -49,8 +49,9 @@ class Situation:
         return found
 
     def held_by(self, it: DiagSocket) -> list[Process]:
-        """Who has the socket open, as far as it may be seen."""
-        return [process for process, _ in self.holders.by_inode.get(it.inode, [])]
+        """Who has the socket open, as far as it may be seen; systemd, which keeps it, last."""
+        held = [process for process, _ in self.holders.by_inode.get(it.inode, [])]
+        return sorted(held, key=lambda process: process.pid == _SYSTEMD)
 
     def unit_of(self, it: DiagSocket) -> str:
         """The unit that serves the socket: of its process, or that it was made for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -431,6 +432,17 @@ def test_before_and_after_deployment(tmp_path: Path) -> None:
     only(found_on(tmp_path, bindings=[]), "not-applied")
     found = found_on(tmp_path / "2", bindings=[], members={}, there=[], loaded=False)
     only(found, "not-loaded")
+
+
+def test_every_kind_is_documented() -> None:
+    in_code = set()
+    for path in (SOURCE / "sockreg/check").glob("*.py"):
+        # The second argument of Finding, on a line of its own.
+        in_code |= set(
+            re.findall(r"^ +(?:\"tie\" if tie else )?\"([a-z-]+)\",$", path.read_text(), re.M)
+        )
+    text = (SOURCE / "docs/check.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.M)) == in_code | {"tie"}
 
 
 # Rules that can never win
