@@ -317,16 +317,17 @@ def _entry(datagram: bytes) -> dict[str, list[str]]:
 @contextlib.contextmanager
 def _like_a_process() -> Iterator[None]:
     """Close the BPF descriptors that a command leaves to the end of its process."""
-    before = set(_bpf_descriptors())
+    before = set(bpf_descriptors())
     try:
         yield
     finally:
-        for fd in _bpf_descriptors():
+        for fd in bpf_descriptors():
             if fd not in before:
                 os.close(fd)
 
 
-def _bpf_descriptors() -> Iterator[int]:
+def bpf_descriptors() -> Iterator[int]:
+    """The descriptors of maps, programs and links that this process has."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
             if _BPF_LINK.match(os.readlink(f"/proc/self/fd/{name}")):

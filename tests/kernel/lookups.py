@@ -13,6 +13,7 @@ from sockreg.compile import Tables
 from sockreg.kernel import layout, libbpf, syscall
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
 from sockreg.registry import generations
+from tests.kernel.host import bpf_descriptors
 
 SO_COOKIE = 57
 PASS, DROP = 1, 0  # enum sk_action
@@ -48,6 +49,7 @@ class Lookups:
     def __init__(self, slot_of: dict[Destination, int]) -> None:
         self._slot_of_cookie: dict[int, int] = {}
         self._maps: dict[str, int] = {}
+        self._programs: list[int] = []
         with contextlib.ExitStack() as stack:
             self._sockets = {
                 slot: stack.enter_context(stand_in(destination))
@@ -65,11 +67,20 @@ class Lookups:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-        for fd in self._maps.values():
+        for fd in (*self._maps.values(), *self._programs):
             os.close(fd)
 
     def load(self, tables: Tables) -> int:
         """A program for a rule set; all share the sockets and the counters."""
+        before = set(bpf_descriptors())
+        program = self._load(tables)
+        self._programs.append(program)
+        # What a command leaves to the end of its process.
+        for fd in set(bpf_descriptors()) - before - {program, *self._maps.values()}:
+            os.close(fd)
+        return program
+
+    def _load(self, tables: Tables) -> int:
         loaded = generations.open_object(resources.object_path())
         for name, fd in self._maps.items():
             loaded.reuse_map(name, fd)
