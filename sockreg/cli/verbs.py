@@ -8,6 +8,7 @@ from sockreg.cli import (
     check,
     enabling,
     explain,
+    graph,
     handover,
     listeners,
     metrics,
@@ -15,6 +16,7 @@ from sockreg.cli import (
     ruling,
     show,
     status,
+    top,
 )
 from sockreg.commands.context import Context
 
@@ -273,6 +275,8 @@ VERBS = (
         listeners.add_arguments,
         listeners.run,
     ),
+    Verb("top", top.SUMMARY, top.DESCRIPTION, top.add_arguments, top.run),
+    Verb("graph", graph.SUMMARY, graph.DESCRIPTION, graph.add_arguments, graph.run),
     Verb("metrics", metrics.SUMMARY, metrics.DESCRIPTION, metrics.add_arguments, metrics.run),
     Verb("check", check.SUMMARY, check.DESCRIPTION, check.add_arguments, check.run),
     Verb(

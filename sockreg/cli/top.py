@@ -1,0 +1,110 @@
+"""``sockreg top``: what arrives where, live on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_USAGE, SockregError
+
+if TYPE_CHECKING:
+    import curses
+
+    from sockreg.views.status import Status
+    from sockreg.views.top import Line
+
+SUMMARY = "show live what arrives where"
+DESCRIPTION = (
+    "Show on a terminal what arrives where right now, the busiest labels first. Lines that stand "
+    "out are of labels whose clients are refused. q ends it."
+)
+_INTERVAL = 1.0  # s
+_STEP = 0.1  # s to wait for a key before time is looked at again
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=float,
+        default=_INTERVAL,
+        help=f"between two looks ({_INTERVAL:g})",
+    )
+
+
+def run(context: Context, options: argparse.Namespace) -> None:
+    if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        raise SockregError(
+            "top shows its lines on a terminal alone",
+            "'sockreg status --watch' prints them one after the other, also with --json",
+            EXIT_USAGE,
+        )
+    if options.interval <= 0:
+        raise SockregError(
+            "--interval: the time between two looks is more than 0 s", "", EXIT_USAGE
+        )
+    context.loaded_registry()
+    import curses
+
+    try:
+        curses.wrapper(_live, context, options.interval)
+    except curses.error as error:
+        raise SockregError(
+            f"this terminal cannot show it: {error}", "set TERM to what it is", EXIT_USAGE
+        ) from None
+
+
+def _live(screen: curses.window, context: Context, interval: float) -> None:
+    import curses
+
+    from sockreg.views import status
+    from sockreg.views.rates import rates
+    from sockreg.views.top import Line, lines
+
+    styles = _styles()
+    screen.timeout(round(_STEP * 1000))
+    shown: list[Line] = []
+    before: Status | None = None
+    when, due = 0.0, 0.0
+    while True:
+        now = time.monotonic()
+        if now >= due:
+            try:
+                seen = status.read(context)
+            except SockregError as error:  # unloaded meanwhile: it may come back
+                shown, before = [Line(error.message, "bad"), Line(error.hint)], None
+            else:
+                known = rates(before, seen, now - when) if before is not None else {}
+                shown, before, when = lines(seen, known, time.time_ns()), seen, now
+            due = now + interval
+            _draw(screen, shown, styles)
+        key = screen.getch()
+        if key in (ord("q"), ord("Q")):
+            return
+        if key == curses.KEY_RESIZE:
+            _draw(screen, shown, styles)
+
+
+def _styles() -> dict[str, int]:
+    import curses
+
+    styles = {"head": curses.A_BOLD, "bad": curses.A_REVERSE, "": curses.A_NORMAL}
+    if curses.has_colors():
+        curses.use_default_colors()
+        curses.init_pair(1, curses.COLOR_RED, -1)
+        styles["bad"] = curses.color_pair(1) | curses.A_BOLD
+    curses.curs_set(0)
+    return styles
+
+
+def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int]) -> None:
+    screen.erase()
+    height, width = screen.getmaxyx()
+    for row, line in enumerate(shown[:height]):
+        # The last column is left free: writing to the last cell of a screen is an error.
+        screen.addnstr(row, 0, line.text, width - 1, styles[line.style])
+    screen.refresh()

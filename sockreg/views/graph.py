@@ -1,0 +1,157 @@
+"""Where traffic goes, as a picture: prefixes -> label -> sockets -> units.
+
+One band for each label, one for what is rejected and one for what is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sockreg.commands.context import Context
+from sockreg.model import PROTOCOL_NAMES, Action, Binding
+from sockreg.rules.syntax import format_ports, format_prefix
+from sockreg.views import rules, status
+from sockreg.views.status import DestinationStatus, Status
+
+BANDS_MAX = 40
+ROWS_MAX = 64  # of all bands together; a band has one at least
+
+
+@dataclass(frozen=True)
+class Count:
+    """The counters of one destination of a label."""
+
+    protocol: str
+    family: str
+    lookups: int
+    misses: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A member; one that serves several destinations of the label is here once."""
+
+    cookie: str
+    protocol: str
+    address: str
+    weight: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """What leads to one label, and what is behind it.
+
+    ``kind`` is ``label``, ``reject`` or ``pass``; ``name`` is empty but for labels.
+    ``rows`` are prefixes with their ports, ``hidden`` how many more there are. ``rules``
+    counts rules: several can be one row.
+    """
+
+    kind: str
+    name: str
+    rules: int
+    rows: list[str]
+    hidden: int
+    counts: list[Count]
+    sockets: list[Socket]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``hidden`` counts the bands that are not shown: those with the fewest lookups."""
+
+    netns: int
+    generation: int | None
+    rules: int
+    rejected: int
+    bands: list[Band]
+    hidden: int
+
+
+def read(context: Context) -> Graph:
+    """Read the registry. SockregError if there is none or it may not be read."""
+    return arrange(rules.read(context), status.read(context))
+
+
+def arrange(bindings: Sequence[Binding], seen: Status) -> Graph:
+    """What to show of a rule set; too much of it is left out, and counted."""
+    leading: dict[tuple[Action, str], list[Binding]] = {}
+    for binding in bindings:
+        name = binding.label if binding.action is Action.BIND else ""
+        leading.setdefault((binding.action, name), []).append(binding)
+    by_label: dict[str, list[DestinationStatus]] = {}
+    for destination in seen.destinations:
+        by_label.setdefault(destination.label, []).append(destination)
+    bands = [
+        _label(label, leading.get((Action.BIND, label), []), by_label.get(label, []))
+        for label in sorted(by_label.keys() | {name for _, name in leading} - {""})
+    ]
+    shown = _busiest(bands)
+    for action, kind in ((Action.PASS, "pass"), (Action.REJECT, "reject")):
+        if (action, "") in leading:
+            found = leading[action, ""]
+            shown.append(Band(kind, "", len(found), _rows(found), 0, [], []))
+    return Graph(
+        seen.netns,
+        seen.generation,
+        len(bindings),
+        seen.rejected,
+        _shortened(shown),
+        len(bands) - min(len(bands), BANDS_MAX),
+    )
+
+
+def _label(
+    label: str, bindings: Sequence[Binding], destinations: Sequence[DestinationStatus]
+) -> Band:
+    counts = [
+        Count(it.protocol, it.family, it.counters.lookups, it.counters.misses, it.counters.errors)
+        for it in destinations
+    ]
+    sockets = {
+        member.cookie: Socket(
+            member.cookie, it.protocol, member.address, member.weight, member.unit
+        )
+        for it in destinations
+        for member in it.members
+    }
+    ordered = sorted(sockets.values(), key=lambda it: (it.unit, it.protocol, it.address))
+    return Band("label", label, len(bindings), _rows(bindings), 0, counts, ordered)
+
+
+def _rows(bindings: Iterable[Binding]) -> list[str]:
+    """``tcp 192.0.2.0/24 80, 443``: rules that differ in their ports alone share a row."""
+    ports: dict[tuple[str, str, str], list[str]] = {}
+    for it in bindings:
+        prefix = format_prefix(it.family, it.address, it.length)
+        source = f" from {format_prefix(it.family, *it.source)}" if it.source else ""
+        interface = f" dev {it.interface}" if it.interface else ""
+        missing = " missing=pass" if it.missing_pass else ""
+        key = (PROTOCOL_NAMES[it.protocol], prefix, source + interface + missing)
+        ports.setdefault(key, []).append(format_ports(it.first, it.last))
+    return [
+        f"{protocol} {prefix} {', '.join(listed)}{conditions}"
+        for (protocol, prefix, conditions), listed in ports.items()
+    ]
+
+
+def _busiest(bands: list[Band]) -> list[Band]:
+    """Those with the most lookups, in the order they came in."""
+    kept = sorted(bands, key=lambda it: -sum(count.lookups for count in it.counts))[:BANDS_MAX]
+    names = {band.name for band in kept}
+    return [band for band in bands if band.name in names]
+
+
+def _shortened(bands: list[Band]) -> list[Band]:
+    """The same with at most ROWS_MAX rows in all, as evenly as can be."""
+    limit = next(
+        (n for n in range(ROWS_MAX, 1, -1) if sum(_lines(it, n) for it in bands) <= ROWS_MAX), 1
+    )
+    return [replace(it, rows=it.rows[:limit], hidden=len(it.rows[limit:])) for it in bands]
+
+
+def _lines(band: Band, limit: int) -> int:
+    """How many lines a band takes with that many rows: one says how many are left out."""
+    return len(band.rows) if len(band.rows) <= limit else limit + 1

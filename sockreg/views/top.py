@@ -1,0 +1,90 @@
+"""What ``sockreg top`` shows: destinations by what arrives there right now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sockreg.views.rates import Key, Rate, key_of, rate_text
+from sockreg.views.status import DestinationStatus, Status
+
+_NO_RATE = Rate(0.0, 0.0, 0.0)
+_HEAD = ("LABEL", "PROTO", "FAMILY", "LOOKUPS/S", "MISSES/S", "ERRORS/S", "LOOKUPS", "SOCKETS",
+         "UNITS")  # fmt: skip
+_LEFT = (0, 1, 2, 8)  # columns with text
+_LONGEST = 32  # of a label
+
+
+class Line(NamedTuple):
+    """A line of the screen; ``style`` is ``head``, ``bad`` or empty."""
+
+    text: str
+    style: str = ""
+
+
+def lines(seen: Status, rates: Mapping[Key, Rate], now: int) -> list[Line]:
+    """The whole screen, of any height and width; ``now`` is ns since the epoch."""
+    busiest = sorted(
+        seen.destinations,
+        key=lambda it: (-rates.get(key_of(it), _NO_RATE).lookups, -it.counters.lookups),
+    )
+    rows = [_row(it, rates.get(key_of(it))) for it in busiest]
+    return [
+        Line(_in_force(seen, now), "head"),
+        Line(_together(rates)),
+        Line(""),
+        *_table(rows, [_is_bad(it, rates.get(key_of(it), _NO_RATE)) for it in busiest]),
+    ]
+
+
+def _in_force(seen: Status, now: int) -> str:
+    if seen.header is None:
+        return "sockreg: nothing in force"
+    age = max(0, now - seen.header.created) // 10**9
+    hours, minutes, seconds = age // 3600, age // 60 % 60, age % 60
+    return (
+        f"sockreg: generation {seen.generation}, {seen.header.count} rules, in force for "
+        f"{hours}:{minutes:02}:{seconds:02}; {seen.rejected} packets rejected"
+    )
+
+
+def _together(rates: Mapping[Key, Rate]) -> str:
+    sums = (sum(column) for column in zip(*rates.values(), strict=True))
+    found = [rate_text(value) for value in sums] or ["-", "-", "-"]
+    return "a second: {} lookups, {} without a socket, {} refused by the kernel".format(*found)
+
+
+def _row(it: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:
+    label = it.label if len(it.label) <= _LONGEST else f"{it.label[: _LONGEST - 3]}..."
+    units = sorted({member.unit for member in it.members})
+    return (
+        label,
+        it.protocol,
+        it.family,
+        *(("-", "-", "-") if rate is None else map(rate_text, rate)),
+        str(it.counters.lookups),
+        str(len(it.members)),
+        ", ".join(units) or "none",
+    )
+
+
+def _is_bad(it: DestinationStatus, rate: Rate) -> bool:
+    """Whether clients are refused, or would be."""
+    usable = any(member.weight for member in it.members)
+    return bool(rate.misses or rate.errors or (it.rules and not usable))
+
+
+def _table(rows: list[tuple[str, ...]], bad: list[bool]) -> list[Line]:
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+
+    def text(cells: tuple[str, ...]) -> str:
+        padded = (
+            cell.ljust(width) if at in _LEFT else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(padded).rstrip()
+
+    return [
+        Line(text(_HEAD), "head"),
+        *(Line(text(row), "bad" if is_bad else "") for row, is_bad in zip(rows, bad, strict=True)),
+    ]
