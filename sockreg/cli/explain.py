@@ -1,13 +1,18 @@
 """``sockreg explain``: where a packet goes and why."""
 
+from __future__ import annotations
+
 import argparse
 import socket
+from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 from sockreg.model import INET, INET6, PROTOCOL_NAMES
-from sockreg.views.explain import Explanation, Outcome, Query, explain, refused_how
+
+if TYPE_CHECKING:  # a quarter of what other commands would import
+    from sockreg.views.explain import Explanation, Query
 
 SUMMARY = "say where a packet goes and why"
 DESCRIPTION = (
@@ -31,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.views.explain import explain
+
     query = _query(options)
     found = explain(context, query)
     if options.json:
@@ -40,6 +47,8 @@ def run(context: Context, options: argparse.Namespace) -> None:
 
 
 def _query(options: argparse.Namespace) -> Query:
+    from sockreg.views.explain import Query
+
     family, address = _address(options.address)
     protocol = next(n for n, name in PROTOCOL_NAMES.items() if name == options.protocol)
     source, source_port, interface = _ANYWHERE[family], 0, None
@@ -110,6 +119,8 @@ def _show(query: Query, found: Explanation) -> None:
 
 
 def _verdict(query: Query, found: Explanation) -> str:
+    from sockreg.views.explain import Outcome, refused_how
+
     match found.outcome:
         case Outcome.SOCKET:
             return f"goes to a socket of label {found.label}"

@@ -7,11 +7,13 @@ import shutil
 import sys
 import textwrap
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sockreg.cli.printing import print_json
 from sockreg.commands.context import Context
-from sockreg.views.listeners import Listener, Steered, read_listeners, summed_up
+
+if TYPE_CHECKING:
+    from sockreg.views.listeners import Listener, Steered
 
 SUMMARY = "show what listens where, steered or not"
 DESCRIPTION = (
@@ -39,6 +41,8 @@ class _Row(NamedTuple):
 
 
 def run(context: Context, options: argparse.Namespace) -> None:
+    from sockreg.views.listeners import read_listeners
+
     found = read_listeners(context)
     wanted = {name for name in ("tcp", "udp") if getattr(options, name)} or {"tcp", "udp"}
     listeners = [it for it in found.listeners if it.protocol in wanted]
@@ -54,6 +58,8 @@ def run(context: Context, options: argparse.Namespace) -> None:
 
 
 def _of_listener(it: Listener) -> _Row:
+    from sockreg.views.listeners import summed_up
+
     by = [*(f"label {label}" for label in it.labels), *([it.unit] if it.unit != "-" else [])]
     if it.processes:
         more = f" and {len(it.processes) - 1} more" if len(it.processes) > 1 else ""
