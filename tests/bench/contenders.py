@@ -3,7 +3,7 @@
 All receive the same frames, for port 80 of 192.0.2.1 and of 3fff::1, over a veth pair
 of their own from one sender, and differ in how the packets come to their socket:
 
-- ordinary: it is bound to that address and port;
+- ordinary: it is bound to that address and port, or to all addresses and that port;
 - steered by sockreg, by design (c), by nft TPROXY, by nft redirect: it is bound to another;
 - attached and registered: an ordinary socket again, with a program in the way.
 """
@@ -35,9 +35,10 @@ ELSEWHERE = 8080
 RULES = 1_000  # that sockreg and design (c) hold besides those of the flood
 
 ORDINARY = "ordinary socket, no program"
+WILDCARD = "the same, bound to all addresses"
 EMPTY = "an empty program attached"
 ATTACHED = "sockreg attached, no rule matches"
-REGISTERED = "the same, and the socket registered"
+REGISTERED = "sockreg attached, socket registered"
 STEERED = "steered by sockreg"
 PEER = "steered by design (c)"
 TPROXY = "steered by nft tproxy"
@@ -119,6 +120,7 @@ def contenders(sender: Namespace) -> Iterator[list[Contender]]:
     """All of them, ready to receive what is sent over their devices of ``sender``."""
     ways: dict[str, Callable[[_Scene, Namespace], list[socket.socket]]] = {
         ORDINARY: _ordinary,
+        WILDCARD: _wildcard,
         EMPTY: _empty,
         ATTACHED: _attached,
         REGISTERED: _registered,
@@ -177,6 +179,10 @@ def _sockets(
 
 def _ordinary(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     return _sockets(scene, receiver, TARGETS, PORT)
+
+
+def _wildcard(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
+    return _sockets(scene, receiver, _ANY, PORT)
 
 
 def _empty(scene: _Scene, receiver: Namespace) -> list[socket.socket]:

@@ -18,6 +18,7 @@ from tests.bench.chart import COLOURS, Bar, Group, Line, bar_chart, line_chart
 
 Figures = Any  # of one part: what its measure() put into Part.figures
 _WAYS = {
+    contenders.WILDCARD: COLOURS[6],
     contenders.EMPTY: COLOURS[6],
     contenders.ATTACHED: COLOURS[5],
     contenders.REGISTERED: COLOURS[5],

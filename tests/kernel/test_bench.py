@@ -16,6 +16,7 @@ from tests.bench import apply, connections, contenders, fullpath, swap
 
 NAMES = {
     contenders.ORDINARY,
+    contenders.WILDCARD,
     contenders.EMPTY,
     contenders.ATTACHED,
     contenders.REGISTERED,
@@ -67,8 +68,8 @@ def test_floods_arrive_at_every_contender(tmp_path: Path, monkeypatch: pytest.Mo
     found = _measured("fullpath", tmp_path)
     assert {it["contender"] for it in found} == NAMES
     assert {it["flood"] for it in found} == {kind.name for kind in fullpath.KINDS}
-    with_program = NAMES - {contenders.ORDINARY, contenders.TPROXY, contenders.REDIRECT}
-    assert {it["contender"] for it in found if it["bpf_stats_ns"] is not None} == with_program
+    without = {contenders.ORDINARY, contenders.WILDCARD, contenders.TPROXY, contenders.REDIRECT}
+    assert {it["contender"] for it in found if it["bpf_stats_ns"] is None} == without
     assert (tmp_path / "bench-fullpath.svg").exists()
 
 
