@@ -96,17 +96,21 @@ def _show(rows: list[_Row]) -> None:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
         return "  ".join([*padded, cells[-1]]).rstrip()
 
-    print(line(*_HEAD))
+    lines = [line(*_HEAD)]
     for row in rows:
-        print(line(row.protocol, row.local, row.socket, row.served_by))
+        lines.append(line(row.protocol, row.local, row.socket, row.served_by))
         for remark in row.remarks:
-            print(
-                textwrap.fill(
-                    remark,
-                    width,
-                    initial_indent=f"{margin}! ",
-                    subsequent_indent=f"{margin}  ",
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-            )
+            lines += _wrapped(f"{margin}! {remark}", width, f"{margin}  ")
+    print("\n".join(lines))
+
+
+def _wrapped(text: str, width: int, margin: str) -> list[str]:
+    if len(text) <= width:
+        return [text]  # textwrap takes its time, and there may be very many rules
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
