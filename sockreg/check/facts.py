@@ -179,6 +179,10 @@ class Facts:
         """The service that a socket starts, unless it is one for each connection."""
         if socket.is_on("Socket", "Accept"):
             return None
+        return self.services.get(self.server_name(socket))
+
+    @staticmethod
+    def server_name(socket: Unit) -> str:
+        """The service that a socket starts, whether it exists or not."""
         named = socket.words("Socket", "Service")
-        name = named[-1].value if named else socket.name.removesuffix(".socket") + ".service"
-        return self.services.get(name)
+        return named[-1].value if named else socket.name.removesuffix(".socket") + ".service"

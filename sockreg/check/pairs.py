@@ -44,6 +44,23 @@ def companions_without_socket(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def sockets_without_server(facts: Facts) -> Iterator[Finding]:
+    """A socket that systemd refuses to open, because there is nothing to start for it."""
+    for name in facts.counted:
+        socket = facts.sockets.get(name)
+        if socket is None or socket.is_on("Socket", "Accept") or facts.server_of(socket):
+            continue
+        yield Finding(
+            Severity.ERROR,
+            "no-server",
+            socket.where("Socket", "Service"),
+            f"{name} has no service to start",
+            'systemd does not start such a socket ("Socket service not loaded, refusing"), and '
+            "with it fails what is bound to it",
+            f"{facts.server_name(socket)}, or Service= in [Socket] with the name of another one",
+        )
+
+
 def restarts(facts: Facts) -> Iterator[Finding]:
     """A server that systemd does not stop together with its socket."""
     for name in facts.counted:

@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     system.interface_rules,
     rules.routes,
     pairs.companions_without_socket,
+    pairs.sockets_without_server,
     pairs.inactive_sockets,
     labels.unsteerable,
     labels.rules_without_socket,

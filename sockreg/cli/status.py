@@ -106,6 +106,11 @@ def _print_head(seen: Status) -> None:
                 f"program     {seen.program.name}, id {seen.program.id}, tag {seen.program.tag}, "
                 f"table {header.table_bytes} bytes"
             )
+    if seen.trial is not None:
+        print(
+            f"on trial    generation {seen.trial.generation} comes back in "
+            f"{seen.trial.seconds_left} s, unless somebody says 'sockreg confirm'"
+        )
     if seen.applied is not None and seen.applied.status != EXIT_OK:
         print(f"last apply  {_failure(seen.applied)}")
     print(f"units       {', '.join(seen.units) or 'none'}")

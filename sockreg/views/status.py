@@ -14,6 +14,7 @@ from sockreg.registry import (
     sockets,
     sockops,
     state,
+    unconfirmed,
 )
 from sockreg.registry.generations import pinned
 
@@ -78,11 +79,20 @@ class LastApply:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Rules that wait for ``sockreg confirm``: which generation comes back, and in how long."""
+
+    generation: int
+    seconds_left: int
+
+
+@dataclass(frozen=True)
 class Status:
     """``generation`` and ``header`` are None while nothing is in force.
 
     ``program`` also if it may not be opened: that takes root. ``expected`` is None unless
-    the sock_ops program is attached; ``others`` if we may not ask.
+    the sock_ops program is attached; ``others`` if we may not ask. ``trial`` is None unless
+    what is in force was put there by apply --confirm.
     """
 
     registry: str
@@ -96,6 +106,7 @@ class Status:
     units: list[str]
     expected: list[ExpectedUnit] | None
     others: list[state.Attached] | None
+    trial: Trial | None = None
 
 
 _NOTHING = (None, None, None)
@@ -128,6 +139,7 @@ def read(context: Context) -> Status:
             sorted(sockets.read_units(maps)),
             _expected(registry, maps),
             state.others(registry, context.netns) if os.geteuid() == 0 else None,
+            _trial(registry),
         )
     finally:
         maps.close()
@@ -141,6 +153,12 @@ def _generation(
         with pinned(str(current.path / "program")) as fd:
             program = libbpf.program_info(fd)
     return current.number, program, generations.read_header(current)
+
+
+def _trial(registry: str) -> Trial | None:
+    for waiting in unconfirmed.read(registry):
+        return Trial(waiting.base, max(0, round(waiting.seconds_left)))
+    return None
 
 
 def _applied(registry: str) -> LastApply | None:

@@ -128,7 +128,9 @@ def test_confirmed_in_time(host: Host, ssh: Server) -> None:
     told = host.ok("apply", "--confirm", "60")
     assert "generation 1 comes back in 60 s, unless you can still say 'sockreg confirm'" in told
     assert host.ask(OWN, 22) == "refused"
+    assert "on trial    generation 1 comes back in " in host.ok("status")
     assert host.ok("confirm") == "generation 2 stays in force\n"
+    assert "on trial" not in host.ok("status")
     assert host.ask(OWN, 22) == "refused"
     assert "nothing waits for confirmation" in host.fails(EXIT_FAILURE, "confirm")
 

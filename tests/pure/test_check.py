@@ -143,6 +143,11 @@ FILES = {
         {f"{UNITS}/web.service": WEB_SERVICE.replace("Requires", "Wants")},
         f"{UNITS}/web.service",
     ),
+    "no-server": (
+        Severity.ERROR,
+        {f"{UNITS}/web.socket.d/x.conf": "[Socket]\nService=other.service\n"},
+        f"{UNITS}/web.socket.d/x.conf:2",
+    ),
     "no-companion": (
         Severity.WARNING,
         {f"{UNITS}/shop.socket": WEB_SOCKET.replace("=web", "=shop")},
