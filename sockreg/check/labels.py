@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from sockreg.check.facts import Facts, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.check.rules import text
-from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination
+from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
 from sockreg.registry.sockets import destination_name
 from sockreg.views.health import ailment
 
@@ -180,13 +180,12 @@ def answers(facts: Facts) -> Iterator[Finding]:
     if facts.host is None:
         return
     situation = facts.host.situation
-    for destination, binding in facts.destinations.items():
-        if destination.protocol != UDP:
-            continue
+    ports = _udp_ports(facts)
+    for destination in ports:
+        binding = facts.destinations[destination]
         for member in situation.usable(destination):
             it = situation.by_cookie[member.cookie]
-            ports = {(b.first, b.last) for b in _leading(facts, destination)}
-            if ports != {(it.port, it.port)}:
+            if ports[destination] != {(it.port, it.port)}:
                 yield Finding(
                     Severity.WARNING,
                     "udp-port",
@@ -208,5 +207,10 @@ def answers(facts: Facts) -> Iterator[Finding]:
                 )
 
 
-def _leading(facts: Facts, destination: Destination) -> list[Binding]:
-    return [b for b in facts.bindings if b.action is Action.BIND and b.destination == destination]
+def _udp_ports(facts: Facts) -> dict[Destination, set[tuple[int, int]]]:
+    """The ports of the rules that lead to each UDP destination, as (first, last)."""
+    found: dict[Destination, set[tuple[int, int]]] = {}
+    for binding in facts.bindings:
+        if binding.action is Action.BIND and binding.protocol == UDP:
+            found.setdefault(binding.destination, set()).add((binding.first, binding.last))
+    return found

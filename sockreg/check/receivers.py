@@ -25,7 +25,7 @@ _SHARED = (
 
 def remain_after_exit(facts: Facts) -> Iterator[Finding]:
     """A companion that stays active keeps the server from being started."""
-    for unit, socket in _companions(facts):
+    for unit, socket in _oneshots(facts):
         if unit.is_on("Service", "RemainAfterExit"):
             yield Finding(
                 Severity.ERROR,
@@ -40,7 +40,7 @@ def remain_after_exit(facts: Facts) -> Iterator[Finding]:
 
 def start_limits(facts: Facts) -> Iterator[Finding]:
     """A companion that may be refused a start takes the socket down with it."""
-    for unit, socket in _companions(facts):
+    for unit, socket in _oneshots(facts):
         interval = unit.last("Unit", "StartLimitIntervalSec")
         if interval is None or interval.value not in ("0", "infinity"):
             yield Finding(
@@ -142,7 +142,7 @@ def stop_hooks(facts: Facts) -> Iterator[Finding]:
 
 def dropped_target(facts: Facts) -> Iterator[Finding]:
     """An ordering cycle that systemd breaks by leaving sockets.target out."""
-    for unit, _ in _companions(facts):
+    for unit, _ in _oneshots(facts):
         before = [it for it in unit.words("Unit", "Before") if it.value == "sockets.target"]
         if before and unit.is_on("Unit", "DefaultDependencies", default=True):
             yield Finding(
@@ -156,13 +156,17 @@ def dropped_target(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _oneshots(facts: Facts) -> Iterator[tuple[Unit, Setting]]:
+    """The companions that do their work and end; others are servers under another name."""
+    for unit, socket in _companions(facts):
+        kind = unit.last("Service", "Type")
+        if kind is not None and kind.value == "oneshot":
+            yield unit, socket
+
+
 def _companions(facts: Facts, socket: str | None = None) -> Iterator[tuple[Unit, Setting]]:
-    """Units that receive the sockets of a counted unit and are not its server."""
-    servers = {
-        server.name
-        for name in facts.counted
-        if name in facts.sockets and (server := facts.server_of(facts.sockets[name]))
-    }
+    """Units that receive the sockets of a counted unit and are not the server of any."""
+    servers = {facts.server_name(unit) for unit in facts.sockets.values()}
     for unit in facts.services.values():
         if unit.name in servers:
             continue

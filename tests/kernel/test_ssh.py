@@ -202,6 +202,7 @@ def test_nothing_to_try(host: Host) -> None:
     assert "comes back" not in host.ok("apply", "--confirm", "60")
     host.fails(EXIT_FAILURE, "confirm")
     host.fails(EXIT_USAGE, "apply", "--confirm", "0")
+    host.fails(EXIT_USAGE, "apply", "--confirm", "60", "--start", "web.socket")
     host.conf("[web]", "Bind=tcp 192.0.2.300 80")
     host.run("apply", "--confirm", "60")
     host.fails(EXIT_FAILURE, "confirm")

@@ -219,6 +219,13 @@ def test_in_files(tmp_path: Path, check: str) -> None:
     assert finding.where == f"{tmp_path}/{where}"
 
 
+def test_a_server_of_several_sockets_is_no_companion(tmp_path: Path) -> None:
+    server = WEB_SERVICE + "Sockets=web.socket tls.socket\nRestart=always\n"
+    tls = "[Socket]\nListenStream=127.0.0.1:8443\nService=web.service\n"
+    files = {f"{UNITS}/web.service": server, f"{UNITS}/tls.socket": tls}
+    assert run(gather_files(root(tmp_path, files))) == []
+
+
 def test_units_that_are_not_there(tmp_path: Path) -> None:
     found = run(gather_files(root(tmp_path, {}, enabled=("web", "shop"))))
     finding = only(found, "no-socket-unit")

@@ -64,6 +64,7 @@ def test_a_member_of_the_group_reads(box: Sandbox) -> None:
     assert explained["asked"] == "only root can run the program; this is what the rules say"
     assert explained["target"]["unit"] == "web.socket"
     assert any(it["labels"] == ["web"] for it in shown(box, "listeners")["listeners"])
+    assert shown(box, "check") == []
     assert shown(box, "inspect", "web")["members"][0]["unit"] == "web.socket"
     assert "sockreg_up 1.0" in as_member(box, "metrics").stdout
     check = as_member(box, "apply", "--check")
