@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import select
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -83,10 +84,17 @@ def _live(screen: curses.window, context: Context, interval: float) -> None:
             due = now + interval
             _draw(screen, shown, styles)
         key = screen.getch()
-        if key in (ord("q"), ord("Q")):
+        if key in (ord("q"), ord("Q")) or _is_hung_up():
             return
         if key == curses.KEY_RESIZE:
             _draw(screen, shown, styles)
+
+
+def _is_hung_up() -> bool:
+    """Whether the terminal is gone: getch() would no longer wait, and say nothing of it."""
+    terminal = select.poll()
+    terminal.register(sys.stdin, 0)  # POLLHUP and POLLERR need not be asked for
+    return bool(terminal.poll(0))
 
 
 def _styles() -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -70,6 +72,23 @@ def test_top_leaves_the_terminal_as_it_was(host: Host) -> None:
         terminal.wait(lambda lines: line_of(lines, "web"))
         terminal.press("\x03")
         terminal.wait(lambda lines: "as before" in lines)
+
+
+def test_top_ends_with_its_terminal(host: Host) -> None:
+    """Also where nobody sends SIGHUP, as in a session of its own."""
+    host.load(*RULES)
+    here, there = pty.openpty()
+    command = ["nohup", *host.command("top")]
+    with subprocess.Popen(
+        command, stdin=there, stdout=there, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    ) as top:
+        os.close(there)
+        os.read(here, 1)  # it draws
+        os.close(here)
+        try:
+            top.wait(20)
+        finally:
+            top.kill()
 
 
 def test_top_wants_a_terminal_and_a_registry(host: Host) -> None:
