@@ -168,7 +168,9 @@ STEPS: Sequence[Step] = (
             # The first returns when the socket listens, the second when it is registered too.
             Type("systemctl restart term.socket && systemctl start sockreg@term"),
             terminator("127.0.0.1", 80),
-            Type("journalctl -q -o cat SOCKREG_LABEL=terminator", ["registered tcp 127.0.0.1:5000"]),
+            Type(
+                "journalctl -q -o cat SOCKREG_LABEL=terminator", ["registered tcp 127.0.0.1:5000"]
+            ),
             Type("sockreg status -n 0", ["term.socket", "web.socket", "api.socket"]),
             scan([22, 80, 443], [80, 81, 443]),
         ),

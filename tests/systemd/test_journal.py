@@ -148,8 +148,14 @@ def test_systemd_python_reads_the_fields(make_box: MakeBox) -> None:
 def test_systemctl_status_tells_what_is_in_force(make_box: MakeBox) -> None:
     box = enabled(make_box)
     shown = box.systemctl("status", "sockreg.service").stdout
-    assert 'Status: "last start or reload: generation 1 in force: 1 rule (1 added, 0 removed)"' in shown
+    assert (
+        'Status: "last start or reload: generation 1 in force: 1 rule (1 added, 0 removed)"'
+        in shown
+    )
     box.write("/etc/sockreg/more.conf", "[web]\nBind=tcp 127.0.0.2 81\n")
     box.systemctl("reload", "sockreg.service")
     shown = box.systemctl("status", "sockreg.service").stdout
-    assert 'Status: "last start or reload: generation 2 in force: 2 rules (1 added, 0 removed)"' in shown
+    assert (
+        'Status: "last start or reload: generation 2 in force: 2 rules (1 added, 0 removed)"'
+        in shown
+    )
