@@ -152,8 +152,7 @@ def test_the_window_goes_with_the_loader(box: Sandbox) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_a_bpffs_of_ones_own_instead(make_box: MakeBox) -> None:
-    """What docs/metrics.md says for hosts whose bpffs is open: no window is needed."""
+def test_where_everybody_may_enter_the_bpffs_no_window_is_needed(make_box: MakeBox) -> None:
     open_it = "[Service]\nExecStartPre=+/bin/chmod 0711 /sys/fs/bpf\n"
     drop_ins = {
         f"{UNITS}/sockreg.service.d/open.conf": open_it,
