@@ -6,14 +6,13 @@ costs the same for ten of them as for a thousand.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sockreg.compile.words import Ints, Words
 
-Flags = npt.NDArray[np.bool_]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 

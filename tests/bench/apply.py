@@ -18,7 +18,7 @@ from sockreg.commands.apply import apply
 from sockreg.commands.context import Context
 from sockreg.kernel import netns
 from tests.bench import rulesets
-from tests.bench.ground import Cost, Ground, ground
+from tests.bench.ground import FIRST, Cost, Ground, ground
 from tests.bench.report import Aim, Part, Table, at_most
 from tests.process import run
 
@@ -60,7 +60,7 @@ def _applied(here: Ground, size: int, count: int) -> Applied:
 
 def _steps_of_an_apply(here: Ground) -> dict[str, float]:
     place = [here.namespace.path, str(here.bpffs), str(here.root)]
-    done = run([sys.executable, "-m", "tests.bench.apply", *place], timeout=600)
+    done = run([*FIRST, sys.executable, "-m", "tests.bench.apply", *place], timeout=600)
     steps: dict[str, float] = json.loads(done.stdout)
     return steps
 
