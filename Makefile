@@ -25,7 +25,7 @@ demo:
 
 test:
 	@tests/prepare test
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m tests.run
 
 # The whole path of a unit, and what only a newer systemd can. Fails if it cannot be had.
 test-257:
