@@ -35,7 +35,7 @@ ELSEWHERE = 8080
 RULES = 1_000  # that sockreg and design (c) hold besides those of the flood
 
 ORDINARY = "ordinary socket, no program"
-WILDCARD = "the same, bound to all addresses"
+WILDCARD = "ordinary socket, bound to all addresses"
 EMPTY = "an empty program attached"
 ATTACHED = "sockreg attached, no rule matches"
 REGISTERED = "sockreg attached, socket registered"
