@@ -12,6 +12,7 @@ import sys
 
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
+_OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # what journalctl -u looks for beside the sender's own unit
 
 # MESSAGE_ID= of each kind of entry.
 REGISTERED = "5be0ba1c1e0a4ac38c2f4d0b5ff2c1a1"
@@ -58,13 +59,18 @@ def record(
 
 def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
     entry = bytearray()
-    everything = {
+    everything: Fields = {
         "MESSAGE": message,
         "MESSAGE_ID": message_id,
         "PRIORITY": str(priority),
         "SYSLOG_IDENTIFIER": "sockreg",
         **fields,
     }
+    if under_systemd() and _OF_UNIT not in fields:
+        # The journal asks /proc which unit a sender is of: too late for one that has ended.
+        from sockreg.membership import unit_of_this_process
+
+        everything[_OF_UNIT] = unit_of_this_process()
     for name, values in everything.items():
         for value in values if isinstance(values, list) else [values]:
             data = value.encode("utf-8", "backslashreplace")
@@ -92,4 +98,4 @@ def unit_fields(unit: str) -> Fields:
     if not unit.endswith(".socket"):
         return {}
     name = unit.removesuffix(".socket")
-    return {"SOCKREG_UNIT": unit, "OBJECT_SYSTEMD_UNIT": [unit, f"sockreg@{name}.service"]}
+    return {"SOCKREG_UNIT": unit, _OF_UNIT: [unit, f"sockreg@{name}.service"]}
