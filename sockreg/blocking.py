@@ -24,7 +24,10 @@ def restore(record: str, fds: range) -> int:
         return 0  # not recorded: started by hand
     changed = 0
     for fd in fds:
-        recorded = flags.get(posix.fstat(fd).st_ino)
+        try:
+            recorded = flags.get(posix.fstat(fd).st_ino)
+        except OSError:
+            break  # not open, or no number of a descriptor: sockreg/listen_fds.py says it
         if recorded is None:
             continue
         now = fcntl.fcntl(fd, fcntl.F_GETFL)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         from sockreg import blocking
 
         count = posix.environ.get(b"LISTEN_FDS", b"")
-        if count.isdigit():
+        if count.isdigit() and len(count) < 8:
             blocking.restore(path, range(3, 3 + int(count)))
 
     from sockreg import journal
