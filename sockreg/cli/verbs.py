@@ -10,6 +10,7 @@ from sockreg.cli import (
     explain,
     graph,
     handover,
+    importing,
     listeners,
     metrics,
     register,
@@ -214,6 +215,13 @@ VERBS = (
         ruling.UNBIND,
         ruling.rule_arguments,
         ruling.unbind,
+    ),
+    Verb(
+        "import",
+        importing.SUMMARY,
+        importing.DESCRIPTION,
+        importing.add_arguments,
+        importing.run,
     ),
     Verb(
         "register",

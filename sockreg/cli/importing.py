@@ -1,0 +1,43 @@
+"""``sockreg import``: rules of other programs as a conf file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sockreg.cli.printing import plural
+from sockreg.commands.context import Context
+from sockreg.errors import EXIT_USAGE, SockregError
+
+SUMMARY = "turn another program's rules into a conf file"
+DESCRIPTION = (
+    "Read the bindings of another program and print them as a file for /etc/sockreg. Of 'tubular' "
+    "it is the JSON that 'tubectl load-bindings' takes. If anything is wrong in it, nothing is "
+    "printed."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("format", metavar="FORMAT", choices=("tubular",), help="tubular")
+    parser.add_argument("source", metavar="SOURCE", help="the file to read; '-' is standard input")
+    parser.add_argument("--output", metavar="PATH", help="write this file instead of printing")
+    parser.add_argument("--force", action="store_true", help="even if PATH exists")
+
+
+def run(_: Context, options: argparse.Namespace) -> None:
+    from sockreg.commands.importing import import_tubular, write
+
+    if options.force and options.output is None:
+        raise SockregError("--force is about the file of --output", "", EXIT_USAGE)
+    found = import_tubular(options.source)
+    if options.output is None:
+        print(found.text, end="")
+    else:
+        write(options.output, found.text, replace=options.force)
+    for remark in found.remarks:
+        print(f"sockreg: note: {remark}", file=sys.stderr)
+    if options.output is not None:
+        print(
+            f"wrote {options.output}: {plural(found.rules, 'rule')} to "
+            f"{plural(found.labels, 'label')}; 'sockreg apply --check' says what they change"
+        )

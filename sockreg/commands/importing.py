@@ -1,0 +1,59 @@
+"""Rules of other programs as conf files."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from sockreg.config.bindfile import write_files
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.rules import tubular
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """``text`` is a conf file with so many ``rules`` to so many ``labels``."""
+
+    text: str
+    rules: int
+    labels: int
+    remarks: list[str]
+
+
+def import_tubular(path: str) -> Imported:
+    """Read the bindings of tubular's JSON from a file, or from standard input for ``-``.
+
+    SockregError if it cannot be read, or anything in it is wrong.
+    """
+    name = "standard input" if path == STDIN else path
+    document = tubular.read_document(_content(path), name)
+    header = f"# Imported from tubular's bindings in {name!a}.\n\n"
+    text = header + tubular.conf_text(document.entries)
+    labels = {entry.label for entry in document.entries}
+    return Imported(text, 2 * len(document.entries), len(labels), document.remarks)
+
+
+def write(path: str, text: str, *, replace: bool) -> None:
+    """Write a file as a whole, making its directory. SockregError if it cannot be written.
+
+    One that exists stays as it is, unless ``replace`` says otherwise.
+    """
+    if os.path.lexists(path) and not replace:
+        raise SockregError(
+            f"{path} exists already", "give another name, or --force to replace it", EXIT_USAGE
+        )
+    write_files({os.path.abspath(path): text})
+
+
+def _content(path: str) -> bytes:
+    if path == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise SockregError(
+            f"{path}: cannot be read: {error.strerror}",
+            status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
+        ) from error

@@ -1,0 +1,188 @@
+"""The bindings that tubular reads from JSON (``tubectl load-bindings``). Pure.
+
+    {"bindings": [{"label": "web", "prefix": "192.0.2.0/24", "port": 80}]}
+
+Each of them is about TCP and UDP; port 0 is any port. Early versions of tubular knew no
+port, later ones want one. Both are read here.
+"""
+
+from __future__ import annotations
+
+import json
+from types import NoneType
+from typing import NamedTuple, TypeVar
+
+from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.model import ANY_PORT, FAMILY_BITS, INET6, label_problem
+from sockreg.rules.syntax import format_ports, format_prefix, parse_prefix
+
+_SHOWN = 20  # problems of one file
+_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, in which tubular looks IPv4 addresses up
+
+
+class Entry(NamedTuple):
+    """One of the bindings: canonical ``prefix`` and ``ports``, as rules have them."""
+
+    label: str
+    prefix: str
+    ports: str
+
+
+class Document(NamedTuple):
+    """``remarks`` are what was read otherwise than it is written, or means less here."""
+
+    entries: list[Entry]
+    remarks: list[str]
+
+
+class _Object(NamedTuple):
+    """A JSON object; its members may repeat each other."""
+
+    members: list[tuple[str, object]]
+
+
+_T = TypeVar("_T", _Object, list[object], str)
+_KINDS: dict[type, str] = {
+    _Object: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    NoneType: "null",
+}
+
+
+def read_document(content: bytes, name: str) -> Document:
+    """Read a whole file, which messages call ``name``.
+
+    A binding that repeats another one is left out with a remark. SockregError (EXIT_CONFIG)
+    says all that is wrong, a line each: with line and column where it is no JSON, else with
+    the place in the document as jq(1) has it, such as ``.bindings[3]``.
+    """
+    problems: list[str] = []
+    remarks: list[str] = []
+    bindings = _bindings(_parse(content, name), problems)
+    entries: dict[tuple[str, str], tuple[str, int]] = {}
+    without_port = 0
+    for number, item in enumerate(bindings):
+        where = f".bindings[{number}]"
+        try:
+            members = _members(item, {"label", "prefix", "port"})
+            entry = _entry(members, where, remarks)
+        except ValueError as problem:
+            problems.append(f"{where}: {problem}")
+            continue
+        without_port += "port" not in members
+        label, earlier = entries.setdefault(entry[1:], (entry.label, number))
+        if label != entry.label:
+            problems.append(
+                f"{where}: {entry.prefix} {entry.ports} is bound to {entry.label!r}, and to "
+                f"{label!r} in .bindings[{earlier}]"
+            )
+        elif earlier != number:
+            remarks.append(f"{where} repeats .bindings[{earlier}]")
+    if problems:
+        raise _refused(problems, name)
+    if without_port:
+        remarks.append(
+            f"{without_port} of {len(bindings)} bindings have no port and are for any port, as "
+            "in early versions of tubular"
+        )
+    found = [Entry(label, *traffic) for traffic, (label, _) in entries.items()]
+    return Document(found, [f"{name}: {remark}" for remark in remarks])
+
+
+def conf_text(entries: list[Entry]) -> str:
+    """The same as a file of /etc/sockreg: a section for each label, in order of appearance."""
+    sections: dict[str, list[str]] = {}
+    for label, prefix, ports in entries:
+        lines = sections.setdefault(label, [])
+        lines += [f"Bind={protocol} {prefix} {ports}" for protocol in ("tcp", "udp")]
+    return "\n".join("\n".join([f"[{label}]", *lines, ""]) for label, lines in sections.items())
+
+
+def _parse(content: bytes, name: str) -> object:
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        problem = f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"{name}:{line}: not UTF-8"
+    except (ValueError, RecursionError) as error:
+        problem = f"{name}: cannot be read as JSON: {error}"  # huge numbers, deep nesting
+    raise SockregError(problem, "nothing was imported", EXIT_CONFIG)
+
+
+def _bindings(document: object, problems: list[str]) -> list[object]:
+    """The list of bindings, empty if there is none to be found."""
+    try:
+        members = _members(document, {"bindings"})
+        return _typed(members.get("bindings"), list, ".bindings: ")
+    except ValueError as problem:
+        problems.append(str(problem))
+        return []
+
+
+def _members(value: object, known: set[str]) -> dict[str, object]:
+    """The members of an object. ValueError for others than the known, and for repeated ones."""
+    members: dict[str, object] = {}
+    for written, content in _typed(value, _Object).members:
+        name = written.lower()  # encoding/json of Go does not look at the case
+        if name not in known:
+            raise ValueError(f"unknown member {written!r}: {', '.join(sorted(known))} expected")
+        if name in members:
+            raise ValueError(f"member {written!r} is given twice")
+        members[name] = content
+    return members
+
+
+def _entry(members: dict[str, object], where: str, remarks: list[str]) -> Entry:
+    label = _text(members, "label")
+    wrong = label_problem(label)
+    if wrong:
+        raise ValueError(f"the label {label!r} {wrong}")
+    notices: list[str] = []
+    family, address, length = parse_prefix(_text(members, "prefix"), notices)
+    prefix = format_prefix(family, address, length)
+    if _holds_ipv4(family, address, length):
+        notices.append(
+            f"{prefix} takes IPv4 packets as well in tubular, where they have addresses such as "
+            "::ffff:192.0.2.1; here it does not: bind 0.0.0.0/0 too if they are meant"
+        )
+    remarks += [f"{where}: {notice}" for notice in notices]
+    return Entry(label, prefix, _ports(members))
+
+
+def _text(members: dict[str, object], name: str) -> str:
+    if name not in members:
+        raise ValueError(f"{name} is missing")
+    return _typed(members[name], str, f"{name}: ")
+
+
+def _ports(members: dict[str, object]) -> str:
+    port = members.get("port", 0)
+    if type(port) is not int or not 0 <= port <= 65535:  # True is an int, too
+        raise ValueError("port: a number from 0 to 65535 expected")
+    return format_ports(port, port) if port else format_ports(*ANY_PORT)
+
+
+def _holds_ipv4(family: int, address: int, length: int) -> bool:
+    """Whether the IPv4-mapped addresses lie in the prefix."""
+    host_bits = FAMILY_BITS[family] - length
+    return family == INET6 and address >> host_bits == _MAPPED >> host_bits
+
+
+def _typed(value: object, wanted: type[_T], what: str = "") -> _T:
+    """The value, if it is of this type. ValueError says which one it is instead of which."""
+    if isinstance(value, wanted):
+        return value
+    raise ValueError(f"{what}{_KINDS[wanted]} expected, not {_KINDS[type(value)]}")
+
+
+def _refused(problems: list[str], name: str) -> SockregError:
+    lines = [f"{name}: {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"and {len(problems) - _SHOWN} more")
+    return SockregError("\n".join(lines), "nothing was imported", EXIT_CONFIG)
