@@ -5,9 +5,9 @@ export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
-MAN := build/man/sockreg.8
+MAN := docs/man/sockreg.8
 
-.PHONY: help demo test test-257 bench bpf man lint clean
+.PHONY: help demo test test-257 bench bpf man deb lint clean
 
 help:
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
+	@echo 'make deb     build the Debian package in dist/'
 	@echo 'make clean   remove what was built and installed here'
 
 demo:
@@ -32,8 +33,8 @@ test-257:
 	@tests/prepare test
 	@root=$$(tests/trixie) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
 		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
-		tests/systemd/test_receive.py tests/systemd/test_sockets.py \
-		tests/systemd/test_sockops.py
+		tests/systemd/test_package.py tests/systemd/test_receive.py \
+		tests/systemd/test_sockets.py tests/systemd/test_sockops.py
 
 bench:
 	@tests/prepare test
@@ -44,10 +45,14 @@ bpf:
 	bpf/build.sh
 	bpf/build-sockops.sh
 
-# No set-up: go-md2man is all it takes.
+# No set-up: go-md2man is all it takes. What it makes is committed, for installs without it.
 man:
 	@mkdir -p '$(dir $(MAN))'
 	go-md2man -in docs/man/sockreg.8.md -out '$(MAN)'
+
+deb:
+	@tests/prepare deb
+	@units/debian/build.sh
 
 lint:
 	@tests/prepare test

@@ -1,4 +1,4 @@
-"""Where the files are that sockreg ships beside its Python: the BPF object and the units."""
+"""Where the files are that sockreg ships beside its Python: BPF objects, units, manual page."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def object_path() -> Path:
     """The compiled BPF object."""
-    return _shipped("bpf") / "sockreg.bpf.o"
+    return _shipped("bpf", "bpf") / "sockreg.bpf.o"
 
 
 def sock_ops_object_path() -> Path:
     """The compiled BPF object of the sock_ops program."""
-    return _shipped("bpf") / "sockops.bpf.o"
+    return _shipped("bpf", "bpf") / "sockops.bpf.o"
 
 
 def units_path() -> Path:
-    """The directory of the systemd units."""
-    return _shipped("units")
+    """The directory of the systemd units, with the catalog, the group and the completion."""
+    return _shipped("units", "units")
 
 
-def _shipped(name: str) -> Path:
+def man_page_path() -> Path:
+    """The manual page, in roff."""
+    return _shipped("man", "docs/man") / "sockreg.8"
+
+
+def _shipped(name: str, in_tree: str) -> Path:
     # An installed sockreg has its data inside the package; in a source tree, also one
     # installed with `pip install -e`, it stands beside the package.
-    for path in (_PACKAGE / "data" / name, _PACKAGE.parent / name):
+    for path in (_PACKAGE / "data" / name, _PACKAGE.parent / in_tree):
         if path.is_dir():
             return path
     raise SockregError(

@@ -289,9 +289,9 @@ VERBS = (
     Verb("check", check.SUMMARY, check.DESCRIPTION, check.add_arguments, check.run),
     Verb(
         "install-units",
-        "install the systemd units, catalog and group",
-        "Write the systemd units and the journal catalog to /usr/local/lib/systemd, and make the "
-        "group sockreg.",
+        "install the systemd units, catalog, group, man page",
+        "Write the systemd units and the journal catalog to /usr/local/lib/systemd, make the group "
+        "sockreg, and write the manual page and completion for bash to /usr/local/share.",
         _nothing,
         _install_units,
     ),

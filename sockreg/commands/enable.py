@@ -16,7 +16,7 @@ from pathlib import Path
 from sockreg import registrar
 from sockreg.commands.apply import apply
 from sockreg.commands.context import Context
-from sockreg.commands.units import rendered
+from sockreg.commands.units import own, rendered
 from sockreg.config.socketunit import LOADER, companion
 from sockreg.config.unitpaths import find_unit, is_template
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
@@ -97,7 +97,7 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
                     ["systemctl", "start", add]]  # fmt: skip
     else:
         commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", unit]]
-    return Plan(unit, chosen, dropin, rendered(_DROPIN), commands, len(commands) > 1)
+    return Plan(unit, chosen, dropin, rendered(_DROPIN, own()), commands, len(commands) > 1)
 
 
 def plan_disable(context: Context, name: str) -> Plan | None:

@@ -1,63 +1,99 @@
-"""Install the units, the journal catalog and the group for the place this sockreg runs from."""
+"""Put into the system's places what belongs there: units, catalog, group, manual page, completion.
+
+A wheel carries these files, but cannot know where it will be; they are written for the place
+that an installation has. An administrator's go below /usr/local, a package's below /usr.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from sockreg import companion, receiver, resources
-from sockreg.errors import EXIT_PERMISSION, SockregError
+from sockreg import companion, resources
+from sockreg.errors import EXIT_PERMISSION, EXIT_REFUSED, SockregError
 
-UNITS = Path("usr/local/lib/systemd/system")  # systemd.unit(5): installed by the administrator
-CATALOG = Path("usr/local/lib/systemd/catalog")
-GROUPS = Path("usr/local/lib/sysusers.d/sockreg.conf")  # sysusers.d(5)
+_UNITS = "lib/systemd/system"  # systemd.unit(5)
+# By suffix. Of bash completion and man the directories below /usr/local are searched as well
+# (bash-completion's README, manpath(5)).
+_OTHER_PLACES = {
+    ".8": "share/man/man8/sockreg.8",
+    ".bash-completion": "share/bash-completion/completions/sockreg",
+    ".catalog": "lib/systemd/catalog/sockreg.catalog",
+    ".sysusers": "lib/sysusers.d/sockreg.conf",  # sysusers.d(5)
+}
+GROUPS = _OTHER_PLACES[".sysusers"]
 
 
-def command_path() -> str:
-    """The full command: the script beside the interpreter, as pip and packages install it."""
-    return str(Path(sys.executable).with_name("sockreg"))
+class Installation(NamedTuple):
+    """Where a sockreg is: ``package`` is the directory of its Python, ``prefix`` has no slash
+    in front: it is below a root."""
+
+    prefix: str
+    command: str
+    interpreter: str
+    package: str
 
 
-def rendered(text: str) -> str:
-    """A unit with the paths of this installation."""
+# Debian's places: Python Policy, "Module Path".
+DEBIAN = Installation(
+    "usr", "/usr/bin/sockreg", "/usr/bin/python3", "/usr/lib/python3/dist-packages/sockreg"
+)
+
+
+def own() -> Installation:
+    """This sockreg. Its command is the script beside the interpreter, where pip puts it."""
+    command = Path(sys.executable).with_name("sockreg")
+    package = Path(companion.__file__).resolve().parent
+    return Installation("usr/local", str(command), sys.executable, str(package))
+
+
+def rendered(text: str, installation: Installation) -> str:
+    """A unit with the paths of an installation."""
     return (
-        text.replace("@SOCKREG@", command_path())
-        .replace("@PYTHON@", sys.executable)
-        .replace("@COMPANION@", str(Path(companion.__file__).resolve()))
-        .replace("@RECEIVER@", str(Path(receiver.__file__).resolve()))
+        text.replace("@SOCKREG@", installation.command)
+        .replace("@PYTHON@", installation.interpreter)
+        .replace("@COMPANION@", f"{installation.package}/companion.py")
+        .replace("@RECEIVER@", f"{installation.package}/receiver.py")
     )
 
 
-def place(name: str) -> Path:
-    """Where a file of ours goes, below the root."""
-    match Path(name).suffix:
-        case ".catalog":
-            return CATALOG / name
-        case ".sysusers":
-            return GROUPS
-        case _:
-            return UNITS / name
+def write(root: Path, installation: Installation) -> list[Path]:
+    """Write all of them below ``root`` for an installation; returns the files. OSError."""
+    written = []
+    sources = [path for path in resources.units_path().iterdir() if path.is_file()]
+    for source in sorted([*sources, resources.man_page_path()]):
+        place = _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
+        target = root / installation.prefix / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(rendered(source.read_text(), installation))
+        written.append(target)
+    return written
 
 
 def install_units(root: str) -> list[Path]:
-    """Write units, catalog and group below ``root``, have systemd read them; returns the files.
+    """Write them below ``root`` and have systemd read them; returns the files.
 
-    SockregError if a file cannot be written.
+    SockregError if a file cannot be written, or if a package has brought them already.
     """
-    written = []
-    for source in sorted(resources.units_path().iterdir()):
-        target = Path(root) / place(source.name)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(rendered(source.read_text()))
-        except OSError as error:
-            raise SockregError(
-                f"cannot write {target}: {error.strerror}", "run it as root", EXIT_PERMISSION
-            ) from None
-        written.append(target)
+    installation = own()
+    if installation.package == DEBIAN.package:
+        # Those in /usr/local would come first, and stay when the package is upgraded.
+        raise SockregError(
+            "the units of this sockreg have been installed by its Debian package",
+            "nothing is to be done; 'dpkg --verify sockreg' tells if one is missing",
+            EXIT_REFUSED,
+        )
+    try:
+        written = write(Path(root), installation)
+    except OSError as error:
+        raise SockregError(
+            f"cannot write {error.filename}: {error.strerror}", "run it as root", EXIT_PERMISSION
+        ) from None
     if root == "/":
         if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
-            subprocess.run(["systemd-sysusers", str(Path(root) / GROUPS)], check=True)
+            groups = Path(root, installation.prefix, GROUPS)
+            subprocess.run(["systemd-sysusers", str(groups)], check=True)
             subprocess.run(["systemctl", "daemon-reload"], check=True)
         subprocess.run(["journalctl", "--update-catalog"], check=False)
     return written

@@ -1,7 +1,8 @@
-"""The wheel holds the whole package, the BPF object and the units."""
+"""The wheel holds the whole package, the BPF objects, units, manual page and completion."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tomllib
@@ -49,7 +50,8 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         *(f"{p.relative_to(ROOT)}" for p in (ROOT / "sockreg").rglob("*.py")),
         "sockreg/py.typed",
         *(f"sockreg/data/bpf/{p.name}" for p in (ROOT / "bpf").glob("*.o")),
-        *(f"sockreg/data/units/{p.name}" for p in (ROOT / "units").iterdir()),
+        "sockreg/data/man/sockreg.8",
+        *(f"sockreg/data/units/{p.name}" for p in (ROOT / "units").iterdir() if p.is_file()),
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -60,14 +62,67 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
 def test_an_installed_sockreg_finds_its_own_files(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    show = "from sockreg import resources as r; print(r.object_path()); print(r.units_path())"
+    paths = ("object_path", "sock_ops_object_path", "units_path", "man_page_path")
+    show = "from sockreg import resources as r; " + "; ".join(f"print(r.{it}())" for it in paths)
     printed = run([sys.executable, "-P", "-c", show], env={"PYTHONPATH": str(tmp_path)}).stdout
-    object_path, units_path = printed.splitlines()
-    assert Path(object_path) == tmp_path / "sockreg/data/bpf/sockreg.bpf.o"
-    assert Path(object_path).read_bytes() == (ROOT / "bpf/sockreg.bpf.o").read_bytes()
-    assert Path(units_path) == tmp_path / "sockreg/data/units"
+    assert printed.splitlines() == [
+        f"{tmp_path}/sockreg/data/{name}"
+        for name in ("bpf/sockreg.bpf.o", "bpf/sockops.bpf.o", "units", "man/sockreg.8")
+    ]
+    held = tmp_path / "sockreg/data/bpf/sockreg.bpf.o"
+    assert held.read_bytes() == (ROOT / "bpf/sockreg.bpf.o").read_bytes()
+
+
+def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "modules")
+    command = [sys.executable, "-P", "-m", "sockreg", "--root", str(tmp_path), "install-units"]
+    done = run(command, env={"PYTHONPATH": str(tmp_path / "modules")})
+    local = tmp_path / "usr/local"
+    written = {path for path in local.rglob("*") if path.is_file()}
+    assert {line.removeprefix("wrote ") for line in done.stdout.splitlines()[:-1]} == {
+        str(path) for path in written
+    }
+    assert {str(path.relative_to(local)) for path in written} == {
+        "lib/systemd/catalog/sockreg.catalog",
+        "lib/sysusers.d/sockreg.conf",
+        "share/bash-completion/completions/sockreg",
+        "share/man/man8/sockreg.8",
+        *(
+            f"lib/systemd/system/{path.name}"
+            for kind in ("service", "socket", "mount")
+            for path in (ROOT / "units").glob(f"*.{kind}")
+        ),
+    }
+    companion = (local / "lib/systemd/system/sockreg-add@.service").read_text()
+    module = f"{tmp_path}/modules/sockreg/companion.py"
+    assert f"\nExecStart={sys.executable} -I -S {module} register " in companion
 
 
 def test_a_source_tree_finds_its_own_files() -> None:
     assert resources.object_path() == ROOT / "bpf/sockreg.bpf.o"
     assert resources.units_path() == ROOT / "units"
+    assert resources.man_page_path() == ROOT / "docs/man/sockreg.8"
+
+
+def test_the_debian_package_has_this_version() -> None:
+    newest = (ROOT / "units/debian/changelog").read_text().partition("\n")[0]
+    assert newest.startswith(f"sockreg ({__version__}-")
+    package = newest.split()[1].strip("()")
+    assert f"apt install ./dist/sockreg_{package}_all.deb" in (ROOT / "README.md").read_text()
+
+
+def test_what_the_debian_package_is_built_with_is_prepared() -> None:
+    control = (ROOT / "units/debian/control").read_text()
+    (builds_with,) = re.findall(r"^Build-Depends:\n((?: .*\n)+)", control, re.MULTILINE)
+    # Virtual packages and what provides them.
+    provided_by = {"debhelper-compat": "debhelper", "dh-sequence-installsysusers": "debhelper",
+                   "dh-sequence-python3": "dh-python"}  # fmt: skip
+    named = {line.split()[0].rstrip(",") for line in builds_with.splitlines()}
+    prepare = (ROOT / "tests/prepare").read_text()
+    builders = re.search(r"builders=\((.*?)\)", prepare)
+    others = re.search(r"deb\) packages=\((.*?) \"", prepare)
+    assert builders is not None
+    assert others is not None
+    prepared = {*builders[1].split(), *others[1].split()}
+    assert {provided_by.get(name, name) for name in named} <= prepared

@@ -1,0 +1,206 @@
+"""The Debian package, installed by dpkg into a running system: it serves, and leaves nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sockreg import __version__
+from sockreg.errors import EXIT_REFUSED
+from tests.process import run
+from tests.sandbox import Sandbox
+from tests.sandbox.stage import SOURCE
+from tests.systemd.conftest import LOWER
+from tests.systemd.load import asking
+from tests.systemd.units import UNITS, web
+
+ANSWER = "web 127.0.0.1:80"
+PACKAGE = "/root/sockreg.deb"
+MODULES = "/usr/lib/python3/dist-packages/sockreg"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with the package of this source tree at /root/sockreg.deb."""
+    built = tmp_path_factory.mktemp("built") / "with a space"
+    run([str(SOURCE / "units/debian/build.sh"), str(built)], timeout=120)
+    (deb,) = built.glob("*.deb")
+    tree = tmp_path_factory.mktemp("packages")
+    (tree / "root").mkdir()
+    deb.rename(tree / "root/sockreg.deb")
+    return tree
+
+
+def bare_box(packages: Path) -> Sandbox:
+    """A box without sockreg, but with its package in /root, and web.socket with its server."""
+    # Where images of containers are made of this system, it may forbid to stop services.
+    files = web() | {"/usr/sbin/policy-rc.d": ""}
+    return Sandbox(trees=[packages], lower=LOWER, files=files)
+
+
+@pytest.fixture(scope="module")
+def box(packages: Path) -> Iterator[Sandbox]:
+    """One box with the package, in which web.socket is enabled, for tests that leave it so."""
+    with bare_box(packages) as box:
+        dpkg(box, "-i", PACKAGE)
+        box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])
+        yield box
+
+
+def dpkg(box: Sandbox, *arguments: str) -> str:
+    """What dpkg(1) prints, errors as well; it asks nothing."""
+    noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
+    return box.run(
+        ["sh", "-c", 'exec dpkg "$@" 2>&1', "dpkg", *arguments], timeout=120, env=noninteractive
+    ).stdout
+
+
+def files(box: Sandbox) -> dict[str, str]:
+    """All files and directories of the system that outlive a boot, with what they are."""
+    # The tools of packages and systemd keep books, and logs.
+    books = (
+        "/var/lib/dpkg /var/lib/systemd /var/lib/private /var/log /var/cache /root /etc/.pwd.lock"
+    )
+    pruned = " -o ".join(f"-path {path}" for path in books.split())
+    script = f"find / -xdev \\( {pruned} \\) -prune -o -printf '%p\\t%y %s %l\\n'"
+    listed = box.run(["sh", "-c", script], timeout=60).stdout
+    # A directory's size is its file system's business.
+    entries = (re.sub(r"\td \d+ ", "\td ", line).split("\t") for line in listed.splitlines())
+    return dict(entries)
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def test_a_connection_lands(box: Sandbox) -> None:
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert dpkg(box, "--verify", "sockreg") == ""
+
+
+def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
+    assert box.run(["sockreg", "--version"]).stdout == f"sockreg {__version__}\n"
+    # Compiled, since the companion is started for every socket at boot.
+    compiled = box.run(["ls", f"{MODULES}/__pycache__"]).stdout
+    assert all(f"{name}.cpython-3" in compiled for name in ("companion", "receiver", "registrar"))
+    assert box.run(["getent", "group", "sockreg"]).stdout.startswith("sockreg:")
+    assert "A socket has been registered as" in box.run(["journalctl", "--dump-catalog"]).stdout
+    listed = box.run(["sh", "-c", "ls /usr/lib/systemd/system/*sockreg*"]).stdout
+    units = [name for path in listed.split() if "@" not in (name := path.rpartition("/")[2])]
+    done = box.run(["systemd-analyze", "verify", "--man=no", *units])
+    assert done.stdout + done.stderr == ""
+    page = box.run(["gzip", "-dc", "/usr/share/man/man8/sockreg.8.gz"]).stdout
+    assert page == (SOURCE / "docs/man/sockreg.8").read_text()
+    for place in ("copyright", "changelog.gz", "README.md", "docs/rules.md", "docs/steering.svg"):
+        box.run(["test", "-s", f"/usr/share/doc/sockreg/{place}"])
+
+
+def test_modules_are_those_of_the_source_tree(box: Sandbox) -> None:
+    find = f"cd {MODULES} && find . -name '*.py' -o -name '*.o' | sort | xargs sha256sum"
+    here = f"cd {SOURCE} && (cd sockreg && find . -name '*.py' | sort | xargs sha256sum)"
+    inside = box.run(["sh", "-c", find]).stdout.replace("./data/bpf/", "./../bpf/")
+    tree = run(["sh", "-c", f"{here}; cd {SOURCE}/sockreg && sha256sum ./../bpf/*.o"]).stdout
+    assert set(inside.splitlines()) == set(tree.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("inspect ", "web"), ("drain web ", "web.socket"), ("disable web.", "web.socket")],
+)
+def test_completion_knows_what_there_is(box: Sandbox, typed: str, completed: str) -> None:
+    line = f"sockreg {typed}"
+    script = f"""
+        source /usr/share/bash-completion/completions/sockreg
+        COMP_LINE='{line}' COMP_POINT={len(line)}
+        _sockreg sockreg '' ''
+        echo "${{COMPREPLY[@]}}"
+    """
+    assert box.run(["bash", "-c", script]).stdout == f"{completed}\n"
+
+
+def test_install_units_has_nothing_to_do(box: Sandbox) -> None:
+    done = box.run(["sockreg", "install-units"], check=False)
+    assert done.returncode == EXIT_REFUSED
+    assert "have been installed by its Debian package" in done.stderr
+    unit = "/usr/local/lib/systemd/system/sockreg.service"
+    assert box.run(["test", "-e", unit], check=False).returncode == 1
+
+
+def test_units_of_another_installation_are_named(box: Sandbox) -> None:
+    """Those below /usr/local come first, so they would start the other sockreg."""
+    left = "/usr/local/lib/systemd/system/sockreg.service"
+    box.write(left, "[Service]\nExecStart=/bin/true\n")
+    done = box.run(["sh", "-c", "/var/lib/dpkg/info/sockreg.postinst configure 2>&1"])
+    box.run(["rm", left])
+    box.systemctl("daemon-reload")
+    assert (
+        "the units of another sockreg in /usr/local/lib/systemd/system come before" in done.stdout
+    )
+
+
+def test_an_upgrade_refuses_nobody(box: Sandbox) -> None:
+    with asking(box, "127.0.0.1", 80) as answers:
+        said = dpkg(box, "--no-triggers", "-i", PACKAGE)  # the same version will do
+    assert set(answers) == {ANSWER}
+    assert "in force: 1 rule (0 added, 0 removed)" in said
+
+
+def test_an_upgrade_whose_rules_are_refused(box: Sandbox) -> None:
+    wrong = "/etc/sockreg/wrong.conf"
+    box.write(wrong, "[web]\nBind=tcp nonsense 80\n")
+    said = dpkg(box, "--no-triggers", "-i", PACKAGE)
+    box.run(["rm", wrong])
+    assert f"{wrong}:2" in said
+    assert "the program of the version before is still in force" in said
+    assert box.ask("127.0.0.1", 80) == ANSWER
+
+
+def test_from_installation_to_purge(packages: Path) -> None:
+    with bare_box(packages) as box:
+        before = files(box)
+        assert "warning" not in dpkg(box, "-i", PACKAGE)
+        # Nothing is started or enabled by itself.
+        active = box.systemctl("list-units", "--plain", "--no-legend", "*sockreg*").stdout
+        assert active == ""
+        box.run(["sockreg", "enable", "web.socket"])
+        box.systemctl("enable", "sockreg.service", "sockreg-sockops.service")
+        box.systemctl("enable", "sockreg-receive.socket", "sockreg-metrics.socket")
+        box.run(["sockreg", "bind", "web", "tcp", "127.0.0.1", "81"])
+        box.reboot()
+        box.run(["sockreg", "bind", "--runtime", "web", "tcp", "127.0.0.1", "82"])
+        assert [box.ask("127.0.0.1", port) for port in (80, 81, 82)] == [
+            f"web 127.0.0.1:{port}" for port in (80, 81, 82)
+        ]
+        assert box.systemctl("is-system-running").stdout == "running\n"
+
+        assert "warning" not in dpkg(box, "-r", "sockreg")
+        assert box.ask("127.0.0.1", 80) == "refused"
+        assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+        assert box.run(["find", "/sys/fs/bpf", "-name", "sockreg*"]).stdout == ""
+        assert "Bind=tcp 127.0.0.1 81" in box.read("/etc/sockreg/90-bind.conf")
+
+        dpkg(box, "-P", "sockreg")
+        assert box.run(["find", "/run", "-maxdepth", "1", "-name", "sockreg*"]).stdout == ""
+        # A group stays, as its number must not become somebody else's.
+        groups = {"/etc/group", "/etc/group-", "/etc/gshadow", "/etc/gshadow-"}
+        # That the operator's own socket starts at boot is the operator's.
+        enabled = {f"{UNITS}/sockets.target.wants/web.socket"}
+        assert differences(before, files(box)) <= groups | enabled
+        box.reboot()
+        assert box.systemctl("is-system-running").stdout == "running\n"
+
+
+def test_a_package_that_may_not_stop_its_loader_stays(packages: Path) -> None:
+    """Removed, it would leave a program in the kernel that nobody can detach."""
+    with bare_box(packages) as box:
+        dpkg(box, "--no-triggers", "-i", PACKAGE)
+        box.systemctl("start", "sockreg.service")
+        box.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
+        box.run(["chmod", "+x", "/usr/sbin/policy-rc.d"])
+        done = box.run(["sh", "-c", "dpkg -r sockreg 2>&1"], check=False)
+        assert done.returncode != 0
+        assert "policy-rc.d does not let the package stop sockreg.service" in done.stdout
+        assert box.run(["sockreg", "status"]).stdout.startswith("registry ")
