@@ -101,19 +101,23 @@ def test_options_with_a_value_are_known() -> None:
 @pytest.mark.parametrize("verb", verbs())
 def test_arguments_of_a_verb(verb: str, tmp_path: Path) -> None:
     """At each place what its name in the help promises; there are no other names."""
+    (tmp_path / "bindings.json").touch()
     offered: dict[str, set[str]] = {
         "LABEL": LABELS,
-        "PROTO": {"tcp", "udp"},
         "UNIT": REGISTERED if verb == "drain" else SOCKET_UNITS,
+        "PROTO": {"tcp", "udp"},
         "CONDITION": {"from", "dev"} | (set() if verb == "explain" else {"missing=pass"}),
+        "FORMAT": {"tubular"},
+        "SOURCE": {"bindings.json"},
         **{name: set() for name in ("ADDR", "PORT", "PORTS", "PREFIX", "WEIGHT")},
     }
     before = f"sockreg {verb} "
     for action in verbs()[verb]._get_positional_actions():
-        assert complete(before, tmp_path) == offered[str(action.metavar)], before
+        expected = offered[str(action.metavar)]
+        assert complete(before, tmp_path) == expected, before
         before += "x "
         if action.nargs == "*":
-            assert complete(before, tmp_path) == offered[str(action.metavar)], before
+            assert complete(before, tmp_path) == expected, before
     if not verbs()[verb]._get_positional_actions():
         assert complete(before, tmp_path) == set()
     assert not (tmp_path / "x").exists(), "a label was taken for a command"
