@@ -10,8 +10,9 @@ output=${1:-bpf/sockreg.bpf.o}
 # object was made from the sources beside it.
 hash=$(cat bpf/registry.h bpf/sockreg.bpf.c bpf/tables.h | sha256sum | cut -d ' ' -f 1)
 # Debian keeps asm/types.h in a folder that clang does not search for this target.
-"${CLANG:-clang-14}" -O2 -g -Wall -Wextra -Werror -target bpf -fdebug-compilation-dir=. \
-	-I"/usr/include/$(uname -m)-linux-gnu" -DSOURCE_HASH="\"$hash\"" \
+# -mcpu=v3: 32-bit instructions and all comparisons; any kernel with sk_lookup has them (RFC 9669).
+"${CLANG:-clang-14}" -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 \
+	-fdebug-compilation-dir=. -I"/usr/include/$(uname -m)-linux-gnu" -DSOURCE_HASH="\"$hash\"" \
 	-c bpf/sockreg.bpf.c -o "$output"
 "${LLVM_STRIP:-llvm-strip-14}" -g "$output"
 [ "$output" != bpf/sockreg.bpf.o ] || cat >sockreg/kernel/object_source.py <<PYTHON

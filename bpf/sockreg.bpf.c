@@ -156,44 +156,61 @@ static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 	return branch->match;
 }
 
+static __always_inline int is_node(__u64 word, __u64 class)
+{
+	return word >> NODE_CLASS_SHIFT == class;
+}
+
 static __always_inline int is_inside(__u64 leaf, __u64 port)
 {
 	return ((port - (leaf >> 16)) & 0xffff) <= (leaf & 0xffff);
 }
 
-static __always_inline __u64 step_port(__u64 node, __u64 port)
+/* Whether the port says more than which destination of a leaf it is. */
+static __always_inline int needs_step_port(__u64 word, __u64 port)
 {
-	__u64 at = element(node, port);
+	if ((__s64)word < 0)
+		return is_node(word, NODE_PORT);
+	/* Inside first: there, leaves and pairs take the same way, and nothing is mispredicted. */
+	return !is_inside(word, port) && word >> PAIR_KIND_SHIFT;
+}
 
-	if (!(node & NODE_LOW))
+static __always_inline __u64 step_port(__u64 word, __u64 port)
+{
+	__u64 at;
+
+	if ((__s64)word >= 0)
+		return word_at(ELSEWHERE + (word >> PAIR_ELSEWHERE_SHIFT & PAIR_ELSEWHERE_BITS));
+	at = element(word, port);
+	if (!(word & NODE_LOW))
 		return word_at(at);
 	if (at >= config.words / 2)
 		return 0;
-	struct pair *pair = (struct pair *)table_start() + at;
+	struct wide_pair *pair = (struct wide_pair *)table_start() + at;
 	__u64 range = pair->range, elsewhere = pair->elsewhere;
 
 	if (!is_inside(range, port))
 		return elsewhere;
 	if ((__s64)range < 0)
-		return word_at(range >> PAIR_POSITION_SHIFT & PAIR_POSITION_BITS);
+		return word_at(range >> WIDE_PAIR_POSITION_SHIFT & WIDE_PAIR_POSITION_BITS);
 	return range;
 }
 
 /*
- * Replace `word` by `next` as long as it is a node of this class, but `used` times at most.
+ * Replace `word` by `next` as long as `more` holds, but `used` times at most.
  *
  * Unrolled to the most steps of any table. The verifier knows `used` and removes the rest; a loop
  * that ends at `used` would suffice, if the verifier did not follow programs without CAP_PERFMON
  * also where jumps never go (sanitize_speculative_path() in kernel/bpf/verifier.c): there, the loop
  * has no end. The barrier keeps the compiler from making one bound out of the two.
  */
-#define FOLLOW(word, class, used, maximum, next)                                                  \
+#define FOLLOW(word, more, used, maximum, next)                                                  \
 	_Pragma("unroll") for (__u32 step = 0; step < (maximum); step++)                          \
 	{                                                                                         \
 		__u32 limit = (used);                                                             \
                                                                                                   \
 		barrier_var(limit);                                                               \
-		if (step >= limit || (word) >> NODE_CLASS_SHIFT != (class))                       \
+		if (step >= limit || !(more))                                                     \
 			break;                                                                    \
 		(word) = (next);                                                                  \
 	}
@@ -240,7 +257,8 @@ static __always_inline __u64 follow_local4(struct bpf_sk_lookup *ctx)
 		word = start(HEAD_UDP4, high, 0, 0);
 	else
 		word = start(HEAD_TCP4, high, 0, 0);
-	FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS4_MAX, step4(word, address));
+	FOLLOW(word, is_node(word, NODE_ADDRESS), config.steps_address, STEPS4_MAX,
+	       step4(word, address));
 	return word;
 }
 
@@ -253,7 +271,8 @@ static __always_inline __u64 follow_local6(struct bpf_sk_lookup *ctx)
 		word = start(HEAD_UDP6, high, low, 1);
 	else
 		word = start(HEAD_TCP6, high, low, 1);
-	FOLLOW(word, NODE_ADDRESS, config.steps_address, STEPS6_MAX, step6(word, high, low));
+	FOLLOW(word, is_node(word, NODE_ADDRESS), config.steps_address, STEPS6_MAX,
+	       step6(word, high, low));
 	return word;
 }
 
@@ -262,21 +281,24 @@ static __always_inline __u64 follow_remote(struct bpf_sk_lookup *ctx, __u64 word
 	if (ctx->family == AF_INET) {
 		__u64 address = bpf_ntohl(ctx->remote_ip4);
 
-		FOLLOW(word, NODE_SOURCE, config.steps_source, STEPS4_MAX, step4(word, address));
+		FOLLOW(word, is_node(word, NODE_SOURCE), config.steps_source, STEPS4_MAX,
+		       step4(word, address));
 	} else {
 		__u64 high = join(ctx->remote_ip6[0], ctx->remote_ip6[1]);
 		__u64 low = join(ctx->remote_ip6[2], ctx->remote_ip6[3]);
 
-		FOLLOW(word, NODE_SOURCE, config.steps_source, STEPS6_MAX, step6(word, high, low));
+		FOLLOW(word, is_node(word, NODE_SOURCE), config.steps_source, STEPS6_MAX,
+		       step6(word, high, low));
 	}
 	return word;
 }
 
+/* Without a branch: where rules of one prefix are for different ports, none is predicted well. */
 static __always_inline __u64 decide(__u64 leaf, __u64 port)
 {
-	if (is_inside(leaf, port))
-		return leaf >> 32 & 0xffff;
-	return leaf >> 48;
+	__u64 outside = (leaf & 0xffff) - ((port - (leaf >> 16)) & 0xffff);
+
+	return shift_right(leaf, 32 + (outside >> 63 << 4)) & DESTINATION_BITS;
 }
 
 /* The destination of a packet. */
@@ -285,9 +307,8 @@ static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 	__u64 word = ctx->family == AF_INET ? follow_local4(ctx) : follow_local6(ctx);
 	__u64 port = ctx->local_port;
 
-	if (!word)
-		return SLOT_PASS;
-	FOLLOW(word, NODE_PORT, config.steps_port, STEPS_PORT_MAX, step_port(word, port));
+	FOLLOW(word, needs_step_port(word, port), config.steps_port, STEPS_PORT_MAX,
+	       step_port(word, port));
 	/*
 	 * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
 	 * program all the same as long as steps_interface is 0, because then they never get there.
@@ -295,7 +316,7 @@ static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 	if (config.steps_interface) {
 		__u64 interface = ctx->ingress_ifindex;
 
-		FOLLOW(word, NODE_INTERFACE, config.steps_interface, STEPS4_MAX,
+		FOLLOW(word, is_node(word, NODE_INTERFACE), config.steps_interface, STEPS4_MAX,
 		       step4(word, interface));
 	}
 	if (config.steps_source)

@@ -13,6 +13,12 @@
  * A leaf decides by the port: (__u16)(port - first) <= span ? inside : outside. So a host with
  * one port, a range, and any port are one word each. `inside` and `outside` are destinations.
  *
+ *           63 62 61       46 45       32  31       16  15      0
+ *   pair   | 01 | elsewhere  |  inside   |   first    |  span   |
+ *
+ * A pair is a leaf for the ports inside. For all others, go on with another word: the one at
+ * position ELSEWHERE + elsewhere.
+ *
  *           63  62  61   60   59         38  37      32  31          0
  *   node   | 1 | class | low |    mask     |   shift    |    base    |
  *
@@ -20,7 +26,7 @@
  * base + index of an array. What the field is and what the array holds depends on the class:
  *
  *   ADDRESS     local address   struct branch4 or struct branch6, by the packet's family
- *   PORT        local port      words, or struct pair if `low`
+ *   PORT        local port      words, or struct wide_pair if `low`
  *   INTERFACE   its index       struct branch4
  *   SOURCE      remote address  as ADDRESS
  *
@@ -45,9 +51,15 @@
 #define NODE_MASK_BITS 0x3fffff /* 22 bits */
 #define NODE_SHIFT_SHIFT 32
 
-/* A destination, 15 bits: 14 zero | 13 missing=pass | 12..0 slot */
+/* A destination, 14 bits: 13 missing=pass | 12..0 slot */
+#define DESTINATION_BITS 0x3fff
 #define DESTINATION_SLOT 0x1fff
 #define DESTINATION_MISSING_PASS 0x2000
+
+#define PAIR_KIND 1 /* the upper two bits of a pair */
+#define PAIR_KIND_SHIFT 62
+#define PAIR_ELSEWHERE_SHIFT 46
+#define PAIR_ELSEWHERE_BITS 0xffff
 
 /*
  * A branch compares the whole address with one prefix. The next word is `match` if it is inside,
@@ -81,13 +93,14 @@ struct branch6 {
 };
 
 /*
- * A range of ports. Inside, go on with `range` itself, which is a leaf; or if its uppermost bit is
- * set, with the word at the position in bits 62..32. Otherwise go on with `elsewhere`.
+ * What a pair has no bits for. Inside, go on with `range` itself, which is a leaf; or if its
+ * uppermost bit is set, with the word at the position in bits 62..32. Otherwise go on with the
+ * word `elsewhere`.
  */
-#define PAIR_POSITION_SHIFT 32
-#define PAIR_POSITION_BITS 0x7fffffff
+#define WIDE_PAIR_POSITION_SHIFT 32
+#define WIDE_PAIR_POSITION_BITS 0x7fffffff
 
-struct pair {
+struct wide_pair {
 	__u64 range; /* first and span as in a leaf */
 	__u64 elsewhere;
 };
@@ -109,6 +122,9 @@ struct head {
 	__u64 zero[3];
 	struct branch6 shortcuts[SHORTCUTS_MAX];
 };
+
+/* The words that pairs go on with follow the heads. */
+#define ELSEWHERE (HEADS * sizeof(struct head) / sizeof(__u64))
 
 /*
  * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler makes

@@ -111,6 +111,21 @@ def random_rules(rng: Random, count: int, conditional: bool) -> list[Binding]:
     return without_ties(rules)
 
 
+def nested_rules(rng: Random) -> list[Binding]:
+    """Prefixes in each other, nearly all with a rule for one port or range: pairs of pairs."""
+    rules = []
+    for _ in range(12):
+        family, protocol = rng.choice((INET, INET6)), rng.choice((TCP, UDP))
+        address = rng.getrandbits(FAMILY_BITS[family])
+        lengths = rng.sample(range(1, FAMILY_BITS[family] + 1), 10)
+        rules += [
+            rule(rng.choice(LABELS), protocol, family, address, length, _ports(rng),
+                 missing_pass=rng.random() < 0.2)
+            for length in lengths
+        ]  # fmt: skip
+    return without_ties(rules)
+
+
 def _near(rng: Random, address: int, bits: int) -> int:
     """An address that shares a random number of leading bits with another."""
     return address ^ rng.getrandbits(bits) >> rng.randrange(bits + 1)

@@ -15,17 +15,17 @@ from sockreg.compile.budget import TABLE_MAX, Budget
 from sockreg.compile.conditions import Cells, build_second_stage
 from sockreg.compile.decisions import decide
 from sockreg.compile.forest import build_forest, part_of
-from sockreg.compile.portnodes import build_port_words
+from sockreg.compile.portnodes import build_port_words, choose_elsewhere
 from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
-    HEAD_WORDS,
-    HEADS,
+    ELSEWHERE,
     PORT,
     Ints,
     Words,
     pack_config,
+    padded,
 )
 from sockreg.model import Binding, Destination
 
@@ -70,14 +70,16 @@ def compile_rules(
     cells = Cells()
     decisions = decide(rows, first_row, forest, cells)
 
-    # The table: heads, second stage, port nodes, tries of addresses. Nodes refer to what is
-    # before them.
+    # The table: heads, what pairs go on with, second stage, port nodes, tries of addresses.
+    # Nodes refer to what is before them.
     heads: list[Head] = []
-    parts = [np.zeros(HEADS * HEAD_WORDS, np.uint64)]
-    second = build_second_stage(cells, len(parts[0]), budget)
+    elsewhere = choose_elsewhere(decisions, forest)
+    parts = [np.zeros(ELSEWHERE, np.uint64), padded(np.zeros(len(elsewhere), np.uint64))]
+    second = build_second_stage(cells, sum(map(len, parts)), budget)
     parts.append(second.words)
     base = sum(map(len, parts))
-    ports = build_port_words(decisions, forest, second.first_words, base, budget)
+    ports = build_port_words(decisions, forest, elsewhere, second.first_words, base, budget)
+    parts[1] = padded(ports.elsewhere)
     parts.append(ports.words)
 
     steps_by_class = {PORT: int(decisions.nodes.max(initial=0)), ADDRESS: 0, **second.steps}

@@ -32,9 +32,8 @@ from sockreg.compile.words import Ints, Words
 # hold less of it.
 OCCUPANCY = 0.2
 
-# More branches than this for each prefix of a node do not pay either. By ``wide``: a step
-# through IPv6 branches costs more, so it is worth more memory to save one.
-BRANCHES_PER_PREFIX = {False: 2, True: 4}
+# More branches than this for each prefix of a node do not pay either.
+BRANCHES_PER_PREFIX = 4
 
 # After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
 # get there. It keeps paths within STEPS4_MAX and STEPS6_MAX. The constants above allow two bits
@@ -83,13 +82,6 @@ class _Nodes(NamedTuple):
     target: Ints
 
 
-class _Width(NamedTuple):
-    """What decides how wide strides may be."""
-
-    wide: bool  # struct branch6
-    deep: bool  # more than DEEP nodes above
-
-
 class _Layout(NamedTuple):
     """How the nodes of a round look at the address and where their branches lie."""
 
@@ -136,7 +128,7 @@ def build_branches(
     target = roots
     first = base // size
     while len(nodes.start):
-        layout = _lay_out(forest, neighbours, nodes, _Width(wide, deep=len(rounds) > DEEP))
+        layout = _lay_out(forest, neighbours, nodes, deep=len(rounds) > DEEP)
         budget.check(size * (first + layout.size))
         target[nodes.target] = _node_words(layout, node_class, wide, first)
         made, nodes = _fill(forest, outcome, nodes, layout)
@@ -189,9 +181,9 @@ def _some(nodes: _Nodes, which: Ints | Flags) -> _Nodes:
     )
 
 
-def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, width: _Width) -> _Layout:
+def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, deep: bool) -> _Layout:
     skipped = _enclosing_length(forest, nodes.start, nodes.stop)
-    stride = _strides(neighbours, nodes, skipped, width)
+    stride = _strides(neighbours, nodes, skipped, deep)
     # Branches compare what was skipped as well. But one that inherits from a short prefix
     # has nothing of its own to compare then. So either nothing is skipped, or a single
     # branch verifies these bits first.
@@ -200,7 +192,7 @@ def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, width: _Width) -> 
     )[::2]
     at = np.flatnonzero((skipped > nodes.verified) & (shortest <= skipped + stride))
     unseen = _some(nodes, at)
-    wider = _strides(neighbours, unseen, unseen.verified, width)
+    wider = _strides(neighbours, unseen, unseen.verified, deep)
     reaches = wider > skipped[at] - unseen.verified
     stride[at] = np.where(reaches, wider, 0)
     skipped[at] = np.where(reaches, unseen.verified, skipped[at])
@@ -214,8 +206,8 @@ def _enclosing_length(forest: Forest, start: Ints, stop: Ints) -> Ints:
     return np.minimum(common_length(forest, start, stop - 1), forest.length[start])
 
 
-def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, width: _Width) -> Ints:
-    """The stride of each node after skipping so many bits.
+def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints:
+    """The stride of each node after skipping so many bits; ``deep``: it has DEEP nodes above it.
 
     With a stride of b bits, as many branches are in use as there are neighbours that
     differ within these bits, and one more.
@@ -224,8 +216,8 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, width: _Width) -> I
         return skipped
     count = nodes.stop - nodes.start
     room = np.where(skipped >= 64, 128, 64) - skipped
-    widest = np.frexp(count * BRANCHES_PER_PREFIX[width.wide])[1] - 1
-    if width.deep:
+    widest = np.frexp(count * BRANCHES_PER_PREFIX)[1] - 1
+    if deep:
         widest = np.maximum(widest, DEEP_STRIDE)
     widest = np.minimum(np.minimum(np.where(count > 1, widest, 0), room), words.STRIDE_MAX)
     columns = int(widest.max()) + 1
@@ -238,7 +230,7 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, width: _Width) -> I
     in_use = 1 + np.cumsum(counted.reshape(-1, columns), axis=1)
     strides = np.arange(columns)
     good = in_use >= OCCUPANCY * (1 << strides)
-    if width.deep:
+    if deep:
         good |= strides <= DEEP_STRIDE
     good &= strides <= widest[:, None]
     # argmax() finds the first: of strides that part as many prefixes, the narrowest.

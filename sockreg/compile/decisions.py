@@ -35,7 +35,7 @@ from sockreg.errors import EXIT_CONFIG, SockregError
 # A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
 # these had to be copies of a big one. A function itself takes FUNCTION_NODES at most: see
 # ``sockreg.compile.portnodes``.
-PAIRS_MAX = 2
+PAIRS_MAX = 4
 FUNCTION_NODES = 7
 
 # Steps of all port functions together. A million rules on a few prefixes take two million;

@@ -18,16 +18,18 @@ from sockreg.compile.decisions import Decisions
 from sockreg.compile.forest import Forest
 from sockreg.compile.ports import PORTS, Steps
 from sockreg.compile.words import (
-    PAIR_POSITION,
-    PAIR_WORDS,
+    ELSEWHERE_MAX,
+    WIDE_PAIR_POSITION,
+    WIDE_PAIR_WORDS,
     Ints,
     Words,
     always,
     leaf,
     padded,
-    pair_node,
-    pair_nodes,
+    pairs,
     port_node,
+    wide_pair_node,
+    wide_pair_nodes,
 )
 
 # A node may have this many words for each range in it, to resolve them all in one step. So
@@ -36,23 +38,47 @@ WORDS_PER_RANGE = 4
 
 
 class PortWords(NamedTuple):
-    """``outcome`` is the word of each decision, ``words`` lie in the table from ``base`` on."""
+    """``outcome`` is the word of each prefix, ``elsewhere`` are the words for pairs.
+
+    ``words`` lie in the table from ``base`` on.
+    """
 
     outcome: Words
+    elsewhere: Words
     words: Words
 
 
-def build_port_words(
-    decisions: Decisions, forest: Forest, cell_words: Sequence[int], base: int, budget: Budget
-) -> PortWords:
-    """The pairs and port nodes for all decisions, and the word of each decision."""
-    prefixes = len(decisions.decision)
-    pairs = decisions.pairs()
-    first_pair = base // PAIR_WORDS
-    pair_words = np.zeros(prefixes, np.uint64)
-    pair_words[pairs] = pair_nodes(first_pair + np.arange(len(pairs)))
+def choose_elsewhere(decisions: Decisions, forest: Forest) -> Ints:
+    """The decisions that pairs go on with by number, in order: those that most of them need."""
+    inherited = decisions.decision[forest.parent[decisions.pairs()]]
+    needed, count = np.unique(inherited, return_counts=True)
+    most = np.argsort(-count, kind="stable")[:ELSEWHERE_MAX]
+    return np.sort(needed[most])
 
-    tries = _Tries(pair_words, cell_words, base + PAIR_WORDS * len(pairs), budget)
+
+def build_port_words(
+    decisions: Decisions,
+    forest: Forest,
+    elsewhere: Ints,
+    cell_words: Sequence[int],
+    base: int,
+    budget: Budget,
+) -> PortWords:
+    """The pairs and port nodes for all decisions, and the word of each prefix."""
+    prefix = decisions.pairs()
+    own, inherited = decisions.own[prefix], decisions.decision[forest.parent[prefix]]
+    number = np.searchsorted(elsewhere, inherited)
+    # What has no number is larger than all that have, or less than the one found.
+    numbered = np.append(elsewhere, 0)[number] == inherited
+    numbered &= number < len(elsewhere)
+    wide = ~numbered
+    count = int(wide.sum())
+    first_pair = base // WIDE_PAIR_WORDS
+    pair_words = np.zeros(len(decisions.decision), np.uint64)
+    pair_words[prefix[numbered]] = pairs(own[numbered], number[numbered])
+    pair_words[prefix[wide]] = wide_pair_nodes(first_pair + np.arange(count))
+
+    tries = _Tries(pair_words, cell_words, base + WIDE_PAIR_WORDS * count, budget)
     for steps in decisions.functions:
         tries.add(steps)
     of_number = np.concatenate((pair_words, np.array(tries.function_words, np.uint64)))
@@ -62,11 +88,9 @@ def build_port_words(
         words: Words = np.where(chosen >= 0, chosen.astype(np.uint64), of_number[number])
         return words
 
-    parent = forest.parent[pairs]
-    inherited = np.where(parent >= 0, decisions.decision[parent], 0)
-    content = np.column_stack((decisions.own[pairs].astype(np.uint64), words_of(inherited)))
+    content = np.column_stack((own[wide].astype(np.uint64), words_of(inherited[wide])))
     table = np.concatenate((content.ravel(), np.array(tries.words, np.uint64)))
-    return PortWords(words_of(decisions.decision), padded(table))
+    return PortWords(words_of(decisions.decision), words_of(elsewhere), padded(table))
 
 
 class _Range(NamedTuple):
@@ -113,7 +137,7 @@ class _Tries:
             first, last, outcome = ranges[0]
             if 0 <= background < CELLS and 0 <= outcome < CELLS:
                 return leaf(first, last, outcome, background)
-            return self._pair(ranges[0], background)
+            return self._wide_pair(ranges[0], background)
         return self._node(ranges, background)
 
     def _node(self, ranges: list[_Range], background: int) -> int:
@@ -136,16 +160,16 @@ class _Tries:
             self.words[position] = self._word(parts, background) if parts else empty
         return port_node(self._base + at, stride, below)
 
-    def _pair(self, only: _Range, background: int) -> int:
+    def _wide_pair(self, only: _Range, background: int) -> int:
         value = only.outcome
         if not 0 <= value < CELLS:
             at = self._reserve(1)
             self.words[at] = self._outcome_word(value)
-            value = PAIR_POSITION | self._base + at
-        at = self._reserve(PAIR_WORDS, PAIR_WORDS)
+            value = WIDE_PAIR_POSITION | self._base + at
+        at = self._reserve(WIDE_PAIR_WORDS, WIDE_PAIR_WORDS)
         self.words[at] = value << 32 | only.first << 16 | only.last - only.first
         self.words[at + 1] = self._outcome_word(background)
-        return pair_node((self._base + at) // PAIR_WORDS)
+        return wide_pair_node((self._base + at) // WIDE_PAIR_WORDS)
 
     def _outcome_word(self, outcome: int) -> int:
         if outcome >= CELLS:

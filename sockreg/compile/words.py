@@ -16,10 +16,10 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 WORD_SIZE = 8
-# What nodes choose from, in words: struct branch4, branch6 and pair.
+# What nodes choose from, in words: struct branch4, branch6 and wide_pair.
 BRANCH4_WORDS = 2
 BRANCH6_WORDS = 4
-PAIR_WORDS = 2
+WIDE_PAIR_WORDS = 2
 
 # Everything in a table starts at a multiple of the largest element, so that no element
 # lies across two cache lines.
@@ -38,10 +38,16 @@ MASK_BITS = 0x3FFFFF
 SHIFT_SHIFT = 32
 STRIDE_MAX = 22  # bits of a node's mask
 
-# In a pair's range where a leaf has a destination: 31 bits are the position of a word.
-PAIR_POSITION = 1 << 31
+# Of a pair: what tells it from a leaf, and what it goes on with, a number below ELSEWHERE_MAX.
+PAIR = 1 << 62
+ELSEWHERE_SHIFT = 46
+ELSEWHERE_MAX = 1 << 16
+
+# In a wide pair's range where a leaf has a destination: 31 bits are the position of a word.
+WIDE_PAIR_POSITION = 1 << 31
 
 # Destinations: what the halves of a leaf hold.
+DESTINATION_BITS = 0x3FFF
 DESTINATION_SLOT = 0x1FFF
 DESTINATION_MISSING_PASS = 0x2000
 SLOTS_MAX = DESTINATION_SLOT + 1
@@ -57,6 +63,8 @@ SECOND6_SHIFT = 38
 HEADS = 4  # TCP and UDP over IPv4, then over IPv6
 SHORTCUTS_MAX = 8
 HEAD_WORDS = BRANCH6_WORDS * (1 + SHORTCUTS_MAX)
+# Where the words that pairs go on with begin.
+ELSEWHERE = HEADS * HEAD_WORDS
 
 # The most nodes of one class on a path that the program follows.
 STEPS4_MAX = 12
@@ -80,7 +88,7 @@ CONFIG_MEMBERS = (
 WORD_STRUCTURES = {
     "branch4": (BRANCH4_WORDS, ("match", "rest")),
     "branch6": (BRANCH6_WORDS, ("high", "low", "match", "rest")),
-    "pair": (PAIR_WORDS, ("range", "elsewhere")),
+    "wide_pair": (WIDE_PAIR_WORDS, ("range", "elsewhere")),
     "head": (HEAD_WORDS, ("otherwise", "zero", "shortcuts")),
 }
 
@@ -103,14 +111,19 @@ def port_node(base: int, stride: int, shift: int) -> int:
     return PORT << CLASS_SHIFT | mask << MASK_SHIFT | shift << SHIFT_SHIFT | base
 
 
-def pair_node(pair: int) -> int:
-    """A node with one pair, number ``pair`` from the start of the table."""
+def pairs(leaves: Ints, elsewhere: Ints) -> Words:
+    """Pairs: inside as these leaves, then word number ``elsewhere`` of those behind the heads."""
+    return (leaves | elsewhere << ELSEWHERE_SHIFT | PAIR).astype(np.uint64)
+
+
+def wide_pair_node(pair: int) -> int:
+    """A node with one wide pair, number ``pair`` from the start of the table."""
     return PORT << CLASS_SHIFT | 1 << LOW_SHIFT | pair
 
 
-def pair_nodes(pairs: Ints) -> Words:
-    """pair_node() of each."""
-    return np.uint64(pair_node(0)) | pairs.astype(np.uint64)
+def wide_pair_nodes(pairs: Ints) -> Words:
+    """wide_pair_node() of each."""
+    return np.uint64(wide_pair_node(0)) | pairs.astype(np.uint64)
 
 
 def pack_config(

@@ -30,7 +30,7 @@ def build(directory: Path) -> Path:
     """Compile the programs to compare; returns the object."""
     target = directory / "lookup.bpf.o"
     machine = os.uname().machine
-    flags = ["-O2", "-g", "-target", "bpf", f"-I/usr/include/{machine}-linux-gnu"]
+    flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I/usr/include/{machine}-linux-gnu"]
     source = ROOT / "tests/bench/lookup.bpf.c"
     define = '-DSOURCE_HASH="bench"'
     run(["clang-14", *flags, define, "-c", str(source), "-o", str(target)], timeout=120)

@@ -13,7 +13,7 @@ from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, P
 from sockreg.rules.oracle import decide
 from tests.kernel.lookups import Lookups
 from tests.netns import Namespace
-from tests.rulesets import INTERFACES, LABELS, adversarial, packets, random_rules, rule
+from tests.rulesets import INTERFACES, LABELS, adversarial, nested_rules, packets, random_rules, rule
 
 WITHOUT_SOCKET = LABELS[-1]
 DESTINATIONS = [
@@ -59,6 +59,17 @@ def test_random_rule_sets(lookups: Lookups, seed: int, conditional: bool) -> Non
     rng = Random(-seed)
     bindings = random_rules(rng, rng.choice((1, 2, 3, 5, 10, 40, 200)), conditional)
     check(lookups, bindings, list(packets(rng, bindings, 150)))
+
+
+@pytest.mark.parametrize("numbered", [0, 1, 65_536])
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_of_both_kinds(
+    lookups: Lookups, monkeypatch: pytest.MonkeyPatch, seed: int, numbered: int
+) -> None:
+    monkeypatch.setattr("sockreg.compile.portnodes.ELSEWHERE_MAX", numbered)
+    rng = Random(seed)
+    bindings = nested_rules(rng)
+    check(lookups, bindings, list(packets(rng, bindings, 300)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -17,13 +17,14 @@ def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     word = start(tables, packet, used)
     word = follow(tables, word, words.ADDRESS, packet.address, wide, address)
     for _ in range(port):
-        if word >> words.CLASS_SHIFT != words.PORT:
+        if not needs_step_port(word, packet.port):
             break
         word = follow_port(tables, word, packet.port)
     word = follow(tables, word, words.INTERFACE, interface, False, interfaces)
     word = follow(tables, word, words.SOURCE, packet.source_address, wide, source)
     assert word >> 63 == 0, f"no leaf after all steps: {word:#x}"
-    return word >> 32 & 0xFFFF if is_inside(word, packet.port) else word >> 48
+    assert not needs_step_port(word, packet.port), f"a pair after all steps: {word:#x}"
+    return word >> (32 if is_inside(word, packet.port) else 48) & words.DESTINATION_BITS
 
 
 def is_inside(leaf: int, port: int) -> bool:
@@ -31,7 +32,15 @@ def is_inside(leaf: int, port: int) -> bool:
     return (port - first) & 0xFFFF <= span
 
 
+def needs_step_port(word: int, port: int) -> bool:
+    if word >> 63:
+        return word >> words.CLASS_SHIFT == words.PORT
+    return bool(word & words.PAIR) and not is_inside(word, port)
+
+
 def follow_port(tables: Tables, node: int, port: int) -> int:
+    if not node >> 63:
+        return int(tables.words[words.ELSEWHERE + (node >> words.ELSEWHERE_SHIFT & 0xFFFF)])
     at = element(node, port)
     if not node >> words.LOW_SHIFT & 1:
         return int(tables.words[at])

@@ -27,6 +27,7 @@ NAMES = {
     "NODE_MASK_SHIFT": "MASK_SHIFT",
     "NODE_MASK_BITS": "MASK_BITS",
     "NODE_SHIFT_SHIFT": "SHIFT_SHIFT",
+    "PAIR_ELSEWHERE_SHIFT": "ELSEWHERE_SHIFT",
     "BRANCH_MISS_SHIFT": "MISS_SHIFT",
     "BRANCH_MISS_BITS": "MISS_BITS",
     "BRANCH4_ADDRESS_SHIFT": "ADDRESS4_SHIFT",
@@ -34,7 +35,13 @@ NAMES = {
     "BRANCH6_SECOND_SHIFT": "SECOND6_SHIFT",
 }
 # Numbers that Python has in another form, checked below.
-OTHER_FORM = {"PAIR_POSITION_SHIFT", "PAIR_POSITION_BITS"}
+OTHER_FORM = {
+    "PAIR_KIND",
+    "PAIR_KIND_SHIFT",
+    "PAIR_ELSEWHERE_BITS",
+    "WIDE_PAIR_POSITION_SHIFT",
+    "WIDE_PAIR_POSITION_BITS",
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +63,12 @@ def test_numbers() -> None:
     assert set(NAMES) <= compared
     assert "#define NODE_LOW (1ULL << 60)" in HEADER
     assert words.LOW_SHIFT == 60
-    assert defined["PAIR_POSITION_BITS"] + 1 == words.PAIR_POSITION
-    assert defined["PAIR_POSITION_SHIFT"] == 32
+    assert defined["PAIR_KIND"] << defined["PAIR_KIND_SHIFT"] == words.PAIR
+    assert defined["PAIR_ELSEWHERE_BITS"] + 1 == words.ELSEWHERE_MAX
+    assert "#define ELSEWHERE (HEADS * sizeof(struct head) / sizeof(__u64))" in HEADER
+    assert words.ELSEWHERE == words.HEADS * words.HEAD_WORDS
+    assert defined["WIDE_PAIR_POSITION_BITS"] + 1 == words.WIDE_PAIR_POSITION
+    assert defined["WIDE_PAIR_POSITION_SHIFT"] == 32
     assert re.findall(r"#define (HEAD_\w+) (\d)", HEADER) == [
         ("HEAD_TCP4", "0"),
         ("HEAD_UDP4", "1"),

@@ -15,6 +15,7 @@ from tests.rulesets import (
     UNKNOWN_INTERFACE,
     adversarial,
     destination_of,
+    nested_rules,
     packets,
     random_rules,
     slots,
@@ -38,6 +39,19 @@ def test_random_rule_sets(seed: int, conditional: bool) -> None:
     bindings = random_rules(rng, rng.choice((1, 2, 3, 5, 10, 40, 200)), conditional)
     tables = compile_rules(bindings, slots(bindings), interfaces=INTERFACES)
     check(bindings, tables, list(packets(rng, bindings, 150)))
+
+
+@pytest.mark.parametrize("numbered", [0, 1, 7])
+@pytest.mark.parametrize("seed", range(10))
+def test_pairs_that_have_no_number_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, seed: int, numbered: int
+) -> None:
+    """As in rule sets where pairs go on with more than 65,536 different words."""
+    monkeypatch.setattr("sockreg.compile.portnodes.ELSEWHERE_MAX", numbered)
+    rng = Random(seed)
+    bindings = nested_rules(rng)
+    tables = compile_rules(bindings, slots(bindings))
+    check(bindings, tables, list(packets(rng, bindings, 300)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
