@@ -13,7 +13,15 @@ from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, P
 from sockreg.rules.oracle import decide
 from tests.kernel.lookups import Lookups
 from tests.netns import Namespace
-from tests.rulesets import INTERFACES, LABELS, adversarial, nested_rules, packets, random_rules, rule
+from tests.rulesets import (
+    INTERFACES,
+    LABELS,
+    adversarial,
+    nested_rules,
+    packets,
+    random_rules,
+    rule,
+)
 
 WITHOUT_SOCKET = LABELS[-1]
 DESTINATIONS = [
