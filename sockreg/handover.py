@@ -25,6 +25,10 @@ _FD_SIZE = 4
 _ANCILLARY_SIZE = _socket.CMSG_SPACE(FDS_MAX * _FD_SIZE)
 _TEXT_SIZE = LABEL_MAX + len(END)
 _ANSWER_SIZE = 4096
+# What connecting and sending end with where too many connect at once: the queue is full, or
+# systemd has closed the connection (MaxConnections= of systemd.socket(5)).
+_TURNED_AWAY = (BlockingIOError, ConnectionResetError, BrokenPipeError)
+_PAUSE = 0.05  # s; before the next attempt
 
 
 def receive(connection: _socket.socket, timeout: float) -> tuple[str, list[int]]:
@@ -125,7 +129,8 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
     """Pass sockets to the receiver at ``path`` under a label, and wait for its OK.
 
     SockregError: EXIT_REFUSED with the receiver's answer, EXIT_PERMISSION if it may not be
-    connected to, EXIT_FAILURE if it is not there or does not answer within ``timeout`` s.
+    connected to, EXIT_FAILURE if it is not there or does not answer within ``timeout`` s. If it
+    turns connections away, it is asked again until then.
     """
     if len(fds) > FDS_MAX:
         raise SockregError(
@@ -133,19 +138,15 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
             "give some of them another FileDescriptorName=",
             EXIT_REFUSED,
         )
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    try:
-        connection.settimeout(timeout)
-        connection.connect(path)
-        packed = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
-        connection.sendmsg(
-            [label.encode("ascii") + END], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)]
-        )
-        answer = connection.recv(_ANSWER_SIZE)
-    except OSError as error:
-        raise _unreachable(path, error, timeout) from None
-    finally:
-        connection.close()
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            answer = _ask(path, label, fds, deadline)
+            break
+        except OSError as error:
+            if not isinstance(error, _TURNED_AWAY) or time.monotonic() + _PAUSE > deadline:
+                raise _unreachable(path, error, timeout) from None
+            time.sleep(_PAUSE)
     if answer != OK:
         raise SockregError(
             f"{path} refused label {label}: {answer.decode('utf-8', 'replace')}"
@@ -156,11 +157,32 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
         )
 
 
+def _ask(path: str, label: str, fds: list[int], deadline: float) -> bytes:
+    """One attempt: the answer, empty if the connection was closed without one."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        connection.connect(path)
+        packed = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
+        connection.sendmsg(
+            [label.encode("ascii") + END], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)]
+        )
+        return connection.recv(_ANSWER_SIZE)
+    finally:
+        connection.close()
+
+
 def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
     if isinstance(error, TimeoutError):
         return SockregError(
             f"{path} did not answer within {timeout:g} s",
             "'journalctl -u sockreg-receive@*' may say why",
+            EXIT_FAILURE,
+        )
+    if isinstance(error, _TURNED_AWAY):
+        return SockregError(
+            f"{path} turned every attempt away for {timeout:g} s",
+            "too many connect to it, or what it starts fails: see 'journalctl -u sockreg-receive*'",
             EXIT_FAILURE,
         )
     if isinstance(error, PermissionError):

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from sockreg import handover, receiver
-from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
+from sockreg.errors import (
+    EXIT_FAILURE,
+    EXIT_OK,
+    EXIT_PERMISSION,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    SockregError,
+)
 from sockreg.registry import sockets
 from tests.kernel.host import Host, cookie
 from tests.netns import TCP, UDP, Namespace
@@ -414,6 +421,48 @@ def test_the_sending_side_goes_by_name_and_goes_on_as_the_server(
         assert (outcome.status, outcome.out) == (EXIT_OK, "a: OK\nb: OK\n2 a:b\n"), outcome
         assert loaded.ask("127.0.0.1", 80) == "first"
         assert loaded.ask("127.0.0.1", 81) == "second"
+
+
+def test_the_sending_side_asks_again_where_it_is_turned_away(loaded: Host, tmp_path: Path) -> None:
+    """As systemd does where too many connect at once: it accepts and closes."""
+    path = str(tmp_path / "receive.sock")
+    with (
+        loaded.namespace.serve("sent", "127.0.0.1", 8080) as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+    ):
+        listener.bind(path)
+        listener.listen()
+
+        def turn_two_away() -> None:
+            for _ in range(2):
+                listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                receiver.serve(connection, ["root"], str(loaded.bpffs))
+
+        thread = threading.Thread(target=turn_two_away)
+        thread.start()
+        try:
+            handover.send(path, "web", [server.sock.fileno()], timeout=10)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        assert loaded.ask("127.0.0.1", 80) == "sent"
+
+
+def test_the_sending_side_gives_up_where_nobody_takes_it_in(tmp_path: Path) -> None:
+    path = str(tmp_path / "receive.sock")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting,
+    ):
+        listener.bind(path)
+        listener.listen(0)
+        waiting.connect(path)  # the queue is full
+        with pytest.raises(SockregError) as refusal:
+            handover.send(path, "web", [listener.fileno()], timeout=0.1)
+    assert refusal.value.status == EXIT_FAILURE
+    assert refusal.value.message == f"{path} turned every attempt away for 0.1 s"
 
 
 def test_the_sending_side_says_why_not(loaded: Host, tmp_path: Path) -> None:
