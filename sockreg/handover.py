@@ -139,10 +139,10 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
             EXIT_REFUSED,
         )
     deadline = time.monotonic() + timeout
-    while True:
+    answer: bytes | None = None
+    while answer is None:
         try:
             answer = _ask(path, label, fds, deadline)
-            break
         except OSError as error:
             if not isinstance(error, _TURNED_AWAY) or time.monotonic() + _PAUSE > deadline:
                 raise _unreachable(path, error, timeout) from None

@@ -53,7 +53,9 @@ def register(
     offers = _offers(received, unit, label)
     if not offers:
         raise SockregError(
-            f"{unit}: none of its sockets can be registered",
+            f"{unit}: none of its sockets can be registered"
+            if unit != sockets.NO_UNIT
+            else "none of the sockets can be registered",
             "see the lines above",
             EXIT_REFUSED,
         )
@@ -64,13 +66,21 @@ def register(
     for cookie in by_netns:
         if netns is not None and cookie and cookie != netns:
             raise SockregError(
-                f"{unit}: {by_netns[cookie][0]} belongs to another network namespace "
+                f"{by_netns[cookie][0]}{_of(unit)} belongs to another network namespace "
                 f"(cookie {cookie}, not {netns})",
                 "register it with --netns of its own namespace, where it can receive",
                 EXIT_REFUSED,
             )
     for cookie, some in by_netns.items():
         _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)
+
+
+def _of(unit: str) -> str:
+    return "" if unit == sockets.NO_UNIT else f" of {unit}"
+
+
+def _from(unit: str) -> str:
+    return "from no unit" if unit == sockets.NO_UNIT else f"from {unit}"
 
 
 def _netns(cookie: int) -> str:
@@ -83,12 +93,12 @@ def _offers(received: list[tuple[int, str]], unit: str, label: str | None) -> li
         own = name if label is None else label
         problem = label_problem(own)
         if problem:
-            _skip(unit, own, f"skipped descriptor {fd} of {unit}: its label {problem}", "")
+            _skip(unit, own, f"skipped descriptor {fd}{_of(unit)}: its label {problem}", "")
             continue
         try:
             offers.append(Offer(own, inspect(fd)))
         except SockregError as error:
-            message = f"skipped a socket of {unit}, label {own}: it {error.message}"
+            message = f"skipped a socket{_of(unit)}, label {own}: it {error.message}"
             _skip(unit, own, message, error.hint)
     return offers
 
@@ -123,7 +133,7 @@ def _assign_families(offers: list[Offer], unit: str) -> None:
             _skip(
                 unit,
                 offer.label,
-                f"skipped {offer} of {unit}: {first} already serves {offer.label}",
+                f"skipped {offer}{_of(unit)}: {first} already serves {offer.label}",
                 "one socket serves all rules of a label; give the other an own "
                 "FileDescriptorName= in an own .socket unit",
             )
@@ -198,7 +208,7 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
         text, kind = f"label {offer.label}: registered {offer}", journal.REGISTERED
     pooled = f", one of {members} sockets that share its flows" if members > 1 else ""
     journal.say(
-        f"{text} for {families}, from {unit}{pooled}",
+        f"{text} for {families}, {_from(unit)}{pooled}",
         kind,
         fields={
             "SOCKREG_LABEL": offer.label,
@@ -238,7 +248,7 @@ def unregister(registry: str, label: str | None, unit: str | None) -> int:
                     sockets.remove(maps, slot, member)
                     removed += 1
                     journal.say(
-                        f"label {what}: unregistered sk:{member.cookie:x}, from {member.unit}",
+                        f"label {what}: unregistered sk:{member.cookie:x}, {_from(member.unit)}",
                         journal.UNREGISTERED,
                         fields={
                             "SOCKREG_LABEL": name,

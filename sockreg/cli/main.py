@@ -76,9 +76,9 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _fail(message: str, hint: str) -> None:
-    print(f"sockreg: {message}", file=sys.stderr)
-    if hint:
-        print(f"sockreg: {hint}", file=sys.stderr)
+    """Print to standard error; several problems are several lines."""
+    for line in [*message.splitlines(), *hint.splitlines()]:
+        print(f"sockreg: {line}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

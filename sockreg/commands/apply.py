@@ -85,13 +85,22 @@ def apply(
         if start is not None:
             active.add(start)
         active.discard(stop or "")
-        try:
+        with failure_published(writer.registry):
             return put_in_force(writer, active, {}, upgrade=upgrade, force=force)
-        except (SockregError, OSError) as error:
-            # A refused bind does not count: its rule stands in no file.
-            status = error.status if isinstance(error, SockregError) else EXIT_FAILURE
-            published.applied(writer.registry, status)
-            raise
+
+
+@contextlib.contextmanager
+def failure_published(registry: str) -> Iterator[None]:
+    """Let readers know if the configured rules do not come into force in this block.
+
+    A refused bind is none of that: its rule stands in no file.
+    """
+    try:
+        yield
+    except (SockregError, OSError) as error:
+        status = error.status if isinstance(error, SockregError) else EXIT_FAILURE
+        published.applied(registry, status)
+        raise
 
 
 def check(context: Context) -> Change:

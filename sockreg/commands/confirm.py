@@ -15,11 +15,11 @@ from pathlib import Path
 
 import sockreg
 from sockreg import journal
-from sockreg.commands.apply import Change, put_in_force, writing
+from sockreg.commands.apply import Change, failure_published, put_in_force, writing
 from sockreg.commands.context import Context
 from sockreg.commands.rollback import swap_back
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_USAGE, SockregError
-from sockreg.registry import generations, state, unconfirmed
+from sockreg.registry import generations, published, state, unconfirmed
 from sockreg.registry.unconfirmed import Unconfirmed
 
 SECONDS_MAX = 86400
@@ -51,8 +51,9 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
         unconfirmed.write(writer.registry, [waiting])
         try:
             # First: a change that nobody would take back must not come into force.
-            _arm(context, waiting, seconds)
-            change = put_in_force(writer, writer.active_units(), {}, force=True)
+            with failure_published(writer.registry):
+                _arm(context, waiting, seconds)
+                change = put_in_force(writer, writer.active_units(), {}, force=True)
         except BaseException:
             unconfirmed.write(writer.registry, earlier)
             raise
@@ -99,6 +100,8 @@ def go_back(context: Context, token: str) -> Change | None:
         change = None
         if current is not None and current.number != waiting.base:
             change = swap_back(writer, current, waiting.base)
+            # As after an apply that failed, the files say something else than what is in force.
+            published.applied(writer.registry, EXIT_FAILURE)
             journal.say(
                 f"generation {waiting.base} is in force again: nobody confirmed generation "
                 f"{current.number}; the files still say otherwise",

@@ -7,7 +7,6 @@ here, and O_NONBLOCK in particular stays as the server set it.
 import contextlib
 import ctypes
 import os
-import select
 from collections.abc import Iterator
 
 # The same on every architecture: system calls since Linux 5.1 share their numbers.
@@ -33,13 +32,6 @@ def opened(pid: int) -> Iterator[int]:
         yield pidfd
     finally:
         os.close(pidfd)
-
-
-def has_ended(pidfd: int) -> bool:
-    """Whether the process is no more. A zombie has ended: its descriptors are closed."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def getfd(pidfd: int, fd: int) -> int:

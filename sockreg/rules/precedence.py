@@ -64,9 +64,3 @@ def settle(bindings: Iterable[Binding]) -> tuple[list[Binding], list[Tie]]:
             if kept[high].first <= kept[low].last and kept[low].outcome != kept[high].outcome:
                 ties.append((kept[min(low, high)], kept[max(low, high)]))
     return kept, ties
-
-
-def find_tie(bindings: Iterable[Binding]) -> Tie | None:
-    """The first tie of a rule set, or None."""
-    _, ties = settle(bindings)
-    return ties[0] if ties else None

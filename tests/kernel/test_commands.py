@@ -56,6 +56,14 @@ def test_apply_says_what_changed(host: Host) -> None:
     assert entry["SOCKREG_RULES"] == ["2"]
 
 
+def test_every_problem_is_a_line_that_says_who_speaks(host: Host) -> None:
+    path = host.conf("[web]", "Bind=tcp nonsense 80", "Binds=tcp ::/0 80")
+    lines = host.fails(EXIT_CONFIG, "load").splitlines()
+    starts = [f"sockreg: {path}:2: ", f"sockreg: {path}:3: ", "sockreg: nothing was changed"]
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+
+
 def test_apply_sums_up_a_long_change(host: Host) -> None:
     host.load()
     said = host.apply("[web]", *(f"Bind=tcp 192.0.2.0/24 {port}" for port in range(1, 101)))

@@ -17,6 +17,7 @@ import pytest
 
 from sockreg import journal
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from sockreg.registry import sockets
 from tests.kernel.host import BASH, Host, cookie
 from tests.netns import TCP, UDP, Namespace, Server
 
@@ -125,6 +126,19 @@ def test_what_cannot_be_registered_is_refused_with_a_sentence(host: Host, kind: 
     assert skipped.startswith(f"skipped a socket of mixed.socket, label web: {sentence}")
     assert "none of its sockets can be registered" in failure
     assert host.json("status")["destinations"] == before
+
+
+def test_sockets_of_no_unit_are_told_of_without_one(host: Host) -> None:
+    host.load(*RULES)
+    with host.namespace.listen("127.0.0.1", 8080) as sock:
+        outcome = host.register([("web", sock)], unit=sockets.NO_UNIT)
+        assert outcome.err.splitlines()[0].endswith(" for IPv4, from no unit")
+        assert "from no unit" in host.ok("unregister", "web")
+    with socket.socket(socket.AF_UNIX) as sock:
+        outcome = host.register([("web", sock)], unit=sockets.NO_UNIT)
+    skipped, failure, *_ = outcome.err.splitlines()
+    assert skipped.startswith("skipped a socket, label web: it is ")
+    assert failure == "sockreg: none of the sockets can be registered"
 
 
 def test_a_mixed_unit_registers_what_it_can(host: Host) -> None:
@@ -246,8 +260,8 @@ def test_a_socket_of_another_network_namespace_is_refused(host: Host) -> None:
     with Namespace() as other, other.listen("127.0.0.1", 8080) as sock:
         outcome = host.register([("web", sock)], unit="web.socket")
     assert outcome.status == EXIT_REFUSED
-    assert "web.socket: tcp 127.0.0.1:8080" in outcome.err
-    assert "belongs to another network namespace" in outcome.err
+    assert outcome.err.startswith("sockreg: tcp 127.0.0.1:8080 (sk:")
+    assert " of web.socket belongs to another network namespace" in outcome.err
     assert "--netns" in outcome.err
     assert host.registered("web") is None
 

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_REFUSED, EXIT_USAGE
+from sockreg.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_NOT_LOADED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+)
 from tests.kernel.host import Host
 from tests.netns import Server
 
@@ -142,8 +148,17 @@ def test_not_confirmed(host: Host, ssh: Server) -> None:
     wait(lambda: host.ask(OWN, 22) == "ssh")
     assert [it["rule"] for it in host.json("rules")] == ["tcp 192.0.2.0/24 80"]
     wait(lambda: host.run("confirm").status == EXIT_FAILURE)
-    # The files say otherwise still: the next apply is refused as the first one was.
+    # The files say otherwise still, which readers are told ...
+    assert host.json("status")["applied"]["status"] == EXIT_FAILURE
+    # ... and the next apply is refused as the first one was.
     host.fails(EXIT_REFUSED, "apply")
+
+
+def test_a_trial_that_is_refused_is_a_failed_apply(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    host.conf("[web]", "Bind=tcp nonsense 80")
+    host.fails(EXIT_CONFIG, "apply", "--confirm", "60")
+    assert host.json("status")["applied"]["status"] == EXIT_CONFIG
 
 
 def test_the_session_dies(host: Host, ssh: Server) -> None:

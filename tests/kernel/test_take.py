@@ -37,7 +37,9 @@ def test_by_pid(host: Host, protocol: int) -> None:
         assert steered(host, protocol) == "refused"
         said = host.ok("register", "web", "--pid", str(server.pid))
         number = members(host)[f"web {kind} ipv4"][0]
-        assert f"label web: registered {kind} 127.0.0.1:8080 ({number}) for IPv4, from -" in said
+        assert (
+            f"label web: registered {kind} 127.0.0.1:8080 ({number}) for IPv4, from no unit" in said
+        )
         assert steered(host, protocol) == "mine"
     assert steered(host, protocol) == "refused"
     assert members(host) == {}
