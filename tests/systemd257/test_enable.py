@@ -160,6 +160,20 @@ def test_a_restarted_loader_and_then_the_socket(enabled: Sandbox) -> None:
     assert box.ask("127.0.0.1", 80) == ANSWER
 
 
+def test_the_loader_can_bring_the_companion_along(enabled: Sandbox) -> None:
+    """What docs/handover.md tells for those whose loader is restarted."""
+    assert enabled.ask("127.0.0.1", 80) == ANSWER
+    server = enabled.show("web.service", "MainPID")
+    enabled.systemctl("add-wants", "sockreg.service", "sockreg-add@web.service")
+    enabled.systemctl("restart", "sockreg.service")
+    enabled.wait(lambda: enabled.ask("127.0.0.1", 80) == ANSWER, "the registration")
+    assert enabled.show("web.service", "MainPID") == server
+    enabled.reboot()
+    assert enabled.systemctl("is-system-running").stdout == "running\n"
+    assert enabled.ask("127.0.0.1", 80) == ANSWER
+    assert members(enabled) == {"web tcp ipv4": "web.socket 127.0.0.1:8080"}
+
+
 def test_disable_undoes_it(enabled: Sandbox) -> None:
     box = enabled
     assert box.ask("127.0.0.1", 80) == ANSWER
