@@ -455,22 +455,23 @@ int sockreg(struct bpf_sk_lookup *ctx)
 
 /*
  * Copy a socket from one slot to another, for user space, which has no descriptor of it: run by
- * BPF_PROG_TEST_RUN with the slots in cb[0] and cb[1]. Returns 0, 1 if there is no socket, 2 if
- * the kernel does not take it.
+ * BPF_PROG_TEST_RUN with the slots in the place of the addresses, never attached. SK_PASS also if
+ * there is no socket, SK_DROP if the kernel does not take it. Of all programs that a test run can
+ * start, newer kernels (seen: Linux 7.3) let sk_lookup ones alone write to a SOCKMAP.
  */
-SEC("tc")
-int copy_socket(struct __sk_buff *skb)
+SEC("sk_lookup")
+int copy_socket(struct bpf_sk_lookup *ctx)
 {
-	__u32 from = skb->cb[0], to = skb->cb[1];
+	__u32 from = ctx->remote_ip4, to = ctx->local_ip4;
 	struct bpf_sock *socket;
 	long error;
 
 	socket = bpf_map_lookup_elem(&sockets, &from);
 	if (!socket)
-		return 1;
+		return SK_PASS;
 	error = bpf_map_update_elem(&sockets, &to, socket, BPF_ANY);
 	bpf_sk_release(socket);
-	return error ? 2 : 0;
+	return error ? SK_DROP : SK_PASS;
 }
 
 /* What this object was made from: bpf/build.sh hands in the hash. Loaders skip the section. */

@@ -1,4 +1,4 @@
 """SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
-OBJECT = "84f024806212727dcb78406985452e385ab1614e0f11765015ce9eafb77ea431"
-SOURCE = "16146c417277cec902691a6f649535d10b4f6d208ad27df9b5491c6da9b552e9"
+OBJECT = "86b94cdd367f68bd5cd27fcb597253ddf3400f3fce72a20257d1d485c6bfaa8e"
+SOURCE = "eab598e85b991a9de029aec21b7b2d1b57bdf2611f59d6362b0496584b976276"

@@ -40,8 +40,10 @@ _ATTR_OBJ = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
 _ATTR_INFO = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 _MAP_INFO = struct.Struct("=IIIII")  # type, id, key_size, value_size, max_entries
 _ATTR_RUN = struct.Struct("=IIIIQQIIIIQQ")
-_RUN_PACKET = bytes(14)  # an Ethernet header: less is refused
-_RUN_CONTEXT = struct.Struct("=48xII12x")  # struct __sk_buff up to cb[], of which cb[0], cb[1]
+# struct bpf_sk_lookup up to local_ip4, of which family, remote_ip4 and local_ip4
+_RUN_CONTEXT = struct.Struct("=8xI4xI20xI")
+_AF_INET = 2
+_SK_PASS = 1
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # not generic at run time
@@ -163,11 +165,13 @@ def map_capacity(fd: int) -> int:
     return int(_MAP_INFO.unpack(info.content())[4])
 
 
-def run_program(fd: int, first: int, second: int) -> int:
-    """Run a tc program with two numbers in cb[0] and cb[1]; returns what it returns."""
-    packet, context = Buffer(_RUN_PACKET), Buffer(_RUN_CONTEXT.pack(first, second))
-    data = (fd, 0, packet.size, 0, packet.address, 0)
-    rest = (1, 0, context.size, 0, context.address, 0)
-    attr = Buffer(_ATTR_RUN.pack(*data, *rest))
+def run_sk_lookup(fd: int, remote: int, local: int) -> bool:
+    """Run an sk_lookup program on a packet between two IPv4 addresses; returns if it passes.
+
+    The program sees the numbers as they are. EINVAL on kernels without such a run (before
+    Linux 5.13).
+    """
+    context = Buffer(_RUN_CONTEXT.pack(_AF_INET, remote, local))
+    attr = Buffer(_ATTR_RUN.pack(fd, 0, 0, 0, 0, 0, 1, 0, context.size, 0, context.address, 0))
     _bpf_at(_PROG_TEST_RUN, attr)
-    return int(_ATTR_RUN.unpack(attr.content())[1])
+    return int(_ATTR_RUN.unpack(attr.content())[1]) == _SK_PASS

@@ -127,11 +127,11 @@ def _move(maps: Maps, member: Member, slot: int) -> None:
         return
     fd = syscall.obj_get(f"{maps.registry}/{COPY}")
     try:
-        result = syscall.run_program(fd, member.slot, slot)
+        # A socket that was closed a moment ago passes: its place is as empty as before.
+        moved = syscall.run_sk_lookup(fd, member.slot, slot)
     finally:
         posix.close(fd)
-    # 1: it was closed a moment ago; then its place is as empty as before.
-    if result == 2:
+    if not moved:
         raise SockregError(
             f"the kernel refuses to move sk:{member.cookie:x} of {member.unit} to another slot",
             "restart that unit's sockreg@ instance and try again",
