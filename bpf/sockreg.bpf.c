@@ -386,16 +386,28 @@ static __always_inline int refuse(__u64 destination)
 	return destination & DESTINATION_MISSING_PASS ? SK_PASS : SK_DROP;
 }
 
+/*
+ * Looked up each time: a pointer carried on, which is NULL where counters are off, would do for the
+ * processor but not for older verifiers. Without CAP_PERFMON they follow a branch that is never
+ * taken, too, as speculation might, and refuse the program for what it does with NULL there.
+ */
+#define COUNT(slot, what)                                                                  \
+	do {                                                                               \
+		struct counters *count;                                                    \
+                                                                                           \
+		if (config.counters && (count = bpf_map_lookup_elem(&counters, slot)) != 0) \
+			count->what++;                                                     \
+	} while (0)
+
 static __always_inline int hand_over(struct bpf_sk_lookup *ctx, struct bpf_sock *socket,
-				     struct counters *count, __u64 destination)
+				     __u64 *slot, __u64 destination)
 {
 	int error = bpf_sk_assign(ctx, socket, 0);
 
 	bpf_sk_release(socket);
 	if (!error)
 		return SK_PASS;
-	if (count)
-		count->errors++;
+	COUNT(slot, errors);
 	return refuse(destination);
 }
 
@@ -407,19 +419,12 @@ static __always_inline int hand_over(struct bpf_sk_lookup *ctx, struct bpf_sock 
 static __noinline int deliver_to_pool(struct bpf_sk_lookup *ctx, __u64 destination)
 {
 	__u64 slot = destination & DESTINATION_SLOT;
-	struct counters *count = 0;
 	struct bpf_sock *socket;
 
-	if (config.counters) {
-		count = bpf_map_lookup_elem(&counters, &slot);
-		if (!count)
-			return SK_DROP;
-	}
 	socket = pick(ctx, &slot);
 	if (socket)
-		return hand_over(ctx, socket, count, destination);
-	if (count)
-		count->misses++;
+		return hand_over(ctx, socket, &slot, destination);
+	COUNT(&slot, misses);
 	return refuse(destination);
 }
 
@@ -428,23 +433,17 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 {
 	/* A u64 of its own on the stack: older verifiers lose track of smaller spills. */
 	__u64 slot = destination & DESTINATION_SLOT;
-	struct counters *count = 0;
 	struct bpf_sock *socket;
 
 	if (slot == SLOT_PASS)
 		return SK_PASS;
-	if (config.counters) {
-		count = bpf_map_lookup_elem(&counters, &slot);
-		if (!count)
-			return SK_DROP;
-		count->lookups++;
-	}
+	COUNT(&slot, lookups);
 	if (slot == SLOT_REJECT)
 		return SK_DROP;
 	socket = bpf_map_lookup_elem(&sockets, &slot);
 	if (!socket)
 		return deliver_to_pool(ctx, destination);
-	return hand_over(ctx, socket, count, destination);
+	return hand_over(ctx, socket, &slot, destination);
 }
 
 SEC("sk_lookup")

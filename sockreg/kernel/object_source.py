@@ -1,4 +1,4 @@
 """SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
-OBJECT = "86b94cdd367f68bd5cd27fcb597253ddf3400f3fce72a20257d1d485c6bfaa8e"
-SOURCE = "eab598e85b991a9de029aec21b7b2d1b57bdf2611f59d6362b0496584b976276"
+OBJECT = "28ab5ab10582d606e52a5dcf8a82fb39a2771a4fb7da45415a32f332d4105673"
+SOURCE = "029ce369b115556a0c11873cb8e16ab056e747f247d25e3a5f0eb7e8741db4e7"
