@@ -7,7 +7,6 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from dataclasses import asdict
 
 from sockreg.check.finding import Finding, Severity
 from sockreg.cli.printing import plural, print_json
@@ -37,7 +36,7 @@ def run(context: Context, options: argparse.Namespace) -> None:
     facts = gather_files(context.root) if options.files else gather(context)
     found = run_checks(facts)
     if options.json:
-        print_json("findings", [asdict(finding) for finding in found])
+        print_json("findings", found)
     else:
         _show(found, everything=options.all)
     errors = sum(finding.severity is Severity.ERROR for finding in found)

@@ -3,7 +3,6 @@
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from sockreg.cli.printing import plural, print_json
 from sockreg.kernel.sockopt import Value
@@ -16,7 +15,7 @@ _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 def show(label: str, found: Sequence[Details], *, as_json: bool) -> None:
     if as_json:
-        print_json("inspect", {"label": label, "members": [asdict(details) for details in found]})
+        print_json("inspect", {"label": label, "members": list(found)})
         return
     for number, details in enumerate(found):
         if number:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 
 SCHEMA_VERSION = 1
+_MANY = 1000  # elements of a list that are no longer indented
+_encode = json.JSONEncoder(default=vars).encode  # dataclasses as objects
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -22,11 +24,28 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def print_json(kind: str, content: object) -> None:
-    """One object with the name and version of its schema."""
-    body = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
-    print(
-        json.dumps({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: body}, indent=2)
-    )
+    """One object with the name and version of its schema; dataclasses are objects, too."""
+    print(_json({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: content}))
+
+
+def _json(value: object, margin: str = "") -> str:
+    """Indented by two, but with a line for each element of a list of very many.
+
+    What indents in the json module is written in Python: of 100,000 rules it takes a second
+    and a half, and what prints them in a line a fifth of that.
+    """
+    inner = f"{margin}  "
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, dict) and value:
+        members = [f"{inner}{_encode(key)}: {_json(it, inner)}" for key, it in value.items()]
+        return "\n".join(["{", ",\n".join(members), f"{margin}}}"])
+    if isinstance(value, list) and len(value) > _MANY:
+        return "\n".join(["[", ",\n".join(inner + _encode(it) for it in value), f"{margin}]"])
+    if isinstance(value, list) and value:
+        elements = [inner + _json(it, inner) for it in value]
+        return "\n".join(["[", ",\n".join(elements), f"{margin}]"])
+    return _encode(value)
 
 
 def plural(count: int, noun: str) -> str:

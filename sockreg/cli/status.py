@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import plural, print_json, print_table
@@ -82,9 +81,7 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
 
 
 def _body(seen: Status) -> dict[str, object]:
-    body = asdict(seen)
-    body["program"] = seen.program._asdict() if seen.program else None
-    return body
+    return vars(seen) | {"program": seen.program._asdict() if seen.program else None}
 
 
 def _print_head(seen: Status) -> None:

@@ -2,12 +2,18 @@
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 
 from sockreg.model import FAMILY_BITS, Binding
 from sockreg.rules.precedence import rank
+from sockreg.rules.taken import is_conditional
 
 _NEARBY = 512  # bindings inside a binding's prefix that are compared with it
+_LONGEST = 128  # prefix
+
+Prefix = tuple[int, int]  # address, length
 
 
 def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Binding]]]:
@@ -20,26 +26,79 @@ def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Bindi
     groups: dict[tuple[int, int], list[Binding]] = defaultdict(list)
     for binding in bindings:
         groups[binding.protocol, binding.family].append(binding)
-    for group in groups.values():
-        group.sort(key=lambda it: it.address)
-        addresses = [it.address for it in group]
-        for binding in group:
-            first, last = _range(binding)
-            inside = slice(bisect_left(addresses, first), bisect_right(addresses, last))
-            if 1 < inside.stop - inside.start <= _NEARBY:
-                stronger = [it for it in group[inside] if _wins_over(it, binding)]
-                if stronger and _cover(stronger, binding):
+    for (_, family), group in groups.items():
+        # Shorter prefixes first: what follows a binding and begins in its prefix lies in it.
+        group.sort(key=_prefix)
+        prefixes = list(map(_prefix, group))
+        for binding in _perhaps_covered(group, FAMILY_BITS[family]):
+            _, last = _range(binding)
+            start = bisect_left(prefixes, _prefix(binding))
+            inside = group[start : bisect_right(prefixes, (last, _LONGEST))]
+            if len(inside) <= _NEARBY:
+                stronger = [it for it in inside if _wins_over(it, binding)]
+                if not any(map(is_conditional, inside)) or _cover(stronger, binding):
                     yield binding, stronger
 
 
+def _perhaps_covered(group: Iterable[Binding], bits: int) -> Iterator[Binding]:
+    """The bindings that would be covered if none of the others had conditions.
+
+    Few of very many: to compare each with all in its prefix would take a hundred times as long.
+    """
+    there: dict[Prefix, list[Binding]] = defaultdict(list)
+    for binding in group:
+        there[_prefix(binding)].append(binding)
+    covered = _covered_by_longer(there, bits)
+    for prefix, alike in there.items():
+        taken = covered.get(prefix, 0)
+        if taken or len(alike) > 1:
+            for _, equals in groupby(sorted(alike, key=rank), key=rank):
+                before = taken
+                for binding in equals:
+                    ports = _ports(binding.first, binding.last)
+                    if not ports & ~before:
+                        yield binding
+                    taken |= ports
+
+
+def _covered_by_longer(there: Mapping[Prefix, list[Binding]], bits: int) -> dict[Prefix, int]:
+    """The ports on which longer prefixes leave nothing of a prefix, bit n for port n.
+
+    They cover a prefix if they cover its two halves.
+    """
+    covered: dict[Prefix, int] = {}
+    by_length: dict[int, set[int]] = defaultdict(set)
+    for address, length in there:
+        by_length[length].add(address)
+
+    def ports(prefix: Prefix) -> int:
+        found = covered.get(prefix, 0)
+        for binding in there.get(prefix, ()):
+            found |= _ports(binding.first, binding.last)
+        return found
+
+    for length in range(bits, 0, -1):
+        half = 1 << (bits - length)
+        for address in by_length[length]:
+            if not address & half and address | half in by_length[length]:
+                both = ports((address, length)) & ports((address | half, length))
+                if both:
+                    covered[address, length - 1] = both
+                    by_length[length - 1].add(address)
+    return covered
+
+
+@lru_cache(maxsize=4096)
+def _ports(first: int, last: int) -> int:
+    return (2 << last) - (1 << first)
+
+
 def _wins_over(one: Binding, other: Binding) -> bool:
-    """Whether ``one`` wins every packet that both match and whose prefix and port it has."""
+    """Whether ``one``, from inside the other's prefix, wins all packets that both may match."""
     return (
-        one is not other
-        and one.length >= other.length
-        and rank(one) < rank(other)
-        and one.first <= other.last
+        one.first <= other.last
         and other.first <= one.last
+        and rank(one) < rank(other)
         and one.interface in (None, other.interface)
         and (one.source is None or (other.source is not None and _source_inside(other, one)))
     )
@@ -51,15 +110,14 @@ def _source_inside(inner: Binding, outer: Binding) -> bool:
     return length >= shorter and address >> host_bits == prefix >> host_bits
 
 
-def _cover(stronger: Iterable[Binding], binding: Binding) -> bool:
+def _cover(stronger: Sequence[Binding], binding: Binding) -> bool:
     """Whether they leave none of its addresses on any of its ports."""
-    candidates = list(stronger)
     edges = {binding.first}
-    for it in candidates:
+    for it in stronger:
         edges.update((it.first, it.last + 1))
     # Between two edges the same bindings match.
     for port in sorted(edge for edge in edges if binding.first <= edge <= binding.last):
-        ranges = sorted(_range(it) for it in candidates if it.first <= port <= it.last)
+        ranges = sorted(_range(it) for it in stronger if it.first <= port <= it.last)
         missing, last = _range(binding)
         for begin, end in ranges:
             if begin > missing:
@@ -68,6 +126,10 @@ def _cover(stronger: Iterable[Binding], binding: Binding) -> bool:
         if missing <= last:
             return False
     return True
+
+
+def _prefix(binding: Binding) -> Prefix:
+    return binding.address, binding.length
 
 
 def _range(binding: Binding) -> tuple[int, int]:
