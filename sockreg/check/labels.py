@@ -183,7 +183,7 @@ def answers(facts: Facts) -> Iterator[Finding]:
     ports = _udp_ports(facts)
     for destination in ports:
         binding = facts.destinations[destination]
-        for member in situation.usable(destination):
+        for member in situation.usable.get(destination, []):
             it = situation.by_cookie[member.cookie]
             if ports[destination] != {(it.port, it.port)}:
                 yield Finding(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from sockreg.check.facts import Facts
@@ -88,8 +89,8 @@ def routes(facts: Facts) -> Iterator[Finding]:
             continue
         seen.add(prefix)
         local = facts.host.situation.local.of(*prefix)
-        command = route_command(*prefix)
         if local is Local.NONE:
+            command = route_command(*prefix)
             yield Finding(
                 Severity.ERROR,
                 "no-route",
@@ -106,7 +107,7 @@ def routes(facts: Facts) -> Iterator[Finding]:
                 str(binding.place),
                 f"not all addresses of {text(binding)} are local",
                 "packets to the others do not get to the rules",
-                f"{command}, if all of them are meant",
+                f"{route_command(*prefix)}, if all of them are meant",
             )
 
 
@@ -193,21 +194,22 @@ def _shadow(
 
 def any_port(facts: Facts) -> Iterator[Finding]:
     """What steering all ports does to later binds."""
-    for binding in facts.bindings:
-        if (
-            binding.action is Action.BIND
-            and binding.protocol == TCP
-            and (binding.first, binding.last) == ANY_PORT
-        ):
-            yield Finding(
-                Severity.NOTE,
-                "later-binds",
-                str(binding.place),
-                f"{text(binding)} is about every port",
-                "while a connection that came by it lives, bind(2) of its port and address fails "
-                "with EADDRINUSE, unless both sockets have SO_REUSEADDR",
-                "start servers that bind there before, or leave their ports out by Pass=",
-            )
+    for found in _by_label(
+        binding
+        for binding in facts.bindings
+        if binding.action is Action.BIND
+        and binding.protocol == TCP
+        and (binding.first, binding.last) == ANY_PORT
+    ):
+        yield Finding(
+            Severity.NOTE,
+            "later-binds",
+            str(found[0].place),
+            f"{text(found[0])} is about every port{_like(found)}",
+            "while a connection that came by it lives, bind(2) of its port and address fails "
+            "with EADDRINUSE, unless both sockets have SO_REUSEADDR",
+            "start servers that bind there before, or leave their ports out by Pass=",
+        )
 
 
 def client_ports(facts: Facts) -> Iterator[Finding]:
@@ -215,20 +217,37 @@ def client_ports(facts: Facts) -> Iterator[Finding]:
     if facts.host is None:
         return
     ports = facts.host.client_ports
-    for binding in facts.bindings:
-        if (
-            binding.protocol == UDP
-            and binding.action is not Action.PASS
-            and binding.first < ports.stop
-            and binding.last >= ports.start
-        ):
-            yield Finding(
-                Severity.WARNING,
-                "client-ports",
-                str(binding.place),
-                f"{text(binding)} is about ports from which this host asks "
-                f"({ports.start}-{ports.stop - 1})",
-                "answers to its unconnected UDP sockets, such as a resolver's, meet the rule like "
-                "any datagram",
-                "keep UDP rules off these ports, or off the addresses that clients here have",
-            )
+    for found in _by_label(
+        binding
+        for binding in facts.bindings
+        if binding.protocol == UDP
+        and binding.action is not Action.PASS
+        and binding.first < ports.stop
+        and binding.last >= ports.start
+    ):
+        yield Finding(
+            Severity.WARNING,
+            "client-ports",
+            str(found[0].place),
+            f"{text(found[0])} is about ports from which this host asks "
+            f"({ports.start}-{ports.stop - 1}){_like(found)}",
+            "answers to its unconnected UDP sockets, such as a resolver's, meet the rule like "
+            "any datagram",
+            "keep UDP rules off these ports, or off the addresses that clients here have",
+        )
+
+
+def _by_label(bindings: Iterable[Binding]) -> Iterable[list[Binding]]:
+    """The bindings of each label, for what need not be said of every one of them."""
+    found: dict[str, list[Binding]] = defaultdict(list)
+    for binding in bindings:
+        found[binding.label].append(binding)
+    return found.values()
+
+
+def _like(found: list[Binding]) -> str:
+    """How many there are besides the first one, which is named."""
+    others = len(found) - 1
+    if not others:
+        return ""
+    return f", like {others} more {'rules' if others > 1 else 'rule'} of label {found[0].label}"

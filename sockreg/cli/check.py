@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections import Counter
 
+from sockreg import collector
 from sockreg.check.finding import Finding, Severity
 from sockreg.cli.printing import plural, print_json
 from sockreg.commands.context import Context
@@ -33,10 +34,11 @@ def run(context: Context, options: argparse.Namespace) -> None:
     from sockreg.check.gather import gather, gather_files
     from sockreg.check.run import run as run_checks
 
-    facts = gather_files(context.root) if options.files else gather(context)
-    found = run_checks(facts)
+    with collector.paused():
+        facts = gather_files(context.root) if options.files else gather(context)
+        found = run_checks(facts)
     if options.json:
-        print_json("findings", found)
+        print_json("findings", [finding._asdict() for finding in found])
     else:
         _show(found, everything=options.all)
     errors = sum(finding.severity is Severity.ERROR for finding in found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import textwrap
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from sockreg import collector
 from sockreg.cli.printing import print_json
 from sockreg.commands.context import Context
 
@@ -41,6 +41,11 @@ class _Row(NamedTuple):
 
 
 def run(context: Context, options: argparse.Namespace) -> None:
+    with collector.paused():
+        _run(context, options)
+
+
+def _run(context: Context, options: argparse.Namespace) -> None:
     from sockreg.views.listeners import read_listeners
 
     found = read_listeners(context)
@@ -48,7 +53,8 @@ def run(context: Context, options: argparse.Namespace) -> None:
     listeners = [it for it in found.listeners if it.protocol in wanted]
     steered = [it for it in found.steered if it.protocol in wanted]
     if options.json:
-        print_json("listeners", replace(found, listeners=listeners, steered=steered))
+        rules = [it._asdict() for it in steered]
+        print_json("listeners", vars(found) | {"listeners": listeners, "steered": rules})
         return
     _show(sorted([*map(_of_listener, listeners), *map(_of_rule, steered)]))
     if not found.loaded:
@@ -104,13 +110,18 @@ def _show(rows: list[_Row]) -> None:
     print("\n".join(lines))
 
 
-def _wrapped(text: str, width: int, margin: str) -> list[str]:
-    if len(text) <= width:
-        return [text]  # textwrap takes its time, and there may be very many rules
-    return textwrap.wrap(
-        text,
-        width,
-        subsequent_indent=margin,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:
+    """The lines of a text; words that are longer than a line stay whole.
+
+    Not by textwrap, which takes ten times as long, since there may be a remark for each of
+    very many rules.
+    """
+    while len(text) > width:
+        at = text.rfind(" ", len(margin), width + 1)
+        if at < 0:
+            at = text.find(" ", width)
+        if at < 0:
+            break
+        yield text[:at]
+        text = margin + text[at + 1 :]
+    yield text

@@ -2,9 +2,10 @@
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
+from operator import attrgetter
 
 from sockreg.model import FAMILY_BITS, Binding
 from sockreg.rules.precedence import rank
@@ -14,6 +15,8 @@ _NEARBY = 512  # bindings inside a binding's prefix that are compared with it
 _LONGEST = 128  # prefix
 
 Prefix = tuple[int, int]  # address, length
+
+_prefix: Callable[[Binding], Prefix] = attrgetter("address", "length")
 
 
 def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Binding]]]:
@@ -43,7 +46,7 @@ def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Bindi
 def _perhaps_covered(group: Iterable[Binding], bits: int) -> Iterator[Binding]:
     """The bindings that would be covered if none of the others had conditions.
 
-    Few of very many: to compare each with all in its prefix would take a hundred times as long.
+    Mostly a few of very many, and those alone need be compared with what is in their prefix.
     """
     there: dict[Prefix, list[Binding]] = defaultdict(list)
     for binding in group:
@@ -98,7 +101,7 @@ def _wins_over(one: Binding, other: Binding) -> bool:
     return (
         one.first <= other.last
         and other.first <= one.last
-        and rank(one) < rank(other)
+        and (one.length > other.length or rank(one) < rank(other))
         and one.interface in (None, other.interface)
         and (one.source is None or (other.source is not None and _source_inside(other, one)))
     )
@@ -126,10 +129,6 @@ def _cover(stronger: Sequence[Binding], binding: Binding) -> bool:
         if missing <= last:
             return False
     return True
-
-
-def _prefix(binding: Binding) -> Prefix:
-    return binding.address, binding.length
 
 
 def _range(binding: Binding) -> tuple[int, int]:

@@ -1,14 +1,15 @@
 """What listens where: ordinary sockets and steered prefixes in one list."""
 
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sockreg.commands.context import Context
 from sockreg.kernel import layout
 from sockreg.kernel.sockdiag import DiagSocket
 from sockreg.model import INET6, PROTOCOL_NAMES, Action, Binding
+from sockreg.registry.sockets import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_ports, format_prefix
 from sockreg.rules.taken import is_conditional, takers
@@ -50,8 +51,7 @@ class Listener:
     problem: str
 
 
-@dataclass(frozen=True)
-class Steered:
+class Steered(NamedTuple):
     """A rule as something that listens.
 
     ``sockets`` are the cookies of those that get its packets; ``problems`` why none gets
@@ -66,7 +66,7 @@ class Steered:
     conditions: str
     sockets: list[str]
     place: str
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,11 @@ def read_listeners(context: Context) -> Listeners:
     situation = read(context)
     rules = ByPort(situation.bindings)
     interfaces = dict(socket.if_nameindex())
+    absent = _absent_interfaces(situation.bindings)
     return Listeners(
         situation.loaded,
         [_listener(situation, rules, interfaces, it) for it in situation.there],
-        [_steered(situation, binding) for binding in situation.bindings],
+        [_steered(situation, absent, binding) for binding in situation.bindings],
         situation.holders.hidden,
     )
 
@@ -125,10 +126,23 @@ def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Sha
             )
 
 
-def _steered(situation: Situation, binding: Binding) -> Steered:
+def _steered(situation: Situation, absent: Collection[str], binding: Binding) -> Steered:
     prefix = format_prefix(binding.family, binding.address, binding.length)
     bracketed = f"[{prefix}]" if binding.family == INET6 else prefix
-    usable = situation.usable(binding.destination) if binding.action is Action.BIND else []
+    bound = binding.action is Action.BIND
+    destination = binding.destination
+    usable = situation.usable.get(destination, []) if bound else []
+    problems = []
+    if bound and not usable:
+        lack = _lack(situation.members.get(destination, []))
+        then = "left to ordinary lookup" if binding.missing_pass else "refused"
+        problems.append(f"{lack}: {then}")
+    local = situation.local.of(binding.family, binding.address, binding.length)
+    if local is Local.NONE:
+        command = route_command(binding.family, binding.address, binding.length)
+        problems.append(f"not local, so nothing arrives: {command}")
+    if binding.interface in absent:
+        problems.append(f"there is no interface {binding.interface}")
     return Steered(
         PROTOCOL_NAMES[binding.protocol],
         f"{bracketed}:{format_ports(binding.first, binding.last)}",
@@ -138,8 +152,28 @@ def _steered(situation: Situation, binding: Binding) -> Steered:
         conditions_text(binding),
         [layout.cookie_text(member.cookie) for member in usable],
         str(binding.place),
-        list(_problems(situation, binding)),
+        problems,
     )
+
+
+def _absent_interfaces(bindings: Iterable[Binding]) -> set[str]:
+    """The interfaces that rules name and that are not there, under any of their names."""
+    absent = set()
+    for name in {it.interface for it in bindings if it.interface is not None}:
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
+            absent.add(name)
+    return absent
+
+
+def _lack(members: Collection[Member]) -> str:
+    """Why new packets can get to none of the members of a label."""
+    if not members:
+        return "the label has no socket"
+    if not any(member.weight for member in members):
+        return "the label's sockets are all drained"
+    return "the label's socket was shut down, but not closed"
 
 
 def conditions_text(binding: Binding) -> str:
@@ -150,26 +184,6 @@ def conditions_text(binding: Binding) -> str:
     if binding.interface is not None:
         words += ["dev", binding.interface]
     return " ".join(words)
-
-
-def _problems(situation: Situation, binding: Binding) -> Iterable[str]:
-    if binding.action is Action.BIND and not situation.usable(binding.destination):
-        members = situation.members.get(binding.destination, [])
-        if not members:
-            lack = "the label has no socket"
-        elif not any(member.weight for member in members):
-            lack = "the label's sockets are all drained"
-        else:
-            lack = "the label's socket was shut down, but not closed"
-        yield f"{lack}: {'left to ordinary lookup' if binding.missing_pass else 'refused'}"
-    prefix = binding.family, binding.address, binding.length
-    if situation.local.of(*prefix) is Local.NONE:
-        yield f"not local, so nothing arrives: {route_command(*prefix)}"
-    if binding.interface is not None:
-        with suppress(OSError):
-            socket.if_nametoindex(binding.interface)
-            return
-        yield f"there is no interface {binding.interface}"
 
 
 def summed_up(found: list[Shadow]) -> list[str]:

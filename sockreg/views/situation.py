@@ -63,15 +63,19 @@ class Situation:
                     continue  # it has ended
         return processes.unit_of_cgroup_id(it.cgroup) if it.cgroup else sockets.NO_UNIT
 
-    def usable(self, destination: Destination) -> list[sockets.Member]:
-        """The members that new packets can get to."""
-        members = self.members.get(destination, [])
-        return [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
+    @cached_property
+    def usable(self) -> dict[Destination, list[sockets.Member]]:
+        """The members that new packets can get to; destinations without any are left out."""
+        found = {
+            destination: [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
+            for destination, members in self.members.items()
+        }
+        return {destination: members for destination, members in found.items() if members}
 
     def leaves(self, it: DiagSocket, binding: Binding) -> bool:
         """Whether packets that the binding wins get to this socket nevertheless."""
-        usable = self.usable(binding.destination)
-        if not usable:
+        usable = self.usable.get(binding.destination)
+        if usable is None:
             return binding.missing_pass
         return all(member.cookie == it.cookie for member in usable)
 

@@ -415,7 +415,18 @@ def test_answers_of_udp_servers(
 
 def test_ports_of_clients(tmp_path: Path) -> None:
     found = found_on(tmp_path, "[web]\nReject=udp 192.0.2.0/24 *\n")
-    assert "(32768-60999)" in only(found, "client-ports").what
+    assert only(found, "client-ports").what == (
+        "Reject=udp 192.0.2.0/24 * is about ports from which this host asks (32768-60999)"
+    )
+
+
+def test_what_all_rules_of_a_label_do_is_told_once(tmp_path: Path) -> None:
+    conf = "[web]\nBind=tcp 192.0.2.1 *\nBind=tcp 192.0.2.2 *\nBind=tcp 192.0.2.3 *\n"
+    found = found_on(tmp_path, conf + "[other]\nBind=tcp 192.0.2.4 *\nBind=tcp 192.0.2.5 *\n")
+    assert [finding.what for finding in found if finding.check == "later-binds"] == [
+        "Bind=tcp 192.0.2.1 * is about every port, like 2 more rules of label web",
+        "Bind=tcp 192.0.2.4 * is about every port, like 1 more rule of label other",
+    ]
 
 
 def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
