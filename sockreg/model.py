@@ -32,6 +32,9 @@ class Action(IntEnum):
     PASS = 2
 
 
+ACTION_NAMES = {action: action.name.lower() for action in Action}
+
+
 class Place(NamedTuple):
     """Where a binding is written; prints as ``path:line``."""
 

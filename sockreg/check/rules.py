@@ -90,15 +90,15 @@ def routes(facts: Facts) -> Iterator[Finding]:
         seen.add(prefix)
         local = facts.host.situation.local.of(*prefix)
         if local is Local.NONE:
-            command = route_command(*prefix)
+            written = format_prefix(*prefix)
             yield Finding(
                 Severity.ERROR,
                 "no-route",
                 str(binding.place),
                 f"no address of {text(binding)} is local",
                 "the kernel forwards or drops such packets before any rule is looked at",
-                f"{command}; for good, in the .network file of an interface (systemd.network(5)): "
-                f"[Route] Destination={command.split()[4]} Type=local Table=local",
+                f"{route_command(written)}; for good, in the .network file of an interface "
+                f"(systemd.network(5)): [Route] Destination={written} Type=local Table=local",
             )
         elif local is Local.SOME and binding.length > 0:
             yield Finding(
@@ -107,7 +107,7 @@ def routes(facts: Facts) -> Iterator[Finding]:
                 str(binding.place),
                 f"not all addresses of {text(binding)} are local",
                 "packets to the others do not get to the rules",
-                f"{route_command(*prefix)}, if all of them are meant",
+                f"{route_command(format_prefix(*prefix))}, if all of them are meant",
             )
 
 

@@ -29,10 +29,12 @@ def not_applied(facts: Facts) -> Iterator[Finding]:
     """Files that say otherwise than the kernel does."""
     if facts.host is None or not facts.host.situation.loaded or facts.problems:
         return
-    files = {binding[:-1] for binding in facts.bindings}
-    kernel = {binding[:-1] for binding in facts.host.situation.bindings}
-    if files != kernel:
-        added, removed = len(files - kernel), len(kernel - files)
+    files = [binding[:-1] for binding in facts.bindings]  # all but its place
+    kernel = [binding[:-1] for binding in facts.host.situation.bindings]
+    if files == kernel:
+        return  # in the same order, mostly: no need to hash all of them
+    added, removed = len(set(files) - set(kernel)), len(set(kernel) - set(files))
+    if added or removed:
         yield Finding(
             Severity.WARNING,
             "not-applied",

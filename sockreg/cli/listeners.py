@@ -97,14 +97,10 @@ def _show(rows: list[_Row]) -> None:
     widths = [max(map(len, column)) for column in zip(_HEAD[:3], *columns, strict=True)]
     width = max(shutil.get_terminal_size((_NARROW, 0)).columns, _NARROW)
     margin = " " * (widths[0] + 2)
-
-    def line(*cells: str) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
-        return "  ".join([*padded, cells[-1]]).rstrip()
-
-    lines = [line(*_HEAD)]
+    form = "".join(f"{{:{widest}}}  " for widest in widths) + "{}"
+    lines = [form.format(*_HEAD)]
     for row in rows:
-        lines.append(line(row.protocol, row.local, row.socket, row.served_by))
+        lines.append(form.format(row.protocol, row.local, row.socket, row.served_by))
         for remark in row.remarks:
             lines += _wrapped(f"{margin}! {remark}", width, f"{margin}  ")
     print("\n".join(lines))

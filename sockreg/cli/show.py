@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sockreg import collector, journal
 from sockreg.cli.printing import plural, print_json, print_table
-from sockreg.model import PROTOCOL_NAMES, Binding
+from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
 from sockreg.rules.syntax import format_prefix, format_rule
 
 if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
@@ -121,13 +121,13 @@ def _change_body(change: Change) -> dict[str, object]:
 
 
 def _rule_line(binding: Binding) -> str:
-    return f"{binding.action.name.lower()} {binding.label}: {format_rule(binding)}"
+    return f"{ACTION_NAMES[binding.action]} {binding.label}: {format_rule(binding)}"
 
 
 def _rule_body(binding: Binding) -> dict[str, object]:
     return {
         "label": binding.label,
-        "action": binding.action.name.lower(),
+        "action": ACTION_NAMES[binding.action],
         "rule": format_rule(binding),
         "protocol": PROTOCOL_NAMES[binding.protocol],
         "prefix": format_prefix(binding.family, binding.address, binding.length),
@@ -148,7 +148,7 @@ def rules(bindings: Sequence[Binding], *, as_json: bool) -> None:
             return
         print_table(
             ("ACTION", "LABEL", "RULE", "PLACE"),
-            [(b.action.name.lower(), b.label, format_rule(b), b.place) for b in bindings],
+            [(ACTION_NAMES[b.action], b.label, format_rule(b), b.place) for b in bindings],
         )
 
 

@@ -73,12 +73,14 @@ def apply(
     stop: str | None = None,
     upgrade: bool = False,
     force: bool = False,
+    rules: RuleSet | None = None,
 ) -> Change:
     """Compile the configured rules and swap them in, if they differ from those in force.
 
     ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
     ``upgrade`` makes a new generation even from the same rules. ``force`` lets rules take
-    the ssh port. SockregError leaves what was in force in force.
+    the ssh port. ``rules`` are what was read before the registry was made, to be put in force
+    if nobody else was quicker. SockregError leaves what was in force in force.
     """
     with writing(context) as writer:
         active = writer.active_units()
@@ -86,7 +88,7 @@ def apply(
             active.add(start)
         active.discard(stop or "")
         with failure_published(writer.registry):
-            return put_in_force(writer, active, {}, upgrade=upgrade, force=force)
+            return put_in_force(writer, active, {}, upgrade=upgrade, force=force, rules=rules)
 
 
 @contextlib.contextmanager
@@ -128,18 +130,20 @@ def put_in_force(
     *,
     upgrade: bool = False,
     force: bool = False,
+    rules: RuleSet | None = None,
 ) -> Change:
     """Make the configured rules a generation and swap it in, unless it is there already.
 
     ``files`` are conf files to write along with it: the rules are read as if they were
     written, they are written when all else has succeeded, right before the swap. Unless
-    ``force`` is given, rules that newly take the ssh port are refused.
+    ``force`` is given, rules that newly take the ssh port are refused. ``rules`` as in apply().
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
     number = current.number if current else None
     try:
-        rules = _read(context, active, files)
+        if rules is None or current is not None:
+            rules = _read(context, active, files)
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
         with Lock(registry, state.LOCK_TIMEOUT):

@@ -29,6 +29,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     """
     objectfile.check(context.object_path)
     created = not state.exists(context.registry)
+    rules = None
     if created:
         # Before anything exists: a registry whose rules are refused would be of no use.
         rules = read_rule_set(context.root)
@@ -40,7 +41,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             rules.options.slots,
         )
     try:
-        change = apply(context, force=force)
+        change = apply(context, force=force, rules=rules)
     except BaseException:
         if created:
             state.remove(context.bpffs, context.registry)

@@ -11,12 +11,12 @@ from sockreg import processes
 from sockreg.commands.context import Context
 from sockreg.errors import EXIT_PERMISSION, SockregError
 from sockreg.kernel import layout, routes, sklookup, sockdiag, syscall
-from sockreg.model import FAMILY_BITS, TCP, Action, Binding, Packet
+from sockreg.model import ACTION_NAMES, FAMILY_BITS, TCP, Action, Binding, Packet
 from sockreg.registry import generations, record, sockets, state
 from sockreg.rules.oracle import ranking
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
-from sockreg.rules.syntax import format_rule
+from sockreg.rules.syntax import format_prefix, format_rule
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
@@ -123,7 +123,7 @@ def explain(context: Context, query: Query) -> Explanation:
         # A pool may choose one that was shut down, or another one.
         _agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
         format_rule(winner) if winner else None,
-        winner.action.name.lower() if winner else None,
+        ACTION_NAMES[winner.action] if winner else None,
         winner.label if winner else None,
         str(winner.place) if winner else None,
         _reason(winner, members, outcome),
@@ -241,7 +241,7 @@ def _beaten(first: Binding, other: Binding) -> Beaten:
         else "it says the same as the one above"
     )
     return Beaten(
-        format_rule(other), other.label, other.action.name.lower(), str(other.place), reason
+        format_rule(other), other.label, ACTION_NAMES[other.action], str(other.place), reason
     )
 
 
@@ -305,7 +305,7 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     # Where the whole prefix of the rule is meant to be served, one route does for all of it.
     wide = winner is not None and winner.length > 0
     prefix = (winner.address, winner.length) if winner and wide else (address, bits)
-    route = route_command(query.family, *prefix)
+    route = route_command(format_prefix(query.family, *prefix))
     return [f"{query.address} is not local here: no such packet gets to the rules until '{route}'"]
 
 

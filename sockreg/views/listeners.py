@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sockreg.commands.context import Context
 from sockreg.kernel import layout
 from sockreg.kernel.sockdiag import DiagSocket
-from sockreg.model import INET6, PROTOCOL_NAMES, Action, Binding
+from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
 from sockreg.registry.sockets import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_ports, format_prefix
@@ -117,7 +117,7 @@ def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Sha
         for binding in takers(rules, endpoint, lambda rule: situation.leaves(it, rule)):
             single = endpoint.address is not None
             yield Shadow(
-                binding.action.name.lower(),
+                ACTION_NAMES[binding.action],
                 binding.label,
                 format_prefix(binding.family, binding.address, binding.length),
                 conditions_text(binding),
@@ -139,15 +139,14 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
         problems.append(f"{lack}: {then}")
     local = situation.local.of(binding.family, binding.address, binding.length)
     if local is Local.NONE:
-        command = route_command(binding.family, binding.address, binding.length)
-        problems.append(f"not local, so nothing arrives: {command}")
+        problems.append(f"not local, so nothing arrives: {route_command(prefix)}")
     if binding.interface in absent:
         problems.append(f"there is no interface {binding.interface}")
     return Steered(
         PROTOCOL_NAMES[binding.protocol],
         f"{bracketed}:{format_ports(binding.first, binding.last)}",
         binding.first,
-        binding.action.name.lower(),
+        ACTION_NAMES[binding.action],
         binding.label,
         conditions_text(binding),
         [layout.cookie_text(member.cookie) for member in usable],

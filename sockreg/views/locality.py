@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from sockreg.kernel.routes import LocalPrefix
 from sockreg.model import FAMILY_BITS
-from sockreg.rules.syntax import format_prefix
 
 
 class Local(StrEnum):
@@ -30,28 +29,30 @@ class Locality:
     def of(self, family: int, address: int, length: int) -> Local:
         """How much of this prefix is local."""
         first, last = _bounds(family, address, length)
-        ranges = self._ranges[family]
+        begins, ends = self._ranges[family]
         # The last range that begins at or before the prefix ends.
-        at = bisect_right(ranges, last, key=lambda it: it[0]) - 1
-        if at < 0 or ranges[at][1] < first:
+        at = bisect_right(begins, last) - 1
+        if at < 0 or ends[at] < first:
             return Local.NONE
-        return Local.ALL if ranges[at][0] <= first and last <= ranges[at][1] else Local.SOME
+        return Local.ALL if begins[at] <= first and last <= ends[at] else Local.SOME
 
 
-def route_command(family: int, address: int, length: int) -> str:
+def route_command(prefix: str) -> str:
     """The command that makes a prefix local."""
-    return f"ip route add local {format_prefix(family, address, length)} dev lo"
+    return f"ip route add local {prefix} dev lo"
 
 
-def _merged(prefixes: Iterable[LocalPrefix], family: int) -> list[tuple[int, int]]:
-    """Ranges of addresses, both ends included, that neither overlap nor touch."""
-    merged: list[tuple[int, int]] = []
+def _merged(prefixes: Iterable[LocalPrefix], family: int) -> tuple[list[int], list[int]]:
+    """The first and the last addresses of ranges that neither overlap nor touch."""
+    begins: list[int] = []
+    ends: list[int] = []
     for first, last in sorted(_bounds(*it) for it in prefixes if it.family == family):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        if ends and first <= ends[-1] + 1:
+            ends[-1] = max(last, ends[-1])
         else:
-            merged.append((first, last))
-    return merged
+            begins.append(first)
+            ends.append(last)
+    return begins, ends
 
 
 def _bounds(family: int, address: int, length: int) -> tuple[int, int]:
