@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="sockreg",
         usage="sockreg [OPTION...] VERB ...",
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=19),
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=18),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
         epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
     )
