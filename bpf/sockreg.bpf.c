@@ -103,6 +103,22 @@ static __always_inline __u64 word_at(__u64 position)
 	return table_start()[position];
 }
 
+/*
+ * A word that pairs go on with. The offset is part of the instruction that reads; or the compiler
+ * shares the addition before it with word_at(), and without CAP_PERFMON the verifier refuses
+ * additions whose offsets have different bounds on different paths (sanitize_ptr_alu() there).
+ */
+static __always_inline __u64 elsewhere_at(__u64 number)
+{
+	barrier_var(number);
+	if (number >= config.words - ELSEWHERE)
+		return 0;
+	__u64 *from = table_start() + number;
+
+	barrier_var(from);
+	return from[ELSEWHERE];
+}
+
 /* The element that a node selects, counted from the start of the table. */
 static __always_inline __u64 element(__u64 node, __u64 field)
 {
@@ -180,7 +196,7 @@ static __always_inline __u64 step_port(__u64 word, __u64 port)
 	__u64 at;
 
 	if ((__s64)word >= 0)
-		return word_at(ELSEWHERE + (word >> PAIR_ELSEWHERE_SHIFT & PAIR_ELSEWHERE_BITS));
+		return elsewhere_at(word >> PAIR_ELSEWHERE_SHIFT & PAIR_ELSEWHERE_BITS);
 	at = element(word, port);
 	if (!(word & NODE_LOW))
 		return word_at(at);
@@ -307,6 +323,8 @@ static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 	__u64 word = ctx->family == AF_INET ? follow_local4(ctx) : follow_local6(ctx);
 	__u64 port = ctx->local_port;
 
+	if (!word)
+		return SLOT_PASS;
 	FOLLOW(word, needs_step_port(word, port), config.steps_port, STEPS_PORT_MAX,
 	       step_port(word, port));
 	/*

@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("the measurements need root: they load programs", file=sys.stderr)
         return 1
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "sockreg": __version__,
         "machine": machine(),
