@@ -19,7 +19,9 @@ VAGUE_MODULE = re.compile(r"help" r"er|util" r"|manag" r"er")
 # Paths of one machine have no place in a project for all machines.
 PLACE_OF_ONE_MACHINE = re.compile(r"(?<![\w.-])/(work|home)/\w")
 
-NOT_OURS = re.compile(r"/(\.git|\.venv|\.[a-z]+_cache|\.cache|build|dist|__pycache__)/|\.egg-info/")
+NOT_OURS = re.compile(
+    r"/(\.git|\.venv|\.[a-z]+_cache|\.cache|build|dist|__pycache__)/|\.egg-info/|^/\.git$"
+)
 
 
 def files(pattern: str = "*") -> list[Path]:
