@@ -12,6 +12,7 @@ from tests.systemd.units import UNITS, messages, web
 
 # linux/capability.h
 CAP_NET_ADMIN = 12
+CAP_PERFMON = 38
 CAP_BPF = 39
 
 
@@ -37,8 +38,8 @@ def test_systemd_finds_nothing_to_complain_about(make_box: MakeBox) -> None:
     ("unit", "capabilities"),
     [
         ("sockreg-add@.service", 0),
-        ("sockreg@.service", 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
-        ("sockreg.service", 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
+        ("sockreg@.service", 1 << CAP_PERFMON | 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
+        ("sockreg.service", 1 << CAP_PERFMON | 1 << CAP_BPF | 1 << CAP_NET_ADMIN),
     ],
 )
 def test_capabilities(make_box: MakeBox, unit: str, capabilities: int) -> None:
