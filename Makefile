@@ -7,12 +7,13 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PYTHON := .venv/bin/python
 MAN := docs/man/sockreg.8
 
-.PHONY: help demo test test-257 bench bpf man deb lint clean
+.PHONY: help demo test test-257 test-kernels bench bpf man deb lint clean
 
 help:
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests (root)'
 	@echo 'make test-257 boot a Debian 13 with systemd 257 and run what is different there (root)'
+	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make bench   measure all that docs/benchmarks.md tells of (root)'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/*.bpf.o'
@@ -35,6 +36,11 @@ test-257:
 		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
 		tests/systemd/test_package.py tests/systemd/test_receive.py \
 		tests/systemd/test_sockets.py tests/systemd/test_sockops.py
+
+# On kernels of Debian, in QEMU without KVM. SUITES= names others than the usual ones.
+test-kernels:
+	@tests/prepare test
+	@$(PYTHON) -m tests.kernels $(SUITES)
 
 bench:
 	@tests/prepare test

@@ -1,0 +1,18 @@
+"""Before Linux 5.11 memory for BPF counts as locked memory, of which a login gets 64 KiB."""
+
+from __future__ import annotations
+
+from tests.kernel.host import Host
+
+_LIMITED = (
+    "prlimit", "--memlock=65536:65536",
+    "setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all",
+)  # fmt: skip
+
+
+def test_the_limit_is_named(host: Host) -> None:
+    host.conf("[web]", "Bind=tcp 192.0.2.0/24 80")
+    refused = host.process("load", prefix=_LIMITED)
+    assert refused.status == 4
+    assert "before Linux 5.11 also LimitMEMLOCK=infinity" in refused.err
+    assert not host.home.exists() or list(host.home.iterdir()) == []
