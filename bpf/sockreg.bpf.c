@@ -449,12 +449,15 @@ static __noinline int deliver_to_pool(struct bpf_sk_lookup *ctx, __u64 destinati
 /* Hand the packet to the socket in the destination's slot, or to one of its pool. */
 static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 {
-	/* A u64 of its own on the stack: older verifiers lose track of smaller spills. */
-	__u64 slot = destination & DESTINATION_SLOT;
 	struct bpf_sock *socket;
+	/* A u64 of its own on the stack: older verifiers lose track of smaller spills. */
+	__u64 slot;
 
-	if (slot == SLOT_PASS)
+	if ((destination & DESTINATION_SLOT) == SLOT_PASS)
 		return SK_PASS;
+	/* Not earlier: without CAP_PERFMON the first store to a place costs a barrier, see above. */
+	barrier();
+	slot = destination & DESTINATION_SLOT;
 	COUNT(&slot, lookups);
 	if (slot == SLOT_REJECT)
 		return SK_DROP;

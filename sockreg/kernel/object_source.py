@@ -1,4 +1,4 @@
 """SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
-OBJECT = "3875b4668d37ba1d08e4cf2a4d73fbc00601aaea19a3377919b2b556eb92e7c7"
-SOURCE = "3d6cc4a81d2cd42282a7bacd3ed3a146a8fec531973a37e930071f3d1fefe78f"
+OBJECT = "c2acf9a8eb06ad4f6726d98503e543ea8030e1601fc84f989930d047e9aa79ab"
+SOURCE = "f8398797647c866b389a53a745e0e994bdbb2effe2093e3301f722fc09b63bd5"
