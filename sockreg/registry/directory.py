@@ -49,11 +49,11 @@ def not_loaded(path: str) -> SockregError:
 
 
 def denied(path: str, error: OSError) -> SockregError:
-    return SockregError(
-        f"{path}: {error.strerror}",
-        "run it as root, or as a member of the group that owns the pin",
-        EXIT_PERMISSION,
-    )
+    hint = "run it as root, or as a member of the group that owns the pin"
+    # Not the pin's mode (EACCES) but bpf(2) itself, whatever one does (__sys_bpf()).
+    if error.errno == errno.EPERM:
+        hint = "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
+    return SockregError(f"{path}: {error.strerror}", hint, EXIT_PERMISSION)
 
 
 class Lock:

@@ -83,8 +83,10 @@ def _attach(program: int) -> int:
 def _refusal(error: OSError) -> SockregError:
     reason = error.reason() if isinstance(error, libbpf.LoadError) else str(error.strerror)
     # Without CAP_PERFMON the kernel says that there is no such function
-    # (bpf_sk_base_func_proto() in net/core/filter.c).
-    if isinstance(error, PermissionError) or "bpf_skc_to_tcp6_sock" in reason:
+    # (bpf_sk_base_func_proto() in net/core/filter.c). Verifiers of Linux 7 give advice after that.
+    log = error.log if isinstance(error, libbpf.LoadError) else ""
+    missing = any(f"{word} bpf_skc_to_tcp6_sock" in log for word in ("func", "helper"))
+    if isinstance(error, PermissionError) or missing:
         return SockregError(
             f"the kernel does not let this process load the sock_ops program: {reason}",
             "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
@@ -92,7 +94,7 @@ def _refusal(error: OSError) -> SockregError:
         )
     return SockregError(
         f"the kernel refuses the sock_ops program: {reason}",
-        "it needs Linux 5.16 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF; -v shows the "
+        "it needs Linux 6.12 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF; -v shows the "
         "full log",
         EXIT_FAILURE,
     )

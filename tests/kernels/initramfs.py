@@ -130,7 +130,7 @@ def write_shared(path: Path) -> None:
         for library in _libraries(files):
             archive.add(library)
         guest_tree = str(GUEST_TREE)
-        archive.add_tree(TREE, guest_tree, {".git", ".venv", "build", "docs", ".mypy_cache"})
+        archive.add_tree(TREE, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
         _add_test_tools(archive, f"{guest_tree}/.venv")
         archive.link("/bin/sh", "bash")
         archive.link("/init", f"{guest_tree}/tests/kernels/init.py")

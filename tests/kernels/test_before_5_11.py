@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from tests.kernel.host import Host
-
-_LIMITED = (
-    "prlimit", "--memlock=65536:65536",
-    "setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all",
-)  # fmt: skip
+from tests.kernels import privileges
 
 
 def test_the_limit_is_named(host: Host) -> None:
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 80")
-    refused = host.process("load", prefix=_LIMITED)
-    assert refused.status == 4
+    limit = ("prlimit", "--memlock=65536:65536")
+    refused = privileges.run(host, ",+bpf,+net_admin,+perfmon", "load", prefix=limit)
+    assert refused.status == 4, refused.text
     assert "before Linux 5.11 also LimitMEMLOCK=infinity" in refused.err
     assert not host.home.exists() or list(host.home.iterdir()) == []

@@ -1,7 +1,8 @@
-"""Before Linux 6.0 a table ends at 4 MiB, and a socket that is shut down leaves its slot."""
+"""Before Linux 6.0 a table ends at 4 MiB, and one shut down is silent."""
 
 from __future__ import annotations
 
+import random
 import socket
 
 from tests.kernel.host import Host
@@ -11,9 +12,11 @@ def test_a_larger_table_is_refused_with_sizes_and_the_old_rules_hold(host: Host)
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     with host.serve("web", "127.0.0.1", 8080):
         before = sorted((host.registry / "generations").iterdir())
+        # Hosts without a pattern, which would make the table small.
+        chosen = random.Random(1)
         lines = [
-            f"Bind=tcp 10.{n >> 16}.{n >> 8 & 255}.{n & 255} {1024 + n * 7919 % 60000}"
-            for n in range(0, 256 * 256 * 4, 3)
+            f"Bind=tcp 10.{n >> 16}.{n >> 8 & 255}.{n & 255} {chosen.randrange(1, 65536)}"
+            for n in chosen.sample(range(1 << 24), 120_000)
         ]
         host.conf("[web]", *lines)
         refused = host.fails(1, "apply")
@@ -23,10 +26,11 @@ def test_a_larger_table_is_refused_with_sizes_and_the_old_rules_hold(host: Host)
         assert sorted((host.registry / "generations").iterdir()) == before
 
 
-def test_a_listener_that_was_shut_down_leaves_its_slot(host: Host) -> None:
+def test_a_listener_that_was_shut_down_answers_nothing(host: Host) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     with host.namespace.listen("127.0.0.1", 8080) as listener:
         host.register([("web", listener)])
         listener.shutdown(socket.SHUT_RDWR)
-        assert host.registered("web") is None
-        assert host.ask("192.0.2.7", 80) == "refused"
+        assert host.registered("web") is not None
+        assert host.ask("192.0.2.7", 80) == "timeout"
+    assert host.registered("web") is None

@@ -1,0 +1,40 @@
+"""Commands of a host with some capabilities alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tests.kernel.host import HasFileno, Host, Outcome
+from tests.kernels.initramfs import TREE
+
+
+def run(
+    host: Host,
+    capabilities: str,
+    *arguments: str,
+    sockets: Sequence[tuple[str, HasFileno]] = (),
+    prefix: Sequence[str] = (),
+) -> Outcome:
+    """Run a command as root with these capabilities, such as ``+bpf,+net_admin``.
+
+    It starts inside of the host's namespace: without capabilities it may not open that of
+    another process (/proc/PID/fd, proc(5)).
+    """
+    own = ["--bpffs", str(host.bpffs), "--root", str(host.root)]
+    with host.passing(sockets) as (wrapper, fds), host.namespace.entered():
+        done = subprocess.run(
+            [
+                *wrapper,
+                *prefix,
+                *("setpriv", f"--bounding-set=-all{capabilities}", "--inh-caps=-all"),
+                *(sys.executable, "-m", "sockreg", *own, *arguments),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=fds,
+            cwd=TREE,
+        )
+    return Outcome(done.returncode, done.stdout, done.stderr)
