@@ -8,6 +8,7 @@ finds out which. Two generations are kept, the one in force and the one before.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -204,7 +205,8 @@ def load(obj: libbpf.Object, tables: Tables) -> None:
 
 def refusal(error: OSError, table_bytes: int) -> SockregError:
     """Say in one sentence why the kernel did not take the program or its maps."""
-    if isinstance(error, PermissionError):
+    # libbpf's own errors are no PermissionError; a verifier that refuses says EACCES.
+    if isinstance(error, PermissionError) or error.errno == errno.EPERM:
         return SockregError(
             f"the kernel does not let this process load the program: {error.strerror}",
             "it needs CAP_BPF and CAP_NET_ADMIN; before Linux 5.11 also LimitMEMLOCK=infinity",
