@@ -48,16 +48,14 @@ def _run(suite: str, cache: Path, shared: Path, directory: Path, only: list[str]
     with archive.open("wb") as file:
         file.write(shared.read_bytes())
     initramfs.append_own(archive, kernel, ["-q", "--tb=short", *arguments])
-    console = Path(cache, f"{suite}.log")
-    seen = machine.boot(cache / "qemu", kernel, archive, console)
+    seen = machine.boot(cache / "qemu", kernel, archive, directory / f"{suite}.log")
     archive.unlink()
     if not seen.passed:
         print(f"--- what {suite} said ---\n{seen.console}--- end of {suite} ---")
     minutes = (time.monotonic() - began) / 60
     verdict = "passed" if seen.passed else "FAILED"
     print(
-        f"{verdict}  {suite:18} Linux {seen.release:30} {seen.summary} "
-        f"({minutes:.0f} min, {console})",
+        f"{verdict}  {suite:18} Linux {seen.release:30} {seen.summary} ({minutes:.0f} min)",
         flush=True,
     )
     return seen.passed
