@@ -20,6 +20,7 @@ from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
+    ALIGNMENT,
     ELSEWHERE,
     PORT,
     Ints,
@@ -92,6 +93,10 @@ def compile_rules(
         heads += [build_head(tries, tree) for tree in range(2)]
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
     parts[0] = encode_heads(heads)
+    if sum(map(len, parts)) == ELSEWHERE:
+        # Else no number is below the bound of elsewhere_at() in bpf/sockreg.bpf.c, and Linux 6.12
+        # refuses, without CAP_PERFMON, what comes after a check that nothing passes.
+        parts.append(np.zeros(ALIGNMENT, np.uint64))
     words = np.concatenate(parts)
     budget.check(len(words))
     return Tables(
