@@ -174,7 +174,7 @@ def test_labels_are_those_of_the_network_namespace_of_the_command(tmp_path: Path
 
 def test_as_a_person_types(tmp_path: Path) -> None:
     """Within readline: what stands before a character that ends its words stays."""
-    (tmp_path / "rc").write_text(f"source {COMPLETION}\n{_STUBS}PS1='> '\n")
+    (tmp_path / "rc").write_text(f"source {shlex.quote(str(COMPLETION))}\n{_STUBS}PS1='> '\n")
     command = ["bash", "--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"]
     with on_terminal(command, cwd=str(tmp_path)) as terminal:
         terminal.wait(lambda lines: lines[0] == ">")

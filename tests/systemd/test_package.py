@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
     listed = box.run(["sh", "-c", "ls /usr/lib/systemd/system/*sockreg*"]).stdout
     units = [name for path in listed.split() if "@" not in (name := path.rpartition("/")[2])]
     done = box.run(["systemd-analyze", "verify", "--man=no", *units])
-    assert done.stdout + done.stderr == ""
+    said = (done.stdout + done.stderr).splitlines()
+    # Before systemd 255 that limit is not known, and does no harm.
+    assert [line for line in said if "Unknown key 'PollLimit" not in line] == []
     page = box.run(["gzip", "-dc", "/usr/share/man/man8/sockreg.8.gz"]).stdout
     assert page == (SOURCE / "docs/man/sockreg.8").read_text()
     for place in ("copyright", "changelog.gz", "README.md", "docs/rules.md", "docs/steering.svg"):
@@ -99,10 +102,16 @@ def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
 
 
 def test_modules_are_those_of_the_source_tree(box: Sandbox) -> None:
-    find = f"cd {MODULES} && find . -name '*.py' -o -name '*.o' | sort | xargs sha256sum"
-    here = f"cd {SOURCE} && (cd sockreg && find . -name '*.py' | sort | xargs sha256sum)"
-    inside = box.run(["sh", "-c", find]).stdout.replace("./data/bpf/", "./../bpf/")
-    tree = run(["sh", "-c", f"{here}; cd {SOURCE}/sockreg && sha256sum ./../bpf/*.o"]).stdout
+    sums = "find . -name '*.py' -o -name '*.o' | sort | xargs sha256sum"
+    inside = box.run(["sh", "-c", f"cd {MODULES} && {sums}"]).stdout
+    # The objects lie beside the modules in the tree, and below them in a package.
+    places = {"sockreg": "./", "bpf": "./data/bpf/"}
+    tree = "".join(
+        run(["sh", "-c", f"cd {shlex.quote(str(SOURCE / name))} && {sums}"]).stdout.replace(
+            " ./", f" {place}"
+        )
+        for name, place in places.items()
+    )
     assert set(inside.splitlines()) == set(tree.splitlines())
 
 
