@@ -85,6 +85,23 @@ static __always_inline __u64 shift_right(__u64 value, __u64 count)
 	return value;
 }
 
+/*
+ * A copy, of which the verifier does not know that it is one. For what is used again after it.
+ *
+ * The verifier numbers what it sees copied, each time anew. Without CAP_PERFMON, older ones take
+ * values with different numbers for different (regsafe() in kernel/bpf/verifier.c). So paths that
+ * meet again would be followed on one by one, and there are too many of them. That is why 64-bit
+ * values that are live where paths meet are compared in place, narrowed to 32 bits, which leaves
+ * no number, or copied with this.
+ */
+static __always_inline __u64 copy_of(__u64 value)
+{
+	__u64 copied;
+
+	asm volatile("%0 = 0; %0 |= %1" : "=&r"(copied) : "r"(value));
+	return copied;
+}
+
 /* The table's address. Hidden from the compiler, which would otherwise know the size of `table`. */
 static __always_inline __u64 *table_start(void)
 {
@@ -138,7 +155,7 @@ static __always_inline __u64 missed(__u64 rest)
 
 static __always_inline __u64 step4(__u64 node, __u64 field)
 {
-	__u64 at = element(node, field);
+	__u64 at = element(node, copy_of(field));
 
 	if (at >= config.words / 2)
 		return 0;
@@ -161,7 +178,7 @@ static __always_inline __u64 outside6(struct branch6 *branch, __u64 high, __u64 
 
 static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 {
-	__u64 at = element(node, node & NODE_LOW ? low : high);
+	__u64 at = element(node, node & NODE_LOW ? copy_of(low) : copy_of(high));
 
 	if (at >= config.words / 4)
 		return 0;
@@ -172,14 +189,15 @@ static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 	return branch->match;
 }
 
+/* Whether a word is a node of this class, given that the classes before it are done with. */
 static __always_inline int is_node(__u64 word, __u64 class)
 {
-	return word >> NODE_CLASS_SHIFT == class;
+	return word >= class << NODE_CLASS_SHIFT;
 }
 
-static __always_inline int is_inside(__u64 leaf, __u64 port)
+static __always_inline int is_inside(__u32 bounds, __u32 port)
 {
-	return ((port - (leaf >> 16)) & 0xffff) <= (leaf & 0xffff);
+	return ((port - (bounds >> 16)) & 0xffff) <= (bounds & 0xffff);
 }
 
 /* Whether the port says more than which destination of a leaf it is. */
@@ -188,7 +206,7 @@ static __always_inline int needs_step_port(__u64 word, __u64 port)
 	if ((__s64)word < 0)
 		return is_node(word, NODE_PORT);
 	/* Inside first: there, leaves and pairs take the same way, and nothing is mispredicted. */
-	return !is_inside(word, port) && word >> PAIR_KIND_SHIFT;
+	return !is_inside(word, port) && word >= (__u64)PAIR_KIND << PAIR_KIND_SHIFT;
 }
 
 static __always_inline __u64 step_port(__u64 word, __u64 port)
@@ -197,7 +215,7 @@ static __always_inline __u64 step_port(__u64 word, __u64 port)
 
 	if ((__s64)word >= 0)
 		return elsewhere_at(word >> PAIR_ELSEWHERE_SHIFT & PAIR_ELSEWHERE_BITS);
-	at = element(word, port);
+	at = element(word, copy_of(port));
 	if (!(word & NODE_LOW))
 		return word_at(at);
 	if (at >= config.words / 2)
@@ -262,7 +280,7 @@ static __always_inline __u64 start(const int number, __u64 high, __u64 low, cons
 		if (!outside)
 			return match;
 	}
-	return otherwise;
+	return copy_of(otherwise);
 }
 
 static __always_inline __u64 follow_local4(struct bpf_sk_lookup *ctx)
@@ -309,16 +327,14 @@ static __always_inline __u64 follow_remote(struct bpf_sk_lookup *ctx, __u64 word
 	return word;
 }
 
-/* Without a branch: where rules of one prefix are for different ports, none is predicted well. */
-static __always_inline __u64 decide(__u64 leaf, __u64 port)
+/* What a leaf decides. */
+static __always_inline __u32 decide(__u64 leaf, __u32 port)
 {
-	__u64 outside = (leaf & 0xffff) - ((port - (leaf >> 16)) & 0xffff);
-
-	return shift_right(leaf, 32 + (outside >> 63 << 4)) & DESTINATION_BITS;
+	return (is_inside(leaf, port) ? leaf >> 32 : leaf >> 48) & DESTINATION_BITS;
 }
 
 /* The destination of a packet. */
-static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
+static __always_inline __u32 find(struct bpf_sk_lookup *ctx, const int interfaces)
 {
 	__u64 word = ctx->family == AF_INET ? follow_local4(ctx) : follow_local6(ctx);
 	__u64 port = ctx->local_port;
@@ -327,11 +343,7 @@ static __always_inline __u64 find(struct bpf_sk_lookup *ctx)
 		return SLOT_PASS;
 	FOLLOW(word, needs_step_port(word, port), config.steps_port, STEPS_PORT_MAX,
 	       step_port(word, port));
-	/*
-	 * Kernels before 5.17 do not know the context's ingress_ifindex. Their verifiers accept the
-	 * program all the same as long as steps_interface is 0, because then they never get there.
-	 */
-	if (config.steps_interface) {
+	if (interfaces && config.steps_interface) {
 		__u64 interface = ctx->ingress_ifindex;
 
 		FOLLOW(word, is_node(word, NODE_INTERFACE), config.steps_interface, STEPS4_MAX,
@@ -399,7 +411,7 @@ static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u64 *s
 }
 
 /* What becomes of a packet whose destination has no usable socket. */
-static __always_inline int refuse(__u64 destination)
+static __always_inline int refuse(__u32 destination)
 {
 	return destination & DESTINATION_MISSING_PASS ? SK_PASS : SK_DROP;
 }
@@ -418,7 +430,7 @@ static __always_inline int refuse(__u64 destination)
 	} while (0)
 
 static __always_inline int hand_over(struct bpf_sk_lookup *ctx, struct bpf_sock *socket,
-				     __u64 *slot, __u64 destination)
+				     __u64 *slot, __u32 destination)
 {
 	int error = bpf_sk_assign(ctx, socket, 0);
 
@@ -434,7 +446,7 @@ static __always_inline int hand_over(struct bpf_sk_lookup *ctx, struct bpf_sock 
  * path to it keeps its registers, and without CAP_PERFMON the verifier would put barriers against
  * speculation where the two paths meet, at 15 ns each.
  */
-static __noinline int deliver_to_pool(struct bpf_sk_lookup *ctx, __u64 destination)
+static __noinline int deliver_to_pool(struct bpf_sk_lookup *ctx, __u32 destination)
 {
 	__u64 slot = destination & DESTINATION_SLOT;
 	struct bpf_sock *socket;
@@ -447,7 +459,7 @@ static __noinline int deliver_to_pool(struct bpf_sk_lookup *ctx, __u64 destinati
 }
 
 /* Hand the packet to the socket in the destination's slot, or to one of its pool. */
-static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
+static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 {
 	struct bpf_sock *socket;
 	/* A u64 of its own on the stack: older verifiers lose track of smaller spills. */
@@ -470,7 +482,17 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u64 destination)
 SEC("sk_lookup")
 int sockreg(struct bpf_sk_lookup *ctx)
 {
-	return deliver(ctx, find(ctx));
+	return deliver(ctx, find(ctx, 1));
+}
+
+/*
+ * For kernels before 5.17, whose contexts have no ingress_ifindex. That steps_interface is 0 for
+ * them is not enough: without CAP_PERFMON the verifier also follows jumps that are never taken.
+ */
+SEC("sk_lookup")
+int sockreg_5_9(struct bpf_sk_lookup *ctx)
+{
+	return deliver(ctx, find(ctx, 0));
 }
 
 /*

@@ -39,11 +39,14 @@
 
 #include <linux/types.h>
 
-/* The upper three bits of a node. A lookup goes through the classes in this order. */
-#define NODE_ADDRESS 4
-#define NODE_PORT 5
-#define NODE_INTERFACE 6
-#define NODE_SOURCE 7
+/*
+ * The upper three bits of a node. A lookup goes through the classes in this order, downwards, so
+ * one comparison tells whether a word is still to be followed.
+ */
+#define NODE_ADDRESS 7
+#define NODE_PORT 6
+#define NODE_INTERFACE 5
+#define NODE_SOURCE 4
 
 #define NODE_CLASS_SHIFT 61
 #define NODE_LOW (1ULL << 60)

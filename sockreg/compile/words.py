@@ -26,10 +26,10 @@ WIDE_PAIR_WORDS = 2
 ALIGNMENT = 4
 
 # Classes of nodes, in the order in which a lookup goes through them.
-ADDRESS = 4
-PORT = 5
-INTERFACE = 6
-SOURCE = 7
+ADDRESS = 7
+PORT = 6
+INTERFACE = 5
+SOURCE = 4
 
 CLASS_SHIFT = 61
 LOW_SHIFT = 60

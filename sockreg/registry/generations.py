@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
 
 Result = TypeVar("Result")
 
-PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
+# The program's names in the object, and in bpftool prog: for Linux 5.17 and later, and before.
+PROGRAM = "sockreg"
+PROGRAM_5_9 = "sockreg_5_9"
 TABLE_MAP = ".data.table"
 CONFIG_MAP = ".rodata.config"
 _PIN_MODE = 0o640
@@ -168,9 +170,9 @@ def build(
                 obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
             load(obj, tables)
         pin(obj.map_fd(TABLE_MAP), unfinished / "table")
-        pin(obj.program_fd(PROGRAM), unfinished / "program")
+        pin(obj.program_fd(program_name()), unfinished / "program")
         _pin_rules(rules, unfinished / "rules")
-        program_id = libbpf.program_info(obj.program_fd(PROGRAM)).id
+        program_id = libbpf.program_info(obj.program_fd(program_name())).id
         path = home / str(number)
         unfinished.rename(path)
     except BaseException:
@@ -188,8 +190,15 @@ def open_object(path: Path) -> libbpf.Object:
         ) from None
 
 
+def program_name() -> str:
+    """Which program of the object is for the running kernel."""
+    return PROGRAM_5_9 if release.is_before(5, 17) else PROGRAM
+
+
 def load(obj: libbpf.Object, tables: Tables) -> None:
     """Give an opened object its table and constants and have the kernel take it."""
+    (other,) = {PROGRAM, PROGRAM_5_9} - {program_name()}
+    obj.leave_out(other)
     table = tables.table_bytes()
     size = len(table)
     try:

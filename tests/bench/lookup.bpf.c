@@ -151,5 +151,5 @@ int stream_sockreg(struct bpf_sk_lookup *ctx)
 {
 	struct bpf_sk_lookup packet = next_packet();
 
-	return deliver(ctx, find(&packet));
+	return deliver(ctx, find(&packet, 1));
 }

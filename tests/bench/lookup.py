@@ -207,7 +207,8 @@ def _loaded(built: Path, bindings: Sequence[Binding]) -> Iterator[list[libbpf.Ob
 
 def _load(built: Path, tables: Tables, rules: int, maps: Mapping[str, int]) -> libbpf.Object:
     loaded = libbpf.Object(str(built))
-    loaded.leave_out("copy_socket")
+    for name in ("copy_socket", "sockreg_5_9"):
+        loaded.leave_out(name)
     for name, fd in maps.items():
         loaded.reuse_map(name, fd)
     loaded.set_initial_value(".rodata.config", tables.config)

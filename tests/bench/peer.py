@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "empty"
 PEER = "peer"
 _PROGRAMS = (EMPTY, PEER, "one_rule", "stream_empty", "stream_peer", "stream_sockreg", "sockreg",
-             "copy_socket")  # fmt: skip
+             "sockreg_5_9", "copy_socket")  # fmt: skip
 _KEY = struct.Struct("=IHH16s")  # struct peer_key: bits in all, protocol, port, address
 _VALUE = struct.Struct("=II")  # struct peer_value: slot, bits
 _HEAD = 32  # bits of protocol and port

@@ -95,7 +95,7 @@ class Lookups:
                     layout.SLOT.pack(slot),
                     layout.COOKIE.pack(member.fileno()),
                 )
-        return loaded.program_fd("sockreg")
+        return loaded.program_fd(generations.program_name())
 
     def ask(self, program: int, packet: Packet) -> int | None:
         """The slot whose socket gets the packet, 0 if it passes, None if it is refused."""
