@@ -33,7 +33,6 @@ PROGRAM_5_9 = "sockreg_5_9"
 TABLE_MAP = ".data.table"
 CONFIG_MAP = ".rodata.config"
 _PIN_MODE = 0o640
-_CAP_PERFMON = 38  # linux/capability.h
 _RULES_CHUNK = 4096  # bytes of one element of the rules map: small enough for any kernel
 
 
@@ -228,24 +227,11 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
             EXIT_FAILURE,
         )
     reason = error.reason() if isinstance(error, libbpf.LoadError) else error.strerror
-    if release.is_before(6, 12) and not _has_capability(_CAP_PERFMON):
-        return SockregError(
-            f"the kernel does not let this process load the program: {reason}",
-            "before Linux 6.12 that needs CAP_PERFMON, besides CAP_BPF and CAP_NET_ADMIN",
-            EXIT_PERMISSION,
-        )
     return SockregError(
         f"the kernel refuses the program: {reason}",
         "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
         EXIT_FAILURE,
     )
-
-
-def _has_capability(number: int) -> bool:
-    """Whether it is effective in this process (proc_pid_status(5))."""
-    status = Path("/proc/self/status").read_text()
-    (effective,) = (line for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective.split()[1], 16) >> number & 1)
 
 
 def make_directory(path: Path) -> None:

@@ -37,12 +37,13 @@ class Difference(NamedTuple):
 
 
 _DIFFERENCES = (
-    Difference(
-        (6, 12), ("test_dataplane_capabilities.py", "test_sockops.py"), "test_before_6_12.py"
-    ),
+    Difference((6, 12), ("test_sockops.py",), "test_before_6_12.py"),
     Difference(
         (6, 0),
-        ("test_limits.py::test_a_listener_that_was_shut_down_keeps_its_slot",),
+        (
+            "test_dataplane_capabilities.py::test_loads_with_two_capabilities[200,000]",
+            "test_limits.py::test_a_listener_that_was_shut_down_keeps_its_slot",
+        ),
         "test_before_6_0.py",
     ),
     Difference(
@@ -67,6 +68,7 @@ _DIFFERENCES = (
 def arguments(release: tuple[int, int]) -> list[str]:
     """The arguments of pytest for a kernel of this release."""
     modules = [f"tests/kernel/test_{name}.py" for name in _MODULES]
+    modules.append("tests/kernels/test_two_capabilities.py")
     left_out = list(_LEFT_OUT)
     for difference in _DIFFERENCES:
         if release < difference.before:

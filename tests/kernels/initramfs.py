@@ -148,11 +148,16 @@ def append_own(path: Path, kernel: Path, arguments: Iterable[str]) -> None:
         archive.directory("/modules")
         for number, name in enumerate(MODULES):
             for found in kernel.rglob(f"{name}.ko*"):
-                content = found.read_bytes()
-                if found.suffix == ".xz":
-                    content = lzma.decompress(content)
-                archive.text(f"/modules/{number}-{name}.ko", content)
+                archive.text(f"/modules/{number}-{name}.ko", _module(found))
         archive.end()
+
+
+def _module(path: Path) -> bytes:
+    if path.suffix == ".xz":
+        return lzma.decompress(path.read_bytes())
+    if path.suffix == ".zst":
+        return subprocess.run(["zstd", "-dc", path], stdout=subprocess.PIPE, check=True).stdout
+    return path.read_bytes()
 
 
 def _add_test_tools(archive: Archive, target: str) -> None:
