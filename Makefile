@@ -37,7 +37,7 @@ test-257:
 		tests/systemd/test_package.py tests/systemd/test_receive.py \
 		tests/systemd/test_sockets.py tests/systemd/test_sockops.py
 
-# On kernels of Debian, in QEMU without KVM. SUITES= names others than the usual ones.
+# On kernels of Debian and Ubuntu, in QEMU without KVM. SUITES= names others than the usual ones.
 test-kernels:
 	@tests/prepare test
 	@$(PYTHON) -m tests.kernels $(SUITES)

@@ -12,15 +12,17 @@ from pathlib import Path
 
 from tests.kernels import chosen, initramfs, machine
 
-# Debian 11, 12 and 13, and the newest that there is for 13.
-_SUITES = ("bullseye", "bookworm", "trixie", "trixie-backports")
+# Debian 11, 12 and 13, the newest that there is for 13; Ubuntu 22.04 and 24.04.
+_SUITES = ("bullseye", "jammy", "bookworm", "noble", "trixie", "trixie-backports")
 _AT_ONCE = 2
 
 
 def main() -> int:
     """Boot them all; returns 0 if every kernel passed all its tests."""
     parser = argparse.ArgumentParser(prog="tests.kernels", description=__doc__)
-    parser.add_argument("suites", metavar="SUITE", nargs="*", help="of Debian, such as bookworm")
+    parser.add_argument(
+        "suites", metavar="SUITE", nargs="*", help="of Debian or Ubuntu, such as bookworm"
+    )
     parser.add_argument("--only", metavar="TEST", action="append", help="these tests instead")
     given = parser.parse_args()
     suites = given.suites or list(_SUITES)
