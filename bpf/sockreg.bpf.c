@@ -195,6 +195,7 @@ static __always_inline int is_node(__u64 word, __u64 class)
 	return word >= class << NODE_CLASS_SHIFT;
 }
 
+/* Whether a port is inside a leaf or a pair: `bounds` is the lower half of it. */
 static __always_inline int is_inside(__u32 bounds, __u32 port)
 {
 	return ((port - (bounds >> 16)) & 0xffff) <= (bounds & 0xffff);

@@ -1,4 +1,4 @@
 """SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
 
-OBJECT = "dfa42d18b105073040fccf9e6928fd6c8e48e166993c88ba12dacf0468c10a32"
-SOURCE = "2689697861d313367c1981ecdff8007c95337f352ae4878547ceca2a9d09c3df"
+OBJECT = "707b113698863dde9bf96ceb19f4b98d0d6b5b6e853fafa53f5f51dde3776789"
+SOURCE = "dec46137ff57f76d9f7d154f678f1d384fe760cfff4937c3c40a2ff91942664a"

@@ -48,3 +48,15 @@ def test_capabilities(make_box: MakeBox, unit: str, capabilities: int) -> None:
     box.systemctl("enable", "--now", "sockreg@web")
     assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
     assert f"CapBnd:\t{capabilities:016x}" in messages(box, "SYSLOG_IDENTIFIER=grep")
+
+
+def test_the_loader_works_without_the_capability_that_makes_lookups_faster(
+    make_box: MakeBox,
+) -> None:
+    two = "[Service]\nCapabilityBoundingSet=\nCapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN\n"
+    box = make_box(
+        files=web()
+        | {f"{UNITS}/{unit}.d/two.conf": two for unit in ("sockreg.service", "sockreg@.service")}
+    )
+    box.systemctl("enable", "--now", "sockreg@web")
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
