@@ -94,8 +94,8 @@ def _refusal(error: OSError) -> SockregError:
         )
     return SockregError(
         f"the kernel refuses the sock_ops program: {reason}",
-        "it needs Linux 6.12 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF; -v shows the "
-        "full log",
+        "it needs Linux 6.5 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF, and CAP_PERFMON; "
+        "-v shows the full log",
         EXIT_FAILURE,
     )
 

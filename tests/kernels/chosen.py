@@ -37,7 +37,7 @@ class Difference(NamedTuple):
 
 
 _DIFFERENCES = (
-    Difference((6, 12), ("test_sockops.py",), "test_before_6_12.py"),
+    Difference((6, 5), ("test_sockops.py",), "test_before_6_5.py"),
     Difference(
         (6, 0),
         (
