@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * What user space and the program share: the pinned maps of a registry.
- * sockreg/kernel/layout.py says the same in Python; a test compares both with
+ * sockreg/registry/layout.py says the same in Python; a test compares both with
  * the object's BTF. Change both or none.
  */
 #ifndef SOCKREG_REGISTRY_H

@@ -1,6 +1,11 @@
-"""What a label may be. On the companion's start-up path: imports nothing."""
+"""What a label may be, and the weight of a socket under it.
+
+On the companion's start-up path: imports nothing.
+"""
 
 LABEL_MAX = 255
+DEFAULT_WEIGHT = 100  # of a socket among those of a pool
+WEIGHT_MAX = 65535
 
 
 def label_problem(label: str) -> str:

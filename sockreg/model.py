@@ -20,8 +20,6 @@ UDP = 17
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 FAMILY_BITS = {INET: 32, INET6: 128}
 ANY_PORT = (0, 65535)
-DEFAULT_WEIGHT = 100  # of a socket among those of a pool
-WEIGHT_MAX = 65535
 
 
 class Action(IntEnum):

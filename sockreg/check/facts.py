@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from sockreg.config.keyfile import Section
 from sockreg.config.ruleset import RuleSet
-from sockreg.config.specifiers import expand_specifiers
 from sockreg.model import Action, Binding, Destination, Place
 from sockreg.rules.byport import ByPort
+from sockreg.systemd.keyfile import Section
+from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.views.situation import Situation
 
 

@@ -11,16 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from sockreg.check.facts import Facts, Host, Unit, UnitState
-from sockreg.commands import sshguard
-from sockreg.commands.context import Context
-from sockreg.config.counting import units_of_companions
+from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import LOADER, companion, read_socket_unit
-from sockreg.config.unitpaths import files_in, is_masked, is_template, search_path
+from sockreg.context import Context
 from sockreg.errors import SockregError
-from sockreg.kernel import syscall
+from sockreg.guards import ssh
+from sockreg.kernel import bpf
 from sockreg.model import UDP
-from sockreg.registry import sockets, state
+from sockreg.registry import state
+from sockreg.registry.maps import Maps
+from sockreg.registry.units import read_units
+from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
 from sockreg.views import inspect, situation
 from sockreg.views.situation import Situation
 
@@ -57,9 +59,9 @@ def _active(context: Context) -> set[str]:
     """The .socket units that count because their companion is started."""
     if not state.exists(context.registry):
         return set()
-    maps = sockets.Maps(context.registry, syscall.READ_ONLY)
+    maps = Maps(context.registry, bpf.READ_ONLY)
     try:
-        return {unit for unit, (active, *_) in sockets.read_units(maps).items() if active}
+        return {unit for unit, (active, *_) in read_units(maps).items() if active}
     finally:
         maps.close()
 
@@ -138,18 +140,16 @@ def _others(context: Context, there: Situation) -> list[str]:
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
-    through = sshguard.doors()
+    through = ssh.doors()
     if not through:
         return []
-    maps = sockets.Maps(context.registry, syscall.READ_ONLY) if there.loaded else None
+    maps = Maps(context.registry, bpf.READ_ONLY) if there.loaded else None
     try:
-        found = sshguard.taken(through, rules.bindings, maps)
+        found = ssh.taken(through, rules.bindings, maps)
     finally:
         if maps is not None:
             maps.close()
-    return [
-        (str(it.binding.place), sshguard.sentence(it), sshguard.pass_rule(it.door)) for it in found
-    ]
+    return [(str(it.binding.place), ssh.sentence(it), ssh.pass_rule(it.door)) for it in found]
 
 
 def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:

@@ -9,12 +9,12 @@ from functools import partial
 
 from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
-from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, FAMILY_BITS, PROTOCOL_NAMES, TCP, UDP, Action, Binding
-from sockreg.registry.sockets import NO_UNIT
 from sockreg.rules.covered import never_win
 from sockreg.rules.syntax import format_prefix, format_rule
 from sockreg.rules.taken import Endpoint, is_conditional, takers
+from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.locality import Local, route_command
 from sockreg.views.situation import endpoints, name_of
 

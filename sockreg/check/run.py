@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sockreg.check import labels, pairs, receivers, rules, system
+from sockreg.check import pairs, receivers, registrations, rules, system
 from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
 
@@ -19,9 +19,9 @@ CHECKS: tuple[Check, ...] = (
     pairs.companions_without_socket,
     pairs.sockets_without_server,
     pairs.inactive_sockets,
-    labels.unsteerable,
-    labels.rules_without_socket,
-    labels.unserved,
+    registrations.unsteerable,
+    registrations.rules_without_socket,
+    registrations.unserved,
     pairs.stays_active,
     receivers.remain_after_exit,
     receivers.start_limits,
@@ -34,10 +34,10 @@ CHECKS: tuple[Check, ...] = (
     system.not_loaded,
     system.not_applied,
     pairs.sockets_without_companion,
-    labels.sockets_without_rules,
+    registrations.sockets_without_rules,
     pairs.restarts,
     rules.shadowed_rules,
-    labels.answers,
+    registrations.answers,
     rules.client_ports,
     system.foreign_programs,
     rules.listeners,

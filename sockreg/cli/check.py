@@ -8,10 +8,10 @@ import sys
 import textwrap
 from collections import Counter
 
-from sockreg import collector
+from sockreg import garbage
 from sockreg.check.finding import Finding, Severity
 from sockreg.cli.printing import plural, print_json
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_CONFIG, SockregError
 
 SUMMARY = "look for traps in units, rules and sockets"
@@ -34,7 +34,7 @@ def run(context: Context, options: argparse.Namespace) -> None:
     from sockreg.check.gather import gather, gather_files
     from sockreg.check.run import run as run_checks
 
-    with collector.paused():
+    with garbage.paused():
         facts = gather_files(context.root) if options.files else gather(context)
         found = run_checks(facts)
     if options.json:

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import plural
-from sockreg.commands.context import Context
+from sockreg.context import Context
 
 if TYPE_CHECKING:
     from sockreg.commands.enable import Plan

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 from sockreg.model import INET, INET6, PROTOCOL_NAMES
 

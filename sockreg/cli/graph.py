@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sockreg.cli.printing import print_json
-from sockreg.commands.context import Context
+from sockreg.context import Context
 
 SUMMARY = "draw prefixes, labels, sockets and units as SVG"
 DESCRIPTION = (

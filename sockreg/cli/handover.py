@@ -2,8 +2,8 @@
 
 import argparse
 
-from sockreg import handover
-from sockreg.commands.context import Context
+from sockreg.context import Context
+from sockreg.receive import protocol
 
 SEND = """\
 Pass the sockets of this process (LISTEN_FDS) to sockreg-receive.socket, each under its name or
@@ -24,8 +24,8 @@ def send_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=handover.SOCKET,
-        help=f"where the receiver listens ({handover.SOCKET})",
+        default=protocol.SOCKET,
+        help=f"where the receiver listens ({protocol.SOCKET})",
     )
     parser.set_defaults(takes_command=True)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sockreg.cli.printing import plural
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 
 SUMMARY = "turn another program's rules into a conf file"

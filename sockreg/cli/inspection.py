@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from sockreg.cli.printing import plural, print_json
-from sockreg.kernel.sockopt import Value
+from sockreg.host.sockopt import Value
 from sockreg.views.inspect import Details, Queue
 
 _MARGIN = " " * 14

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from sockreg import collector
+from sockreg import garbage
 from sockreg.cli.printing import print_json
-from sockreg.commands.context import Context
+from sockreg.context import Context
 
 if TYPE_CHECKING:
     from sockreg.views.listeners import Listener, Steered
@@ -41,7 +41,7 @@ class _Row(NamedTuple):
 
 
 def run(context: Context, options: argparse.Namespace) -> None:
-    with collector.paused():
+    with garbage.paused():
         _run(context, options)
 
 

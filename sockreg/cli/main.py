@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from sockreg import __version__, resources
+from sockreg import __version__
 from sockreg.cli import progress, verbs
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -17,7 +17,8 @@ from sockreg.errors import (
     EXIT_USAGE,
     SockregError,
 )
-from sockreg.kernel import libbpf, netns
+from sockreg.host import netns
+from sockreg.kernel import libbpf, shipped
 from sockreg.registry import readers
 from sockreg.registry.directory import BPFFS
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
                 namespace,
                 options.bpffs or readers.usual_bpffs(),
                 options.root,
-                Path(options.object) if options.object else resources.object_path(),
+                Path(options.object) if options.object else shipped.object_path(),
                 progress.steps_on(sys.stderr),
             )
             options.run(context, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, SockregError
 
 SUMMARY = "print metrics for Prometheus"
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> None:
     try:
-        from sockreg import exporter
-        from sockreg.views.metrics import RegistryCollector
+        from sockreg.metrics import serve
+        from sockreg.metrics.collect import RegistryCollector
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":
             raise
@@ -38,11 +38,11 @@ def run(context: Context, options: argparse.Namespace) -> None:
 
     collector = RegistryCollector(context)
     if options.serve:
-        exporter.serve(collector)
+        serve.serve(collector)
         return
-    content = exporter.exposition(collector)
+    content = serve.exposition(collector)
     if options.output:
-        exporter.write_textfile(options.output, content)
+        serve.write_textfile(options.output, content)
     else:
         sys.stdout.write(content.decode())
     if collector.failure is not None:

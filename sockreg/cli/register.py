@@ -3,10 +3,10 @@
 import argparse
 import math
 
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
-from sockreg.label import label_problem
-from sockreg.model import TCP, UDP, WEIGHT_MAX
+from sockreg.label import WEIGHT_MAX, label_problem
+from sockreg.model import TCP, UDP
 
 SUMMARY = "register sockets passed by systemd, or of a process"
 DESCRIPTION = """\
@@ -76,8 +76,9 @@ def run(context: Context, options: argparse.Namespace) -> None:
 
 
 def _inherited(context: Context, options: argparse.Namespace) -> None:
-    from sockreg import listen_fds, membership, registrar
     from sockreg.commands import wrap
+    from sockreg.registry import registration
+    from sockreg.systemd import listen_fds, unit_of
 
     for name in ("proto", "local", "wait"):
         if getattr(options, name) is not None:
@@ -90,14 +91,14 @@ def _inherited(context: Context, options: argparse.Namespace) -> None:
     if options.command:
         wrap.check_command(options.command)
     context.loaded_registry()
-    unit = options.unit or membership.unit_of_this_process()
-    registrar.register(
+    unit = options.unit or unit_of.unit_of_this_process()
+    registration.register(
         received, unit, context.bpffs, netns=context.netns.cookie, weight=options.weight
     )
 
 
 def _taken(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.commands.selection import Selector, parse_local
+    from sockreg.commands.choice import Selector, parse_local
     from sockreg.commands.take import Order, take
 
     if options.command:

@@ -4,7 +4,7 @@ import argparse
 
 from sockreg.cli import show
 from sockreg.cli.printing import print_json
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 
 APPLY = (

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg import collector, journal
+from sockreg import garbage
 from sockreg.cli.printing import plural, print_json, print_table
 from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
 from sockreg.rules.syntax import format_prefix, format_rule
+from sockreg.systemd import journal
 
 if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
     from sockreg.commands.apply import Change
-    from sockreg.commands.context import Context
     from sockreg.commands.load import Loaded
+    from sockreg.context import Context
 
 _LINES = 20  # of a change, before it is summed up
 
@@ -142,7 +143,7 @@ def _rule_body(binding: Binding) -> dict[str, object]:
 
 
 def rules(bindings: Sequence[Binding], *, as_json: bool) -> None:
-    with collector.paused():
+    with garbage.paused():
         if as_json:
             print_json("rules", [_rule_body(b) for b in bindings])
             return

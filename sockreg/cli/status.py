@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import plural, print_json, print_table
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_OK, EXIT_USAGE, SockregError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
     _print_head(seen)
     print()
     _print_destinations(seen, options.slots, rates)
-    from sockreg.views import journal as journal_view  # loads libsystemd
+    from sockreg.systemd import journal_reader as journal_view
 
     entries = journal_view.latest(options.lines) if options.lines > 0 else []
     if entries:

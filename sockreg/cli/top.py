@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_USAGE, SockregError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sockreg.cli import (
     status,
     top,
 )
-from sockreg.commands.context import Context
+from sockreg.context import Context
 
 Run = Callable[[Context, argparse.Namespace], None]
 
@@ -137,7 +137,7 @@ def _inspect(context: Context, options: argparse.Namespace) -> None:
 
 
 def _install_units(context: Context, _: argparse.Namespace) -> None:
-    from sockreg.commands.units import install_units
+    from sockreg.commands.install import install_units
 
     show.installed(install_units(context.root))
 

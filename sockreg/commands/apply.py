@@ -8,20 +8,26 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sockreg import __version__, collector, journal
-from sockreg.commands import sshguard
-from sockreg.commands.context import Context
+from sockreg import __version__, garbage
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
+from sockreg.context import Context
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, SockregError
-from sockreg.kernel import layout, objectfile, release, syscall
+from sockreg.guards import ssh
+from sockreg.host import release
+from sockreg.kernel import bpf
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import generations, pools, published, record, sockets, state
+from sockreg.registry import generations, layout, pools, published, record, state
+from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.directory import Lock
+from sockreg.registry.maps import Maps
 from sockreg.registry.sweep import sweep
+from sockreg.registry.units import read_units, write_unit
 from sockreg.rules.syntax import format_rule
+from sockreg.slot import FIRST_SLOT
+from sockreg.systemd import journal
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,19 @@ class Writer:
 
     context: Context
     registry: str
-    maps: sockets.Maps
+    maps: Maps
 
     def active_units(self) -> set[str]:
         """The .socket units whose sockreg@ instance is started."""
-        return {unit for unit, (active, *_) in sockets.read_units(self.maps).items() if active}
+        return {unit for unit, (active, *_) in read_units(self.maps).items() if active}
 
 
 @contextlib.contextmanager
 def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
     registry = context.loaded_registry()
-    with collector.paused(), state.writing(registry):
-        maps = sockets.Maps(registry)
+    with garbage.paused(), state.writing(registry):
+        maps = Maps(registry)
         try:
             yield Writer(context, registry, maps)
         finally:
@@ -108,9 +114,9 @@ def failure_published(registry: str) -> Iterator[None]:
 def check(context: Context) -> Change:
     """Read and compile as apply would; say what would change, and change nothing."""
     registry = context.loaded_registry()
-    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    maps = Maps(registry, bpf.READ_ONLY)
     try:
-        with collector.paused():
+        with garbage.paused():
             active = Writer(context, registry, maps).active_units()
             rules = _read(context, active, {})
             current = generations.told_in_force(registry)
@@ -147,7 +153,7 @@ def put_in_force(
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
         with Lock(registry, state.LOCK_TIMEOUT):
-            slots = sockets.add_destinations(maps, sorted(pointing))
+            slots = add_destinations(maps, sorted(pointing))
         tables = _compile(context, rules, slots)
     except SockregError as error:
         journal.record(
@@ -157,7 +163,7 @@ def put_in_force(
         )
         raise
     packed = record.pack(rules.bindings)
-    source = objectfile.check(context.object_path)
+    source = generations.check_object(context.object_path)
     header = _describe(rules, packed, pointing, tables, source, number)
     change = Change(number, False, header.count, [], [], rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
@@ -184,15 +190,15 @@ def put_in_force(
 
 
 def _guard_ssh(
-    rules: RuleSet, current: generations.Generation | None, maps: sockets.Maps, *, force: bool
+    rules: RuleSet, current: generations.Generation | None, maps: Maps, *, force: bool
 ) -> None:
-    """Refuse rules that newly take the ssh port, or note it; see commands/sshguard.py."""
+    """Refuse rules that newly take the ssh port, or note it; see guards/ssh.py."""
 
     def before() -> list[Binding]:
         return record.decode_bindings(generations.read_rules(current)) if current else []
 
     if not rules.options.take_ssh:
-        rules.notices.extend(sshguard.guard(before, rules.bindings, maps, force=force))
+        rules.notices.extend(ssh.guard(before, rules.bindings, maps, force=force))
 
 
 def _same(one: record.Header, other: record.Header) -> bool:
@@ -247,18 +253,18 @@ def _describe(
     )
 
 
-def _write_units(maps: sockets.Maps, rules: RuleSet, active: Collection[str]) -> None:
+def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     """Let the registry say which units count now, in which state of their files.
 
     Where a file gives another weight than before, the unit's sockets get it; a weight
     set by command lasts until then, or until the unit registers again.
     """
-    before = sockets.read_units(maps)
+    before = read_units(maps)
     for unit in before.keys() - rules.units.keys():
-        syscall.map_delete(maps.units, layout.UNIT_NAME.pack(unit.encode("ascii")))
+        bpf.map_delete(maps.units, layout.UNIT_NAME.pack(unit.encode("ascii")))
     weights = {}
     for unit, files in rules.units.items():
-        sockets.write_unit(maps, unit, unit in active, files.state, files.weight)
+        write_unit(maps, unit, unit in active, files.state, files.weight)
         if unit not in before or before[unit][5] != files.weight:
             weights[unit] = files.weight
     pools.weigh_units(maps, weights)
@@ -270,11 +276,11 @@ def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
 
 
 def _slots_to_be(
-    maps: sockets.Maps, destinations: Collection[tuple[str, int, int]]
+    maps: Maps, destinations: Collection[tuple[str, int, int]]
 ) -> dict[tuple[str, int, int], int]:
     """For a mere check: the slots there are, and unused numbers for the rest."""
-    slots = sockets.read_destinations(maps)
-    free = max(slots.values(), default=layout.FIRST_SLOT)
+    slots = read_destinations(maps)
+    free = max(slots.values(), default=FIRST_SLOT)
     for number, destination in enumerate(sorted(destinations), free + 1):
         slots.setdefault(destination, number)
     return slots

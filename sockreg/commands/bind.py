@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from sockreg.commands.apply import Change, put_in_force, writing
-from sockreg.commands.context import Context
 from sockreg.config.bindfile import add_binding, remove_binding
+from sockreg.context import Context
 
 
 def bind(

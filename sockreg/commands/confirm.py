@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 import sockreg
-from sockreg import journal
 from sockreg.commands.apply import Change, failure_published, put_in_force, writing
-from sockreg.commands.context import Context
 from sockreg.commands.rollback import swap_back
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_USAGE, SockregError
-from sockreg.registry import generations, published, state, unconfirmed
-from sockreg.registry.unconfirmed import Unconfirmed
+from sockreg.registry import generations, published, state, trial
+from sockreg.registry.trial import Unconfirmed
+from sockreg.systemd import journal
 
 SECONDS_MAX = 86400
 _POLL = 0.2  # s between two looks whether it was confirmed
@@ -44,21 +44,21 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
                 "'sockreg apply' without --confirm puts the configured rules in force",
                 EXIT_NOT_LOADED,
             )
-        earlier = unconfirmed.read(writer.registry)
+        earlier = trial.read(writer.registry)
         # Of several changes in a row the first one says where to come back to.
         base = earlier[0].base if earlier else current.number
-        waiting = unconfirmed.after(seconds, base)
-        unconfirmed.write(writer.registry, [waiting])
+        waiting = trial.after(seconds, base)
+        trial.write(writer.registry, [waiting])
         try:
             # First: a change that nobody would take back must not come into force.
             with failure_published(writer.registry):
                 _arm(context, waiting, seconds)
                 change = put_in_force(writer, writer.active_units(), {}, force=True)
         except BaseException:
-            unconfirmed.write(writer.registry, earlier)
+            trial.write(writer.registry, earlier)
             raise
         if not (change.swapped or earlier):
-            unconfirmed.write(writer.registry, [])
+            trial.write(writer.registry, [])
             return change, None
         return change, waiting
 
@@ -66,7 +66,7 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
 def confirm(context: Context) -> int:
     """Keep what is in force; returns its generation. SockregError if nothing waits."""
     with writing(context) as writer:
-        found = unconfirmed.read(writer.registry)
+        found = trial.read(writer.registry)
         current = generations.in_force(writer.registry)
         if not found or current is None:
             raise SockregError(
@@ -75,7 +75,7 @@ def confirm(context: Context) -> int:
                 "force, 'sockreg apply --confirm SECONDS' tries again",
                 EXIT_FAILURE,
             )
-        unconfirmed.write(writer.registry, [])
+        trial.write(writer.registry, [])
     if _is_systemds(context):
         # Left alone they would do nothing, but stand among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]
@@ -88,13 +88,13 @@ def go_back(context: Context, token: str) -> Change | None:
 
     None if there is nothing to undo.
     """
-    waiting = unconfirmed.parse_token(token)
+    waiting = trial.parse_token(token)
     while waiting.seconds_left > 0 and _waits(context, waiting):
         time.sleep(min(_POLL, max(waiting.seconds_left, 0)))
     if not _waits(context, waiting):
         return None
     with writing(context) as writer:
-        if waiting not in unconfirmed.read(writer.registry):
+        if waiting not in trial.read(writer.registry):
             return None
         current = generations.in_force(writer.registry)
         change = None
@@ -109,12 +109,12 @@ def go_back(context: Context, token: str) -> Change | None:
                 journal.WARNING,
                 {"SOCKREG_GENERATION": str(waiting.base)},
             )
-        unconfirmed.write(writer.registry, [])
+        trial.write(writer.registry, [])
         return change
 
 
 def _waits(context: Context, waiting: Unconfirmed) -> bool:
-    return state.exists(context.registry) and waiting in unconfirmed.read(context.registry)
+    return state.exists(context.registry) and waiting in trial.read(context.registry)
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:

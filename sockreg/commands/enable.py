@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from sockreg import registrar
 from sockreg.commands.apply import apply
-from sockreg.commands.context import Context
-from sockreg.commands.units import own, rendered
+from sockreg.commands.install import own, rendered
 from sockreg.config.socketunit import LOADER, companion
-from sockreg.config.unitpaths import find_unit, is_template
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
-from sockreg.kernel import syscall
-from sockreg.registry import sockets, state
+from sockreg.kernel import bpf
+from sockreg.registry import registration, state
+from sockreg.registry.destinations import read_destinations
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import members_of
+from sockreg.systemd.unitpaths import find_unit, is_template
 
 EXEC_SINCE = 256  # systemd's version
 DROPIN = "50-sockreg.conf"
@@ -150,7 +152,7 @@ def disable(context: Context, plan: Plan) -> None:
         _run(command)
     here = plan.mode is Mode.EXEC and not _is_elsewhere(context.root)
     if here and state.exists(context.registry):
-        registrar.unregister(context.registry, None, plan.unit)
+        registration.unregister(context.registry, None, plan.unit)
         apply(context, stop=plan.unit)
 
 
@@ -260,12 +262,12 @@ def _other_mode(unit: str, mode: Mode) -> SockregError:
 
 
 def _served(context: Context, unit: str) -> int:
-    maps = sockets.Maps(context.loaded_registry(), syscall.READ_ONLY)
+    maps = Maps(context.loaded_registry(), bpf.READ_ONLY)
     try:
         return sum(
             member.unit == unit
-            for slot in sockets.read_destinations(maps).values()
-            for member in sockets.members_of(maps, slot)
+            for slot in read_destinations(maps).values()
+            for member in members_of(maps, slot)
         )
     finally:
         maps.close()

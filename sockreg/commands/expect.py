@@ -3,14 +3,18 @@
 import os
 import time
 
-from sockreg import journal, membership
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
-from sockreg.kernel import cgroup
+from sockreg.host import cgroup
 from sockreg.label import label_problem
 from sockreg.model import INET, INET6, TCP
-from sockreg.registry import expected, pools, sockets, sockops, state
+from sockreg.registry import expected, pools, sockops, state
+from sockreg.registry.destinations import add_destinations, destination_name
 from sockreg.registry.directory import Lock
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import drop_stale_members, members_of
+from sockreg.registry.slots import pool_slots
+from sockreg.systemd import journal, unit_of
 
 
 def expect(context: Context, label: str, port: int | None) -> None:
@@ -23,14 +27,12 @@ def expect(context: Context, label: str, port: int | None) -> None:
     if problem:
         raise SockregError(f"label {label!r:.300} {problem}", "", EXIT_USAGE)
     registry = context.loaded_registry()
-    unit, group = membership.unit_of(os.getpid()), cgroup.own()
-    maps = sockets.Maps(registry)
+    unit, group = unit_of.unit_of(os.getpid()), cgroup.own()
+    maps = Maps(registry)
     try:
         with sockops.expectations(registry) as entries, Lock(registry, state.LOCK_TIMEOUT):
-            sockets.drop_stale_members(maps)  # the program cannot make room for itself
-            slots = sockets.add_destinations(
-                maps, [(label, family, TCP) for family in (INET, INET6)]
-            )
+            drop_stale_members(maps)  # the program cannot make room for itself
+            slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
             for family in (INET, INET6):
                 _clear(maps, label, family, slots[label, family, TCP], unit)
             expected.write(
@@ -54,16 +56,16 @@ def expect(context: Context, label: str, port: int | None) -> None:
     )
 
 
-def _clear(maps: sockets.Maps, label: str, family: int, slot: int, unit: str) -> None:
+def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
     """Make sure that nobody else serves the destination: the program knows nothing of pools."""
-    for member in sockets.members_of(maps, slot):
+    for member in members_of(maps, slot):
         if member.unit != unit:
-            what = sockets.destination_name(label, family, TCP)
+            what = destination_name(label, family, TCP)
             raise SockregError(
                 f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
                 "a label that sock_ops registers for has no other member: use another label, or "
                 "register both by a companion",
                 EXIT_REFUSED,
             )
-    if sockets.pool_slots(maps, slot):
+    if pool_slots(maps, slot):
         pools.arrange(maps, slot, [])

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sockreg import journal, resources
 from sockreg.commands.apply import Change, apply
-from sockreg.commands.context import Context
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
-from sockreg.kernel import objectfile
-from sockreg.registry import sockops, state
+from sockreg.context import Context
+from sockreg.kernel import shipped
+from sockreg.registry import generations, sockops, state
+from sockreg.systemd import journal
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     kernel that cannot do it leave the system as it was (SockregError). ``force`` lets rules
     take the ssh port.
     """
-    objectfile.check(context.object_path)
+    generations.check_object(context.object_path)
     created = not state.exists(context.registry)
     rules = None
     if created:
@@ -67,7 +67,7 @@ def upgrade(context: Context) -> Change:
 
 def load_sock_ops(context: Context) -> None:
     """Attach the sock_ops program beside a loaded registry, or this version's in its place."""
-    sockops.load(context.loaded_registry(), resources.sock_ops_object_path())
+    sockops.load(context.loaded_registry(), shipped.sock_ops_object_path())
 
 
 def unload_sock_ops(context: Context) -> bool:

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from sockreg import processes
-from sockreg.commands.context import Context
-from sockreg.commands.selection import Candidate, Selector, listed, socket_text
+from sockreg.commands.choice import Candidate, Selector, listed, socket_text
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
-from sockreg.kernel import pidfd
-from sockreg.kernel.listener import address_text, inspect
-from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.host import pidfd, processes
+from sockreg.host.listener import address_text, inspect
+from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"

@@ -1,9 +1,9 @@
 """Put the generation before back in force."""
 
 from sockreg.commands.apply import Change, Writer, writing
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_NOT_LOADED, SockregError
-from sockreg.registry import generations, record, unconfirmed
+from sockreg.registry import generations, record, trial
 
 
 def rollback(context: Context) -> Change:
@@ -15,12 +15,12 @@ def rollback(context: Context) -> Change:
     """
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
-        waiting = unconfirmed.read(writer.registry)
+        waiting = trial.read(writer.registry)
         if current is None:
             raise _nothing_before()
         number = waiting[0].base if waiting else generations.read_header(current).previous
         change = swap_back(writer, current, number)
-        unconfirmed.write(writer.registry, [])
+        trial.write(writer.registry, [])
         return change
 
 

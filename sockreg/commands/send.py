@@ -1,8 +1,9 @@
 """Pass inherited sockets to a receiver of the registry: registering without any privilege."""
 
-from sockreg import handover, listen_fds
 from sockreg.errors import EXIT_USAGE, SockregError
 from sockreg.label import label_problem
+from sockreg.receive import protocol
+from sockreg.systemd import listen_fds
 
 _TIMEOUT = 5.0  # s; the receiver is started on demand
 
@@ -20,5 +21,5 @@ def send(path: str, label: str | None) -> list[str]:
         if problem:
             raise SockregError(f"label {own!r:.300} {problem}", "", EXIT_USAGE)
     for own, fds in sockets.items():
-        handover.send(path, own, fds, _TIMEOUT)
+        protocol.send(path, own, fds, _TIMEOUT)
     return list(sockets)

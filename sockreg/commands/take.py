@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from sockreg import membership, processes, registrar
-from sockreg.commands.context import Context
+from sockreg.commands.choice import Candidate, Selector, choose
 from sockreg.commands.refusals import (
     check_netns,
     no_access,
@@ -23,12 +22,16 @@ from sockreg.commands.refusals import (
     nothing_of_cookie,
     nothing_of_unit,
 )
-from sockreg.commands.selection import Candidate, Selector, choose
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, SockregError
-from sockreg.kernel import pidfd, sockdiag, syscall
-from sockreg.kernel.listener import inspect
-from sockreg.registry import sockets
-from sockreg.registry.labels import members_of
+from sockreg.host import pidfd, processes, sockdiag
+from sockreg.host.listener import inspect
+from sockreg.kernel import bpf
+from sockreg.registry import registration
+from sockreg.registry.maps import Maps
+from sockreg.registry.registered import registered_under
+from sockreg.systemd import unit_of
+from sockreg.systemd.unit_of import NO_UNIT
 
 _POLL = 0.02  # s between two looks
 
@@ -81,7 +84,7 @@ def take(context: Context, order: Order) -> None:
             stack.callback(os.close, fd)
         registrant = order.registrant or _registrant(order, taken[0][1])
         received = [(fd, order.label) for fd, _ in taken]
-        registrar.register(
+        registration.register(
             received,
             registrant,
             context.bpffs,
@@ -223,19 +226,19 @@ def _registrant(order: Order, candidate: Candidate) -> str:
     if order.cookie is not None and candidate.socket.cgroup:
         # It may be systemd that has it open, for the .socket unit it was made in.
         unit = processes.unit_of_cgroup_id(candidate.socket.cgroup)
-        if unit != sockets.NO_UNIT:
+        if unit != NO_UNIT:
             return unit
     try:
-        return membership.unit_of(candidate.process.pid)
+        return unit_of.unit_of(candidate.process.pid)
     except (FileNotFoundError, ProcessLookupError):
         raise no_process(candidate.process.pid) from None
 
 
 def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None:
     """Say so if the server closed its socket meanwhile: with our duplicate the member went."""
-    maps = sockets.Maps(context.registry, syscall.READ_ONLY)
+    maps = Maps(context.registry, bpf.READ_ONLY)
     try:
-        there = {it.member.cookie for it in members_of(maps, order.label)}
+        there = {it.member.cookie for it in registered_under(maps, order.label)}
     finally:
         maps.close()
     gone = [str(it) for it in taken if it.socket.cookie not in there]

@@ -1,13 +1,13 @@
 """Take the sockets of a label out of the registry."""
 
-from sockreg import registrar
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.registry import registration
 
 
 def unregister(context: Context, label: str, unit: str | None) -> int:
     """Returns how many slots were emptied; SockregError if the label has no such socket."""
-    count = registrar.unregister(context.loaded_registry(), label, unit)
+    count = registration.unregister(context.loaded_registry(), label, unit)
     if count == 0:
         of_unit = f" of {unit}" if unit is not None else ""
         raise SockregError(

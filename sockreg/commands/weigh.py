@@ -1,12 +1,16 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
-from sockreg import journal
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_USAGE, SockregError
-from sockreg.model import WEIGHT_MAX
-from sockreg.registrar import LOCK_TIMEOUT
-from sockreg.registry import pools, sockets
+from sockreg.label import WEIGHT_MAX
+from sockreg.registry import pools
+from sockreg.registry.destinations import destination_name, read_destinations
 from sockreg.registry.directory import Lock
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member, members_of
+from sockreg.registry.registration import LOCK_TIMEOUT
+from sockreg.registry.units import unit_weight
+from sockreg.systemd import journal
 
 
 def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
@@ -18,17 +22,17 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     """
     if weight is not None and not 0 <= weight <= WEIGHT_MAX:
         raise SockregError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "", EXIT_USAGE)
-    maps = sockets.Maps(context.loaded_registry())
+    maps = Maps(context.loaded_registry())
     changed = 0
     try:
         with Lock(maps.registry, LOCK_TIMEOUT):
-            for (name, family, protocol), slot in sockets.read_destinations(maps).items():
+            for (name, family, protocol), slot in read_destinations(maps).items():
                 if name != label:
                     continue
-                for member in sockets.members_of(maps, slot):
+                for member in members_of(maps, slot):
                     if unit is not None and member.unit != unit:
                         continue
-                    new = sockets.unit_weight(maps, member.unit) if weight is None else weight
+                    new = unit_weight(maps, member.unit) if weight is None else weight
                     pools.weigh(maps, slot, member, new)
                     changed += 1
                     _tell(label, family, protocol, member, new)
@@ -44,8 +48,8 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     return changed
 
 
-def _tell(label: str, family: int, protocol: int, member: sockets.Member, weight: int) -> None:
-    what = sockets.destination_name(label, family, protocol)
+def _tell(label: str, family: int, protocol: int, member: Member, weight: int) -> None:
+    what = destination_name(label, family, protocol)
     effect = "drained" if weight == 0 else f"has weight {weight} now"
     journal.say(
         f"label {what}: sk:{member.cookie:x} of {member.unit} {effect}",

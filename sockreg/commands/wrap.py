@@ -6,8 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from sockreg import listen_fds
 from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.systemd import listen_fds
 
 
 def labelled(received: Sequence[tuple[int, str]], labels: Sequence[str]) -> list[tuple[int, str]]:

@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sockreg.config.conf import Overlay
-from sockreg.config.keyfile import Entry, Section, read_sections
 from sockreg.config.ruleset import read_rule_set
 from sockreg.errors import (
     EXIT_CONFIG,
@@ -26,6 +25,7 @@ from sockreg.errors import (
 )
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.syntax import format_rule, parse_rule, parse_words
+from sockreg.systemd.keyfile import Entry, Section, read_sections
 
 PERSISTENT = "/etc/sockreg/90-bind.conf"
 RUNTIME = "/run/sockreg/91-bind-runtime.conf"

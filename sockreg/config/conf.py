@@ -15,11 +15,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sockreg.config.keyfile import Section, read_sections
 from sockreg.config.report import Report
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
-from sockreg.config.unitpaths import files_in, has_content, reachable, winners
 from sockreg.model import Action, Binding, label_problem
+from sockreg.systemd.keyfile import Section, read_sections
+from sockreg.systemd.unitpaths import files_in, has_content, reachable, winners
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
 OPTIONS_SECTION = ":registry"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from sockreg.config.keyfile import Section
 from sockreg.config.report import Report
 from sockreg.errors import SockregError
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.syntax import parse_rule
+from sockreg.systemd.keyfile import Section
 
 RULE_KEYS = {"Bind": Action.BIND, "Reject": Action.REJECT, "Pass": Action.PASS}
 

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sockreg import collector
+from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, read_conf
-from sockreg.config.counting import counted_units
+from sockreg.config.counted import counted_units
 from sockreg.config.report import Report
 from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
@@ -59,7 +59,7 @@ def examine_rule_set(
     Then the rule set is what remains without the wrong lines; ties are in it.
     """
     try:
-        with collector.paused():
+        with garbage.paused():
             return _read(root, active, overlay or {})
     except OSError as error:
         raise SockregError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from sockreg.config.keyfile import Section, read_sections
 from sockreg.config.report import Report
 from sockreg.config.rulelines import add_rules, no_rules
-from sockreg.config.specifiers import expand_specifiers
-from sockreg.config.unitpaths import files_state, find_unit
-from sockreg.model import DEFAULT_WEIGHT, WEIGHT_MAX, Action, Binding, label_problem
+from sockreg.label import DEFAULT_WEIGHT, WEIGHT_MAX
+from sockreg.model import Action, Binding, label_problem
+from sockreg.systemd.keyfile import Section, read_sections
+from sockreg.systemd.specifiers import expand_specifiers
+from sockreg.systemd.unitpaths import files_state, find_unit
 
 LOADER = "sockreg.service"
 RULES_SECTION = "X-Sockreg"

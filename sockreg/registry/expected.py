@@ -8,8 +8,10 @@ import errno
 import struct
 from dataclasses import dataclass
 
-from sockreg.kernel import cgroup, layout, syscall
-from sockreg.registry.sockets import DEFAULT_WEIGHT
+from sockreg.host import cgroup
+from sockreg.kernel import bpf
+from sockreg.label import DEFAULT_WEIGHT
+from sockreg.registry import layout
 
 ANY_PORT = 0
 EXPECTED_KEY = struct.Struct("=QII")  # cgroup, port, zero
@@ -76,19 +78,19 @@ def write(map_fd: int, entry: Expected) -> None:
         if other.unit == entry.unit and other.cgroup != entry.cgroup:
             _delete(map_fd, other)
     try:
-        syscall.map_update(map_fd, key, value)
+        bpf.map_update(map_fd, key, value)
     except OSError as error:
         if error.errno != errno.E2BIG:
             raise
         _drop_stale(map_fd)
-        syscall.map_update(map_fd, key, value)
+        bpf.map_update(map_fd, key, value)
 
 
 def read(map_fd: int) -> list[Expected]:
     """All entries, also those of units that have ended since."""
     found = []
-    for key in syscall.map_keys(map_fd, EXPECTED_KEY.size):
-        value = syscall.map_lookup(map_fd, key, EXPECTED.size)
+    for key in bpf.map_keys(map_fd, EXPECTED_KEY.size):
+        value = bpf.map_lookup(map_fd, key, EXPECTED.size)
         if value is not None:
             cgroup_id, port, _ = EXPECTED_KEY.unpack(key)
             netns, clock, ipv4, ipv6, _, _, _, failed, unit = EXPECTED.unpack(value)
@@ -107,4 +109,4 @@ def _drop_stale(map_fd: int) -> None:
 
 
 def _delete(map_fd: int, entry: Expected) -> None:
-    syscall.map_delete(map_fd, EXPECTED_KEY.pack(entry.cgroup, entry.port, 0))
+    bpf.map_delete(map_fd, EXPECTED_KEY.pack(entry.cgroup, entry.port, 0))

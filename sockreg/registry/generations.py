@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
-from sockreg.kernel import libbpf, release, syscall
-from sockreg.registry import published, record
+from sockreg.host import release
+from sockreg.kernel import bpf, libbpf, objects
+from sockreg.registry import layout, published, record
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED, denied
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
@@ -58,10 +59,10 @@ def generations(registry: str) -> list[Generation]:
 
 
 @contextlib.contextmanager
-def pinned(path: str, flags: int = syscall.READ_WRITE) -> Iterator[int]:
+def pinned(path: str, flags: int = bpf.READ_WRITE) -> Iterator[int]:
     """A descriptor of a pin, closed at the end. SockregError if it may not be opened."""
     try:
-        fd = syscall.obj_get(path, flags)
+        fd = bpf.obj_get(path, flags)
     except PermissionError as error:
         raise denied(path, error) from None
     try:
@@ -142,9 +143,9 @@ def read_header(generation: Generation) -> record.Header:
 
 def _chunks(generation: Generation) -> Iterator[bytes]:
     # Element by element: the kernel maps nothing from a descriptor opened to read only.
-    with pinned(str(generation.path / "rules"), syscall.READ_ONLY) as fd:
+    with pinned(str(generation.path / "rules"), bpf.READ_ONLY) as fd:
         for index in range(libbpf.map_info(fd).max_entries):
-            chunk = syscall.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
+            chunk = bpf.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
             if chunk is not None:
                 yield chunk
 
@@ -178,6 +179,11 @@ def build(
         remove(unfinished)
         raise
     return Generation(number, path, program_id)
+
+
+def check_object(path: Path) -> str:
+    """As objects.check(), with the maps that a registry has."""
+    return objects.check(path, layout.MAPS)
 
 
 def open_object(path: Path) -> libbpf.Object:
@@ -249,7 +255,7 @@ def make_directory(path: Path) -> None:
 
 def pin(fd: int, path: Path) -> None:
     """Pin for the owner to write and the group to read."""
-    syscall.obj_pin(fd, str(path))
+    bpf.obj_pin(fd, str(path))
     path.chmod(_PIN_MODE)
 
 

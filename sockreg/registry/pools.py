@@ -12,12 +12,22 @@ Imported by the companion only where a label has more than one socket.
 import posix
 
 from sockreg.errors import EXIT_REFUSED, SockregError
-from sockreg.kernel import layout, syscall
-from sockreg.kernel.listener import Listener
-from sockreg.registry import sockets
+from sockreg.host.listener import Listener
+from sockreg.kernel import bpf
+from sockreg.registry import layout
+from sockreg.registry.destinations import read_destinations
 from sockreg.registry.directory import COPY
-from sockreg.registry.selection import MEMBERS_MAX, share
-from sockreg.registry.sockets import Maps, Member
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import (
+    Member,
+    drop_stale_members,
+    member_in,
+    members_of,
+    put,
+    write_record,
+)
+from sockreg.registry.shares import MEMBERS_MAX, share
+from sockreg.registry.slots import free_slots, pool_slots
 
 
 def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
@@ -25,7 +35,7 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
 
     SockregError (EXIT_REFUSED) if the pool is full or no slot is left: nothing changes.
     """
-    members = sockets.members_of(maps, slot)
+    members = members_of(maps, slot)
     mine = [member for member in members if member.unit == unit]
     mine += [m for m in members if m.unit != unit and m.cookie == listener.cookie]
     others = [member for member in members if member not in mine]
@@ -43,28 +53,28 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
         lone = any(member.slot == slot for member in others)
         spare = _free(maps, (own_place is None) + lone, unit)
         place = spare.pop() if own_place is None else own_place
-    sockets.put(maps, place, listener, unit, weight, now)
-    own = sockets.member_in(maps, place)
+    put(maps, place, listener, unit, weight, now)
+    own = member_in(maps, place)
     arrange(maps, slot, others if own is None else [*others, own], spare)
     return mine[0].cookie if mine else None
 
 
 def leave(maps: Maps, slot: int, leaving: Member) -> None:
     """Take a member out; the flows it had go to the others."""
-    members = sockets.members_of(maps, slot)
+    members = members_of(maps, slot)
     arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
 def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
     """Give a member another weight; 0 drains it: nothing new arrives there."""
-    members = sockets.members_of(maps, slot)
+    members = members_of(maps, slot)
     arrange(maps, slot, [_weighed(m, weight) if m.unit == member.unit else m for m in members])
 
 
 def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
     """Give the sockets of these units these weights."""
-    for slot in sockets.read_destinations(maps).values():
-        for member in sockets.members_of(maps, slot):
+    for slot in read_destinations(maps).values():
+        for member in members_of(maps, slot):
             if weights.get(member.unit, member.weight) != member.weight:
                 weigh(maps, slot, member, weights[member.unit])
 
@@ -81,14 +91,14 @@ def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | Non
     ``spare`` are free slots for those that cannot stay in the destination's own; without
     them some are looked for.
     """
-    before = {*sockets.pool_slots(maps, slot), slot}
+    before = {*pool_slots(maps, slot), slot}
     if len(members) == 1 and members[0].weight > 0:
         _move(maps, members[0], slot)
-        syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
+        bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = {slot}
     elif not members:
-        syscall.map_delete(maps.sockets, layout.SLOT.pack(slot))
-        syscall.map_delete(maps.pools, layout.SLOT.pack(slot))
+        bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
+        bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = set()
     else:
         places = {member.unit: member.slot for member in members}
@@ -99,8 +109,8 @@ def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | Non
         _write(maps, slot, members, places)
         kept = set(places.values())
     for place in before - kept:
-        syscall.map_delete(maps.sockets, layout.SLOT.pack(place))
-    sockets.drop_stale_members(maps)
+        bpf.map_delete(maps.sockets, layout.SLOT.pack(place))
+    drop_stale_members(maps)
 
 
 def _write(maps: Maps, slot: int, members: list[Member], places: dict[str, int]) -> None:
@@ -112,23 +122,23 @@ def _write(maps: Maps, slot: int, members: list[Member], places: dict[str, int])
     places_in_order += [0] * (layout.POOL_MEMBERS - len(members))
     active = sum(member.weight > 0 for member in members)
     value = layout.POOL.pack(len(members), active, *places_in_order, *entries)
-    syscall.map_update(maps.pools, layout.SLOT.pack(slot), value)
+    bpf.map_update(maps.pools, layout.SLOT.pack(slot), value)
 
 
 def _free(maps: Maps, count: int, unit: str) -> list[int]:
-    return sockets.free_slots(maps, sockets.read_destinations(maps), count, unit)
+    return free_slots(maps, read_destinations(maps), count, unit)
 
 
 def _move(maps: Maps, member: Member, slot: int) -> None:
     """Let a member be in ``slot`` too, with the record it carries."""
     key = layout.MEMBER_KEY.pack(member.cookie, slot, 0)
-    sockets.write_record(maps, key, member.record)
+    write_record(maps, key, member.record)
     if member.slot == slot:
         return
-    fd = syscall.obj_get(f"{maps.registry}/{COPY}")
+    fd = bpf.obj_get(f"{maps.registry}/{COPY}")
     try:
         # A socket that was closed a moment ago passes: its place is as empty as before.
-        moved = syscall.run_sk_lookup(fd, member.slot, slot)
+        moved = bpf.run_sk_lookup(fd, member.slot, slot)
     finally:
         posix.close(fd)
     if not moved:

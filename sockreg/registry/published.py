@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
-from sockreg.kernel import libbpf, syscall
+from sockreg.kernel import bpf, libbpf
 from sockreg.registry.directory import LINK, UNFINISHED, denied
 
 PIN = "published"
@@ -48,7 +48,7 @@ NOTHING = Published(0, EXIT_OK, 0, 0)
 def read(registry: str) -> Published:
     """SockregError if it may not be read."""
     try:
-        fd = syscall.obj_get(f"{registry}/{PIN}", syscall.READ_ONLY)
+        fd = bpf.obj_get(f"{registry}/{PIN}", bpf.READ_ONLY)
     except FileNotFoundError:
         return NOTHING
     except PermissionError as error:
@@ -95,7 +95,7 @@ def in_force(registry: str, number: int) -> None:
     with _opened(registry) as fd:
         before = _read(fd)
         if before.generation != number:
-            syscall.map_update(fd, _INDEX, _VALUE.pack(*before._replace(generation=number)))
+            bpf.map_update(fd, _INDEX, _VALUE.pack(*before._replace(generation=number)))
 
 
 def applied(registry: str, status: int) -> None:
@@ -105,11 +105,11 @@ def applied(registry: str, status: int) -> None:
         before = _read(fd)
         succeeded = now if status == EXIT_OK else before.succeeded
         after = Published(before.generation, status, now, succeeded)
-        syscall.map_update(fd, _INDEX, _VALUE.pack(*after))
+        bpf.map_update(fd, _INDEX, _VALUE.pack(*after))
 
 
 def _read(fd: int) -> Published:
-    return Published(*_VALUE.unpack(syscall.map_lookup(fd, _INDEX, _VALUE.size) or b""))
+    return Published(*_VALUE.unpack(bpf.map_lookup(fd, _INDEX, _VALUE.size) or b""))
 
 
 @contextlib.contextmanager
@@ -117,13 +117,13 @@ def _opened(registry: str) -> Iterator[int]:
     """A descriptor of the map for writing; it is made if it is not there."""
     path = Path(registry, PIN)
     try:
-        fd = syscall.obj_get(str(path))
+        fd = bpf.obj_get(str(path))
     except FileNotFoundError:
         fd = libbpf.create_array(PIN, _VALUE.size)
         # Renamed when all is right: a death in between would leave it closed to the group.
         unfinished = path.with_name(f"{UNFINISHED}{PIN}")
         unfinished.unlink(missing_ok=True)
-        syscall.obj_pin(fd, str(unfinished))
+        bpf.obj_pin(fd, str(unfinished))
         unfinished.chmod(0o640)
         unfinished.rename(path)
     try:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_PERMISSION, SockregError
-from sockreg.kernel import cgroup, libbpf, syscall
+from sockreg.host import cgroup
+from sockreg.kernel import bpf, libbpf
 from sockreg.registry import expected, generations
 from sockreg.registry.directory import UNFINISHED, Lock, denied
 from sockreg.registry.generations import pinned
@@ -126,12 +127,12 @@ def expected_slots(registry: str) -> set[int]:
     """The slots that a listener may be put into at any moment."""
     if not is_loaded(registry):
         return set()
-    with expectations(registry, syscall.READ_ONLY) as fd:
+    with expectations(registry, bpf.READ_ONLY) as fd:
         return {slot for it in expected.read(fd) for slot in (it.slot_ipv4, it.slot_ipv6)}
 
 
 @contextlib.contextmanager
-def expectations(registry: str, flags: int = syscall.READ_WRITE) -> Iterator[int]:
+def expectations(registry: str, flags: int = bpf.READ_WRITE) -> Iterator[int]:
     """A descriptor of the map of who is expected. SockregError if it is not loaded."""
     if not is_loaded(registry):
         raise SockregError(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
-from sockreg.kernel import layout, libbpf
-from sockreg.kernel.netns import Netns
-from sockreg.registry import generations, readers, sockets
+from sockreg.host.netns import Netns
+from sockreg.kernel import libbpf
+from sockreg.registry import generations, readers
+from sockreg.registry.destinations import read_destinations
 from sockreg.registry.directory import (
     COPY,
     GENERATIONS,
@@ -24,6 +25,9 @@ from sockreg.registry.directory import (
     netns_name,
     registry_path,
 )
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import members_of
+from sockreg.slot import FIRST_SLOT
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
@@ -120,11 +124,9 @@ def _is_abandoned(registry: Path) -> bool:
     link = generations.link_of(str(registry))
     if link is None or link.netns_inode != 0:
         return False
-    maps = sockets.Maps(str(registry))
+    maps = Maps(str(registry))
     try:
-        return not any(
-            sockets.members_of(maps, slot) for slot in sockets.read_destinations(maps).values()
-        )
+        return not any(members_of(maps, slot) for slot in read_destinations(maps).values())
     finally:
         maps.close()
 
@@ -138,7 +140,7 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: 
             ("sockets", slots),
             ("counters", slots),
             ("pools", slots),
-            ("destinations", slots - layout.FIRST_SLOT),
+            ("destinations", slots - FIRST_SLOT),
             ("members", 2 * slots),  # room for records whose socket is gone
             ("units", UNITS_MAX),
         ):

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection
 
-from sockreg.kernel import layout, libbpf, syscall
-from sockreg.registry import generations, sockets, sockops, state, unconfirmed
+from sockreg.kernel import bpf, libbpf
+from sockreg.registry import generations, layout, sockops, state, trial
+from sockreg.registry.destinations import drop_destination, read_destinations
 from sockreg.registry.directory import Lock
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import drop_stale_members, members_of
 
 
-def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) -> None:
+def sweep(registry: str, maps: Maps, numbers: Collection[int | None]) -> None:
     """Keep the generations of these numbers, and the slots that generations or sockets use.
 
     What an unconfirmed change would come back to is kept as well.
@@ -15,7 +18,7 @@ def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) ->
     A destination that lost its last rule and its socket gives its slot back, with its
     counters at zero.
     """
-    generations.keep(registry, {*numbers, *(it.base for it in unconfirmed.read(registry))})
+    generations.keep(registry, {*numbers, *(it.base for it in trial.read(registry))})
     used = {
         (label, family, protocol)
         for generation in generations.generations(registry)
@@ -26,10 +29,10 @@ def sweep(registry: str, maps: sockets.Maps, numbers: Collection[int | None]) ->
         Lock(registry, state.LOCK_TIMEOUT),
         generations.pinned(f"{registry}/counters") as counters,
     ):
-        sockets.drop_stale_members(maps)
+        drop_stale_members(maps)
         expected = sockops.expected_slots(registry)
-        for destination, slot in sockets.read_destinations(maps).items():
+        for destination, slot in read_destinations(maps).items():
             needed = destination in used or slot in expected
-            if not needed and not sockets.members_of(maps, slot):
-                syscall.map_update(counters, layout.SLOT.pack(slot), zero)
-                sockets.drop_destination(maps, *destination)
+            if not needed and not members_of(maps, slot):
+                bpf.map_update(counters, layout.SLOT.pack(slot), zero)
+                drop_destination(maps, *destination)

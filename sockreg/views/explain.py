@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from sockreg import processes
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_PERMISSION, SockregError
-from sockreg.kernel import layout, routes, sklookup, sockdiag, syscall
+from sockreg.host import processes, routes, sockdiag
+from sockreg.kernel import bpf, testrun
 from sockreg.model import ACTION_NAMES, FAMILY_BITS, TCP, Action, Binding, Packet
-from sockreg.registry import generations, record, sockets, state
+from sockreg.registry import generations, layout, record, state
+from sockreg.registry.destinations import find_slot
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member, members_of
 from sockreg.rules.oracle import ranking
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_prefix, format_rule
+from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
@@ -101,7 +105,7 @@ def explain(context: Context, query: Query) -> Explanation:
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
     matching, verdict, asked = judged or ([], None, "no program is attached")
     winner = matching[0] if matching else None
-    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    maps = Maps(registry, bpf.READ_ONLY)
     try:
         members = _members(maps, winner)
     finally:
@@ -155,16 +159,16 @@ def _number(family: int, address: str) -> int:
     return int.from_bytes(socket.inet_pton(family, address), "big")
 
 
-def _members(maps: sockets.Maps, winner: Binding | None) -> list[sockets.Member]:
+def _members(maps: Maps, winner: Binding | None) -> list[Member]:
     if winner is None or winner.action is not Action.BIND:
         return []
-    slot = sockets.find_slot(maps, winner.label, winner.family, winner.protocol)
-    return [] if slot is None else sockets.members_of(maps, slot)
+    slot = find_slot(maps, winner.label, winner.family, winner.protocol)
+    return [] if slot is None else members_of(maps, slot)
 
 
 def _judge(
     current: generations.Generation, query: Query
-) -> tuple[list[Binding], sklookup.Verdict | None, str]:
+) -> tuple[list[Binding], testrun.Verdict | None, str]:
     """The rules that match, the winner first; the program's verdict; whether it was asked."""
     packed = record.decode(generations.read_rules(current))
     candidates = record.about_port(packed, query.protocol, query.family, query.port)
@@ -175,7 +179,7 @@ def _judge(
         return matching, None, no_interface
     try:
         with generations.pinned(str(current.path / "program")) as program:
-            verdict = sklookup.ask(
+            verdict = testrun.ask(
                 program,
                 query.family,
                 query.protocol,
@@ -194,13 +198,13 @@ def _judge(
     return matching, verdict, "the kernel's verdict"
 
 
-def _outcome(verdict: sklookup.Verdict) -> tuple[Outcome, int]:
+def _outcome(verdict: testrun.Verdict) -> tuple[Outcome, int]:
     if verdict.cookie:
         return Outcome.SOCKET, verdict.cookie
     return (Outcome.ORDINARY if verdict.passed else Outcome.REFUSED), 0
 
 
-def _expected(winner: Binding | None, usable: list[sockets.Member]) -> Outcome:
+def _expected(winner: Binding | None, usable: list[Member]) -> Outcome:
     if winner is None or winner.action is Action.PASS:
         return Outcome.ORDINARY
     if winner.action is Action.REJECT:
@@ -214,7 +218,7 @@ def _agree(outcome: Outcome, expected: Outcome) -> bool:
     return (Outcome.ORDINARY if outcome is Outcome.NOBODY else outcome) is expected
 
 
-def _reason(winner: Binding | None, members: list[sockets.Member], outcome: Outcome) -> str:
+def _reason(winner: Binding | None, members: list[Member], outcome: Outcome) -> str:
     if winner is None:
         return "no rule matches"
     if winner.action is Action.REJECT:
@@ -271,7 +275,7 @@ def _passed_over(
 
 
 def _target(
-    members: list[sockets.Member],
+    members: list[Member],
     outcome: Outcome,
     cookie: int,
     found: sockdiag.DiagSocket | None,
@@ -292,8 +296,8 @@ def _target(
             text = layout.cookie_text(cookie)
             return Target(text, member.address, member.unit, names), notes
     if found is None:
-        return Target(layout.cookie_text(cookie), "", sockets.NO_UNIT, names), notes
-    unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else sockets.NO_UNIT
+        return Target(layout.cookie_text(cookie), "", NO_UNIT, names), notes
+    unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else NO_UNIT
     return Target(layout.cookie_text(found.cookie), name_of(found), unit, names), notes
 
 
@@ -320,7 +324,7 @@ def _others(context: Context, registry: str) -> list[str]:
 
 def _choices(
     outcome: Outcome,
-    members: list[sockets.Member],
+    members: list[Member],
     found: sockdiag.DiagSocket | None,
     there: Sequence[sockdiag.DiagSocket],
 ) -> list[str]:

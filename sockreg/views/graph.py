@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.model import PROTOCOL_NAMES, Action, Binding
 from sockreg.rules.syntax import format_ports, format_prefix
 from sockreg.views import rules, status

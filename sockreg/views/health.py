@@ -5,8 +5,8 @@ A registered socket stays in its slot until it is closed: presence is not health
 
 from collections.abc import Collection
 
-from sockreg.kernel.sockdiag import LISTENING, DiagSocket
-from sockreg.processes import Process
+from sockreg.host.processes import Process
+from sockreg.host.sockdiag import LISTENING, DiagSocket
 
 _SYSTEMD = 1  # pid
 

@@ -9,14 +9,18 @@ import fcntl
 import os
 from dataclasses import dataclass
 
-from sockreg import membership, processes
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, SockregError
-from sockreg.kernel import layout, pidfd, sockdiag, sockopt, syscall
+from sockreg.host import pidfd, processes, sockdiag, sockopt
+from sockreg.host.processes import Process
+from sockreg.kernel import bpf
 from sockreg.model import INET, PROTOCOL_NAMES
-from sockreg.processes import Process
-from sockreg.registry import sockets
-from sockreg.registry.labels import members_of
+from sockreg.registry import layout
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member
+from sockreg.registry.registered import registered_under
+from sockreg.systemd import unit_of
+from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.ordinary import same_address
 
 _NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
@@ -70,10 +74,10 @@ class Details:
 
 def read(context: Context, label: str) -> list[Details]:
     """The members of a label, by protocol and unit. SockregError if it has none."""
-    maps = sockets.Maps(context.loaded_registry(), syscall.READ_ONLY)
+    maps = Maps(context.loaded_registry(), bpf.READ_ONLY)
     try:
-        found: dict[int, tuple[int, sockets.Member, list[str]]] = {}
-        for family, protocol, member in members_of(maps, label):
+        found: dict[int, tuple[int, Member, list[str]]] = {}
+        for family, protocol, member in registered_under(maps, label):
             _, _, serves = found.setdefault(member.cookie, (protocol, member, []))
             serves.append("ipv4" if family == INET else "ipv6")
     finally:
@@ -96,7 +100,7 @@ def read(context: Context, label: str) -> list[Details]:
 
 def _details(
     protocol: int,
-    member: sockets.Member,
+    member: Member,
     serves: list[str],
     socket: sockdiag.DiagSocket | None,
     there: list[sockdiag.DiagSocket],
@@ -132,9 +136,9 @@ def _queue(socket: sockdiag.DiagSocket) -> Queue:
 
 def _owner(process: Process) -> Owner:
     try:
-        return Owner(process.pid, process.name, membership.unit_of(process.pid))
+        return Owner(process.pid, process.name, unit_of.unit_of(process.pid))
     except OSError:
-        return Owner(process.pid, process.name, sockets.NO_UNIT)  # it has ended since
+        return Owner(process.pid, process.name, NO_UNIT)  # it has ended since
 
 
 def look_into(

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sockreg.commands.context import Context
-from sockreg.kernel import layout
-from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.context import Context
+from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
-from sockreg.registry.sockets import Member
+from sockreg.registry import layout
+from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_ports, format_prefix
 from sockreg.rules.taken import is_conditional, takers

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from enum import StrEnum
 
-from sockreg.kernel.routes import LocalPrefix
+from sockreg.host.routes import LocalPrefix
 from sockreg.model import FAMILY_BITS
 
 

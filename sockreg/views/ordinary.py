@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sockreg.kernel.sockdiag import DiagSocket
+from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import INET, INET6
 
 _ANY = {INET: "0.0.0.0", INET6: "::"}  # an address to compare with

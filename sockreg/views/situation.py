@@ -5,15 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sockreg import collector, membership, processes
-from sockreg.commands.context import Context
-from sockreg.kernel import routes, sockdiag, syscall
-from sockreg.kernel.listener import address_text
-from sockreg.kernel.sockdiag import DiagSocket
+from sockreg import garbage
+from sockreg.context import Context
+from sockreg.host import processes, routes, sockdiag
+from sockreg.host.listener import address_text
+from sockreg.host.processes import Holders, Process
+from sockreg.host.sockdiag import DiagSocket
+from sockreg.kernel import bpf
 from sockreg.model import INET, INET6, Action, Binding, Destination
-from sockreg.processes import Holders, Process
-from sockreg.registry import generations, record, sockets, state
+from sockreg.registry import generations, record, state
+from sockreg.registry.destinations import read_destinations
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member, members_of
 from sockreg.rules.taken import Endpoint
+from sockreg.systemd import unit_of
+from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.locality import Locality
 
 _ANY = ("0.0.0.0", "::")
@@ -29,7 +35,7 @@ class Situation:
 
     loaded: bool
     bindings: Sequence[Binding]
-    members: dict[Destination, list[sockets.Member]]
+    members: dict[Destination, list[Member]]
     there: list[DiagSocket]
     holders: Holders
     local: Locality
@@ -58,13 +64,13 @@ class Situation:
         for process in self.held_by(it):
             if process.pid != _SYSTEMD:
                 try:
-                    return membership.unit_of(process.pid)
+                    return unit_of.unit_of(process.pid)
                 except OSError:
                     continue  # it has ended
-        return processes.unit_of_cgroup_id(it.cgroup) if it.cgroup else sockets.NO_UNIT
+        return processes.unit_of_cgroup_id(it.cgroup) if it.cgroup else NO_UNIT
 
     @cached_property
-    def usable(self) -> dict[Destination, list[sockets.Member]]:
+    def usable(self) -> dict[Destination, list[Member]]:
         """The members that new packets can get to; destinations without any are left out."""
         found = {
             destination: [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
@@ -83,11 +89,11 @@ class Situation:
 def read(context: Context) -> Situation:
     """SockregError if the kernel does not tell, or the registry may not be read."""
     bindings: list[Binding] = []
-    members: dict[Destination, list[sockets.Member]] = {}
+    members: dict[Destination, list[Member]] = {}
     loaded = state.exists(context.registry)
     if loaded:
         content = generations.read_in_force(context.registry, generations.read_rules)
-        with collector.paused():
+        with garbage.paused():
             bindings = [] if content is None else record.decode_bindings(content)
         members = _members(context.registry)
     there = [it for it in sockdiag.receiving() if it.port]  # UDP sockets begin without one
@@ -101,12 +107,12 @@ def read(context: Context) -> Situation:
     )
 
 
-def _members(registry: str) -> dict[Destination, list[sockets.Member]]:
-    maps = sockets.Maps(registry, syscall.READ_ONLY)
+def _members(registry: str) -> dict[Destination, list[Member]]:
+    maps = Maps(registry, bpf.READ_ONLY)
     try:
         return {
-            Destination(*key): sockets.members_of(maps, slot)
-            for key, slot in sorted(sockets.read_destinations(maps).items())
+            Destination(*key): members_of(maps, slot)
+            for key, slot in sorted(read_destinations(maps).items())
         }
     finally:
         maps.close()

@@ -3,20 +3,27 @@
 import os
 from dataclasses import dataclass
 
-from sockreg.commands.context import Context
-from sockreg.kernel import cgroup, layout, libbpf, syscall
+from sockreg.context import Context
+from sockreg.host import cgroup
+from sockreg.kernel import bpf, libbpf
 from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.registry import (
     expected,
     generations,
+    layout,
+    members,
     published,
     record,
-    sockets,
     sockops,
     state,
-    unconfirmed,
+    trial,
 )
+from sockreg.registry.destinations import read_destinations
 from sockreg.registry.generations import pinned
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import members_of
+from sockreg.registry.units import read_units
+from sockreg.slot import SLOT_REJECT
 
 
 @dataclass(frozen=True)
@@ -115,18 +122,18 @@ _NOTHING = (None, None, None)
 def read(context: Context) -> Status:
     """Read the registry. SockregError if there is none or it may not be read."""
     registry = context.loaded_registry()
-    maps = sockets.Maps(registry, syscall.READ_ONLY)
+    maps = Maps(registry, bpf.READ_ONLY)
     try:
         number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
         rules = (
             {(label, f, p): count for label, f, p, count in header.destinations} if header else {}
         )
-        with pinned(f"{registry}/counters", syscall.READ_ONLY) as counters:
+        with pinned(f"{registry}/counters", bpf.READ_ONLY) as counters:
             destinations = [
                 _destination(maps, counters, key, slot, rules.get(key, 0))
-                for key, slot in sorted(sockets.read_destinations(maps).items())
+                for key, slot in sorted(read_destinations(maps).items())
             ]
-            rejected = _counters(counters, layout.SLOT_REJECT).lookups
+            rejected = _counters(counters, SLOT_REJECT).lookups
         return Status(
             registry,
             context.netns.cookie,
@@ -136,7 +143,7 @@ def read(context: Context) -> Status:
             _applied(registry),
             [d for d in destinations if d.rules or d.members or d.counters.lookups],
             rejected,
-            sorted(sockets.read_units(maps)),
+            sorted(read_units(maps)),
             _expected(registry, maps),
             state.others(registry, context.netns) if os.geteuid() == 0 else None,
             _trial(registry),
@@ -156,7 +163,7 @@ def _generation(
 
 
 def _trial(registry: str) -> Trial | None:
-    for waiting in unconfirmed.read(registry):
+    for waiting in trial.read(registry):
         return Trial(waiting.base, max(0, round(waiting.seconds_left)))
     return None
 
@@ -168,12 +175,12 @@ def _applied(registry: str) -> LastApply | None:
     return LastApply(found.status, found.attempted, found.succeeded)
 
 
-def _expected(registry: str, maps: sockets.Maps) -> list[ExpectedUnit] | None:
+def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
     if not sockops.is_loaded(registry):
         return None
-    labels = {slot: label for (label, _, _), slot in sockets.read_destinations(maps).items()}
+    labels = {slot: label for (label, _, _), slot in read_destinations(maps).items()}
     alive = cgroup.all_ids()
-    with sockops.expectations(registry, syscall.READ_ONLY) as fd:
+    with sockops.expectations(registry, bpf.READ_ONLY) as fd:
         return sorted(
             (
                 ExpectedUnit(entry.unit, labels[entry.slot_ipv4], entry.port, entry.failed)
@@ -185,7 +192,7 @@ def _expected(registry: str, maps: sockets.Maps) -> list[ExpectedUnit] | None:
 
 
 def _destination(
-    maps: sockets.Maps, counters: int, key: tuple[str, int, int], slot: int, rules: int
+    maps: Maps, counters: int, key: tuple[str, int, int], slot: int, rules: int
 ) -> DestinationStatus:
     label, family, protocol = key
     return DestinationStatus(
@@ -193,13 +200,13 @@ def _destination(
         PROTOCOL_NAMES[protocol],
         "ipv4" if family == INET else "ipv6",
         rules,
-        sorted(map(_member, sockets.members_of(maps, slot)), key=lambda member: member.unit),
+        sorted(map(_member, members_of(maps, slot)), key=lambda member: member.unit),
         _counters(counters, slot),
         slot,
     )
 
 
-def _member(member: sockets.Member) -> Member:
+def _member(member: members.Member) -> Member:
     return Member(
         layout.cookie_text(member.cookie),
         member.address,
@@ -212,6 +219,6 @@ def _member(member: sockets.Member) -> Member:
 
 def _counters(fd: int, slot: int) -> Counters:
     size = layout.COUNTERS.size  # a multiple of 8: the values of the CPUs lie side by side
-    value = syscall.map_lookup(fd, layout.SLOT.pack(slot), size * libbpf.possible_cpus())
+    value = bpf.map_lookup(fd, layout.SLOT.pack(slot), size * libbpf.possible_cpus())
     columns = zip(*layout.COUNTERS.iter_unpack(value or b""), strict=True)
     return Counters(*(sum(column) for column in columns))

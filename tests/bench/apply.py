@@ -13,10 +13,10 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from sockreg import resources
 from sockreg.commands.apply import apply
-from sockreg.commands.context import Context
-from sockreg.kernel import netns
+from sockreg.context import Context
+from sockreg.host import netns
+from sockreg.kernel import shipped
 from tests.bench import rulesets
 from tests.bench.ground import FIRST, Cost, Ground, ground
 from tests.bench.report import Aim, Part, Table, at_most
@@ -76,7 +76,7 @@ def _print_steps(namespace: str, bpffs: str, root: str) -> None:
         begun.append((what.partition(" ")[0], time.monotonic()))
 
     with netns.entered(namespace) as entered:
-        apply(Context(entered, bpffs, root, resources.object_path(), step), upgrade=True)
+        apply(Context(entered, bpffs, root, shipped.object_path(), step), upgrade=True)
     starts = [at for _, at in begun]
     names = [name for name, _ in begun[:-1]]  # the last says that it is done
     spent = [end - start for start, end in pairwise(starts)]

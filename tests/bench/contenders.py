@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sockreg.config.ruleset import read_rule_set
-from sockreg.kernel import layout, libbpf
+from sockreg.kernel import libbpf
 from sockreg.model import Action, Destination
+from sockreg.slot import FIRST_SLOT
 from tests.bench import peer, rulesets
 from tests.bench.frames import MAC
 from tests.bench.ground import Ground, ground
@@ -240,7 +241,7 @@ def _peer(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
     Ground(receiver, scene.here.bpffs, root).configure(_rules())
     bindings = [b for b in read_rule_set(str(root)).bindings if b.action is Action.BIND]
     destinations = dict.fromkeys(binding.destination for binding in bindings)
-    slots = {it: slot for slot, it in enumerate(destinations, layout.FIRST_SLOT)}
+    slots = {it: slot for slot, it in enumerate(destinations, FIRST_SLOT)}
     loaded = peer.load(scene.built, peer.PEER, len(bindings))
     peer.bind(loaded, bindings, slots)
     sockets = _sockets(scene, receiver, _LOOPBACK, ELSEWHERE)

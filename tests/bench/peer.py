@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sockreg.compile import compile_rules
-from sockreg.kernel import layout, libbpf, syscall
+from sockreg.kernel import bpf, libbpf
 from sockreg.model import ANY_PORT, FAMILY_BITS, Binding, Destination
+from sockreg.registry import layout
 from tests.process import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,13 +58,13 @@ def bind(
     for binding in bindings:
         bits = _HEAD + 128 - FAMILY_BITS[binding.family] + binding.length
         key = _KEY.pack(bits, binding.protocol, _port(binding), _address(binding))
-        syscall.map_update(trie, key, _VALUE.pack(slots[binding.destination], bits))
+        bpf.map_update(trie, key, _VALUE.pack(slots[binding.destination], bits))
 
 
 def register(loaded: libbpf.Object, slot: int, fd: int) -> None:
     """Put a socket into a slot."""
     sockets = loaded.map_fd("sockets")
-    syscall.map_update(sockets, layout.SLOT.pack(slot), layout.COOKIE.pack(fd))
+    bpf.map_update(sockets, layout.SLOT.pack(slot), layout.COOKIE.pack(fd))
 
 
 def _port(binding: Binding) -> int:

@@ -97,7 +97,7 @@ def programs(here: Place) -> list[Program]:
         Program(f"{BARE}: python3 -I -S -c pass", [*PYTHON, "-c", "pass"]),
         Program(
             f"{COMPANION}: registers a socket",
-            [*PYTHON, str(here.package / "companion.py"), "register", UNIT, str(record)],
+            [*PYTHON, str(here.package / "companion/__main__.py"), "register", UNIT, str(record)],
             takes_socket=True,
         ),
     ]

@@ -21,11 +21,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from sockreg import resources
 from sockreg.commands.apply import apply, check
-from sockreg.commands.context import Context
 from sockreg.commands.rollback import rollback
-from sockreg.kernel import netns
+from sockreg.context import Context
+from sockreg.host import netns
+from sockreg.kernel import shipped
 from tests.bench.apply import STEPS
 from tests.bench.ground import Ground, ground
 from tests.bench.report import Aim, Part, Table
@@ -248,7 +248,7 @@ def _command(here: Ground, command: Callable[[Context], object], death: str = ""
             os.kill(os.getpid(), signal.SIGKILL)
 
     with netns.entered(here.namespace.path) as namespace:
-        place = (str(here.bpffs), str(here.root), resources.object_path())
+        place = (str(here.bpffs), str(here.root), shipped.object_path())
         command(Context(namespace, *place, step))
 
 

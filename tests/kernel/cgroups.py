@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sockreg.kernel.cgroup import root
+from sockreg.host.cgroup import root
 from tests.linux import (
     CLONE_NEWCGROUP,
     MNT_DETACH,

@@ -25,9 +25,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from sockreg import journal, listen_fds
 from sockreg.cli.main import main
 from sockreg.errors import EXIT_OK
+from sockreg.systemd import journal, listen_fds
 from tests.netns import TCP, UDP, Namespace, Server
 from tests.process import run
 

@@ -8,11 +8,10 @@ import socket
 import struct
 from types import TracebackType
 
-from sockreg import resources
 from sockreg.compile import Tables
-from sockreg.kernel import layout, libbpf, syscall
+from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
-from sockreg.registry import generations
+from sockreg.registry import generations, layout
 from tests.kernel.host import bpf_descriptors
 
 SO_COOKIE = 57
@@ -81,7 +80,7 @@ class Lookups:
         return program
 
     def _load(self, tables: Tables) -> int:
-        loaded = generations.open_object(resources.object_path())
+        loaded = generations.open_object(shipped.object_path())
         for name, fd in self._maps.items():
             loaded.reuse_map(name, fd)
         generations.load(loaded, tables)
@@ -90,7 +89,7 @@ class Lookups:
             for slot, member in self._sockets.items():
                 cookie = struct.unpack("=Q", member.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
                 self._slot_of_cookie[cookie] = slot
-                syscall.map_update(
+                bpf.map_update(
                     self._maps["sockets"],
                     layout.SLOT.pack(slot),
                     layout.COOKIE.pack(member.fileno()),
@@ -110,7 +109,7 @@ class Lookups:
         """Lookups, misses and errors of a slot, summed over processors."""
         cpus = libbpf.possible_cpus()
         size = layout.COUNTERS.size
-        values = syscall.map_lookup(self._maps["counters"], layout.SLOT.pack(slot), cpus * size)
+        values = bpf.map_lookup(self._maps["counters"], layout.SLOT.pack(slot), cpus * size)
         assert values is not None
         return tuple(map(sum, zip(*layout.COUNTERS.iter_unpack(values), strict=True)))
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import journal
 from sockreg.errors import (
     EXIT_CONFIG,
     EXIT_NOT_LOADED,
     EXIT_OK,
     EXIT_USAGE,
 )
+from sockreg.systemd import journal
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
 from tests.process import run

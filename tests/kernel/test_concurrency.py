@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sockreg import companion
+from sockreg.companion import __main__ as companion
 from sockreg.registry import generations, state
 from tests.kernel.host import HasFileno, Host, cookie
 from tests.netns import Server

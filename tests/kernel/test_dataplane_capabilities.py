@@ -13,7 +13,7 @@ _DROP = ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all"]
 
 _LOAD = """
 import sys
-from sockreg import resources
+from sockreg.kernel import shipped
 from sockreg.compile import compile_rules
 from sockreg.model import Action, Place
 from sockreg.registry import generations
@@ -24,7 +24,7 @@ for number, text in enumerate(sys.stdin.read().splitlines()):
     bindings += parse_rule(Action.BIND, text, f"label{number % 100}", Place("test", number), [])
 labels = sorted({b.destination for b in bindings})
 tables = compile_rules(bindings, {d: 2 + i for i, d in enumerate(labels)}, interfaces={"lo": 1})
-generations.load(generations.open_object(resources.object_path()), tables)
+generations.load(generations.open_object(shipped.object_path()), tables)
 """
 
 _RULES = {
@@ -58,7 +58,7 @@ def test_loads_with_two_capabilities(rules: list[str]) -> None:
 
 _LOAD_SHAPES = """
 from random import Random
-from sockreg import resources
+from sockreg.kernel import shipped
 from sockreg.compile import compile_rules
 from sockreg.registry import generations
 from tests.rulesets import INTERFACES, adversarial, nested_rules, random_rules, slots
@@ -69,7 +69,7 @@ for seed in range(20):
     rule_sets += [nested_rules(rng), random_rules(rng, 200, False), random_rules(rng, 200, True)]
 for bindings in rule_sets:
     tables = compile_rules(bindings, slots(bindings), interfaces=INTERFACES)
-    generations.load(generations.open_object(resources.object_path()), tables)
+    generations.load(generations.open_object(shipped.object_path()), tables)
 """
 
 

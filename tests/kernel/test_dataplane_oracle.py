@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from sockreg.compile import compile_rules
-from sockreg.kernel.layout import SLOT_REJECT
 from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, Packet
 from sockreg.rules.oracle import decide
+from sockreg.slot import SLOT_REJECT
 from tests.kernel.lookups import Lookups
 from tests.netns import Namespace
 from tests.rulesets import (
@@ -73,7 +73,7 @@ def test_random_rule_sets(lookups: Lookups, seed: int, conditional: bool) -> Non
 def test_the_program_for_kernels_that_tell_no_interface(
     lookups: Lookups, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("sockreg.kernel.release.is_before", lambda *release: release <= (5, 17))
+    monkeypatch.setattr("sockreg.host.release.is_before", lambda *release: release <= (5, 17))
     rng = Random(seed)
     drawn = random_rules(rng, 100, conditional=True)
     bindings = [binding for binding in drawn if binding.interface is None]

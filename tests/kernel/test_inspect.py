@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED
-from sockreg.kernel import sockopt
+from sockreg.host import sockopt
 from tests.kernel.host import Host, cookie
 from tests.kernel.opener import NOBODY, let_everybody_in, opener, unprivileged
 from tests.netns import TCP, UDP

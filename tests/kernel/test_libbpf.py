@@ -10,9 +10,8 @@ import socket
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from sockreg import resources
 from sockreg.errors import EXIT_FAILURE
-from sockreg.kernel import libbpf, sklookup, syscall
+from sockreg.kernel import bpf, libbpf, shipped, testrun
 from tests.kernel.host import Host, cookie
 
 LIBRARIES = {"system": libbpf.SYSTEM_LIBRARY, "bundled": libbpf.bundled_library()}
@@ -44,10 +43,10 @@ def test_load_swap_run_and_unload(host: Host, library: ctypes.CDLL) -> None:
 
 def verdict(host: Host, address: str, port: int) -> tuple[bool, str]:
     """What the program of the second generation says in a test run."""
-    program = syscall.obj_get(str(host.registry / "generations/2/program"))
+    program = bpf.obj_get(str(host.registry / "generations/2/program"))
     try:
         with host.namespace.entered():
-            passed, selected = sklookup.ask(
+            passed, selected = testrun.ask(
                 program, socket.AF_INET, socket.IPPROTO_TCP, (address, port), ("192.0.2.1", 1234)
             )
     finally:
@@ -58,7 +57,7 @@ def verdict(host: Host, address: str, port: int) -> tuple[bool, str]:
 def test_what_the_kernel_refuses_is_told_by_each(host: Host, library: ctypes.CDLL) -> None:
     """A program that the verifier rejects: its own last word is in the message."""
     broken = host.root / "broken.o"
-    content = resources.object_path().read_bytes()
+    content = shipped.object_path().read_bytes()
     elf = ELFFile(io.BytesIO(content))
     at = elf.get_section_by_name("sk_lookup")["sh_offset"]
     # BPF_EXIT | BPF_JMP as the first instruction (RFC 9669, 4.3): nothing behind it is reached.

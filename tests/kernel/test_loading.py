@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import resources
 from sockreg.errors import (
     EXIT_BUSY,
     EXIT_FAILURE,
@@ -24,7 +23,7 @@ from sockreg.errors import (
     EXIT_PERMISSION,
     EXIT_REFUSED,
 )
-from sockreg.kernel import libbpf, syscall
+from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.registry import state
 from tests.kernel.host import Host, bpftool
 from tests.netns import bpffs
@@ -42,47 +41,47 @@ def nothing_there(host: Host) -> bool:
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shipped_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the object in the place of the shipped one, to be damaged."""
     copy = tmp_path / "shipped.bpf.o"
-    copy.write_bytes(resources.object_path().read_bytes())
-    monkeypatch.setattr(resources, "object_path", lambda: copy)
+    copy.write_bytes(shipped.object_path().read_bytes())
+    monkeypatch.setattr(shipped, "object_path", lambda: copy)
     return copy
 
 
-def test_an_object_damaged_in_any_byte_is_refused(host: Host, shipped: Path) -> None:
-    good = shipped.read_bytes()
+def test_an_object_damaged_in_any_byte_is_refused(host: Host, shipped_object: Path) -> None:
+    good = shipped_object.read_bytes()
     random_source = random.Random(1)
     for _ in range(200):
         damaged = bytearray(good)
         damaged[random_source.randrange(len(good))] ^= 1 << random_source.randrange(8)
-        shipped.write_bytes(damaged)
+        shipped_object.write_bytes(damaged)
         said = host.fails(EXIT_FAILURE, "load")
-        assert said.startswith(f"sockreg: {shipped} ")
+        assert said.startswith(f"sockreg: {shipped_object} ")
         assert "reinstall sockreg" in said
         assert len(said.splitlines()) == 2
     assert nothing_there(host)
-    shipped.write_bytes(good)
+    shipped_object.write_bytes(good)
     host.ok("load")
 
 
-def test_a_truncated_object_is_refused(host: Host, shipped: Path) -> None:
-    good = shipped.read_bytes()
+def test_a_truncated_object_is_refused(host: Host, shipped_object: Path) -> None:
+    good = shipped_object.read_bytes()
     for length in (0, 1, 63, 64, 4096, len(good) // 2, len(good) - 1):
-        shipped.write_bytes(good[:length])
-        assert f"{shipped} is not an object of sockreg: " in host.fails(EXIT_FAILURE, "load")
+        shipped_object.write_bytes(good[:length])
+        assert f"{shipped_object} is not an object of sockreg: " in host.fails(EXIT_FAILURE, "load")
     assert nothing_there(host)
 
 
-def test_a_damaged_object_does_not_hurt_what_is_in_force(host: Host, shipped: Path) -> None:
-    good = shipped.read_bytes()
+def test_a_damaged_object_does_not_hurt_what_is_in_force(host: Host, shipped_object: Path) -> None:
+    good = shipped_object.read_bytes()
     host.load(*WEB)
     middle = len(good) // 2
-    shipped.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    shipped_object.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
     with host.serve("web", "127.0.0.1", 8080):
         host.conf("[web]", "Bind=tcp 192.0.2.0/24 81")
         for verb in ("load", "apply", "upgrade"):
-            assert f"{shipped} is damaged" in host.fails(EXIT_FAILURE, verb)
+            assert f"{shipped_object} is damaged" in host.fails(EXIT_FAILURE, verb)
         assert host.ask("192.0.2.7", 80) == "web"
 
 
@@ -93,16 +92,16 @@ def replaced(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(content.replace(old, new))
 
 
-def test_an_object_of_another_version(host: Host, shipped: Path) -> None:
+def test_an_object_of_another_version(host: Host, shipped_object: Path) -> None:
     from sockreg.kernel.object_source import SOURCE
 
-    replaced(shipped, SOURCE.encode(), b"0" * 64)
+    replaced(shipped_object, SOURCE.encode(), b"0" * 64)
     said = host.fails(EXIT_FAILURE, "load")
     assert f"was built from other sources (hash 000000000000, not {SOURCE[:12]})" in said
 
 
-def test_an_object_of_another_licence(host: Host, shipped: Path) -> None:
-    replaced(shipped, b"Dual MIT/GPL\0", b"Proprietary!\0")
+def test_an_object_of_another_licence(host: Host, shipped_object: Path) -> None:
+    replaced(shipped_object, b"Dual MIT/GPL\0", b"Proprietary!\0")
     said = host.fails(EXIT_FAILURE, "load")
     assert "has licence 'Proprietary!', not 'Dual MIT/GPL'" in said
 
@@ -118,7 +117,7 @@ def test_not_an_object_at_all(host: Host) -> None:
 def test_an_own_build_may_be_given(host: Host, tmp_path: Path) -> None:
     """Built by another compiler the bytes differ; a byte behind the end stands for that."""
     own = tmp_path / "own.o"
-    own.write_bytes(resources.object_path().read_bytes() + b"\0")
+    own.write_bytes(shipped.object_path().read_bytes() + b"\0")
     host.conf(*WEB)
     host.ok("--object", str(own), "load")
     assert host.ask("192.0.2.7", 80) == "refused"
@@ -161,10 +160,10 @@ def foreign(host: Host) -> int:
          "-c", str(source), "-o", str(built)])  # fmt: skip
     directory.mkdir()
     run(["bpftool", "prog", "load", str(built), str(directory / "program")])
-    program = syscall.obj_get(str(directory / "program"))
+    program = bpf.obj_get(str(directory / "program"))
     link = libbpf.create_link(program, host.namespace.fd)
     try:
-        syscall.obj_pin(link, str(directory / "link"))
+        bpf.obj_pin(link, str(directory / "link"))
         return libbpf.program_info(program).id
     finally:
         os.close(link)
@@ -289,7 +288,7 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
 ) -> None:
     host.load(*WEB)
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr("sockreg.registrar.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("sockreg.registry.registration.LOCK_TIMEOUT", 0.05)
     busy = "echo held; read line"
     for locked, arguments in (
         (host.registry / "generations", ["apply"]),

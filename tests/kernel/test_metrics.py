@@ -83,7 +83,7 @@ def test_serving_takes_a_socket(host: Host) -> None:
 
 def test_the_library_may_be_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.load(*WEB)
-    monkeypatch.delitem(sys.modules, "sockreg.exporter", raising=False)
+    monkeypatch.delitem(sys.modules, "sockreg.metrics.serve", raising=False)
     monkeypatch.delattr(sockreg, "exporter", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     said = host.fails(EXIT_FAILURE, "metrics")

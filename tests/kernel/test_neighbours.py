@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from sockreg.kernel import syscall
+from sockreg.kernel import bpf
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP, Server
 
@@ -177,7 +177,7 @@ def test_unload_takes_effect_while_a_reader_looks(host: Host) -> None:
     """A reader has the link open; it must not keep the program attached."""
     host.load("[web]", "Reject=tcp 192.0.2.0/24 *")
     with host.namespace.serve("ordinary", "0.0.0.0", 80):
-        reader = syscall.obj_get(str(host.registry / "link"))
+        reader = bpf.obj_get(str(host.registry / "link"))
         try:
             assert host.ask("192.0.2.7", 80) == "refused"
             host.ok("unload")

@@ -10,7 +10,7 @@ from math import sqrt
 import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
-from sockreg.registry.selection import MEMBERS_MAX
+from sockreg.registry.shares import MEMBERS_MAX
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host, cookie
 from tests.kernel.pool import (

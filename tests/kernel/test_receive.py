@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import handover, receiver
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_OK,
@@ -22,7 +21,11 @@ from sockreg.errors import (
     EXIT_USAGE,
     SockregError,
 )
-from sockreg.registry import sockets
+from sockreg.receive import connection as receiver
+from sockreg.receive import protocol
+from sockreg.registry.destinations import read_destinations
+from sockreg.registry.maps import Maps
+from sockreg.registry.slots import cookie_in
 from tests.kernel.host import Host, cookie
 from tests.netns import TCP, UDP, Namespace
 from tests.process import run
@@ -61,11 +64,11 @@ def open_descriptors() -> list[str]:
 
 def registered(host: Host) -> dict[tuple[str, int, int], int | None]:
     """Every destination with the cookie in its slot."""
-    maps = sockets.Maps(str(host.registry))
+    maps = Maps(str(host.registry))
     try:
         return {
-            destination: sockets.cookie_in(maps, slot)
-            for destination, slot in sockets.read_destinations(maps).items()
+            destination: cookie_in(maps, slot)
+            for destination, slot in read_destinations(maps).items()
         }
     finally:
         maps.close()
@@ -151,7 +154,7 @@ def test_253_sockets_of_a_reuseport_group_share_the_traffic(loaded: Host) -> Non
     with ExitStack() as stack:
         group = [
             loaded.namespace.listen("127.0.0.1", 8080, UDP, reuseport=True)
-            for _ in range(handover.FDS_MAX)
+            for _ in range(protocol.FDS_MAX)
         ]
         for sock in group:
             stack.enter_context(sock)
@@ -443,7 +446,7 @@ def test_the_sending_side_asks_again_where_it_is_turned_away(loaded: Host, tmp_p
         thread = threading.Thread(target=turn_two_away)
         thread.start()
         try:
-            handover.send(path, "web", [server.sock.fileno()], timeout=10)
+            protocol.send(path, "web", [server.sock.fileno()], timeout=10)
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
@@ -460,7 +463,7 @@ def test_the_sending_side_gives_up_where_nobody_takes_it_in(tmp_path: Path) -> N
         listener.listen(0)
         waiting.connect(path)  # the queue is full
         with pytest.raises(SockregError) as refusal:
-            handover.send(path, "web", [listener.fileno()], timeout=0.1)
+            protocol.send(path, "web", [listener.fileno()], timeout=0.1)
     assert refusal.value.status == EXIT_FAILURE
     assert refusal.value.message == f"{path} turned every attempt away for 0.1 s"
 
@@ -486,8 +489,9 @@ def test_the_sending_side_says_why_not(loaded: Host, tmp_path: Path) -> None:
 def test_the_receiver_imports_little(loaded: Host) -> None:
     """Peers wait for its start-up: the modules that cost most have no place in it."""
     show = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from sockreg import receiver;"
-        "from sockreg import handover, journal, membership, registrar; print(*sys.modules)"
+        "import sys; sys.path.insert(0, sys.argv[1]); from sockreg.receive import connection;"
+        "from sockreg.receive import protocol; from sockreg.registry import registration;"
+        "from sockreg.systemd import journal, unit_of; print(*sys.modules)"
     )
     done = run(["/usr/bin/python3", "-I", "-S", "-c", show, str(ROOT)])
     heavy = {"socket", "typing", "re", "dataclasses", "enum", "ctypes", "pathlib", "subprocess"}

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from sockreg import journal
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
-from sockreg.registry import sockets
+from sockreg.systemd import journal
+from sockreg.systemd.unit_of import NO_UNIT
 from tests.kernel.host import BASH, Host, cookie
 from tests.netns import TCP, UDP, Namespace, Server
 
@@ -131,11 +131,11 @@ def test_what_cannot_be_registered_is_refused_with_a_sentence(host: Host, kind: 
 def test_sockets_of_no_unit_are_told_of_without_one(host: Host) -> None:
     host.load(*RULES)
     with host.namespace.listen("127.0.0.1", 8080) as sock:
-        outcome = host.register([("web", sock)], unit=sockets.NO_UNIT)
+        outcome = host.register([("web", sock)], unit=NO_UNIT)
         assert outcome.err.splitlines()[0].endswith(" for IPv4, from no unit")
         assert "from no unit" in host.ok("unregister", "web")
     with socket.socket(socket.AF_UNIX) as sock:
-        outcome = host.register([("web", sock)], unit=sockets.NO_UNIT)
+        outcome = host.register([("web", sock)], unit=NO_UNIT)
     skipped, failure, *_ = outcome.err.splitlines()
     assert skipped.startswith("skipped a socket, label web: it is ")
     assert failure == "sockreg: none of the sockets can be registered"

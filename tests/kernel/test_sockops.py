@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from sockreg import resources
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
-from sockreg.kernel import cgroup
+from sockreg.host import cgroup
+from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
 from sockreg.registry import expected
 from tests.kernel.cgroups import Cgroups, own_cgroups
@@ -324,7 +324,7 @@ def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
 
 
 def test_layout_is_that_of_the_object() -> None:
-    with resources.sock_ops_object_path().open("rb") as stream:
+    with shipped.sock_ops_object_path().open("rb") as stream:
         section = ELFFile(stream).get_section_by_name(".BTF")
         types = Types(bytes(section.data()))
     for name, (layout, names) in expected.STRUCTURES.items():

@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from sockreg.kernel import layout, syscall
+from sockreg.kernel import bpf
+from sockreg.registry import layout
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP, Server
 
@@ -233,7 +234,7 @@ def test_a_socket_that_does_not_fit_refuses_and_is_counted_apart(
     name = {TCP: "tcp", UDP: "udp"}[kept]
     host.load("[web]", f"Bind={name} 192.0.2.0/24 80")
     (destination,) = host.json("status")["destinations"]
-    sockets = syscall.obj_get(str(host.registry / "sockets"))
+    sockets = bpf.obj_get(str(host.registry / "sockets"))
     slot = layout.SLOT.pack(destination["slot"])
     with (
         host.namespace.listen("127.0.0.1", 8080, wrong) as other_protocol,
@@ -242,7 +243,7 @@ def test_a_socket_that_does_not_fit_refuses_and_is_counted_apart(
     ):
         try:
             for number, sock in enumerate((other_protocol, other_family), 1):
-                syscall.map_update(sockets, slot, layout.COOKIE.pack(sock.fileno()))
+                bpf.map_update(sockets, slot, layout.COOKIE.pack(sock.fileno()))
                 assert host.ask("192.0.2.7", 80, kept) == "refused"
                 assert host.counters("web", name) == (number, 0, number)
         finally:

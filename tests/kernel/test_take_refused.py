@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from sockreg import registrar
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_NOT_LOADED,
@@ -19,7 +18,8 @@ from sockreg.errors import (
     EXIT_REFUSED,
     EXIT_USAGE,
 )
-from sockreg.kernel import pidfd
+from sockreg.host import pidfd
+from sockreg.registry import registration
 from tests.kernel.host import Host, cookie
 from tests.kernel.opener import NOBODY, Opener, let_everybody_in, members, opener, unprivileged
 from tests.netns import Namespace
@@ -222,13 +222,13 @@ def test_the_socket_is_closed_at_the_last_moment(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
-    register = registrar.register
+    register = registration.register
 
     def closed_before(*arguments: Any, **options: Any) -> None:
         server.do("close")
         register(*arguments, **options)
 
-    monkeypatch.setattr(registrar, "register", closed_before)
+    monkeypatch.setattr(registration, "register", closed_before)
     with opener(host.namespace, "closing", "tcp 127.0.0.1 8080") as server:
         said = refused(host, EXIT_FAILURE, *of(server))
         assert "closed tcp 127.0.0.1:8080 (sk:" in said

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import journal
 from sockreg.errors import EXIT_OK
+from sockreg.systemd import journal
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP
 

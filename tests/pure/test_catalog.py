@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sockreg import journal
+from sockreg.systemd import journal
 
 CATALOG = Path(__file__).resolve().parents[2] / "units" / "sockreg.catalog"
 MESSAGE_ID = re.compile(r"[0-9a-f]{32}")

@@ -14,12 +14,12 @@ from sockreg.check.facts import Facts, Host, UnitState
 from sockreg.check.finding import Finding, Severity
 from sockreg.check.gather import gather_files
 from sockreg.check.run import run
-from sockreg.kernel import layout
-from sockreg.kernel.routes import LocalPrefix
-from sockreg.kernel.sockdiag import CLOSED, LISTENING, DiagSocket
+from sockreg.host.processes import Holders, Process
+from sockreg.host.routes import LocalPrefix
+from sockreg.host.sockdiag import CLOSED, LISTENING, DiagSocket
 from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, Place
-from sockreg.processes import Holders, Process
-from sockreg.registry.sockets import Member
+from sockreg.registry import layout
+from sockreg.registry.members import Member
 from sockreg.rules.covered import never_win
 from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import parse_rule

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from sockreg import companion
+from sockreg.companion import __main__ as companion
 from sockreg.errors import EXIT_NOT_LOADED
 from tests.process import run
 
@@ -15,10 +15,13 @@ REGISTER = {
     # of the standard library: C modules, and two short ones around them
     "_ctypes", "_socket", "_stat", "_struct", "errno", "fcntl", "stat", "struct",
     # of sockreg
-    "sockreg", "sockreg.blocking", "sockreg.errors", "sockreg.journal", "sockreg.kernel",
-    "sockreg.kernel.layout", "sockreg.kernel.listener", "sockreg.kernel.syscall",
-    "sockreg.label", "sockreg.listen_fds", "sockreg.registrar", "sockreg.registry",
-    "sockreg.registry.directory", "sockreg.registry.sockets",
+    "sockreg", "sockreg.companion", "sockreg.companion.flags", "sockreg.errors", "sockreg.host",
+    "sockreg.host.listener", "sockreg.kernel", "sockreg.kernel.bpf", "sockreg.label",
+    "sockreg.registry", "sockreg.registry.destinations", "sockreg.registry.directory",
+    "sockreg.registry.layout", "sockreg.registry.maps", "sockreg.registry.members",
+    "sockreg.registry.registration", "sockreg.registry.slots", "sockreg.registry.units",
+    "sockreg.slot",    "sockreg.systemd", "sockreg.systemd.journal", "sockreg.systemd.listen_fds",
+    "sockreg.systemd.unit_of",
 }  # fmt: skip
 COSTLY = {"argparse", "ctypes", "enum", "json", "logging", "os", "pathlib", "re", "subprocess",
           "typing"}  # fmt: skip
@@ -56,6 +59,6 @@ def test_register_imports_exactly_this(tmp_path: Path) -> None:
 
 def test_start_imports_neither_rules_nor_anything_costly(tmp_path: Path) -> None:
     modules = imported(tmp_path, "start")
-    assert "sockreg.activation" in modules
+    assert "sockreg.companion.lifecycle" in modules
     assert not {name for name in modules if name.startswith(("sockreg.rules", "sockreg.compile"))}
     assert modules & COSTLY <= {"os"}, "which looking for unit files is worth"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import companion
+from sockreg.companion import __main__ as companion
 from sockreg.errors import EXIT_USAGE
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from sockreg import resources
 from sockreg.compile import words
+from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
 
 HEADER = (Path(__file__).parents[2] / "bpf/tables.h").read_text()
@@ -46,7 +46,7 @@ OTHER_FORM = {
 
 @pytest.fixture(scope="module")
 def types() -> Types:
-    elf = ELFFile(io.BytesIO(resources.object_path().read_bytes()))
+    elf = ELFFile(io.BytesIO(shipped.object_path().read_bytes()))
     return Types(elf.get_section_by_name(".BTF").data())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockreg.config.keyfile import Entry, read_sections
+from sockreg.systemd.keyfile import Entry, read_sections
 
 
 def entries(text: str) -> list[tuple[str, int, str, str]]:

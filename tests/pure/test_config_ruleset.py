@@ -8,10 +8,10 @@ import pytest
 
 from sockreg.config.conf import Options
 from sockreg.config.ruleset import RuleSet, read_rule_set
-from sockreg.config.unitpaths import files_state
 from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.model import Action
 from sockreg.rules.syntax import format_rule
+from sockreg.systemd.unitpaths import files_state
 
 SYSTEM = "etc/systemd/system"
 

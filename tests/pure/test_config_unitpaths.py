@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.config.unitpaths import files_state, find_unit, is_masked, is_template, search_path
+from sockreg.systemd.unitpaths import files_state, find_unit, is_masked, is_template, search_path
 
 ETC = "etc/systemd/system"
 RUN = "run/systemd/system"
@@ -255,7 +255,7 @@ def test_state_changes_with_every_change_of_a_file(tmp_path: Path) -> None:
 def test_imports_nothing_but_os() -> None:
     """It is on the start-up path of every companion."""
     program = (
-        "import os, sys; before = set(sys.modules); import sockreg.config.unitpaths; "
+        "import os, sys; before = set(sys.modules); import sockreg.systemd.unitpaths; "
         "print(*sorted(set(sys.modules) - before))"
     )
     result = subprocess.run(
@@ -268,6 +268,6 @@ def test_imports_nothing_but_os() -> None:
     assert set(result.stdout.split()) == {
         "__future__",
         "sockreg",
-        "sockreg.config",
-        "sockreg.config.unitpaths",
+        "sockreg.systemd",
+        "sockreg.systemd.unitpaths",
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import __version__, errors, journal
+from sockreg import __version__, errors
 from sockreg.cli.main import parser
 from sockreg.config.bindfile import PERSISTENT, RUNTIME
 from sockreg.config.conf import DIRECTORIES
@@ -17,6 +17,7 @@ from sockreg.config.ruleset import read_rule_set
 from sockreg.model import Action, Binding, Packet, Place
 from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import parse_words
+from sockreg.systemd import journal
 from tests.docs import DOCUMENTS, MAN_PAGE, Command, File, scenes
 from tests.docs.document import ROOT
 from tests.docs.play import matches

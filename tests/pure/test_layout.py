@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from sockreg import resources
-from sockreg.kernel import layout
+from sockreg import slot
+from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
+from sockreg.registry import layout
 
 HEADER = Path(__file__).parents[2] / "bpf/registry.h"
 
 
 @pytest.fixture(scope="module")
 def types() -> Types:
-    elf = ELFFile(io.BytesIO(resources.object_path().read_bytes()))
+    elf = ELFFile(io.BytesIO(shipped.object_path().read_bytes()))
     return Types(elf.get_section_by_name(".BTF").data())
 
 
@@ -49,7 +50,8 @@ def test_every_structure_of_the_header_is_compared() -> None:
 
 def test_numbers() -> None:
     defined = dict(re.findall(r"^#define (\w+) (\d+)", HEADER.read_text(), re.MULTILINE))
+    in_python = vars(layout) | vars(slot)
     assert {name: int(value) for name, value in defined.items()} == {
-        name: getattr(layout, name) for name in defined
+        name: in_python[name] for name in defined
     }
     assert {"LABEL_SIZE", "UNIT_SIZE", "SLOT_PASS", "SLOT_REJECT", "FIRST_SLOT"} <= set(defined)

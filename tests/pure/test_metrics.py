@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from sockreg import exporter
-from sockreg.commands.context import Context
+from sockreg.context import Context
 from sockreg.errors import EXIT_NOT_LOADED, SockregError
+from sockreg.metrics import collect, serve
+from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.record import Header
-from sockreg.views import metrics, status
-from sockreg.views.metrics import RegistryCollector
+from sockreg.views import status
 from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
 from tests.exposition import samples
 from tests.process import run
@@ -24,7 +24,7 @@ from tests.process import run
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "docs/alerts.yml"
 DASHBOARD = ROOT / "docs/grafana-dashboard.json"
-# Names of metrics in text that also says "sockreg-metrics.socket" and the like.
+# Names of metrics in text that also says "sockreg-collect.socket" and the like.
 _NAMED = re.compile(r"\bsockreg_[a-z_]+\b")
 
 MEMBERS = [
@@ -79,7 +79,7 @@ def values(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
 
 @pytest.fixture
 def exposed(monkeypatch: pytest.MonkeyPatch) -> str:
-    return exporter.exposition(collector(monkeypatch, SEEN)).decode()
+    return serve.exposition(collector(monkeypatch, SEEN)).decode()
 
 
 def test_values(exposed: str) -> None:
@@ -142,7 +142,7 @@ def test_a_failure_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sockreg.prom"
-    exporter.write_textfile(str(path), b"old\n")
+    serve.write_textfile(str(path), b"old\n")
     assert path.stat().st_mode & 0o777 == 0o644
 
     def refuse(*_: object) -> None:
@@ -152,9 +152,9 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", refuse)
         with pytest.raises(OSError, match="No space"):
-            exporter.write_textfile(str(path), b"new\n")
+            serve.write_textfile(str(path), b"new\n")
     assert [it.name for it in tmp_path.iterdir()] == ["sockreg.prom"]
-    exporter.write_textfile(str(path), b"new\n")
+    serve.write_textfile(str(path), b"new\n")
     assert path.read_bytes() == b"new\n"
 
 
@@ -239,5 +239,5 @@ def test_the_library_is_imported_for_metrics_alone() -> None:
         for path in (ROOT / "sockreg").rglob("*.py")
         if re.search(r"^\s*(from|import) prometheus_client", path.read_text(), re.MULTILINE)
     }
-    assert importing == {"sockreg/exporter.py", "sockreg/views/metrics.py"}
-    assert metrics.__name__ == "sockreg.views.metrics"
+    assert importing == {"sockreg/metrics/serve.py", "sockreg/metrics/collect.py"}
+    assert collect.__name__ == "sockreg.metrics.collect"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import __version__, resources
+from sockreg import __version__
+from sockreg.kernel import shipped
 from tests.process import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +64,9 @@ def test_an_installed_sockreg_finds_its_own_files(wheel: Path, tmp_path: Path) -
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     paths = ("object_path", "sock_ops_object_path", "units_path", "man_page_path")
-    show = "from sockreg import resources as r; " + "; ".join(f"print(r.{it}())" for it in paths)
+    show = "from sockreg.kernel import shipped as r; " + "; ".join(
+        f"print(r.{it}())" for it in paths
+    )
     printed = run([sys.executable, "-P", "-c", show], env={"PYTHONPATH": str(tmp_path)}).stdout
     assert printed.splitlines() == [
         f"{tmp_path}/sockreg/data/{name}"
@@ -95,14 +98,14 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
         ),
     }
     companion = (local / "lib/systemd/system/sockreg-add@.service").read_text()
-    module = f"{tmp_path}/modules/sockreg/companion.py"
+    module = f"{tmp_path}/modules/sockreg/companion/__main__.py"
     assert f"\nExecStart={sys.executable} -I -S {module} register " in companion
 
 
 def test_a_source_tree_finds_its_own_files() -> None:
-    assert resources.object_path() == ROOT / "bpf/sockreg.bpf.o"
-    assert resources.units_path() == ROOT / "units"
-    assert resources.man_page_path() == ROOT / "docs/man/sockreg.8"
+    assert shipped.object_path() == ROOT / "bpf/sockreg.bpf.o"
+    assert shipped.units_path() == ROOT / "units"
+    assert shipped.man_page_path() == ROOT / "docs/man/sockreg.8"
 
 
 def test_the_debian_package_has_this_version() -> None:

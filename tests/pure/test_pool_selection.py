@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from sockreg.registry.selection import ENTRIES, share
+from sockreg.registry.shares import ENTRIES, share
 
 
 def _moved(before: list[str], after: list[str]) -> float:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import processes
-from sockreg.membership import unit_of_cgroup, unit_of_membership
+from sockreg.host import processes
+from sockreg.systemd.unit_of import unit_of_cgroup, unit_of_membership
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sockreg.commands.selection import Candidate, Selector, choose, parse_local
+from sockreg.commands.choice import Candidate, Selector, choose, parse_local
 from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
-from sockreg.kernel.sockdiag import LISTENING, DiagSocket
+from sockreg.host.processes import Process
+from sockreg.host.sockdiag import LISTENING, DiagSocket
 from sockreg.model import INET, INET6, TCP, UDP
-from sockreg.processes import Process
 
 
 def candidate(text: str, cookie: int) -> Candidate:

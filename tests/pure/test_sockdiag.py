@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from sockreg.kernel import netlink, sockdiag
-from sockreg.kernel.sockdiag import decode
+from sockreg.host import netlink, sockdiag
+from sockreg.host.sockdiag import decode
 
 # As linux/inet_diag.h has it: [2001:db8::1]:80 on device 2, listening, queue 1 of 511,
 # uid 33, inode 4660, cookie 0x1a2b.

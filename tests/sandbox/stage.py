@@ -6,7 +6,7 @@ import compileall
 import shutil
 from pathlib import Path
 
-from sockreg.commands import units
+from sockreg.commands import install
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ def stage(directory: Path) -> Path:
     The package goes to Debian's place for modules, with compiled bytecode, the command to
     /usr/bin, units, catalog and the rest where the Debian package has them.
     """
-    package = Path(f"{directory}{units.DEBIAN.package}")
+    package = Path(f"{directory}{install.DEBIAN.package}")
     shutil.copytree(
         SOURCE / "sockreg", package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
@@ -36,8 +36,8 @@ def stage(directory: Path) -> Path:
         shutil.copy2(path, objects)
     # The bytecode shows the paths inside the box.
     compileall.compile_dir(package, quiet=1, stripdir=directory, prependdir="/")
-    units.write(directory, units.DEBIAN)
-    command = Path(f"{directory}{units.DEBIAN.command}")
+    install.write(directory, install.DEBIAN)
+    command = Path(f"{directory}{install.DEBIAN.command}")
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)
     command.chmod(0o755)

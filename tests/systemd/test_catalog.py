@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
 from tests.systemd.units import UNITS, socket_unit

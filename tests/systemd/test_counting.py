@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web

@@ -1,7 +1,7 @@
 """O_NONBLOCK, which a running server shares with PID 1 and with every registration.
 
 systemd sets the flag of all sockets it passes, to whatever the unit it passes them to says;
-see sockreg/blocking.py. What matters is what the clients of a running server see.
+see sockreg/companion/flags.py. What matters is what the clients of a running server see.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
 from tests.systemd.load import asking

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.netns import TCP, UDP
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sockreg import journal
+from sockreg.systemd import journal
 from tests.netns import UDP
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from sockreg import journal
 from sockreg.errors import EXIT_USAGE
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.systemd.load import asking
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web
@@ -15,7 +15,7 @@ from tests.systemd257.conftest import MakeBox
 
 ANSWER = "web 127.0.0.1:80"
 DROPIN = f"{UNITS}/web.socket.d/50-sockreg.conf"
-COMPANION = "/usr/lib/python3/dist-packages/sockreg/companion.py"
+COMPANION = "/usr/lib/python3/dist-packages/sockreg/companion/__main__.py"
 TEXT = f"""\
 # Written by 'sockreg enable'; 'sockreg disable' removes it.
 [Unit]

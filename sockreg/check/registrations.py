@@ -1,0 +1,216 @@
+"""Labels: rules without a socket, sockets without rules, and sockets that do not serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from sockreg.check.facts import Facts, Setting, Unit
+from sockreg.check.finding import Finding, Severity
+from sockreg.check.rules import text
+from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
+from sockreg.registry.destinations import destination_name
+from sockreg.views.health import ailment
+
+_STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
+_OTHER = ("ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
+          "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
+
+
+def offered(facts: Facts) -> dict[Destination, str]:
+    """Which destinations the counted .socket units have sockets for, and whose."""
+    found: dict[Destination, str] = {}
+    for name in facts.counted:
+        unit = facts.sockets.get(name)
+        if unit is None:
+            continue
+        for key, protocol in _STREAMS.items():
+            for listen in unit.all("Socket", key):
+                for family in _families(unit, listen):
+                    found[Destination(facts.rules.units[name].label, family, protocol)] = name
+    return found
+
+
+def _families(unit: Unit, listen: Setting) -> list[int]:
+    """The families that a Listen line's socket serves: none for UNIX and vsock sockets."""
+    where = listen.value
+    if where.startswith(("/", "@", "vsock:", "%t", "%S")):
+        return []
+    protocol = unit.last("Socket", "SocketProtocol")
+    if protocol is not None and protocol.value not in ("tcp", "udp"):
+        return []
+    if where.startswith("["):
+        # systemd sets IPV6_V6ONLY for addresses other than [::] (systemd.socket(5)).
+        both = where.startswith("[::]")
+    else:
+        both = where.isdigit()
+        if not both:
+            return [INET]
+    only = unit.last("Socket", "BindIPv6Only")
+    if not both or (only is not None and only.value == "ipv6-only"):
+        return [INET6]
+    return [INET, INET6]
+
+
+def unsteerable(facts: Facts) -> Iterator[Finding]:
+    """Units that count, and have nothing that packets can be steered to."""
+    served = set(offered(facts).values())
+    for name in facts.counted:
+        unit = facts.sockets.get(name)
+        if unit is None:
+            continue
+        protocol = unit.last("Socket", "SocketProtocol")
+        if protocol is not None and protocol.value == "mptcp":
+            yield Finding(
+                Severity.ERROR,
+                "mptcp",
+                str(protocol.place),
+                f"{name} makes MPTCP sockets",
+                "the kernel does not steer to them: they are not registered",
+                "no SocketProtocol=mptcp; for a Go server that listens itself, "
+                "GODEBUG=multipathtcp=0",
+            )
+        elif name not in served:
+            listens = [it for key in (*_STREAMS, *_OTHER) for it in unit.all("Socket", key)]
+            yield Finding(
+                Severity.ERROR,
+                "unsteerable",
+                str(listens[0].place) if listens else unit.home,
+                f"{name} has no TCP or UDP socket",
+                "only listening TCP and bound UDP sockets can be steered to",
+                "ListenStream= or ListenDatagram= with an address and port",
+            )
+
+
+def rules_without_socket(facts: Facts) -> Iterator[Finding]:
+    """Labels that rules lead to and that nobody serves."""
+    known = offered(facts)
+    labels = {it.label for it in known} | _registered(facts)
+    for destination, binding in facts.destinations.items():
+        members = facts.host.situation.members.get(destination) if facts.host else None
+        if members or (destination in known and not (facts.host and facts.host.situation.loaded)):
+            continue
+        what = destination_name(*destination)
+        live = facts.host is not None and facts.host.situation.loaded
+        then = "left to ordinary lookup" if binding.missing_pass else "refused"
+        yield Finding(
+            Severity.ERROR if live and not binding.missing_pass else Severity.WARNING,
+            "no-socket",
+            str(binding.place),
+            f"{text(binding)} leads to label {what}, which has no socket",
+            f"its packets are {then}" if live else f"its packets would be {then}",
+            _supply(destination, known, labels),
+        )
+
+
+def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]) -> str:
+    if wanted in known:
+        name = known[wanted]
+        return f"systemctl restart sockreg@{name.removesuffix('.socket')}.service, which registers"
+    same = sorted({it.family for it in known if it.label == wanted.label})
+    if same:
+        other = (
+            "IPv6 alone: listen on [::] or an IPv4 address"
+            if same == [INET6]
+            else (
+                "IPv4 alone: listen on [::] or an IPv6 address"
+                if same == [INET]
+                else "another protocol"
+            )
+        )
+        return f"the units with this label serve {other}"
+    near = get_close_matches(wanted.label, sorted(labels - {wanted.label}), 1)
+    if near:
+        return f"did you mean {near[0]}? Correct the rule, or FileDescriptorName= of the unit"
+    return (
+        f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, or "
+        f"'sockreg register' for another server"
+    )
+
+
+def _registered(facts: Facts) -> set[str]:
+    if facts.host is None:
+        return set()
+    return {it.label for it, members in facts.host.situation.members.items() if members}
+
+
+def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
+    """Labels with a socket to which no rule leads."""
+    led_to = {it.label for it in facts.destinations}
+    units = {facts.rules.units[name].label: name for name in facts.counted}
+    for label in sorted({*units, *_registered(facts)} - led_to):
+        name = units.get(label)
+        unit = facts.sockets.get(name) if name else None
+        near = get_close_matches(label, sorted(led_to), 1)
+        hint = f"did the rules for {near[0]} mean it? Else " if near else ""
+        yield Finding(
+            Severity.WARNING,
+            "no-rules",
+            unit.where("Socket", "FileDescriptorName") if unit else label,
+            f"label {label} has a socket, but no rule leads to it" + (f" ({name})" if name else ""),
+            "it receives what is sent to its own address alone",
+            f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {label} tcp PREFIX PORTS'",
+        )
+
+
+def unserved(facts: Facts) -> Iterator[Finding]:
+    """Registered sockets that are there and take nothing."""
+    if facts.host is None:
+        return
+    situation = facts.host.situation
+    for cookie, labels in sorted(situation.labels_of.items()):
+        it = situation.by_cookie.get(cookie)
+        holders = [] if it is None or situation.holders.hidden else situation.held_by(it)
+        ill = ailment(it, holders)
+        if ill:
+            units = facts.host.units_of(cookie)
+            files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]
+            yield Finding(
+                Severity.ERROR,
+                "dead-server",
+                ", ".join(files or units),
+                f"socket sk:{cookie:x} of label {', '.join(sorted(labels))}: {ill}",
+                "a socket stays registered until it is closed: presence is not health",
+                "restart its server; 'sockreg inspect' shows the socket from within",
+            )
+
+
+def answers(facts: Facts) -> Iterator[Finding]:
+    """UDP rules whose clients would see answers from another address or port."""
+    if facts.host is None:
+        return
+    situation = facts.host.situation
+    ports = _udp_ports(facts)
+    for destination in ports:
+        binding = facts.destinations[destination]
+        for member in situation.usable.get(destination, []):
+            it = situation.by_cookie[member.cookie]
+            if ports[destination] != {(it.port, it.port)}:
+                yield Finding(
+                    Severity.WARNING,
+                    "udp-port",
+                    str(binding.place),
+                    f"{text(binding)} leads to a socket on port {it.port} ({member.unit})",
+                    "answers leave from the port that the socket is bound to: clients that "
+                    "connect(2) theirs, as most do, never see them",
+                    f"ListenDatagram= with the port of the rule in {member.unit}",
+                )
+            elif facts.host.asked_for.get(member.cookie) is False:
+                yield Finding(
+                    Severity.WARNING,
+                    "udp-address",
+                    str(binding.place),
+                    f"{text(binding)} leads to a socket that is not told which address was asked",
+                    f"answers leave from {member.address}, which clients did not ask",
+                    f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that answers "
+                    "with IP_PKTINFO (docs/recipes.md)",
+                )
+
+
+def _udp_ports(facts: Facts) -> dict[Destination, set[tuple[int, int]]]:
+    """The ports of the rules that lead to each UDP destination, as (first, last)."""
+    found: dict[Destination, set[tuple[int, int]]] = {}
+    for binding in facts.bindings:
+        if binding.action is Action.BIND and binding.protocol == UDP:
+            found.setdefault(binding.destination, set()).add((binding.first, binding.last))
+    return found

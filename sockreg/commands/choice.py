@@ -1,0 +1,120 @@
+"""Which of the sockets that were found is meant. Pure."""
+
+import ipaddress
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
+from sockreg.host.listener import address_text
+from sockreg.host.processes import Process
+from sockreg.host.sockdiag import DiagSocket
+from sockreg.model import PROTOCOL_NAMES
+
+_SHOWN = 8  # sockets in a message
+
+
+class Candidate(NamedTuple):
+    """A socket and one process that has it open; prints as ``tcp 127.0.0.1:80 (sk:1a)``."""
+
+    socket: DiagSocket
+    process: Process
+    descriptor: int
+
+    def __str__(self) -> str:
+        return socket_text(self.socket)
+
+
+class Selector(NamedTuple):
+    """What --proto and --local ask for; None is anything. ``address`` is in canonical form."""
+
+    protocol: int | None = None
+    address: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """``tcp socket on 127.0.0.1:80``, for messages."""
+        what = "TCP listener or bound UDP socket"
+        if self.protocol is not None:
+            what = f"{PROTOCOL_NAMES[self.protocol]} socket that can be registered"
+        if self.port is None:
+            return what
+        family = 10 if self.address is not None and ":" in self.address else 2
+        return f"{what} on {address_text(family, self.address or '*', self.port)}"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether only one socket, or one reuseport group, can be meant."""
+        return None not in self
+
+    def matches(self, socket: DiagSocket) -> bool:
+        return (
+            self.protocol in (None, socket.protocol)
+            and self.address in (None, socket.address)
+            and self.port in (None, socket.port)
+        )
+
+
+def socket_text(socket: DiagSocket) -> str:
+    """``tcp 127.0.0.1:80 (sk:1a)``."""
+    where = address_text(socket.family, socket.address, socket.port)
+    return f"{PROTOCOL_NAMES[socket.protocol]} {where} (sk:{socket.cookie:x})"
+
+
+def parse_local(text: str) -> tuple[str | None, int]:
+    """``ADDR:PORT`` of --local: (address or None, port). IPv6 in brackets; ``:80`` is any.
+
+    SockregError (EXIT_USAGE).
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+        raise _not_local(text)
+    if host in ("", "*"):
+        return None, int(port)
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise _not_local(text) from None
+    if bracketed is not (address.version == 6):
+        raise _not_local(text)
+    return str(address), int(port)
+
+
+def _not_local(text: str) -> SockregError:
+    return SockregError(
+        f"--local {text}: not an address and a port",
+        "write 127.0.0.1:80, [2001:db8::1]:80, or :80 for whatever address",
+        EXIT_USAGE,
+    )
+
+
+def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
+    """The sockets to register of those that match: one, or an IPv4 and an IPv6 one.
+
+    The sockets of a reuseport group share protocol, address and port: one stands for all,
+    as the kernel spreads over the group whichever of them is given. A server that listens
+    on one port with a socket for each family (``listen 80; listen [::]:80;``) means both.
+    Anything else is for the operator to decide: SockregError (EXIT_REFUSED) lists what
+    was found. ``who`` has the sockets, for that message.
+    """
+    groups: dict[tuple[object, ...], Candidate] = {}
+    for candidate in candidates:
+        it = candidate.socket
+        key = (it.protocol, it.family, it.address, it.port, it.interface)
+        groups.setdefault(key, candidate)
+    chosen = list(groups.values())
+    services = {(it.socket.protocol, it.socket.port) for it in chosen}
+    families = {it.socket.family for it in chosen}
+    if len(services) > 1 or len(families) < len(chosen):
+        raise SockregError(
+            f"{who} has {len(chosen)} sockets that could be meant: {listed(chosen)}",
+            "choose: --local ADDR:PORT, --proto tcp or udp, or --cookie",
+            EXIT_REFUSED,
+        )
+    return chosen
+
+
+def listed(candidates: Sequence[Candidate]) -> str:
+    """Their texts with commas, the first ones if they are many."""
+    more = len(candidates) - _SHOWN
+    return ", ".join(map(str, candidates[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

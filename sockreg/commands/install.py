@@ -1,0 +1,99 @@
+"""Put into the system's places what belongs there: units, catalog, group, manual page, completion.
+
+A wheel carries these files, but cannot know where it will be; they are written for the place
+that an installation has. An administrator's go below /usr/local, a package's below /usr.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.kernel import shipped
+
+_UNITS = "lib/systemd/system"  # systemd.unit(5)
+# By suffix. Of bash completion and man the directories below /usr/local are searched as well
+# (bash-completion's README, manpath(5)).
+_OTHER_PLACES = {
+    ".8": "share/man/man8/sockreg.8",
+    ".bash-completion": "share/bash-completion/completions/sockreg",
+    ".catalog": "lib/systemd/catalog/sockreg.catalog",
+    ".sysusers": "lib/sysusers.d/sockreg.conf",  # sysusers.d(5)
+}
+GROUPS = _OTHER_PLACES[".sysusers"]
+
+
+class Installation(NamedTuple):
+    """Where a sockreg is: ``package`` is the directory of its Python, ``prefix`` has no slash
+    in front: it is below a root."""
+
+    prefix: str
+    command: str
+    interpreter: str
+    package: str
+
+
+# Debian's places: Python Policy, "Module Path".
+DEBIAN = Installation(
+    "usr", "/usr/bin/sockreg", "/usr/bin/python3", "/usr/lib/python3/dist-packages/sockreg"
+)
+
+
+def own() -> Installation:
+    """This sockreg. Its command is the script beside the interpreter, where pip puts it."""
+    command = Path(sys.executable).with_name("sockreg")
+    package = shipped.PACKAGE
+    return Installation("usr/local", str(command), sys.executable, str(package))
+
+
+def rendered(text: str, installation: Installation) -> str:
+    """A unit with the paths of an installation."""
+    return (
+        text.replace("@SOCKREG@", installation.command)
+        .replace("@PYTHON@", installation.interpreter)
+        .replace("@COMPANION@", f"{installation.package}/companion/__main__.py")
+        .replace("@RECEIVER@", f"{installation.package}/receive/__main__.py")
+    )
+
+
+def write(root: Path, installation: Installation) -> list[Path]:
+    """Write all of them below ``root`` for an installation; returns the files. OSError."""
+    written = []
+    sources = [path for path in shipped.units_path().iterdir() if path.is_file()]
+    for source in sorted([*sources, shipped.man_page_path()]):
+        place = _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
+        target = root / installation.prefix / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(rendered(source.read_text(), installation))
+        written.append(target)
+    return written
+
+
+def install_units(root: str) -> list[Path]:
+    """Write them below ``root`` and have systemd read them; returns the files.
+
+    SockregError if a file cannot be written, or if a package has brought them already.
+    """
+    installation = own()
+    if installation.package == DEBIAN.package:
+        # Those in /usr/local would come first, and stay when the package is upgraded.
+        raise SockregError(
+            "the units of this sockreg have been installed by its Debian package",
+            "nothing is to be done; 'dpkg --verify sockreg' tells if one is missing",
+            EXIT_REFUSED,
+        )
+    try:
+        written = write(Path(root), installation)
+    except OSError as error:
+        raise SockregError(
+            f"cannot write {error.filename}: {error.strerror}", "run it as root", EXIT_PERMISSION
+        ) from None
+    if root == "/":
+        if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+            groups = Path(root, installation.prefix, GROUPS)
+            subprocess.run(["systemd-sysusers", str(groups)], check=True)
+            subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["journalctl", "--update-catalog"], check=False)
+    return written

@@ -1,0 +1,72 @@
+"""The entry of sockreg-add@.service and sockreg@.service, run as a file:
+
+    python3 -I -S companion/__main__.py register UNIT.socket RECORD
+    python3 -I -S companion/__main__.py start    UNIT.socket SOCKREG
+    python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
+
+RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py), SOCKREG the path
+of the full command. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. It runs at boot
+for every socket: -I and -S keep the interpreter from looking around, and nothing is
+imported that the verb does not use.
+"""
+
+import posix
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    verb, unit, path = arguments
+    bpffs = posix.environ.get(b"SOCKREG_BPFFS", b"/sys/fs/bpf").decode()
+    if verb == "register":
+        # First of all, and before the other imports: see sockreg/companion/flags.py.
+        from sockreg.companion import flags
+
+        count = posix.environ.get(b"LISTEN_FDS", b"")
+        if count.isdigit() and len(count) < 8:
+            flags.restore(path, range(3, 3 + int(count)))
+
+    from sockreg.errors import SockregError
+    from sockreg.systemd import journal
+
+    try:
+        if verb == "register":
+            from sockreg.registry import registration
+            from sockreg.systemd import listen_fds
+
+            registration.register(listen_fds.received(), unit, bpffs)
+        else:
+            from sockreg.companion import lifecycle
+
+            if verb == "start":
+                lifecycle.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
+            else:
+                lifecycle.leave(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
+    except SockregError as error:
+        journal.say(
+            f"{error.message} ({error.hint})" if error.hint else error.message,
+            journal.REFUSED,
+            journal.ERR,
+            journal.unit_fields(unit),
+        )
+        return error.status
+    except OSError as error:
+        journal.say(
+            f"{unit}: {verb} failed: {error}",
+            journal.REFUSED,
+            journal.ERR,
+            journal.unit_fields(unit),
+        )
+        return 1
+    return 0
+
+
+def _full(sockreg: str, bpffs: str, option: str, unit: str) -> list[str]:
+    return [sockreg, "--bpffs", bpffs, "apply", option, unit]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rpartition("/sockreg/")[0])
+    status = main(sys.argv[1:])
+    # Taking the interpreter apart would take a seventh of the time this runs; stderr is
+    # written line by line.
+    posix._exit(status)

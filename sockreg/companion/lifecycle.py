@@ -1,0 +1,190 @@
+"""A unit's rules enter and leave force with its sockreg@ instance.
+
+At boot the loader has already put the rules of all enabled units in force; then all that
+is left to do here is a look at the unit's files and one mark in the registry. Only if
+the files have changed since, or were not counted, the whole rule set is compiled again,
+by the full command. On the start-up path of sockreg@.service: imports no rule syntax.
+"""
+
+import _socket
+import posix
+
+from sockreg.host.listener import netns_cookie
+from sockreg.kernel import bpf
+from sockreg.registry import layout, registration
+from sockreg.registry.directory import Lock, netns_name, registry_path
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import read_members
+from sockreg.registry.slots import cookie_in
+from sockreg.systemd import unitpaths
+
+_SYSTEMCTL = "/usr/bin/systemctl"
+_LOADER = "sockreg.service"
+_SHUTDOWN = "shutdown.target"
+
+
+def own_registry(bpffs: str) -> str:
+    """The registry of the network namespace this process is in."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    cookie = netns_cookie(sock)
+    sock.close()
+    return registry_path(bpffs, netns_name(cookie, posix.stat("/proc/self/ns/net").st_ino))
+
+
+def companion(unit: str) -> str:
+    """The sockreg@ instance of a .socket unit."""
+    return f"sockreg@{unit.removesuffix('.socket')}.service"
+
+
+def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
+    """Count ``unit`` as active; runs ``command`` in place of this process if that changes rules.
+
+    ``command`` is the argument vector of the full 'sockreg apply --start UNIT'.
+    """
+    try:  # noqa: SIM105  # contextlib is a heavy import on this path
+        posix.unlink(_marker(unit))
+    except FileNotFoundError:
+        pass  # this is not the second half of a restart that changes nothing
+    maps = Maps(own_registry(bpffs))
+    try:
+        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
+        value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+        files = unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
+        if value is not None:
+            _, *state, weight, zero = layout.UNIT_STATE.unpack(value)
+            if tuple(state) == files:
+                with Lock(maps.registry, registration.LOCK_TIMEOUT):
+                    value = layout.UNIT_STATE.pack(1, *files, weight, zero)
+                    bpf.map_update(maps.units, key, value)
+                return
+    finally:
+        maps.close()
+    posix.execv(command[0], command)
+
+
+def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
+    """Take the unit's sockets out, and its rules too unless it stays enabled.
+
+    ``command`` is the argument vector of the full 'sockreg apply --stop UNIT'.
+    """
+    registry = own_registry(bpffs)
+    registration.unregister(registry, None, unit)
+    maps = Maps(registry)
+    try:
+        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
+        if _is_enabled(root, unit):
+            value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+            if value is not None:
+                state = layout.UNIT_STATE.unpack(value)
+                bpf.map_update(maps.units, key, layout.UNIT_STATE.pack(0, *state[1:]))
+            return
+    finally:
+        maps.close()
+    posix.execv(command[0], command)
+
+
+def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
+    """What ExecStop= does: ``stop``, unless systemd is about to start the unit again.
+
+    ExecStop= is not told why it runs; the jobs say. A restart, also one that a restart of
+    the socket or the loader brought about, keeps the old socket in its slot until the
+    new one replaces it, so that no connection meets an empty slot. When the machine goes
+    down there is nothing to tidy: what is in the kernel goes with it.
+    """
+    jobs = _jobs(companion(unit), unit, _LOADER, _SHUTDOWN)
+    if _SHUTDOWN in jobs:
+        return
+    if jobs.get(companion(unit)) != "restart":
+        stop(unit, bpffs, root, command)
+    elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
+        _mark(unit)
+
+
+def _jobs(*names: str) -> dict[str, str]:
+    """The type of the job that each of these units has, of those that have one (job.h)."""
+    reader, writer = posix.pipe()
+    pid = posix.posix_spawn(
+        _SYSTEMCTL,
+        [_SYSTEMCTL, "list-jobs", "--no-legend", "--plain", *names],
+        posix.environ,
+        file_actions=[
+            (posix.POSIX_SPAWN_DUP2, writer, 1),
+            (posix.POSIX_SPAWN_CLOSE, reader),
+        ],
+    )
+    posix.close(writer)
+    output = b""
+    while chunk := posix.read(reader, 4096):
+        output += chunk
+    posix.close(reader)
+    posix.waitpid(pid, 0)
+    # JOB UNIT TYPE STATE; escaped names may hold backslashes but no spaces.
+    lines = [line.split() for line in output.decode().splitlines()]
+    return {words[1]: words[2] for words in lines if len(words) >= 3}
+
+
+def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
+    """Whether registering the unit again would change nothing.
+
+    Its files are those that were read, and it has sockets in the registry, all with the
+    weight that the files say.
+    """
+    maps = Maps(own_registry(bpffs))
+    try:
+        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
+        value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+        if value is None:
+            return False
+        _, *state, weight, _ = layout.UNIT_STATE.unpack(value)
+        if tuple(state) != unitpaths.files_state(unitpaths.find_unit(root, unit)[1]):
+            return False
+        weights = {
+            member.weight
+            for member in read_members(maps)
+            if member.unit == unit and cookie_in(maps, member.slot) == member.cookie
+        }
+        return weights == {weight}
+    finally:
+        maps.close()
+
+
+def _marker(unit: str) -> str:
+    """The file that tells sockreg-add@ not to start: it lives through a restart alone.
+
+    sockreg@.service has its directory, together with its other instances, of which the
+    first to stop for good removes it (RuntimeDirectoryPreserve=restart). A unit that
+    registers its own sockets (commands/enable.py) has none, nor a companion to tell.
+    """
+    directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode()
+    return f"{directory}/{unit.removesuffix('.socket')}"
+
+
+def _mark(unit: str) -> None:
+    try:
+        posix.close(posix.open(_marker(unit), posix.O_WRONLY | posix.O_CREAT, 0o600))
+    except FileNotFoundError:
+        return  # another instance has stopped: register again, which is always right
+
+
+def _is_enabled(root: str, unit: str) -> bool:
+    """Whether a .wants or .requires directory names the unit's sockreg@ instance.
+
+    There are other ways to be enabled; those are left to the full command.
+    """
+    name = companion(unit)
+    for directory in unitpaths.search_path(root):
+        try:
+            entries = posix.listdir(directory)
+        except OSError:
+            continue  # not every directory of the search path exists
+        for entry in entries:
+            if entry.endswith((".wants", ".requires")) and name in _listed(f"{directory}/{entry}"):
+                return True
+    return False
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return posix.listdir(directory)
+    except OSError:
+        return []  # a file or dangling link of that name

@@ -1,0 +1,111 @@
+"""Which .socket units count: those whose ``sockreg@`` companion is enabled or active.
+
+A unit that is merely installed changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from sockreg.config.report import Report
+from sockreg.config.socketunit import SocketUnit, companion, read_socket_unit, wants_companion
+from sockreg.systemd.unitpaths import (
+    files_in,
+    has_content,
+    is_masked,
+    is_template,
+    reachable,
+    search_path,
+    winners,
+)
+
+
+def counted_units(root: str, active: Collection[str], report: Report) -> dict[str, SocketUnit]:
+    """The units that count, by name in order.
+
+    These are the ``active`` ones, those whose companion is enabled, and those that are
+    enabled themselves and want their companion in their own files. Units that are
+    missing or masked do not count, nor do those whose companion is masked.
+    """
+    pulled_in = _pulled_in(root)
+    by_companion = _of_companions(pulled_in)
+    units: dict[str, SocketUnit] = {}
+    for name in sorted(by_companion.union(active)):
+        if is_masked(root, companion(name)):
+            continue
+        unit = _read(root, name, report)
+        if unit:
+            units[name] = unit
+        elif name in by_companion:
+            report.notices.append(f"{companion(name)} is enabled, but {_lack(root, name)}")
+    for name in sorted(pulled_in):
+        if name.endswith(".socket") and name not in units:
+            unit = _read(root, name, report)
+            if unit and wants_companion(unit) and not is_masked(root, companion(unit.name)):
+                units[unit.name] = unit
+    return dict(sorted(units.items()))
+
+
+def units_of_companions(root: str) -> set[str]:
+    """The .socket units whose companion is enabled, whether they exist or not."""
+    return _of_companions(_pulled_in(root))
+
+
+def _of_companions(pulled_in: Collection[str]) -> set[str]:
+    return {
+        name.removeprefix("sockreg@").removesuffix(".service") + ".socket"
+        for name in pulled_in
+        if name.startswith("sockreg@") and name.endswith(".service") and not is_template(name)
+    }
+
+
+def _pulled_in(root: str) -> set[str]:
+    """Names of companions and .socket units that some unit's .wants or .requires holds.
+
+    The name of the link decides, not where it leads; the first directory that has it
+    wins, and a link to /dev/null undoes it (process_deps() of systemd's
+    core/load-dropin.c).
+    """
+    directories = search_path(root)
+    lists = {
+        name
+        for directory in directories
+        for name in _names(directory)
+        if name.endswith((".wants", ".requires"))
+    }
+    pulled_in: set[str] = set()
+    for listed in sorted(lists):
+        places = [f"{directory}/{listed}" for directory in directories]
+        for path in winners([(place, files_in(place, "")) for place in places]):
+            name = os.path.basename(path)
+            ours = name.startswith("sockreg@") or name.endswith(".socket")
+            if ours and os.path.islink(path) and not _is_mask(root, path):
+                pulled_in.add(name)
+    return pulled_in
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_mask(root: str, path: str) -> bool:
+    """Whether a link leads to something empty; one that leads nowhere is fine."""
+    return os.path.exists(reachable(root, path)) and not has_content(root, path)
+
+
+def _read(root: str, name: str, report: Report) -> SocketUnit | None:
+    try:
+        return read_socket_unit(root, name)
+    except OSError as error:
+        report.problems.append(f"{error.filename}: cannot be read: {error.strerror}")
+        return None
+
+
+def _lack(root: str, name: str) -> str:
+    if is_template(name):
+        return f"{name} is a template"
+    return f"{name} is masked" if is_masked(root, name) else f"there is no {name}"

@@ -1,0 +1,1 @@
+"""What keeps an operator from locking himself out."""

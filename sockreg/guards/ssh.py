@@ -1,0 +1,209 @@
+"""Keeping an operator from locking himself out: rules that would take the ssh port.
+
+What counts is where something listens for ssh at this moment: on port 22, or on the port
+by which the operator came (SSH_CONNECTION, ssh(1)). Over the loopback nobody is locked out.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.host import routes, sockdiag
+from sockreg.host.listener import address_text
+from sockreg.host.sockdiag import DiagSocket
+from sockreg.model import FAMILY_BITS, INET, INET6, TCP, Binding
+from sockreg.registry.destinations import find_slot
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import members_of
+from sockreg.rules.byport import ByPort
+from sockreg.rules.syntax import format_prefix, format_rule
+from sockreg.rules.taken import Endpoint, takers
+
+SSH_PORT = 22
+OPTION = "TakeSsh"  # of section [:registry]
+_CONNECTION = "SSH_CONNECTION"
+_SHOWN = 5
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+class Door(NamedTuple):
+    """An address and port where ssh can be reached, and the cookie of who listens there."""
+
+    endpoint: Endpoint
+    cookie: int
+
+
+class Taken(NamedTuple):
+    """A door, and a binding that wins packets to it."""
+
+    door: Door
+    binding: Binding
+
+
+def doors() -> list[Door]:
+    """Where ssh is reached in this network namespace. SockregError if the kernel does not tell."""
+    session = _session()
+    ports = {SSH_PORT} | ({session[1]} if session else set())
+    listeners = [
+        it
+        for family in (INET, INET6)
+        for it in sockdiag.dump(family, TCP, (sockdiag.LISTENING,))
+        if it.port in ports
+    ]
+    if not listeners:
+        return []
+    own = {it.address for it in routes.interface_addresses() if not _is_loopback(it.address)}
+    if session:
+        own.add(session[0])
+    return [
+        Door(Endpoint(TCP, _family(address), _number(address), it.port), it.cookie)
+        for it in listeners
+        for address in sorted(own)
+        if _listens_on(it, address)
+    ]
+
+
+def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | None) -> list[Taken]:
+    """Which bindings of a rule set win packets to these doors.
+
+    One that leads to the very socket that listens there takes nothing. ``maps`` None is a
+    registry that does not exist yet.
+    """
+    ports = {door.endpoint.port for door in through}
+    rules = ByPort(
+        b for b in bindings if b.protocol == TCP and any(b.first <= p <= b.last for p in ports)
+    )
+    return [
+        Taken(door, binding)
+        for door in through
+        for binding in takers(rules, door.endpoint, partial(_leads_to, door, maps))
+    ]
+
+
+def guard(
+    before: Callable[[], Iterable[Binding]],
+    after: Iterable[Binding],
+    maps: Maps,
+    *,
+    force: bool,
+) -> list[str]:
+    """SockregError (EXIT_REFUSED) if ``after`` takes a door that ``before`` left alone.
+
+    With ``force`` that is a notice. Returns notices, also why it could not be found out.
+    """
+    try:
+        through = doors()
+    except SockregError as error:
+        return [f"rules that take the ssh port are not held back: {error.message}"]
+    newly = taken(through, after, maps) if through else []
+    if newly:
+        lost = {it.door for it in taken(through, before(), maps)}
+        newly = [it for it in newly if it.door not in lost]
+    if newly and not force:
+        raise _refusal(newly)
+    lasting = f"units refuse that, unless {OPTION}=yes stands in section [:registry]"
+    return [f"{sentence(it)}; {lasting}" for it in newly]
+
+
+def sentence(it: Taken) -> str:
+    """``PLACE: RULE would take 192.0.2.1:22, where ssh is reached``."""
+    action = it.binding.action.name.capitalize()
+    return (
+        f"{it.binding.place}: {action}={format_rule(it.binding)} takes {door_text(it.door)}, "
+        "by which ssh gets in"
+    )
+
+
+def door_text(door: Door) -> str:
+    """``192.0.2.1:22``."""
+    _, family, address, port = door.endpoint
+    return address_text(family, format_prefix(family, address or 0, FAMILY_BITS[family]), port)
+
+
+def pass_rule(door: Door) -> str:
+    """The rule that keeps a door open."""
+    _, family, address, port = door.endpoint
+    return f"Pass=tcp {format_prefix(family, address or 0, FAMILY_BITS[family])} {port}"
+
+
+def _refusal(newly: Collection[Taken]) -> SockregError:
+    lines = list(dict.fromkeys(map(sentence, newly)))
+    if len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+    first = next(iter(newly))
+    return SockregError(
+        "\n".join(lines),
+        f"nothing was changed; '{pass_rule(first.door)}' keeps it open, 'sockreg apply "
+        f"--confirm 60' tries it out, --force insists; {OPTION}=yes in section [:registry] "
+        "of a file of /etc/sockreg insists for units, too",
+        EXIT_REFUSED,
+    )
+
+
+def _session() -> tuple[str, int] | None:
+    """The address and port of this host that the operator's ssh session came to.
+
+    sudo(8) hides the variable from us, but not from the processes that we descend from.
+    """
+    connection = os.environ.get(_CONNECTION)
+    pid = os.getpid()
+    while connection is None and pid > 1:
+        try:
+            pid, connection = _of_process(pid)
+        except (OSError, ValueError):
+            return None  # not ours to read, or it has just ended
+    return _server(connection) if connection else None
+
+
+def _of_process(pid: int) -> tuple[int, str | None]:
+    """(parent's pid, SSH_CONNECTION) of a process, as it was when it began."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        variables = dict(part.partition(b"=")[::2] for part in file.read().split(b"\0"))
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        parent = int(file.read().rpartition(b")")[2].split()[1])
+    value = variables.get(_CONNECTION.encode())
+    return parent, None if value is None else value.decode("ascii", "replace")
+
+
+def _server(connection: str) -> tuple[str, int] | None:
+    """The second half of SSH_CONNECTION: client address and port, server address and port."""
+    words = connection.split()
+    if len(words) != 4 or not words[3].isdecimal():
+        return None
+    address = words[2].partition("%")[0]
+    try:
+        socket.inet_pton(_family(address), address)
+    except OSError:
+        return None
+    return address.removeprefix("::ffff:") if "." in address else address, int(words[3])
+
+
+def _listens_on(it: DiagSocket, address: str) -> bool:
+    if it.address not in _WILDCARDS:
+        return it.address in (address, f"::ffff:{address}")
+    family = _family(address)
+    return it.family == family or (it.family == INET6 and not it.v6only)
+
+
+def _leads_to(door: Door, maps: Maps | None, binding: Binding) -> bool:
+    """Whether the label's only sockets are the one that listens at the door."""
+    if maps is None:
+        return False
+    slot = find_slot(maps, binding.label, binding.family, binding.protocol)
+    members = [] if slot is None else members_of(maps, slot)
+    return bool(members) and all(member.cookie == door.cookie for member in members)
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or (_family(address) == INET and address.startswith("127."))
+
+
+def _family(address: str) -> int:
+    return INET6 if ":" in address else INET
+
+
+def _number(address: str) -> int:
+    return int.from_bytes(socket.inet_pton(_family(address), address), "big")

@@ -1,0 +1,1 @@
+"""This machine as it is: sockets, processes, routes, namespaces, control groups."""

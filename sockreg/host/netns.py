@@ -1,0 +1,75 @@
+"""Network namespaces: which one this process is in, and going into another one."""
+
+import contextlib
+import ctypes
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.host.listener import netns_cookie
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns() comes with Python 3.12
+_OWN = "/proc/thread-self/ns/net"
+_NAMED = "/run/netns"  # ip-netns(8)
+
+
+@dataclass(frozen=True)
+class Netns:
+    """The network namespace a command works on.
+
+    ``fd`` is open on it; ``cookie`` is its SO_NETNS_COOKIE (0 before Linux 5.14);
+    ``inode`` is what link information and /proc show.
+    """
+
+    fd: int
+    cookie: int
+    inode: int
+
+
+@contextlib.contextmanager
+def entered(name: str | None) -> Iterator[Netns]:
+    """Work inside the namespace of that name or path; None is the one we are in.
+
+    The calling thread is in it until the context ends. SockregError if there is none.
+    """
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    fd = home if name is None else _open(name)
+    try:
+        if name is not None:
+            _enter(fd, name)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            cookie = netns_cookie(sock)
+        try:
+            yield Netns(fd, cookie, os.fstat(fd).st_ino)
+        finally:
+            if name is not None:
+                _enter(home, "the network namespace of this process")
+    finally:
+        os.close(fd)
+        if fd != home:
+            os.close(home)
+
+
+def _open(name: str) -> int:
+    path = name if "/" in name else f"{_NAMED}/{name}"
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SockregError(
+            f"network namespace {name}: {path}: {error.strerror}",
+            "'ip netns list' shows the named ones; a path like /proc/PID/ns/net works too",
+            EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_USAGE,
+        ) from None
+
+
+def _enter(fd: int, name: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise SockregError(
+            f"cannot enter network namespace {name}: {os.strerror(number)}",
+            "that needs CAP_SYS_ADMIN, and a file of a network namespace",
+            EXIT_PERMISSION if number in (1, 13) else EXIT_FAILURE,
+        )

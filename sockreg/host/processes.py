@@ -1,0 +1,113 @@
+"""Processes: what they are called, which unit they are of, which sockets they have open.
+
+All of it from /proc (proc(5)). A process may end at any moment between two reads; what is
+gone is left out, and functions about one process raise FileNotFoundError or
+ProcessLookupError.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sockreg.systemd.unit_of import NO_UNIT, unit_of, unit_of_cgroup
+
+_CGROUPS = "/sys/fs/cgroup"
+
+
+class Process(NamedTuple):
+    """Prints as ``nginx (pid 123)``."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+class Holders(NamedTuple):
+    """Who has sockets open: (process, descriptor) by the socket's inode, by ascending pid.
+
+    ``hidden`` counts the processes that may not be looked at.
+    """
+
+    by_inode: dict[int, list[tuple[Process, int]]]
+    hidden: int
+
+
+def named(pid: int) -> Process:
+    """The process with its name, as ps(1) shows it. OSError if there is none."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="backslashreplace") as comm:
+        return Process(pid, comm.read().rstrip("\n"))
+
+
+def all_pids() -> list[int]:
+    """The processes of this pid namespace that /proc shows, ascending."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def socket_descriptors(pid: int) -> dict[int, int]:
+    """The sockets a process has open: inode -> its first descriptor of it.
+
+    PermissionError unless it is of the same user, or we have CAP_SYS_PTRACE (for
+    PTRACE_MODE_READ_FSCREDS) and CAP_DAC_READ_SEARCH (for the mode of the directory,
+    proc_fd_permission() in fs/proc/fd.c).
+    """
+    directory = f"/proc/{pid}/fd"
+    found: dict[int, int] = {}
+    for name in sorted(os.listdir(directory), key=int):
+        try:
+            target = os.readlink(f"{directory}/{name}")
+        except FileNotFoundError:
+            continue  # closed since
+        if target.startswith("socket:["):
+            found.setdefault(int(target[len("socket:[") : -1]), int(name))
+    return found
+
+
+def holders(inodes: Iterable[int], pids: Iterable[int] | None = None) -> Holders:
+    """Who of ``pids`` (everybody by default) has one of these sockets open."""
+    wanted = set(inodes)
+    found = Holders({}, 0)
+    hidden = 0
+    for pid in all_pids() if pids is None else pids:
+        try:
+            descriptors = socket_descriptors(pid)
+            for inode in wanted & descriptors.keys():
+                found.by_inode.setdefault(inode, []).append((named(pid), descriptors[inode]))
+        except PermissionError:
+            hidden += 1
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+    return found._replace(hidden=hidden)
+
+
+def pids_of_unit(unit: str) -> list[int]:
+    """The processes of a unit without this one, which may run as its ExecStartPost=."""
+    found = []
+    for pid in all_pids():
+        try:
+            if pid != os.getpid() and unit_of(pid) == unit:
+                found.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+    return found
+
+
+def unit_of_cgroup_id(cgroup: int) -> str:
+    """The unit whose cgroup has this id (INET_DIAG_CGROUP_ID), or ``-`` if none has.
+
+    The id is the inode number of the cgroup's directory (kernfs). A .socket unit has a
+    cgroup as well, in which systemd makes its sockets.
+    """
+    # Hosts with cgroup v1 have the hierarchy that counts beside the others.
+    unified = f"{_CGROUPS}/unified"
+    root = unified if os.path.isdir(unified) else _CGROUPS
+    for directory, names, _ in os.walk(root):
+        for name in names:
+            path = f"{directory}/{name}"
+            try:
+                if os.stat(path).st_ino == cgroup:
+                    return unit_of_cgroup(path.removeprefix(root))
+            except FileNotFoundError:
+                continue  # removed since
+    return NO_UNIT

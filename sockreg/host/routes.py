@@ -1,0 +1,77 @@
+"""Which addresses are local: asked of the kernel by rtnetlink(7), as ip(8) does.
+
+Needs no privilege, and AF_NETLINK where RestrictAddressFamilies= is set. What is told is
+what the network namespace of the calling thread has.
+"""
+
+import socket
+import struct
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.host import netlink
+
+_NETLINK_ROUTE = 0
+_RTM_GETADDR, _RTM_GETROUTE = 22, 26
+_RTN_LOCAL = 2  # rtm_type: what goes there is taken in
+
+# struct rtmsg (linux/rtnetlink.h): family, length of the destination, length of the source,
+# tos, table, protocol, scope, type, flags.
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_RTA_DST = 1
+# struct ifaddrmsg (linux/if_addr.h): family, length of the prefix, flags, scope, interface.
+_ADDRESS = struct.Struct("=BBBBI")
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # of a point-to-point interface the first is the peer's
+
+
+class LocalPrefix(NamedTuple):
+    """Packets to these addresses are taken in: ``address`` as in Binding."""
+
+    family: int
+    address: int
+    length: int
+
+
+class InterfaceAddress(NamedTuple):
+    """An address that an interface has, in its canonical text."""
+
+    family: int
+    address: str
+
+
+def local_prefixes() -> list[LocalPrefix]:
+    """The destinations of all routes of type local, of whichever table."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        for message in _dump(_RTM_GETROUTE, request):
+            of, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message)
+            # A dump of IPv6 routes has those of others in it where IPv6 is compiled out.
+            if kind == _RTN_LOCAL and of == family:
+                attributes = netlink.attributes(message[_ROUTE.size :])
+                address = int.from_bytes(attributes.get(_RTA_DST, b""), "big")
+                found.append(LocalPrefix(of, address, length))
+    return found
+
+
+def interface_addresses() -> list[InterfaceAddress]:
+    """What the interfaces have been given, those of the loopback included."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for message in _dump(_RTM_GETADDR, _ADDRESS.pack(family, 0, 0, 0, 0)):
+            attributes = netlink.attributes(message[_ADDRESS.size :])
+            packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+            if message[0] == family and packed:
+                found.append(InterfaceAddress(family, socket.inet_ntop(family, packed)))
+    return found
+
+
+def _dump(kind: int, request: bytes) -> list[bytes]:
+    try:
+        return list(netlink.dump(_NETLINK_ROUTE, kind, request))
+    except OSError as error:
+        raise SockregError(
+            f"cannot ask the kernel for its addresses and routes: {error.strerror}",
+            "a unit that does needs AF_NETLINK in RestrictAddressFamilies=",
+            EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
+        ) from None

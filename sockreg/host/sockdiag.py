@@ -1,0 +1,156 @@
+"""Which sockets there are, asked of the kernel by sock_diag(7), as ss(8) does.
+
+Needs no privilege, and AF_NETLINK where RestrictAddressFamilies= is set. What is told is
+what the network namespace of the calling thread has.
+
+A request is a struct inet_diag_req_v2, an answer a struct inet_diag_msg and attributes
+(linux/inet_diag.h), each in a message of netlink(7). Numbers are in the machine's byte
+order, ports and addresses in network order.
+"""
+
+import errno
+import socket
+import struct
+from typing import NamedTuple
+
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.host import netlink
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+
+_SOCKID = "2s2s16s16sIQ"  # source and destination port and address, interface, cookie
+_REQUEST = struct.Struct(f"=BBBxI{_SOCKID}")  # family, protocol, extensions, states
+_MESSAGE = struct.Struct(f"=BBBB{_SOCKID}IIIII")  # ..., expires, queues, uid, inode
+
+# enum in linux/inet_diag.h. The first eight are asked for by their bit.
+_INFO = 2  # brings _ULP along
+_CONGESTION = 4
+_MEMORY = 7
+_V6ONLY = 11
+_ULP = 19
+_CGROUP = 21
+_ULP_NAME = 1  # within _ULP
+_DROPS = 8  # index of SK_MEMINFO_DROPS, linux/sock_diag.h
+
+# States, include/net/tcp_states.h: a UDP socket without a peer is "closed".
+ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
+
+
+class DiagSocket(NamedTuple):
+    """A socket as sock_diag tells it.
+
+    ``interface`` is the index of the device it is bound to, 0 for none. The queues of a
+    listening TCP socket are connections, ``received`` those waiting for accept(2) and
+    ``limit`` how many may; of others they are bytes received and waiting to be sent.
+    ``dropped`` counts packets that did not fit. ``inode`` is what /proc/PID/fd shows, 0
+    if no descriptor is open on it. ``cgroup`` is the id of the cgroup it was made in, 0
+    if unknown. ``congestion`` is empty for UDP. ``upper`` is the protocol on top of TCP:
+    ``mptcp`` means that the descriptor with this inode is an MPTCP socket.
+    """
+
+    protocol: int
+    family: int
+    state: int
+    address: str
+    port: int
+    peer_address: str
+    peer_port: int
+    interface: int
+    cookie: int
+    received: int
+    limit: int
+    dropped: int
+    uid: int
+    inode: int
+    cgroup: int
+    v6only: bool
+    congestion: str
+    upper: str
+
+
+def receiving() -> list[DiagSocket]:
+    """Every socket that takes what has no connection: listening TCP, UDP without a peer."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        found += dump(family, socket.IPPROTO_TCP, (LISTENING,))
+        found += dump(family, socket.IPPROTO_UDP, (CLOSED,))
+    return found
+
+
+def dump(family: int, protocol: int, states: tuple[int, ...]) -> list[DiagSocket]:
+    """All sockets of one family and protocol in these states. SockregError if not told."""
+    body = encode_request(family, protocol, states)
+    try:
+        answers = netlink.dump(_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, body)
+        return [decode(message, protocol) for message in answers]
+    except OSError as error:
+        raise _refused(error) from None
+
+
+def encode_request(family: int, protocol: int, states: tuple[int, ...]) -> bytes:
+    """The struct inet_diag_req_v2 that asks for them."""
+    wanted = sum(1 << (extension - 1) for extension in (_INFO, _CONGESTION, _MEMORY))
+    bits = sum(1 << state for state in states)
+    return _REQUEST.pack(family, protocol, wanted, bits, b"", b"", b"", b"", 0, 0)
+
+
+def decode(message: bytes, protocol: int) -> DiagSocket:
+    """The socket that one message of an answer tells of."""
+    (
+        family, state, _, _,
+        port, peer_port, address, peer_address, interface, cookie,
+        _, received, limit, uid, inode,
+    ) = _MESSAGE.unpack_from(message)  # fmt: skip
+    attributes = netlink.attributes(message[_MESSAGE.size :])
+    memory = attributes.get(_MEMORY, b"")
+    drops = memory[4 * _DROPS : 4 * _DROPS + 4]
+    return DiagSocket(
+        protocol,
+        family,
+        state,
+        _address(family, address),
+        int.from_bytes(port, "big"),
+        _address(family, peer_address),
+        int.from_bytes(peer_port, "big"),
+        interface,
+        cookie,
+        received,
+        limit,
+        struct.unpack("=I", drops)[0] if len(drops) == 4 else 0,
+        uid,
+        inode,
+        struct.unpack("=Q", attributes.get(_CGROUP, bytes(8)))[0],
+        attributes.get(_V6ONLY, b"\0") != b"\0",
+        _text(attributes.get(_CONGESTION)),
+        _text(netlink.attributes(attributes.get(_ULP, b"")).get(_ULP_NAME)),
+    )
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").rstrip(b"\0").decode("ascii", "replace")
+
+
+def _address(family: int, packed: bytes) -> str:
+    return socket.inet_ntop(family, packed if family == socket.AF_INET6 else packed[:4])
+
+
+def _refused(error: OSError) -> SockregError:
+    what = "cannot ask the kernel which sockets there are"
+    if error.errno == errno.EAFNOSUPPORT:
+        return SockregError(
+            f"{what}: netlink sockets are forbidden here",
+            "add AF_NETLINK to RestrictAddressFamilies= of the unit",
+            EXIT_PERMISSION,
+        )
+    if error.errno == errno.ENOENT:
+        return SockregError(
+            f"{what}: it has no socket diagnostics",
+            "load the modules tcp_diag and udp_diag (modprobe(8))",
+            EXIT_FAILURE,
+        )
+    return SockregError(
+        f"{what}: {error.strerror or errno.errorcode.get(error.errno or 0, '')}",
+        "",
+        EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
+    )

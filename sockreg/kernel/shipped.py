@@ -1,0 +1,42 @@
+"""Where the files are that sockreg ships beside its Python: BPF objects, units, manual page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sockreg.errors import EXIT_FAILURE, SockregError
+
+PACKAGE = Path(__file__).resolve().parent.parent  # sockreg/
+
+
+def object_path() -> Path:
+    """The compiled BPF object."""
+    return _shipped("bpf", "bpf") / "sockreg.bpf.o"
+
+
+def sock_ops_object_path() -> Path:
+    """The compiled BPF object of the sock_ops program."""
+    return _shipped("bpf", "bpf") / "sockops.bpf.o"
+
+
+def units_path() -> Path:
+    """The directory of the systemd units, with the catalog, the group and the completion."""
+    return _shipped("units", "units")
+
+
+def man_page_path() -> Path:
+    """The manual page, in roff."""
+    return _shipped("man", "docs/man") / "sockreg.8"
+
+
+def _shipped(name: str, in_tree: str) -> Path:
+    # An installed sockreg has its data inside the package; in a source tree, also one
+    # installed with `pip install -e`, it stands beside the package.
+    for path in (PACKAGE / "data" / name, PACKAGE.parent / in_tree):
+        if path.is_dir():
+            return path
+    raise SockregError(
+        f"{PACKAGE}: the {name} files of sockreg are missing",
+        "The installation is incomplete: install sockreg again.",
+        EXIT_FAILURE,
+    )

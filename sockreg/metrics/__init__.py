@@ -1,0 +1,1 @@
+"""A registry for Prometheus: what is told, and how it is served."""

@@ -1,0 +1,86 @@
+"""Metrics for a scraper: printed once, or served on a socket that systemd has passed."""
+
+import contextlib
+import os
+import socket
+import socketserver
+import tempfile
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
+
+from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.metrics.collect import RegistryCollector
+from sockreg.systemd import listen_fds
+
+_IDLE = 600.0  # s without a scrape, then the server ends; the next one starts it again
+_PATIENCE = 10.0  # s that a client may take for its request
+
+
+def exposition(collector: RegistryCollector) -> bytes:
+    """The metrics in Prometheus' text format."""
+    return generate_latest(_only(collector))
+
+
+def write_textfile(path: str, content: bytes) -> None:
+    """Replace a file of node_exporter's textfile collector in one step, readable for all."""
+    directory = os.path.dirname(path) or "."
+    # Its name does not end in .prom: node_exporter leaves it alone.
+    fd, unfinished = tempfile.mkstemp(prefix=".sockreg-", dir=directory)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
+        raise
+
+
+def serve(collector: RegistryCollector) -> None:
+    """Answer scrapes on the socket passed, until nobody has asked for a while."""
+    with _Server(_listener(), collector) as server:
+        while not server.idle:
+            server.handle_request()
+
+
+def _listener() -> socket.socket:
+    passed = [socket.socket(fileno=fd) for fd, _ in listen_fds.received()]
+    inet = (socket.AF_INET, socket.AF_INET6)
+    if len(passed) == 1 and passed[0].family in inet and passed[0].type == socket.SOCK_STREAM:
+        return passed[0]
+    raise SockregError(
+        "metrics are served on one listening TCP socket, and something else was passed",
+        "give sockreg-metrics.socket one ListenStream= with a port",
+        EXIT_USAGE,
+    )
+
+
+def _only(collector: RegistryCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _PATIENCE
+
+    def log_message(self, *_: object) -> None:
+        """Scrapes are not worth a line each."""
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    timeout = _IDLE
+
+    def __init__(self, listener: socket.socket, collector: RegistryCollector) -> None:
+        # TCPServer would make a socket, which the unit does not allow.
+        socketserver.BaseServer.__init__(self, listener.getsockname(), _Handler)
+        self.idle = False
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
+        self.set_app(make_wsgi_app(_only(collector)))
+
+    def handle_timeout(self) -> None:
+        self.idle = True

@@ -1,0 +1,1 @@
+"""Sockets that other processes pass: the protocol, and the entry of sockreg-receive@.service."""

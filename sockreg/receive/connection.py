@@ -1,0 +1,189 @@
+"""One connection to sockreg-receive.socket: who is there, and what it passes.
+
+Takes sockets that the peer passes (sockreg/receive/protocol.py says how) and registers them under
+the label it names: all of them or none. SOCKREG_ALLOW= says who may do that: users and
+@groups, by name or number, ``root`` by default. SOCKREG_BPFFS= names another bpffs than
+/sys/fs/bpf. One short-lived process a connection; the peer waits for it, so it imports
+little.
+"""
+
+import _socket
+import posix
+import struct
+
+_CONNECTION = 3  # SD_LISTEN_FDS_START
+_PATIENCE = 0.8  # s; peers wait one
+_SO_PEERGROUPS = 59  # asm-generic/socket.h
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_GROUPS_SIZE = 1024  # bytes; what getsockopt() of Python takes
+
+
+class Peer:
+    """Who connected, when it connected (SO_PEERCRED of unix(7)).
+
+    ``registrant`` is its unit, or ``uid:NNN`` if it has none or is gone.
+    """
+
+    def __init__(self, connection: _socket.socket) -> None:
+        level = _socket.SOL_SOCKET
+        packed = connection.getsockopt(level, _socket.SO_PEERCRED, _CREDENTIALS.size)
+        self.pid, self.uid, gid = _CREDENTIALS.unpack(packed)
+        groups = connection.getsockopt(level, _SO_PEERGROUPS, _GROUPS_SIZE)
+        self.gids = {gid, *(number for (number,) in struct.iter_unpack("=I", groups))}
+        self.registrant = self._unit() or f"uid:{self.uid}"
+
+    def _unit(self) -> str:
+        from sockreg.systemd import unit_of
+        from sockreg.systemd.unit_of import NO_UNIT
+
+        try:
+            unit = unit_of.unit_of(self.pid)
+        except OSError:
+            return ""  # it has ended, or lives where its number says nothing here
+        return "" if unit == NO_UNIT else unit
+
+    def __str__(self) -> str:
+        return f"pid {self.pid}, uid {self.uid}"
+
+
+def is_allowed(peer: Peer, words: list[str]) -> bool:
+    """Whether one of ``words`` is the peer's user, or with an ``@`` before it one of its groups."""
+    return any(
+        _group(word[1:]) in peer.gids if word.startswith("@") else _user(word) == peer.uid
+        for word in words
+    )
+
+
+def _user(name: str) -> int:
+    if name.isdigit():
+        return int(name)
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        _warn_unknown("user", name)
+        return -1
+
+
+def _group(name: str) -> int:
+    if name.isdigit():
+        return int(name)
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        _warn_unknown("group", name)
+        return -1
+
+
+def _warn_unknown(kind: str, name: str) -> None:
+    from sockreg.systemd import journal
+
+    journal.say(
+        f"SOCKREG_ALLOW= names the {kind} {name}, which is unknown here",
+        priority=journal.WARNING,
+    )
+
+
+def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
+    """Handle one request and answer it; returns the exit status."""
+    from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_PERMISSION, SockregError
+    from sockreg.receive import protocol
+    from sockreg.systemd import journal
+
+    peer = Peer(connection)
+    label = ""
+    fds: list[int] = []
+    try:
+        label, fds = protocol.receive(connection, _PATIENCE)
+        if not is_allowed(peer, allowed):
+            raise SockregError(
+                f"user {peer.uid} may not register sockets here",
+                "SOCKREG_ALLOW= of sockreg-receive@.service names who may",
+                EXIT_PERMISSION,
+            )
+        _register(label, fds, peer.registrant, bpffs)
+        answer, status = protocol.OK.decode(), EXIT_OK
+    except SockregError as error:
+        answer, status = error.message, error.status
+        hint = f" ({error.hint})" if error.hint else ""
+        _log_refusal(f"{error.message}{hint}", label, peer)
+    except OSError as error:
+        answer, status = str(error), EXIT_FAILURE
+        _log_refusal(answer, label, peer)
+    finally:
+        protocol.close(fds)
+    protocol.drain(connection)
+    try:
+        connection.send(answer.encode("utf-8", "backslashreplace"), _socket.MSG_NOSIGNAL)
+    except OSError as error:
+        journal.say(
+            f"the answer {answer!r} did not reach {peer}: {error.strerror}",
+            priority=journal.WARNING,
+        )
+    return status
+
+
+def _log_refusal(message: str, label: str, peer: Peer) -> None:
+    from sockreg.systemd import journal
+
+    under = f" under label {label}" if label else ""
+    journal.say(
+        f"refused what {peer.registrant} ({peer}) passed{under}: {message}",
+        journal.REFUSED,
+        journal.ERR,
+        _fields(label, peer),
+    )
+
+
+def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
+    fields: dict[str, str | list[str]] = {
+        "SOCKREG_UNIT": peer.registrant,
+        "SOCKREG_PEER_PID": str(peer.pid),
+        "SOCKREG_PEER_UID": str(peer.uid),
+    }
+    if label:
+        fields["SOCKREG_LABEL"] = label
+    if not peer.registrant.startswith("uid:"):
+        fields["OBJECT_SYSTEMD_UNIT"] = peer.registrant
+    return fields
+
+
+def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
+    """Register all sockets under one label, or none: SockregError says which one is wrong."""
+    from sockreg.errors import EXIT_REFUSED, SockregError
+    from sockreg.host.listener import address_text, inspect
+    from sockreg.registry import registration
+
+    chosen: dict[tuple[int, int], tuple[int, str, int]] = {}  # by family and protocol
+    for number, fd in enumerate(fds, 1):
+        which = f"socket {number} of {len(fds)}"
+        try:
+            it = inspect(fd)
+        except SockregError as error:
+            raise SockregError(f"{which} {error.message}", error.hint, error.status) from None
+        where = address_text(it.family, it.address, it.port)
+        first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
+        # One socket of a reuseport group stands for all of it (sk_select_reuseport in
+        # Documentation/bpf/prog_sk_lookup.rst).
+        if first[1] != where:
+            raise SockregError(
+                f"{which} is bound to {where}, another one of its kind to {first[1]}",
+                "a label takes one of each family and protocol: use one label for each address",
+                EXIT_REFUSED,
+            )
+        if it.netns != next(iter(chosen.values()))[2]:
+            raise SockregError(
+                f"{which} is of another network namespace than the first",
+                "pass the sockets of each namespace by themselves",
+                EXIT_REFUSED,
+            )
+    registration.register([(fd, label) for fd, _, _ in chosen.values()], registrant, bpffs)
+
+
+def main() -> int:
+    connection = _socket.socket(fileno=_CONNECTION)
+    allowed = posix.environ.get(b"SOCKREG_ALLOW", b"root").decode("utf-8", "replace").split()
+    return serve(connection, allowed, posix.environ.get(b"SOCKREG_BPFFS", b"/sys/fs/bpf").decode())

@@ -1,0 +1,61 @@
+"""Destinations: (label, address family, protocol), each of which owns a slot.
+
+Callers hold the lock of the registry's directory for everything that writes.
+On the companion's start-up path.
+"""
+
+from sockreg.kernel import bpf
+from sockreg.registry import layout
+from sockreg.registry.maps import Maps
+from sockreg.registry.slots import free_slots
+
+_NAMES = {2: "IPv4", 10: "IPv6", 6: "tcp", 17: "udp"}
+
+
+def destination_name(label: str, family: int, protocol: int) -> str:
+    """For messages: ``web (tcp, IPv4)``."""
+    return f"{label} ({_NAMES[protocol]}, {_NAMES[family]})"
+
+
+def find_slot(maps: Maps, label: str, family: int, protocol: int) -> int | None:
+    """The slot of a destination, or None if it has none yet."""
+    key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
+    value = bpf.map_lookup(maps.destinations, key, layout.SLOT.size)
+    return None if value is None else int(layout.SLOT.unpack(value)[0])
+
+
+def read_destinations(maps: Maps) -> dict[tuple[str, int, int], int]:
+    """All destinations, (label, family, protocol) -> slot."""
+    found = {}
+    for key in bpf.map_keys(maps.destinations, layout.DESTINATION.size):
+        value = bpf.map_lookup(maps.destinations, key, layout.SLOT.size)
+        if value is not None:
+            label, family, protocol = layout.DESTINATION.unpack(key)
+            found[layout.text(label), family, protocol] = layout.SLOT.unpack(value)[0]
+    return found
+
+
+def add_destinations(
+    maps: Maps, wanted: list[tuple[str, int, int]]
+) -> dict[tuple[str, int, int], int]:
+    """Give every wanted destination a slot; returns all destinations.
+
+    SockregError (EXIT_REFUSED) when the registry has no slot left: nothing is added then
+    that would be in anybody's way, as a destination without socket or rule does nothing.
+    """
+    known = read_destinations(maps)
+    missing = [destination for destination in wanted if destination not in known]
+    if missing:
+        free = free_slots(maps, known, len(missing), destination_name(*missing[0]))
+        for destination, slot in zip(missing, free, strict=True):
+            label, family, protocol = destination
+            key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
+            bpf.map_update(maps.destinations, key, layout.SLOT.pack(slot), bpf.NOEXIST)
+            known[destination] = slot
+    return known
+
+
+def drop_destination(maps: Maps, label: str, family: int, protocol: int) -> None:
+    """Give the slot of a destination back."""
+    key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
+    bpf.map_delete(maps.destinations, key)

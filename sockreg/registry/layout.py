@@ -1,0 +1,60 @@
+"""The byte layout of the registry's pinned maps, as bpf/registry.h has it.
+
+A test compares every size and offset here with the BTF of the object. On the
+companion's start-up path: imports nothing but ``struct``.
+All numbers are in the machine's byte order unless said otherwise.
+"""
+
+import struct
+
+LABEL_SIZE = 256
+UNIT_SIZE = 256
+
+SLOT = struct.Struct("=I")
+COOKIE = struct.Struct("=Q")
+COUNTERS = struct.Struct("=QQQ")  # lookups, misses, errors
+DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
+MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
+MEMBER = struct.Struct(f"=QHHI16s{UNIT_SIZE}s")  # registered, family, port, weight, address, unit
+UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
+# active, files, newest, inodes, bytes, weight, zero
+UNIT_STATE = struct.Struct("=IIQQQII")
+POOL_ENTRIES = 1024
+POOL_MEMBERS = 32
+# members, active, member..., entry...
+POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
+
+# The maps of the object: enum bpf_map_type, size of a key, size of a value.
+_ARRAY_PERCPU, _SOCKMAP, _HASH = 6, 15, 1
+MAPS = {
+    "sockets": (_SOCKMAP, SLOT.size, COOKIE.size),
+    "counters": (_ARRAY_PERCPU, SLOT.size, COUNTERS.size),
+    "destinations": (_HASH, DESTINATION.size, SLOT.size),
+    "members": (_HASH, MEMBER_KEY.size, MEMBER.size),
+    "pools": (_HASH, SLOT.size, POOL.size),
+    "units": (_HASH, UNIT_NAME.size, UNIT_STATE.size),
+}
+
+# C structure and member names in order, for the comparison with BTF.
+STRUCTURES = {
+    "counters": (COUNTERS, ("lookups", "misses", "errors")),
+    "destination": (DESTINATION, ("label", "family", "protocol")),
+    "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
+    "member": (MEMBER, ("registered", "family", "port", "weight", "address", "unit")),
+    "unit_name": (UNIT_NAME, ("name",)),
+    "unit_state": (
+        UNIT_STATE,
+        ("active", "files", "newest", "inodes", "bytes", "weight", "zero"),
+    ),
+    "pool": (POOL, ("members", "active", "member", "entry")),
+}
+
+
+def text(field: bytes) -> str:
+    """The string in a NUL-padded field."""
+    return field.split(b"\0", 1)[0].decode("ascii", "replace")
+
+
+def cookie_text(cookie: int) -> str:
+    """A socket cookie the way ss(8) prints it: ``sk:1a2b``."""
+    return f"sk:{cookie:x}"

@@ -1,0 +1,154 @@
+"""Members: the sockets in the slots, and the records that tell about them.
+
+A registration first writes the member's record under (cookie, slot), then puts the
+socket into its slot in one step, then drops the record of the one before. A reader that
+takes the cookie from the slot therefore always finds the record that belongs to it, and
+a crash at any point leaves at most a record that nobody looks up.
+
+Callers hold the lock of the registry's directory for everything that writes.
+On the companion's start-up path.
+"""
+
+import _socket
+import errno
+import sys
+
+from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.host.listener import Listener, address_text
+from sockreg.kernel import bpf
+from sockreg.label import DEFAULT_WEIGHT
+from sockreg.registry import layout
+from sockreg.registry.maps import Maps
+from sockreg.registry.slots import cookie_in, pool_slots
+from sockreg.systemd.unit_of import NO_UNIT
+
+_ORDER = sys.byteorder
+
+
+class Member:
+    """A registered socket as its record tells: see struct member in bpf/registry.h."""
+
+    def __init__(self, cookie: int, slot: int, record: bytes) -> None:
+        self.cookie = cookie
+        self.slot = slot
+        self.record = record
+        fields = layout.MEMBER.unpack(record)
+        self.registered: int = fields[0]
+        self.family: int = fields[1]
+        self.port: int = fields[2]
+        self.weight: int = fields[3]
+        self.packed_address: bytes = fields[4]
+        self.unit = layout.text(fields[5])
+
+    @property
+    def address(self) -> str:
+        """The local address, ``[::]:80``; empty if the record is missing."""
+        if not self.family:
+            return ""
+        packed = self.packed_address if self.family == _socket.AF_INET6 else self.packed_address[:4]
+        return address_text(self.family, _socket.inet_ntop(self.family, packed), self.port)
+
+
+def member_in(maps: Maps, slot: int) -> Member | None:
+    """The member in a slot; one without a record (a foreign writer) has unit ``-``."""
+    cookie = cookie_in(maps, slot)
+    if cookie is None:
+        return None
+    record = bpf.map_lookup(
+        maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0), layout.MEMBER.size
+    )
+    if record is None:
+        record = layout.MEMBER.pack(0, 0, 0, DEFAULT_WEIGHT, b"", NO_UNIT.encode())
+    return Member(cookie, slot, record)
+
+
+def members_of(maps: Maps, slot: int) -> list[Member]:
+    """The members of a destination that have a socket, one a unit: of its pool, or the lone one.
+
+    Between the steps of a change the lone one and a pool can be there together.
+    """
+    members: dict[str, Member] = {}
+    for place in (*pool_slots(maps, slot), slot):
+        member = member_in(maps, place)
+        if member is not None:
+            members.setdefault(member.unit, member)
+    return list(members.values())
+
+
+def put(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
+    """Put a socket into a slot in place of whatever is there; returns the cookie it replaced.
+
+    ``now`` is CLOCK_REALTIME in ns. None when the slot was empty.
+    """
+    previous = cookie_in(maps, slot)
+    record = layout.MEMBER.pack(
+        now,
+        listener.family,
+        listener.port,
+        weight,
+        listener.packed_address(),
+        unit.encode("ascii"),
+    )
+    key = layout.MEMBER_KEY.pack(listener.cookie, slot, 0)
+    write_record(maps, key, record)
+    try:
+        bpf.map_update(maps.sockets, layout.SLOT.pack(slot), listener.fd.to_bytes(8, _ORDER))
+    except OSError as error:
+        if previous != listener.cookie:
+            bpf.map_delete(maps.members, key)
+        raise _refused(listener, error) from None
+    if previous is not None and previous != listener.cookie:
+        bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(previous, slot, 0))
+    return previous
+
+
+def write_record(maps: Maps, key: bytes, record: bytes) -> None:
+    """Write a member's record, making room if those of sockets long gone fill the map."""
+    try:
+        bpf.map_update(maps.members, key, record)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        drop_stale_members(maps)
+        bpf.map_update(maps.members, key, record)
+
+
+def _refused(listener: Listener, error: OSError) -> SockregError:
+    where = address_text(listener.family, listener.address, listener.port)
+    if error.errno == errno.EPERM:
+        return SockregError(
+            f"the kernel does not let this process register {where}: {error.strerror}",
+            "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
+            EXIT_REFUSED,
+        )
+    return SockregError(
+        f"the kernel refuses to register {where}: {error.strerror}", "", EXIT_REFUSED
+    )
+
+
+def take_out(maps: Maps, slot: int, cookie: int) -> None:
+    """Empty a slot if this socket is in it, and drop its record."""
+    if cookie_in(maps, slot) == cookie:
+        bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
+    bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0))
+
+
+def read_members(maps: Maps) -> list[Member]:
+    """All records, also of sockets that are gone since."""
+    found = []
+    for key in bpf.map_keys(maps.members, layout.MEMBER_KEY.size):
+        record = bpf.map_lookup(maps.members, key, layout.MEMBER.size)
+        if record is not None:
+            cookie, slot, _ = layout.MEMBER_KEY.unpack(key)
+            found.append(Member(cookie, slot, record))
+    return found
+
+
+def drop_stale_members(maps: Maps) -> int:
+    """Delete the records whose socket is no longer in its slot; returns how many."""
+    dropped = 0
+    for member in read_members(maps):
+        if cookie_in(maps, member.slot) != member.cookie:
+            bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0))
+            dropped += 1
+    return dropped

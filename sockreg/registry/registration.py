@@ -1,0 +1,299 @@
+"""Putting sockets into the registry and taking them out: what the companion does.
+
+On its start-up path: knows nothing of rules.
+"""
+
+import _socket
+import posix
+import time
+
+from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.host.listener import Listener, address_text, inspect
+from sockreg.label import label_problem
+from sockreg.registry.destinations import (
+    add_destinations,
+    destination_name,
+    find_slot,
+    read_destinations,
+)
+from sockreg.registry.directory import Lock, netns_name, registry_path
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member, member_in, members_of, put, take_out
+from sockreg.registry.slots import pool_slots
+from sockreg.registry.units import unit_weight
+from sockreg.systemd import journal
+from sockreg.systemd.unit_of import NO_UNIT
+
+LOCK_TIMEOUT = 5.0  # s; the companion's unit gives up after 10
+
+_FAMILY = {2: "IPv4", 10: "IPv6"}
+_PROTOCOL = {6: "tcp", 17: "udp"}
+
+
+class Offer:
+    """A socket that can be registered, under the label it is offered for."""
+
+    def __init__(self, label: str, listener: Listener) -> None:
+        self.label = label
+        self.listener = listener
+        self.families: list[int] = []  # of the destinations it is to serve
+
+    def __str__(self) -> str:
+        it = self.listener
+        where = address_text(it.family, it.address, it.port)
+        return f"{_PROTOCOL[it.protocol]} {where} (sk:{it.cookie:x})"
+
+
+def register(
+    received: list[tuple[int, str]],
+    unit: str,
+    bpffs: str,
+    label: str | None = None,
+    netns: int | None = None,
+    weight: int | None = None,
+) -> None:
+    """Register the sockets of one unit, each under its name, or all under ``label``.
+
+    A socket takes the place of the unit's own earlier one; those of other units under
+    the same label share its flows, by ``weight`` (None: what the unit's files say).
+    Sockets that cannot be registered are skipped with a sentence each. SockregError if
+    none is left, or if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another
+    network namespace; then nothing has changed.
+    """
+    offers = _offers(received, unit, label)
+    if not offers:
+        raise SockregError(
+            f"{unit}: none of its sockets can be registered"
+            if unit != NO_UNIT
+            else "none of the sockets can be registered",
+            "see the lines above",
+            EXIT_REFUSED,
+        )
+    _assign_families(offers, unit)
+    by_netns: dict[int, list[Offer]] = {}
+    for offer in offers:
+        by_netns.setdefault(offer.listener.netns, []).append(offer)
+    for cookie in by_netns:
+        if netns is not None and cookie and cookie != netns:
+            raise SockregError(
+                f"{by_netns[cookie][0]}{_of(unit)} belongs to another network namespace "
+                f"(cookie {cookie}, not {netns})",
+                "register it with --netns of its own namespace, where it can receive",
+                EXIT_REFUSED,
+            )
+    for cookie, some in by_netns.items():
+        _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)
+
+
+def _of(unit: str) -> str:
+    return "" if unit == NO_UNIT else f" of {unit}"
+
+
+def _from(unit: str) -> str:
+    return "from no unit" if unit == NO_UNIT else f"from {unit}"
+
+
+def _netns(cookie: int) -> str:
+    return netns_name(cookie, posix.stat("/proc/thread-self/ns/net").st_ino)
+
+
+def _offers(received: list[tuple[int, str]], unit: str, label: str | None) -> list[Offer]:
+    offers = []
+    for fd, name in received:
+        own = name if label is None else label
+        problem = label_problem(own)
+        if problem:
+            _skip(unit, own, f"skipped descriptor {fd}{_of(unit)}: its label {problem}", "")
+            continue
+        try:
+            offers.append(Offer(own, inspect(fd)))
+        except SockregError as error:
+            message = f"skipped a socket{_of(unit)}, label {own}: it {error.message}"
+            _skip(unit, own, message, error.hint)
+    return offers
+
+
+def _skip(unit: str, label: str, message: str, hint: str) -> None:
+    journal.say(
+        f"{message} ({hint})" if hint else message,
+        journal.SKIPPED,
+        journal.WARNING,
+        {"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
+    )
+
+
+def _assign_families(offers: list[Offer], unit: str) -> None:
+    """Let each destination have one socket: of its own family first, else a dual-stack one.
+
+    Of several that could serve the same destination the first Listen line wins.
+    """
+    taken: dict[tuple[str, int, int], Offer] = {}
+    for native in (True, False):
+        for offer in offers:
+            for family in offer.listener.serves:
+                if (family == offer.listener.family) is not native:
+                    continue
+                key = (offer.label, family, offer.listener.protocol)
+                if key not in taken:
+                    taken[key] = offer
+                    offer.families.append(family)
+    for offer in offers:
+        if not offer.families:
+            first = taken[offer.label, offer.listener.family, offer.listener.protocol]
+            _skip(
+                unit,
+                offer.label,
+                f"skipped {offer}{_of(unit)}: {first} already serves {offer.label}",
+                "one socket serves all rules of a label; give the other an own "
+                "FileDescriptorName= in an own .socket unit",
+            )
+    offers[:] = [offer for offer in offers if offer.families]
+
+
+def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
+    maps = Maps(registry)
+    try:
+        with Lock(registry, LOCK_TIMEOUT):
+            places = _places(maps, offers)
+            own = unit_weight(maps, unit) if weight is None else weight
+            previous = _enter(maps, places, unit, own)
+            sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
+    finally:
+        maps.close()
+    for offer in offers:
+        _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
+        if offer.listener.protocol == _socket.IPPROTO_UDP and not offer.listener.asks_address:
+            _warn_of_answers(offer, unit)
+
+
+def _places(maps: Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
+    """(offer, slot) of every destination concerned; new ones are given a slot."""
+    slots: dict[tuple[str, int, int], int] = {}
+    keys = []
+    for offer in offers:
+        for family in offer.families:
+            key = (offer.label, family, offer.listener.protocol)
+            keys.append((offer, key))
+            slot = find_slot(maps, *key)
+            if slot is not None:
+                slots[key] = slot
+    missing = [key for _, key in keys if key not in slots]
+    if missing:
+        slots = add_destinations(maps, missing)
+    return [(offer, slots[key]) for offer, key in keys]
+
+
+def _enter(
+    maps: Maps, places: list[tuple[Offer, int]], unit: str, weight: int
+) -> list[tuple[Offer, int | None]]:
+    """Register every socket in its places, or none that was not registered before.
+
+    Returns which cookie each replaced.
+    """
+    now = time.time_ns()
+    entered: list[tuple[Offer, int | None]] = []
+    try:
+        for offer, slot in places:
+            replaced = enter(maps, slot, offer.listener, unit, weight, now)
+            entered.append((offer, replaced))
+    except SockregError:
+        for (_, slot), (_, replaced) in zip(places, entered, strict=False):
+            for member in members_of(maps, slot):
+                if replaced is None and member.unit == unit:
+                    remove(maps, slot, member)
+        raise
+    return entered
+
+
+def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
+    listener = offer.listener
+    families = " and ".join(_FAMILY[family] for family in sorted(offer.families))
+    others = sorted({c for c in previous if c is not None and c != listener.cookie})
+    if others:
+        before = " and ".join(f"sk:{cookie:x}" for cookie in others)
+        text, kind = f"label {offer.label}: {offer} replaces {before}", journal.REPLACED
+    elif all(cookie == listener.cookie for cookie in previous):
+        text, kind = f"label {offer.label}: {offer} is registered already", journal.REGISTERED
+    else:
+        text, kind = f"label {offer.label}: registered {offer}", journal.REGISTERED
+    pooled = f", one of {members} sockets that share its flows" if members > 1 else ""
+    journal.say(
+        f"{text} for {families}, {_from(unit)}{pooled}",
+        kind,
+        fields={
+            "SOCKREG_LABEL": offer.label,
+            "SOCKREG_COOKIE": f"sk:{listener.cookie:x}",
+            "SOCKREG_ADDRESS": address_text(listener.family, listener.address, listener.port),
+            "SOCKREG_PROTOCOL": _PROTOCOL[listener.protocol],
+            **journal.unit_fields(unit),
+        },
+    )
+
+
+def _warn_of_answers(offer: Offer, unit: str) -> None:
+    """A socket sends from its own address; the rules exist to have it asked at others.
+
+    That the server will see to it itself cannot be known here: it may not run yet.
+    """
+    journal.say(
+        f"label {offer.label}: answers of {offer} leave from its own address, whichever was "
+        "asked, unless its server sees to it (PassPacketInfo=yes in the .socket unit lets it know)",
+        fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
+    )
+
+
+def unregister(registry: str, label: str | None, unit: str | None) -> int:
+    """Take out the members of a label, or of a unit, or both; returns how many."""
+    maps = Maps(registry)
+    removed = 0
+    try:
+        with Lock(registry, LOCK_TIMEOUT):
+            for (name, family, protocol), slot in read_destinations(maps).items():
+                if label is not None and name != label:
+                    continue
+                what = destination_name(name, family, protocol)
+                for member in members_of(maps, slot):
+                    if unit is not None and member.unit != unit:
+                        continue
+                    remove(maps, slot, member)
+                    removed += 1
+                    journal.say(
+                        f"label {what}: unregistered sk:{member.cookie:x}, {_from(member.unit)}",
+                        journal.UNREGISTERED,
+                        fields={
+                            "SOCKREG_LABEL": name,
+                            "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
+                            **journal.unit_fields(member.unit),
+                        },
+                    )
+    finally:
+        maps.close()
+    return removed
+
+
+def enter(
+    maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int
+) -> int | None:
+    """Register a socket for a destination, in place of the unit's own one if it has one.
+
+    With sockets of other units it forms a pool. ``weight`` is its share of new flows
+    there; 0 keeps new flows away. Returns the cookie that it replaced, or None. A socket
+    that is there already for another unit goes over to this one.
+    """
+    if weight > 0 and not pool_slots(maps, slot):
+        member = member_in(maps, slot)
+        if member is None or member.unit == unit or member.cookie == listener.cookie:
+            return put(maps, slot, listener, unit, weight, now)
+    from sockreg.registry import pools  # only where a label has several sockets, slots
+
+    return pools.join(maps, slot, listener, unit, weight, now)
+
+
+def remove(maps: Maps, slot: int, member: Member) -> None:
+    """Take a member of a destination out, if it is still there."""
+    if pool_slots(maps, slot):
+        from sockreg.registry import pools
+
+        pools.leave(maps, slot, member)
+        return
+    take_out(maps, slot, member.cookie)
