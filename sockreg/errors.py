@@ -1,4 +1,4 @@
-"""The one error that operators see, and the exit statuses of every command.
+"""The errors that operators see, and the exit statuses of every command.
 
 This module is on the companion's start-up path: it imports nothing.
 """
@@ -18,12 +18,57 @@ EXIT_INTERRUPTED = 130  # by Ctrl-C; what shells report of a process that died o
 class SockregError(Exception):
     """A failure told to the operator: what failed and why, and what to do next.
 
-    ``message`` is one line naming the unit, label, rule or file:line concerned;
-    ``hint`` is one line saying what to do, or empty; ``status`` is the exit status.
+    ``message`` is one line naming the unit, label, rule or file:line concerned; ``hint`` is
+    one line saying what to do, or empty. Each kind that code or scripts tell apart is a
+    subclass with an exit ``status`` of its own; this one is for what the kernel or the
+    system refused.
     """
 
-    def __init__(self, message: str, hint: str = "", status: int = EXIT_FAILURE) -> None:
+    status = EXIT_FAILURE
+
+    def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.status = status
+
+
+class UsageError(SockregError):
+    """The command line is wrong."""
+
+    status = EXIT_USAGE
+
+
+class ConfigError(SockregError):
+    """A rule or a unit file is wrong; what was in force stays in force."""
+
+    status = EXIT_CONFIG
+
+
+class AccessError(SockregError):
+    """A capability or a file permission is missing."""
+
+    status = EXIT_PERMISSION
+
+
+class NotLoadedError(SockregError):
+    """This network namespace has no registry."""
+
+    status = EXIT_NOT_LOADED
+
+
+class RefusedError(SockregError):
+    """A socket or a program was refused: wrong kind, clash, foreign."""
+
+    status = EXIT_REFUSED
+
+
+class BusyError(SockregError):
+    """Another sockreg holds the lock."""
+
+    status = EXIT_BUSY
+
+
+def failure(error: OSError, message: str, hint: str = "") -> SockregError:
+    """What the kernel refused: an AccessError if a right was missing."""
+    kind = AccessError if isinstance(error, PermissionError) else SockregError
+    return kind(message, hint)

@@ -12,7 +12,7 @@ from sockreg import garbage
 from sockreg.check.finding import Finding, Severity
 from sockreg.cli.printing import plural, print_json
 from sockreg.context import Context
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 
 SUMMARY = "look for traps in units, rules and sockets"
 DESCRIPTION = (
@@ -43,7 +43,7 @@ def run(context: Context, options: argparse.Namespace) -> None:
         _show(found, everything=options.all)
     errors = sum(finding.severity is Severity.ERROR for finding in found)
     if errors:
-        raise SockregError(f"check: {plural(errors, 'error')}", "", EXIT_CONFIG)
+        raise ConfigError(f"check: {plural(errors, 'error')}", "")
 
 
 def _show(found: list[Finding], *, everything: bool) -> None:

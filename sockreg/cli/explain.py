@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json
 from sockreg.context import Context
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import SockregError, UsageError
 from sockreg.model import INET, INET6, PROTOCOL_NAMES
 
 if TYPE_CHECKING:  # a quarter of what other commands would import
@@ -93,7 +93,7 @@ def _port(text: str) -> int:
 
 
 def _usage(message: str) -> SockregError:
-    return SockregError(message, "see 'sockreg explain --help'", EXIT_USAGE)
+    return UsageError(message, "see 'sockreg explain --help'")
 
 
 def _show(query: Query, found: Explanation) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from sockreg.cli.printing import plural
 from sockreg.context import Context
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 
 SUMMARY = "turn another program's rules into a conf file"
 DESCRIPTION = (
@@ -28,7 +28,7 @@ def run(_: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.importing import import_tubular, write
 
     if options.force and options.output is None:
-        raise SockregError("--force is about the file of --output", "", EXIT_USAGE)
+        raise UsageError("--force is about the file of --output", "")
     found = import_tubular(options.source)
     if options.output is None:
         print(found.text, end="")

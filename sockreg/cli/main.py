@@ -14,8 +14,8 @@ from sockreg.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PERMISSION,
-    EXIT_USAGE,
     SockregError,
+    UsageError,
 )
 from sockreg.host import netns
 from sockreg.kernel import libbpf, shipped
@@ -30,10 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     options.command = command
     try:
         if command == [] or (command and not options.takes_command):
-            raise SockregError(
+            raise UsageError(
                 f"{options.verb}: '--' is followed by {'a' if command else 'no'} command",
                 "sockreg register [LABEL]... -- COMMAND [ARGUMENT]...",
-                EXIT_USAGE,
             )
         with netns.entered(options.netns) as namespace:
             context = Context(

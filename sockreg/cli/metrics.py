@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 
 SUMMARY = "print metrics for Prometheus"
 DESCRIPTION = (
@@ -33,7 +33,6 @@ def run(context: Context, options: argparse.Namespace) -> None:
         raise SockregError(
             "metrics need the Prometheus client library for Python, which is missing",
             "install python3-prometheus-client, or sockreg[metrics] with pip",
-            EXIT_FAILURE,
         ) from None
 
     collector = RegistryCollector(context)

@@ -4,7 +4,7 @@ import argparse
 import math
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 from sockreg.label import WEIGHT_MAX, label_problem
 from sockreg.model import TCP, UDP
 
@@ -62,12 +62,11 @@ def run(context: Context, options: argparse.Namespace) -> None:
     for label in options.labels:
         problem = label_problem(label)
         if problem:
-            raise SockregError(f"label {label!r:.300} {problem}", "", EXIT_USAGE)
+            raise UsageError(f"label {label!r:.300} {problem}", "")
     if options.unit is not None and _is_no_unit_name(options.unit):
-        raise SockregError(
+        raise UsageError(
             f"--unit {options.unit!r:.300}: not the name of a unit",
             "a unit name has up to 255 ASCII characters and no spaces",
-            EXIT_USAGE,
         )
     if options.pid is None and options.of_unit is None and options.cookie is None:
         _inherited(context, options)
@@ -82,10 +81,9 @@ def _inherited(context: Context, options: argparse.Namespace) -> None:
 
     for name in ("proto", "local", "wait"):
         if getattr(options, name) is not None:
-            raise SockregError(
+            raise UsageError(
                 f"--{name} chooses among the sockets of a process",
                 "add --pid, --of-unit or --cookie",
-                EXIT_USAGE,
             )
     received = wrap.labelled(listen_fds.received(), options.labels)
     if options.command:
@@ -102,16 +100,14 @@ def _taken(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.take import Order, take
 
     if options.command:
-        raise SockregError(
+        raise UsageError(
             "-- COMMAND is for sockets passed to this process",
             "leave out --pid, --of-unit and --cookie",
-            EXIT_USAGE,
         )
     if len(options.labels) != 1:
-        raise SockregError(
+        raise UsageError(
             f"{len(options.labels)} labels given; a socket is taken under one",
             "sockreg register LABEL --pid PID",
-            EXIT_USAGE,
         )
     protocol = {None: None, "tcp": TCP, "udp": UDP}[options.proto]
     address, port = parse_local(options.local) if options.local is not None else (None, None)

@@ -5,7 +5,7 @@ import argparse
 from sockreg.cli import show
 from sockreg.cli.printing import print_json
 from sockreg.context import Context
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 
 APPLY = (
     "Read .socket units and configuration files, compile their rules and swap them in. If "
@@ -58,10 +58,9 @@ def _apply_for_now(context: Context, options: argparse.Namespace) -> None:
     from sockreg.commands.confirm import apply_for_now
 
     if options.start or options.stop:
-        raise SockregError(
+        raise UsageError(
             "--confirm tries out what the files say: it does not go with --start or --stop",
             "start the sockreg@ unit first",
-            EXIT_USAGE,
         )
     change, waiting = apply_for_now(context, options.confirm)
     show.applied(change, as_json=options.json)

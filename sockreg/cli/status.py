@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import plural, print_json, print_table
 from sockreg.context import Context
-from sockreg.errors import EXIT_OK, EXIT_USAGE, SockregError
+from sockreg.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from sockreg.views.rates import Key, Rate
@@ -42,7 +42,7 @@ def run(context: Context, options: argparse.Namespace) -> None:
         _print(status.read(context), options, None)
         return
     if options.watch <= 0:
-        raise SockregError("--watch: the time between two looks is more than 0 s", "", EXIT_USAGE)
+        raise UsageError("--watch: the time between two looks is more than 0 s", "")
     for seen, rates in looks(context, options.watch):
         if sys.stdout.isatty():
             print(_CLEAR, end="")

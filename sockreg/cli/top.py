@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import SockregError, UsageError
 
 if TYPE_CHECKING:
     import curses
@@ -39,23 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, options: argparse.Namespace) -> None:
     if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
-        raise SockregError(
+        raise UsageError(
             "top shows its lines on a terminal alone",
             "'sockreg status --watch' prints them one after the other, also with --json",
-            EXIT_USAGE,
         )
     if options.interval <= 0:
-        raise SockregError(
-            "--interval: the time between two looks is more than 0 s", "", EXIT_USAGE
-        )
+        raise UsageError("--interval: the time between two looks is more than 0 s", "")
     context.loaded_registry()
     import curses
 
     try:
         curses.wrapper(_live, context, options.interval)
     except curses.error as error:
-        raise SockregError(
-            f"this terminal cannot show it: {error}", "set TERM to what it is", EXIT_USAGE
+        raise UsageError(
+            f"this terminal cannot show it: {error}", "set TERM to what it is"
         ) from None
 
 

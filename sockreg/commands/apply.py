@@ -14,7 +14,7 @@ from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
-from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, SockregError
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.kernel import bpf
@@ -310,19 +310,17 @@ def _interface_index(binding: Binding) -> int:
     name = binding.interface or ""
     if release.is_before(5, 17):
         # The verifier would say no more than "invalid bpf_context access".
-        raise SockregError(
+        raise ConfigError(
             f"{binding.place}: {format_rule(binding)}: rules for an interface need Linux 5.17",
             "steer by prefix or by source prefix instead",
-            EXIT_CONFIG,
         )
     try:
         return socket.if_nametoindex(name)
     except OSError:
-        raise SockregError(
+        raise ConfigError(
             f"{binding.place}: {format_rule(binding)}: there is no interface {name} "
             "in this network namespace",
             "make the interface before the rules that name it, or correct the name",
-            EXIT_CONFIG,
         ) from None
 
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
+from sockreg.errors import RefusedError, SockregError, UsageError
 from sockreg.host.listener import address_text
 from sockreg.host.processes import Process
 from sockreg.host.sockdiag import DiagSocket
@@ -81,10 +81,9 @@ def parse_local(text: str) -> tuple[str | None, int]:
 
 
 def _not_local(text: str) -> SockregError:
-    return SockregError(
+    return UsageError(
         f"--local {text}: not an address and a port",
         "write 127.0.0.1:80, [2001:db8::1]:80, or :80 for whatever address",
-        EXIT_USAGE,
     )
 
 
@@ -106,10 +105,9 @@ def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
     services = {(it.socket.protocol, it.socket.port) for it in chosen}
     families = {it.socket.family for it in chosen}
     if len(services) > 1 or len(families) < len(chosen):
-        raise SockregError(
+        raise RefusedError(
             f"{who} has {len(chosen)} sockets that could be meant: {listed(chosen)}",
             "choose: --local ADDR:PORT, --proto tcp or udp, or --cookie",
-            EXIT_REFUSED,
         )
     return chosen
 

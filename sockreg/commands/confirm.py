@@ -17,7 +17,12 @@ import sockreg
 from sockreg.commands.apply import Change, failure_published, put_in_force, writing
 from sockreg.commands.rollback import swap_back
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_USAGE, SockregError
+from sockreg.errors import (
+    EXIT_FAILURE,
+    NotLoadedError,
+    SockregError,
+    UsageError,
+)
 from sockreg.registry import generations, published, state, trial
 from sockreg.registry.trial import Unconfirmed
 from sockreg.systemd import journal
@@ -35,14 +40,13 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
     """
     if not 1 <= seconds <= SECONDS_MAX:
         message = f"--confirm {seconds}: a number of seconds from 1 to {SECONDS_MAX} expected"
-        raise SockregError(message, "", EXIT_USAGE)
+        raise UsageError(message, "")
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
         if current is None:
-            raise SockregError(
+            raise NotLoadedError(
                 "nothing is in force that one could come back to",
                 "'sockreg apply' without --confirm puts the configured rules in force",
-                EXIT_NOT_LOADED,
             )
         earlier = trial.read(writer.registry)
         # Of several changes in a row the first one says where to come back to.
@@ -73,7 +77,6 @@ def confirm(context: Context) -> int:
                 "nothing waits for confirmation",
                 "it was confirmed before, or it has gone back: 'sockreg rules' shows what is in "
                 "force, 'sockreg apply --confirm SECONDS' tries again",
-                EXIT_FAILURE,
             )
         trial.write(writer.registry, [])
     if _is_systemds(context):
@@ -136,7 +139,6 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
         raise SockregError(
             f"cannot set the timer that would undo the change: {done.stderr.strip()}",
             "nothing was changed; 'systemd-run --on-active=1 true' should work here",
-            EXIT_FAILURE,
         )
 
 

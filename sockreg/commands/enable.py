@@ -17,7 +17,11 @@ from sockreg.commands.apply import apply
 from sockreg.commands.install import own, rendered
 from sockreg.config.socketunit import LOADER, companion
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.errors import (
+    AccessError,
+    SockregError,
+    UsageError,
+)
 from sockreg.kernel import bpf
 from sockreg.registry import registration, state
 from sockreg.registry.destinations import read_destinations
@@ -80,7 +84,6 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
         raise SockregError(
             f"the units of sockreg are not installed: there is no {service}",
             "install them: 'sockreg install-units'",
-            EXIT_FAILURE,
         )
     if chosen is Mode.COMPANION:
         if dropin.exists():
@@ -134,7 +137,6 @@ def enable(context: Context, plan: Plan) -> int:
         raise SockregError(
             f"{plan.unit} is enabled, but none of its sockets is registered",
             f"'journalctl -u {plan.unit}' says why",
-            EXIT_FAILURE,
         )
     return served
 
@@ -161,14 +163,11 @@ def _unit(root: str, name: str) -> str:
     wanted = name if name.endswith(".socket") else f"{name}.socket"
     identity, paths = find_unit(root, wanted)
     if is_template(wanted):
-        raise SockregError(
-            f"{wanted} is a template", "name an instance, such as web@1.socket", EXIT_USAGE
-        )
+        raise UsageError(f"{wanted} is a template", "name an instance, such as web@1.socket")
     if not paths:
-        raise SockregError(
+        raise UsageError(
             f"there is no {wanted}, or it is masked",
             "'systemctl list-unit-files *.socket' shows those there are",
-            EXIT_USAGE,
         )
     return identity
 
@@ -176,20 +175,18 @@ def _unit(root: str, name: str) -> str:
 def _mode(root: str, mode: Mode | None) -> Mode:
     if _is_elsewhere(root):
         if mode is None:
-            raise SockregError(
+            raise UsageError(
                 f"which systemd will boot {root} is not known here",
                 f"say it: --mode companion, or --mode exec for systemd {EXEC_SINCE} and later",
-                EXIT_USAGE,
             )
         return mode
     version = _systemd_version()
     if mode is None:
         return Mode.EXEC if version >= EXEC_SINCE else Mode.COMPANION
     if mode is Mode.EXEC and version < EXEC_SINCE:
-        raise SockregError(
+        raise UsageError(
             f"--mode exec needs systemd {EXEC_SINCE}; this is {version}",
             "--mode companion works with any",
-            EXIT_USAGE,
         )
     return mode
 
@@ -202,7 +199,6 @@ def _systemd_version() -> int:
         raise SockregError(
             f"systemd says that it is version {text.strip()!r}",
             "say which way to go: --mode companion works with any",
-            EXIT_FAILURE,
         )
     return int(found[1])
 
@@ -233,11 +229,8 @@ def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["(it says nothing)"]
-        raise SockregError(
-            f"'{' '.join(command)}' failed: {lines[0]}",
-            " ".join(lines[1:]),
-            EXIT_PERMISSION if os.geteuid() != 0 else EXIT_FAILURE,
-        )
+        kind = SockregError if os.geteuid() == 0 else AccessError
+        raise kind(f"'{' '.join(command)}' failed: {lines[0]}", " ".join(lines[1:]))
     return done.stdout
 
 
@@ -250,14 +243,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _denied(path: Path, error: OSError) -> SockregError:
-    return SockregError(f"{path}: {error.strerror}", "run it as root", EXIT_PERMISSION)
+    return AccessError(f"{path}: {error.strerror}", "run it as root")
 
 
 def _other_mode(unit: str, mode: Mode) -> SockregError:
-    return SockregError(
+    return UsageError(
         f"{unit} is enabled already, in mode {mode.value}",
         f"undo that first: 'sockreg disable {unit}'",
-        EXIT_USAGE,
     )
 
 

@@ -4,7 +4,7 @@ import os
 import time
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
+from sockreg.errors import RefusedError, UsageError
 from sockreg.host import cgroup
 from sockreg.label import label_problem
 from sockreg.model import INET, INET6, TCP
@@ -25,7 +25,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
     """
     problem = label_problem(label)
     if problem:
-        raise SockregError(f"label {label!r:.300} {problem}", "", EXIT_USAGE)
+        raise UsageError(f"label {label!r:.300} {problem}", "")
     registry = context.loaded_registry()
     unit, group = unit_of.unit_of(os.getpid()), cgroup.own()
     maps = Maps(registry)
@@ -61,11 +61,10 @@ def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
     for member in members_of(maps, slot):
         if member.unit != unit:
             what = destination_name(label, family, TCP)
-            raise SockregError(
+            raise RefusedError(
                 f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
                 "a label that sock_ops registers for has no other member: use another label, or "
                 "register both by a companion",
-                EXIT_REFUSED,
             )
     if pool_slots(maps, slot):
         pools.arrange(maps, slot, [])

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 
 from sockreg.config.bindfile import write_files
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.errors import UsageError, failure
 from sockreg.rules import tubular
 
 STDIN = "-"
@@ -40,9 +40,7 @@ def write(path: str, text: str, *, replace: bool) -> None:
     One that exists stays as it is, unless ``replace`` says otherwise.
     """
     if os.path.lexists(path) and not replace:
-        raise SockregError(
-            f"{path} exists already", "give another name, or --force to replace it", EXIT_USAGE
-        )
+        raise UsageError(f"{path} exists already", "give another name, or --force to replace it")
     write_files({os.path.abspath(path): text})
 
 
@@ -53,7 +51,4 @@ def _content(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise SockregError(
-            f"{path}: cannot be read: {error.strerror}",
-            status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
-        ) from error
+        raise failure(error, f"{path}: cannot be read: {error.strerror}") from error

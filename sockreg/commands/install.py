@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.errors import AccessError, RefusedError
 from sockreg.kernel import shipped
 
 _UNITS = "lib/systemd/system"  # systemd.unit(5)
@@ -79,16 +79,15 @@ def install_units(root: str) -> list[Path]:
     installation = own()
     if installation.package == DEBIAN.package:
         # Those in /usr/local would come first, and stay when the package is upgraded.
-        raise SockregError(
+        raise RefusedError(
             "the units of this sockreg have been installed by its Debian package",
             "nothing is to be done; 'dpkg --verify sockreg' tells if one is missing",
-            EXIT_REFUSED,
         )
     try:
         written = write(Path(root), installation)
     except OSError as error:
-        raise SockregError(
-            f"cannot write {error.filename}: {error.strerror}", "run it as root", EXIT_PERMISSION
+        raise AccessError(
+            f"cannot write {error.filename}: {error.strerror}", "run it as root"
         ) from None
     if root == "/":
         if os.path.isdir("/run/systemd/system"):  # sd_booted(3)

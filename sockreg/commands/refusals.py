@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 from sockreg.commands.choice import Candidate, Selector, listed, socket_text
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.errors import (
+    AccessError,
+    RefusedError,
+    SockregError,
+)
 from sockreg.host import pidfd, processes
 from sockreg.host.listener import address_text, inspect
 from sockreg.host.sockdiag import DiagSocket
@@ -20,7 +24,6 @@ def no_process(pid: int) -> SockregError:
     return SockregError(
         f"there is no process {pid} (any more)",
         "'systemctl show -p MainPID UNIT' tells that of a service; or use --of-unit UNIT",
-        EXIT_FAILURE,
     )
 
 
@@ -37,7 +40,7 @@ def no_access(what: str, hidden: int) -> SockregError:
                 hint += "; kernel.yama.ptrace_scope restricts even the same user"
     except FileNotFoundError:
         pass  # this kernel has no Yama
-    return SockregError(f"{what}: not permitted to take sockets from {of}", hint, EXIT_PERMISSION)
+    return AccessError(f"{what}: not permitted to take sockets from {of}", hint)
 
 
 def check_netns(context: Context, pid: int) -> None:
@@ -47,11 +50,10 @@ def check_netns(context: Context, pid: int) -> None:
     except FileNotFoundError:
         raise no_process(pid) from None
     if inode != context.netns.inode:
-        raise SockregError(
+        raise RefusedError(
             f"process {processes.named(pid)} is in another network namespace "
             f"(net:[{inode}], not net:[{context.netns.inode}])",
             f"to register it there: sockreg --netns /proc/{pid}/ns/net register ...",
-            EXIT_REFUSED,
         )
 
 
@@ -61,27 +63,23 @@ def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
         return SockregError(
             f"no process that is visible here has {socket_text(there[0])} open",
             "it may belong to a process of another pid namespace: run sockreg in that one",
-            EXIT_FAILURE,
         )
     return SockregError(
         f"no TCP listener or bound UDP socket of this network namespace has cookie sk:{cookie:x}",
         "'ss -tulne' shows those that are there, with --netns= sockreg looks elsewhere",
-        EXIT_FAILURE,
     )
 
 
 def nothing_of_unit(unit: str) -> SockregError:
     if unit.endswith(".socket"):
         name = unit.removesuffix(".socket")
-        return SockregError(
+        return RefusedError(
             f"{unit} has no process: systemd itself has its sockets open",
             f"'systemctl start sockreg@{name}.service' registers them",
-            EXIT_REFUSED,
         )
     return SockregError(
         f"no process belongs to {unit}",
         f"'systemctl status {unit}' says whether it runs",
-        EXIT_FAILURE,
     )
 
 
@@ -92,17 +90,13 @@ def nothing_matches(
     waited = f" within {wait:g} s" if wait else ""
     message = f"{who} has no {selector}{waited}"
     if found:
-        return SockregError(
-            f"{message}; it has {listed(found)}", "choose one of these", EXIT_FAILURE
-        )
+        return SockregError(f"{message}; it has {listed(found)}", "choose one of these")
     others = [reason for pid in pids for reason in _other_sockets(pid)]
     if not others:
-        return SockregError(message, "is it up? --wait SECONDS gives it more time", EXIT_FAILURE)
+        return SockregError(message, "is it up? --wait SECONDS gives it more time")
     messages = list(dict.fromkeys(reason.message for reason in others))
     hints = [reason.hint for reason in others if reason.hint]
-    return SockregError(
-        f"{message}: " + "; ".join(messages[:_SHOWN]), hints[0] if hints else "", EXIT_REFUSED
-    )
+    return RefusedError(f"{message}: " + "; ".join(messages[:_SHOWN]), hints[0] if hints else "")
 
 
 def _other_sockets(pid: int) -> list[SockregError]:

@@ -2,7 +2,7 @@
 
 from sockreg.commands.apply import Change, Writer, writing
 from sockreg.context import Context
-from sockreg.errors import EXIT_NOT_LOADED, SockregError
+from sockreg.errors import NotLoadedError, SockregError
 from sockreg.registry import generations, record, trial
 
 
@@ -45,8 +45,7 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
 
 
 def _nothing_before() -> SockregError:
-    return SockregError(
+    return NotLoadedError(
         "there is no generation before the one in force",
         "'sockreg apply' puts the configured rules in force",
-        EXIT_NOT_LOADED,
     )

@@ -1,6 +1,6 @@
 """Pass inherited sockets to a receiver of the registry: registering without any privilege."""
 
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 from sockreg.label import label_problem
 from sockreg.receive import protocol
 from sockreg.systemd import listen_fds
@@ -19,7 +19,7 @@ def send(path: str, label: str | None) -> list[str]:
     for own in sockets:
         problem = label_problem(own)
         if problem:
-            raise SockregError(f"label {own!r:.300} {problem}", "", EXIT_USAGE)
+            raise UsageError(f"label {own!r:.300} {problem}", "")
     for own, fds in sockets.items():
         protocol.send(path, own, fds, _TIMEOUT)
     return list(sockets)

@@ -23,7 +23,7 @@ from sockreg.commands.refusals import (
     nothing_of_unit,
 )
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag
 from sockreg.host.listener import inspect
 from sockreg.kernel import bpf
@@ -246,5 +246,4 @@ def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None
         raise SockregError(
             f"{order} closed {' and '.join(gone)} while it was being registered",
             "register it again once the server runs",
-            EXIT_FAILURE,
         )

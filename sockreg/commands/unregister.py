@@ -1,7 +1,7 @@
 """Take the sockets of a label out of the registry."""
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 from sockreg.registry import registration
 
 
@@ -13,6 +13,5 @@ def unregister(context: Context, label: str, unit: str | None) -> int:
         raise SockregError(
             f"label {label} has no socket{of_unit}",
             "'sockreg status' shows the labels that have",
-            EXIT_FAILURE,
         )
     return count

@@ -1,7 +1,7 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_USAGE, SockregError
+from sockreg.errors import SockregError, UsageError
 from sockreg.label import WEIGHT_MAX
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
@@ -21,7 +21,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     SockregError if the label has no such member.
     """
     if weight is not None and not 0 <= weight <= WEIGHT_MAX:
-        raise SockregError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "", EXIT_USAGE)
+        raise UsageError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "")
     maps = Maps(context.loaded_registry())
     changed = 0
     try:
@@ -43,7 +43,6 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
         raise SockregError(
             f"label {label} has no socket{of_unit}",
             "'sockreg status' shows the labels that have",
-            EXIT_FAILURE,
         )
     return changed
 

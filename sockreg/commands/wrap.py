@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 from sockreg.systemd import listen_fds
 
 
@@ -18,11 +18,10 @@ def labelled(received: Sequence[tuple[int, str]], labels: Sequence[str]) -> list
     if not labels:
         return list(received)
     if len(labels) not in (1, len(received)):
-        raise SockregError(
+        raise UsageError(
             f"{len(labels)} labels for {len(received)} sockets",
             "give one label for each socket in their order, one for all, or none: then "
             "each has its FileDescriptorName=",
-            EXIT_USAGE,
         )
     names = list(labels) if len(labels) == len(received) else [labels[0]] * len(received)
     return [(fd, name) for (fd, _), name in zip(received, names, strict=True)]
@@ -31,9 +30,7 @@ def labelled(received: Sequence[tuple[int, str]], labels: Sequence[str]) -> list
 def check_command(command: Sequence[str]) -> None:
     """SockregError (EXIT_USAGE) if there is no such program: before anything is registered."""
     if shutil.which(command[0]) is None:
-        raise SockregError(
-            f"{command[0]}: no such program, or not executable", "see PATH", EXIT_USAGE
-        )
+        raise UsageError(f"{command[0]}: no such program, or not executable", "see PATH")
 
 
 def become(command: Sequence[str]) -> None:

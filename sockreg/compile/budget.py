@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sockreg.compile.words import WORD_SIZE
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 
 # The verifier refuses offsets into a map's value from here on: BPF_MAX_VAR_OFF,
 # linux/bpf_verifier.h.
@@ -20,19 +20,17 @@ class Budget(NamedTuple):
         """SockregError if a table of so many words, or more, is too big."""
         size = words * WORD_SIZE
         if size > self.limit:
-            raise SockregError(
+            raise ConfigError(
                 f"the rule set is too big: its {self.rules} rules need a table of at least "
                 f"{size} bytes, and {self.limit} are possible",
                 "use fewer rules, or rules whose prefixes and ports overlap less",
-                EXIT_CONFIG,
             )
 
     def check_steps(self, steps: int, most: int) -> None:
         """SockregError if a lookup would take more steps than the program follows."""
         if steps > most:
-            raise SockregError(
+            raise ConfigError(
                 f"the rule set is too deep: its {self.rules} rules nest so that a lookup takes "
                 f"{steps} steps, and {most} are possible",
                 "use rules whose prefixes and ports overlap less",
-                EXIT_CONFIG,
             )

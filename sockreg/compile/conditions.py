@@ -15,7 +15,7 @@ from sockreg.compile.branches import Branches, build_branches
 from sockreg.compile.budget import Budget
 from sockreg.compile.forest import build_forest
 from sockreg.compile.words import INTERFACE, SOURCE, Words, always
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 
 CELLS = 1 << 16
 
@@ -59,11 +59,10 @@ class Cells:
             self.cells.append(cell)
             self._conditions += len(conditional)
             if self._conditions > CONDITIONS_MAX:
-                raise SockregError(
+                raise ConfigError(
                     "the rule set is too big: its rules with 'from' or 'dev' overlap in more "
                     f"than {CONDITIONS_MAX} combinations of prefix and port",
                     "let fewer rules with 'from' or 'dev' cover the same prefixes and ports",
-                    EXIT_CONFIG,
                 )
         return CELLS + number
 

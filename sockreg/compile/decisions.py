@@ -30,7 +30,7 @@ from sockreg.compile.ports import (
 )
 from sockreg.compile.rows import Rows
 from sockreg.compile.words import STEPS_PORT_MAX, Ints
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 
 # A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
 # these had to be copies of a big one. A function itself takes FUNCTION_NODES at most: see
@@ -160,11 +160,10 @@ class _Rest:
             functions.append(steps)
             self._steps += len(steps)
             if self._steps > STEPS_MAX:
-                raise SockregError(
+                raise ConfigError(
                     "the rule set is too big: prefixes with many ports nest so that these take "
                     f"more than {STEPS_MAX} entries",
                     "use fewer ports in prefixes that lie in each other",
-                    EXIT_CONFIG,
                 )
         return -1 - len(self.decisions.decision) - number
 

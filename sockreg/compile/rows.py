@@ -11,7 +11,7 @@ from sockreg.compile.conditions import Condition
 from sockreg.compile.forest import Flags
 from sockreg.compile.ports import PortRule
 from sockreg.compile.words import DESTINATION_MISSING_PASS, SLOTS_MAX, Ints, Words
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 from sockreg.model import FAMILY_BITS, INET6, UDP, Action, Binding, Destination
 from sockreg.slot import FIRST_SLOT, SLOT_PASS, SLOT_REJECT
 
@@ -87,10 +87,9 @@ def _outcomes(bindings: Sequence[Binding], slot_of: Callable[[Destination], int]
         if action is Action.BIND:
             slot = slot_of(Destination(label, family, protocol))
             if not FIRST_SLOT <= slot < SLOTS_MAX:
-                raise SockregError(
+                raise ConfigError(
                     f"label {label!r}: slot {slot} is not in {FIRST_SLOT}..{SLOTS_MAX - 1}",
                     "a registry has slots for that many labels in each family and protocol",
-                    EXIT_CONFIG,
                 )
             values[key] = slot | DESTINATION_MISSING_PASS * missing_pass
         else:
@@ -110,10 +109,9 @@ def _conditions(
         index = 0
         if binding.interface is not None:
             if binding.interface not in interfaces:
-                raise SockregError(
+                raise ConfigError(
                     f"{binding.place}: there is no interface {binding.interface!r}",
                     "'ip link' lists the interfaces of a network namespace",
-                    EXIT_CONFIG,
                 )
             index = interfaces[binding.interface]
         address, length = binding.source or (0, 0)

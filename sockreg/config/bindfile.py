@@ -17,11 +17,10 @@ from typing import NamedTuple
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import read_rule_set
 from sockreg.errors import (
-    EXIT_CONFIG,
-    EXIT_FAILURE,
-    EXIT_PERMISSION,
-    EXIT_USAGE,
+    ConfigError,
     SockregError,
+    UsageError,
+    failure,
 )
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.syntax import format_rule, parse_rule, parse_words
@@ -104,10 +103,7 @@ def write_files(changes: Overlay) -> Overlay:
             _write(path, text)
         except OSError as error:
             write_files(undo)
-            raise SockregError(
-                f"{path}: cannot be written: {error.strerror}",
-                status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
-            ) from error
+            raise failure(error, f"{path}: cannot be written: {error.strerror}") from error
         undo[path] = before[path]
     return undo
 
@@ -115,11 +111,11 @@ def write_files(changes: Overlay) -> Overlay:
 def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) -> list[Binding]:
     wrong = label_problem(label)
     if wrong:
-        raise SockregError(f"the label {label!r} {wrong}", status=EXIT_USAGE)
+        raise UsageError(f"the label {label!r} {wrong}")
     try:
         return parse_words(Action.BIND, words, label, Place(path, 0), notices)
     except ValueError as problem:
-        raise SockregError(f"{' '.join(words)}: {problem}", status=EXIT_USAGE) from None
+        raise UsageError(f"{' '.join(words)}: {problem}") from None
 
 
 def _placeless(binding: Binding) -> Binding:
@@ -140,12 +136,8 @@ def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregEr
     rule = f"Bind={format_rule(binding)} ({binding.label})"
     for other in read_rule_set(root, active).bindings:
         if _same_rule(other, binding):
-            return SockregError(
-                f"{rule} stands in {other.place}", hint="remove it there", status=EXIT_CONFIG
-            )
-    return SockregError(
-        f"there is no {rule}", hint="`sockreg rules` lists what is in force", status=EXIT_CONFIG
-    )
+            return ConfigError(f"{rule} stands in {other.place}", hint="remove it there")
+    return ConfigError(f"there is no {rule}", hint="`sockreg rules` lists what is in force")
 
 
 def _sections(text: str) -> list[Section]:
@@ -207,10 +199,9 @@ def _without_empty_sections(text: str, label: str) -> str:
 def _read(path: str) -> str | None:
     """The file's text, None if there is none; bytes that are not UTF-8 survive."""
     if os.path.islink(path):
-        raise SockregError(
+        raise ConfigError(
             f"{path} is a symbolic link; sockreg does not write through it",
             hint="replace it by a file, or put the rule into another file and apply",
-            status=EXIT_CONFIG,
         )
     try:
         with open(path, "rb") as file:
@@ -218,10 +209,7 @@ def _read(path: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise SockregError(
-            f"{path}: cannot be read: {error.strerror}",
-            status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
-        ) from error
+        raise failure(error, f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _write(path: str, text: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 
 _SHOWN = 20
 
@@ -27,8 +27,7 @@ class Report:
         lines = different[:_SHOWN]
         if len(different) > _SHOWN:
             lines.append(f"and {len(different) - _SHOWN} more")
-        raise SockregError(
+        raise ConfigError(
             "\n".join(lines),
             hint="nothing was changed; correct this and apply again",
-            status=EXIT_CONFIG,
         )

@@ -11,7 +11,7 @@ from sockreg.config.conf import Options, Overlay, read_conf
 from sockreg.config.counted import counted_units
 from sockreg.config.report import Report
 from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.errors import failure
 from sockreg.model import Action, Binding
 from sockreg.rules.precedence import Tie, settle
 from sockreg.rules.syntax import format_rule
@@ -62,10 +62,7 @@ def examine_rule_set(
         with garbage.paused():
             return _read(root, active, overlay or {})
     except OSError as error:
-        raise SockregError(
-            f"{error.filename}: cannot be read: {error.strerror}",
-            status=EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
-        ) from error
+        raise failure(error, f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _read(root: str, active: Collection[str], overlay: Overlay) -> tuple[RuleSet, Report]:

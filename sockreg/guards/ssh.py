@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError, SockregError
 from sockreg.host import routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
@@ -134,12 +134,11 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     first = next(iter(newly))
-    return SockregError(
+    return RefusedError(
         "\n".join(lines),
         f"nothing was changed; '{pass_rule(first.door)}' keeps it open, 'sockreg apply "
         f"--confirm 60' tries it out, --force insists; {OPTION}=yes in section [:registry] "
         "of a file of /etc/sockreg insists for units, too",
-        EXIT_REFUSED,
     )
 
 

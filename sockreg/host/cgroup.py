@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 
 _CONTROL = "/.control"
 
@@ -32,7 +32,6 @@ def root() -> str:
     raise SockregError(
         "no cgroup2 hierarchy is mounted",
         "systemd mounts it on /sys/fs/cgroup; in a container ask for one of its own",
-        EXIT_FAILURE,
     )
 
 

@@ -8,7 +8,7 @@ import posix
 import stat
 import sys
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError, SockregError
 
 _ORDER = sys.byteorder
 
@@ -76,7 +76,7 @@ def address_text(family: int, address: str, port: int) -> str:
 
 
 def _refused(what: str, hint: str = "") -> SockregError:
-    return SockregError(what, hint, EXIT_REFUSED)
+    return RefusedError(what, hint)
 
 
 def inspect(fd: int) -> Listener:

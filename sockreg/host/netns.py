@@ -7,7 +7,11 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_USAGE, SockregError
+from sockreg.errors import (
+    AccessError,
+    UsageError,
+    failure,
+)
 from sockreg.host.listener import netns_cookie
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns() comes with Python 3.12
@@ -57,10 +61,10 @@ def _open(name: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise SockregError(
+        kind = AccessError if isinstance(error, PermissionError) else UsageError
+        raise kind(
             f"network namespace {name}: {path}: {error.strerror}",
             "'ip netns list' shows the named ones; a path like /proc/PID/ns/net works too",
-            EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_USAGE,
         ) from None
 
 
@@ -68,8 +72,8 @@ def _enter(fd: int, name: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(fd, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
-        raise SockregError(
+        raise failure(
+            OSError(number, os.strerror(number)),
             f"cannot enter network namespace {name}: {os.strerror(number)}",
             "that needs CAP_SYS_ADMIN, and a file of a network namespace",
-            EXIT_PERMISSION if number in (1, 13) else EXIT_FAILURE,
         )

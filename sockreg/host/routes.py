@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.errors import failure
 from sockreg.host import netlink
 
 _NETLINK_ROUTE = 0
@@ -70,8 +70,8 @@ def _dump(kind: int, request: bytes) -> list[bytes]:
     try:
         return list(netlink.dump(_NETLINK_ROUTE, kind, request))
     except OSError as error:
-        raise SockregError(
+        raise failure(
+            error,
             f"cannot ask the kernel for its addresses and routes: {error.strerror}",
             "a unit that does needs AF_NETLINK in RestrictAddressFamilies=",
-            EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
         ) from None

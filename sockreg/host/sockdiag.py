@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.errors import AccessError, SockregError, failure
 from sockreg.host import netlink
 
 _NETLINK_SOCK_DIAG = 4
@@ -138,19 +138,13 @@ def _address(family: int, packed: bytes) -> str:
 def _refused(error: OSError) -> SockregError:
     what = "cannot ask the kernel which sockets there are"
     if error.errno == errno.EAFNOSUPPORT:
-        return SockregError(
+        return AccessError(
             f"{what}: netlink sockets are forbidden here",
             "add AF_NETLINK to RestrictAddressFamilies= of the unit",
-            EXIT_PERMISSION,
         )
     if error.errno == errno.ENOENT:
         return SockregError(
             f"{what}: it has no socket diagnostics",
             "load the modules tcp_diag and udp_diag (modprobe(8))",
-            EXIT_FAILURE,
         )
-    return SockregError(
-        f"{what}: {error.strerror or errno.errorcode.get(error.errno or 0, '')}",
-        "",
-        EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE,
-    )
+    return failure(error, f"{what}: {error.strerror or errno.errorcode.get(error.errno or 0, '')}")

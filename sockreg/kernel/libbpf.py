@@ -22,7 +22,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, 
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 
 SYSTEM_LIBRARY = "libbpf.so.1"
 
@@ -196,7 +196,6 @@ def _library() -> ctypes.CDLL:
     raise SockregError(
         f"neither {SYSTEM_LIBRARY} nor the libbpf of the Python package pylibbpf was found",
         "install one: 'apt install libbpf1' or 'pip install pylibbpf'",
-        EXIT_FAILURE,
     )
 
 

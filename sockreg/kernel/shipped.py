@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 
 PACKAGE = Path(__file__).resolve().parent.parent  # sockreg/
 
@@ -38,5 +38,4 @@ def _shipped(name: str, in_tree: str) -> Path:
     raise SockregError(
         f"{PACKAGE}: the {name} files of sockreg are missing",
         "The installation is incomplete: install sockreg again.",
-        EXIT_FAILURE,
     )

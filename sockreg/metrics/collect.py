@@ -1,6 +1,6 @@
 """A registry as metrics for Prometheus. docs/metrics.md lists them.
 
-The only module besides exporter.py that imports prometheus_client.
+The only module besides serve.py that imports prometheus_client.
 """
 
 import threading

@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.systemd import listen_fds
 
@@ -50,10 +50,9 @@ def _listener() -> socket.socket:
     inet = (socket.AF_INET, socket.AF_INET6)
     if len(passed) == 1 and passed[0].family in inet and passed[0].type == socket.SOCK_STREAM:
         return passed[0]
-    raise SockregError(
+    raise UsageError(
         "metrics are served on one listening TCP socket, and something else was passed",
         "give sockreg-metrics.socket one ListenStream= with a port",
-        EXIT_USAGE,
     )
 
 

@@ -89,7 +89,7 @@ def _warn_unknown(kind: str, name: str) -> None:
 
 def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
     """Handle one request and answer it; returns the exit status."""
-    from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_PERMISSION, SockregError
+    from sockreg.errors import EXIT_FAILURE, EXIT_OK, AccessError, SockregError
     from sockreg.receive import protocol
     from sockreg.systemd import journal
 
@@ -99,10 +99,9 @@ def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
     try:
         label, fds = protocol.receive(connection, _PATIENCE)
         if not is_allowed(peer, allowed):
-            raise SockregError(
+            raise AccessError(
                 f"user {peer.uid} may not register sockets here",
                 "SOCKREG_ALLOW= of sockreg-receive@.service names who may",
-                EXIT_PERMISSION,
             )
         _register(label, fds, peer.registrant, bpffs)
         answer, status = protocol.OK.decode(), EXIT_OK
@@ -153,7 +152,7 @@ def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
 
 def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
     """Register all sockets under one label, or none: SockregError says which one is wrong."""
-    from sockreg.errors import EXIT_REFUSED, SockregError
+    from sockreg.errors import RefusedError, SockregError
     from sockreg.host.listener import address_text, inspect
     from sockreg.registry import registration
 
@@ -163,22 +162,20 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
         try:
             it = inspect(fd)
         except SockregError as error:
-            raise SockregError(f"{which} {error.message}", error.hint, error.status) from None
+            raise type(error)(f"{which} {error.message}", error.hint) from None
         where = address_text(it.family, it.address, it.port)
         first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
         # One socket of a reuseport group stands for all of it (sk_select_reuseport in
         # Documentation/bpf/prog_sk_lookup.rst).
         if first[1] != where:
-            raise SockregError(
+            raise RefusedError(
                 f"{which} is bound to {where}, another one of its kind to {first[1]}",
                 "a label takes one of each family and protocol: use one label for each address",
-                EXIT_REFUSED,
             )
         if it.netns != next(iter(chosen.values()))[2]:
-            raise SockregError(
+            raise RefusedError(
                 f"{which} is of another network namespace than the first",
                 "pass the sockets of each namespace by themselves",
-                EXIT_REFUSED,
             )
     registration.register([(fd, label) for fd, _, _ in chosen.values()], registrant, bpffs)
 

@@ -13,7 +13,11 @@ import _socket
 import sys
 import time
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.errors import (
+    AccessError,
+    RefusedError,
+    SockregError,
+)
 from sockreg.label import LABEL_MAX, label_problem
 
 SOCKET = "/run/sockreg/receive.sock"
@@ -97,7 +101,7 @@ def _descriptors(data: bytes) -> list[int]:
 
 
 def _wrong(message: str) -> SockregError:
-    return SockregError(message, "", EXIT_REFUSED)
+    return RefusedError(message, "")
 
 
 def drain(connection: _socket.socket) -> None:
@@ -133,10 +137,9 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
     turns connections away, it is asked again until then.
     """
     if len(fds) > FDS_MAX:
-        raise SockregError(
+        raise RefusedError(
             f"{len(fds)} sockets of label {label}: a message takes {FDS_MAX}",
             "give some of them another FileDescriptorName=",
-            EXIT_REFUSED,
         )
     deadline = time.monotonic() + timeout
     answer: bytes | None = None
@@ -148,12 +151,11 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
                 raise _unreachable(path, error, timeout) from None
             time.sleep(_PAUSE)
     if answer != OK:
-        raise SockregError(
+        raise RefusedError(
             f"{path} refused label {label}: {answer.decode('utf-8', 'replace')}"
             if answer
             else f"{path} closed the connection without an answer for label {label}",
             "'journalctl -u sockreg-receive@*' says more",
-            EXIT_REFUSED,
         )
 
 
@@ -177,19 +179,16 @@ def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
         return SockregError(
             f"{path} did not answer within {timeout:g} s",
             "'journalctl -u sockreg-receive@*' may say why",
-            EXIT_FAILURE,
         )
     if isinstance(error, _TURNED_AWAY):
         return SockregError(
             f"{path} turned every attempt away for {timeout:g} s",
             "too many connect to it, or what it starts fails: see 'journalctl -u sockreg-receive*'",
-            EXIT_FAILURE,
         )
     if isinstance(error, PermissionError):
-        return SockregError(
+        return AccessError(
             f"{path}: {error.strerror}",
             "be root, or of the group that SocketGroup= of sockreg-receive.socket names",
-            EXIT_PERMISSION,
         )
     return SockregError(
         f"{path}: {error.strerror}", "start it: 'systemctl start sockreg-receive.socket'"

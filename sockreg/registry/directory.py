@@ -18,7 +18,12 @@ import fcntl
 import posix
 import time
 
-from sockreg.errors import EXIT_BUSY, EXIT_NOT_LOADED, EXIT_PERMISSION, SockregError
+from sockreg.errors import (
+    AccessError,
+    BusyError,
+    NotLoadedError,
+    SockregError,
+)
 
 BPFFS = "/sys/fs/bpf"
 HOME = "sockreg"  # our directory in the bpffs
@@ -41,10 +46,9 @@ def registry_path(bpffs: str, netns: str) -> str:
 
 
 def not_loaded(path: str) -> SockregError:
-    return SockregError(
+    return NotLoadedError(
         f"no registry at {path}: nothing is loaded in this network namespace",
         "start it: 'systemctl start sockreg.service' or 'sockreg load'",
-        EXIT_NOT_LOADED,
     )
 
 
@@ -53,7 +57,7 @@ def denied(path: str, error: OSError) -> SockregError:
     # Not the pin's mode (EACCES) but bpf(2) itself, whatever one does (__sys_bpf()).
     if error.errno == errno.EPERM:
         hint = "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
-    return SockregError(f"{path}: {error.strerror}", hint, EXIT_PERMISSION)
+    return AccessError(f"{path}: {error.strerror}", hint)
 
 
 class Lock:
@@ -90,11 +94,10 @@ class Lock:
                 if error.errno != errno.EWOULDBLOCK:
                     raise
             if time.monotonic() >= deadline:
-                raise SockregError(
+                raise BusyError(
                     f"{self.path} is locked by {_holder(posix.fstat(self._fd).st_ino)} "
                     f"for more than {timeout:g} s",
                     "wait for it to end and try again",
-                    EXIT_BUSY,
                 )
             time.sleep(_POLL)
         try:

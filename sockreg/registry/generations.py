@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, SockregError
+from sockreg.errors import AccessError, SockregError
 from sockreg.host import release
 from sockreg.kernel import bpf, libbpf, objects
 from sockreg.registry import layout, published, record
@@ -101,9 +101,8 @@ def told_in_force(registry: str) -> Generation | None:
     """
     try:
         return in_force(registry)
-    except SockregError as error:
-        if error.status != EXIT_PERMISSION:
-            raise
+    except AccessError:
+        pass
     number = published.settled(registry)
     if number is None:
         return None
@@ -191,7 +190,7 @@ def open_object(path: Path) -> libbpf.Object:
         return libbpf.Object(str(path))
     except libbpf.LoadError as error:
         raise SockregError(
-            f"cannot read the object {path}: {error.reason()}", "reinstall sockreg", EXIT_FAILURE
+            f"cannot read the object {path}: {error.reason()}", "reinstall sockreg"
         ) from None
 
 
@@ -221,22 +220,19 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
     """Say in one sentence why the kernel did not take the program or its maps."""
     # libbpf's own errors are no PermissionError; a verifier that refuses says EACCES.
     if isinstance(error, PermissionError) or error.errno == errno.EPERM:
-        return SockregError(
+        return AccessError(
             f"the kernel does not let this process load the program: {error.strerror}",
             "it needs CAP_BPF and CAP_NET_ADMIN; before Linux 5.11 also LimitMEMLOCK=infinity",
-            EXIT_PERMISSION,
         )
     if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
         return SockregError(
             f"the kernel gives no table of {table_bytes} bytes: {error.strerror}",
             "before Linux 6.0 a table ends at 4 MiB; else the memory does not suffice",
-            EXIT_FAILURE,
         )
     reason = error.reason() if isinstance(error, libbpf.LoadError) else error.strerror
     return SockregError(
         f"the kernel refuses the program: {reason}",
         "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
-        EXIT_FAILURE,
     )
 
 

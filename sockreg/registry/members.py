@@ -13,7 +13,7 @@ import _socket
 import errno
 import sys
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text
 from sockreg.kernel import bpf
 from sockreg.label import DEFAULT_WEIGHT
@@ -116,14 +116,11 @@ def write_record(maps: Maps, key: bytes, record: bytes) -> None:
 def _refused(listener: Listener, error: OSError) -> SockregError:
     where = address_text(listener.family, listener.address, listener.port)
     if error.errno == errno.EPERM:
-        return SockregError(
+        return RefusedError(
             f"the kernel does not let this process register {where}: {error.strerror}",
             "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
-            EXIT_REFUSED,
         )
-    return SockregError(
-        f"the kernel refuses to register {where}: {error.strerror}", "", EXIT_REFUSED
-    )
+    return RefusedError(f"the kernel refuses to register {where}: {error.strerror}", "")
 
 
 def take_out(maps: Maps, slot: int, cookie: int) -> None:

@@ -11,7 +11,7 @@ Imported by the companion only where a label has more than one socket.
 
 import posix
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError
 from sockreg.host.listener import Listener
 from sockreg.kernel import bpf
 from sockreg.registry import layout
@@ -44,10 +44,9 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
         place = slot
     else:
         if len(others) >= MEMBERS_MAX:
-            raise SockregError(
+            raise RefusedError(
                 f"{unit}: its pool has {MEMBERS_MAX} members already, which is the most",
                 "stop one of them; 'sockreg status' shows them",
-                EXIT_REFUSED,
             )
         own_place = next((member.slot for member in mine if member.slot != slot), None)
         lone = any(member.slot == slot for member in others)
@@ -142,8 +141,7 @@ def _move(maps: Maps, member: Member, slot: int) -> None:
     finally:
         posix.close(fd)
     if not moved:
-        raise SockregError(
+        raise RefusedError(
             f"the kernel refuses to move sk:{member.cookie:x} of {member.unit} to another slot",
             "restart that unit's sockreg@ instance and try again",
-            EXIT_REFUSED,
         )

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
+from sockreg.errors import EXIT_OK, SockregError
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry.directory import LINK, UNFINISHED, denied
 
@@ -74,7 +74,6 @@ def settled(registry: str) -> int | None:
                 "a change of rules was cut short: which generation is in force is known to root "
                 "alone",
                 "'sockreg apply' as root puts it right",
-                EXIT_FAILURE,
             )
         time.sleep(_POLL)
     return None

@@ -7,7 +7,7 @@ import _socket
 import posix
 import time
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text, inspect
 from sockreg.label import label_problem
 from sockreg.registry.destinations import (
@@ -62,12 +62,11 @@ def register(
     """
     offers = _offers(received, unit, label)
     if not offers:
-        raise SockregError(
+        raise RefusedError(
             f"{unit}: none of its sockets can be registered"
             if unit != NO_UNIT
             else "none of the sockets can be registered",
             "see the lines above",
-            EXIT_REFUSED,
         )
     _assign_families(offers, unit)
     by_netns: dict[int, list[Offer]] = {}
@@ -75,11 +74,10 @@ def register(
         by_netns.setdefault(offer.listener.netns, []).append(offer)
     for cookie in by_netns:
         if netns is not None and cookie and cookie != netns:
-            raise SockregError(
+            raise RefusedError(
                 f"{by_netns[cookie][0]}{_of(unit)} belongs to another network namespace "
                 f"(cookie {cookie}, not {netns})",
                 "register it with --netns of its own namespace, where it can receive",
-                EXIT_REFUSED,
             )
     for cookie, some in by_netns.items():
         _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)

@@ -7,7 +7,7 @@ Callers hold the lock of the registry's directory for everything that writes.
 On the companion's start-up path.
 """
 
-from sockreg.errors import EXIT_REFUSED, SockregError
+from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
@@ -42,11 +42,10 @@ def free_slots(
     capacity = bpf.map_capacity(maps.sockets)
     free = [slot for slot in range(FIRST_SLOT, capacity) if slot not in used][:count]
     if len(free) < count:
-        raise SockregError(
+        raise RefusedError(
             f"no slot left for {what}: {len(used)} of {capacity - FIRST_SLOT} are taken",
             "raise Slots= in section [:registry] of /etc/sockreg/*.conf, then "
             "'systemctl restart sockreg.service'",
-            EXIT_REFUSED,
         )
     for slot in free:
         # A registration that died may have left a socket there, and a destination that is

@@ -13,7 +13,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_PERMISSION, SockregError
+from sockreg.errors import (
+    AccessError,
+    NotLoadedError,
+    SockregError,
+)
 from sockreg.host import cgroup
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry import expected, generations
@@ -88,16 +92,14 @@ def _refusal(error: OSError) -> SockregError:
     log = error.log if isinstance(error, libbpf.LoadError) else ""
     missing = any(f"{word} bpf_skc_to_tcp6_sock" in log for word in ("func", "helper"))
     if isinstance(error, PermissionError) or missing:
-        return SockregError(
+        return AccessError(
             f"the kernel does not let this process load the sock_ops program: {reason}",
             "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
-            EXIT_PERMISSION,
         )
     return SockregError(
         f"the kernel refuses the sock_ops program: {reason}",
         "it needs Linux 6.5 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF, and CAP_PERFMON; "
         "-v shows the full log",
-        EXIT_FAILURE,
     )
 
 
@@ -135,10 +137,9 @@ def expected_slots(registry: str) -> set[int]:
 def expectations(registry: str, flags: int = bpf.READ_WRITE) -> Iterator[int]:
     """A descriptor of the map of who is expected. SockregError if it is not loaded."""
     if not is_loaded(registry):
-        raise SockregError(
+        raise NotLoadedError(
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
-            EXIT_NOT_LOADED,
         )
     with pinned(f"{registry}/{_DIRECTORY}/expected", flags) as fd:
         yield fd

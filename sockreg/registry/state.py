@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION, EXIT_REFUSED, SockregError
+from sockreg.errors import (
+    AccessError,
+    RefusedError,
+    SockregError,
+)
 from sockreg.host.netns import Netns
 from sockreg.kernel import libbpf
 from sockreg.registry import generations, readers
@@ -46,11 +50,10 @@ def exists(registry: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError as error:
-        raise SockregError(
+        raise AccessError(
             f"{registry}: {error.strerror}",
             f"run it as root or as a member of group {readers.GROUP}; systemd mounts /sys/fs/bpf "
             f"for root alone, members need {readers.WINDOW}: see sockreg(8)",
-            EXIT_PERMISSION,
         ) from None
 
 
@@ -69,21 +72,17 @@ def _home(bpffs: str) -> Path:
         raise SockregError(
             f"{bpffs} does not exist",
             f"mount a bpffs there: 'mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
-            EXIT_FAILURE,
         )
     if not is_bpffs(bpffs):
         raise SockregError(
             f"{bpffs} is not a bpffs",
             f"mount one: 'mount -t bpf bpf {bpffs}', or name another with --bpffs",
-            EXIT_FAILURE,
         )
     home = mount / HOME
     try:
         home.mkdir(mode=0o750, exist_ok=True)
     except PermissionError as error:
-        raise SockregError(
-            f"cannot make {home}: {error.strerror}", "run it as root", EXIT_PERMISSION
-        ) from None
+        raise AccessError(f"cannot make {home}: {error.strerror}", "run it as root") from None
     readers.let_in(home)
     return home
 
@@ -176,16 +175,14 @@ def attached(netns: Netns) -> list[Attached]:
     try:
         ids = libbpf.attached_programs(netns.fd)
     except PermissionError as error:
-        raise SockregError(
+        raise AccessError(
             f"cannot ask which programs are attached: {error.strerror}",
             "that needs CAP_NET_ADMIN: run it as root",
-            EXIT_PERMISSION,
         ) from None
     except OSError as error:
         raise SockregError(
             f"this kernel has no sk_lookup hook: {error.strerror}",
             "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET",
-            EXIT_FAILURE,
         ) from None
     return [Attached(program_id, _program_name(program_id)) for program_id in ids]
 
@@ -217,11 +214,10 @@ def attach(registry: str, generation: generations.Generation, netns: Netns) -> N
 def _refuse_second(netns: Netns, registry: str) -> None:
     for program in others(registry, netns):
         if program.name in (generations.PROGRAM, generations.PROGRAM_5_9):
-            raise SockregError(
+            raise RefusedError(
                 f"program {program.program_id} of another registry is attached to this network "
                 f"namespace, and its pins are not at {registry}",
                 "unload it with the --bpffs it was loaded with; 'bpftool link list' shows its link",
-                EXIT_REFUSED,
             )
 
 

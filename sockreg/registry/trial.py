@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 
 _PREFIX = "unconfirmed-"
 
@@ -46,7 +46,7 @@ def parse_token(token: str) -> Unconfirmed:
     """SockregError (EXIT_USAGE) if it is none."""
     base, _, deadline = token.partition("-")
     if not (base.isdecimal() and deadline.isdecimal()):
-        raise SockregError(f"{token!r} names no change that waits", "", EXIT_USAGE)
+        raise UsageError(f"{token!r} names no change that waits", "")
     return Unconfirmed(int(base), int(deadline))
 
 

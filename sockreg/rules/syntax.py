@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from socket import inet_ntop, inet_pton
 
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError
 from sockreg.model import (
     ANY_PORT,
     FAMILY_BITS,
@@ -43,7 +43,7 @@ def parse_rule(
         bindings = parse_words(action, text.split(), label, place, remarks)
     except ValueError as problem:
         message = f"{place}: {action.name.capitalize()}={text}: {problem}"
-        raise SockregError(message, status=EXIT_CONFIG) from None
+        raise ConfigError(message) from None
     if remarks:
         notices += [f"{place}: {remark}" for remark in remarks]
     return bindings

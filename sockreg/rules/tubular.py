@@ -12,7 +12,7 @@ import json
 from types import NoneType
 from typing import NamedTuple, TypeVar
 
-from sockreg.errors import EXIT_CONFIG, SockregError
+from sockreg.errors import ConfigError, SockregError
 from sockreg.model import ANY_PORT, FAMILY_BITS, INET6, label_problem
 from sockreg.rules.syntax import format_ports, format_prefix, parse_prefix
 
@@ -112,7 +112,7 @@ def _parse(content: bytes, name: str) -> object:
         problem = f"{name}:{line}: not UTF-8"
     except (ValueError, RecursionError) as error:
         problem = f"{name}: cannot be read as JSON: {error}"  # huge numbers, deep nesting
-    raise SockregError(problem, "nothing was imported", EXIT_CONFIG)
+    raise ConfigError(problem, "nothing was imported")
 
 
 def _bindings(document: object, problems: list[str]) -> list[object]:
@@ -185,4 +185,4 @@ def _refused(problems: list[str], name: str) -> SockregError:
     lines = [f"{name}: {problem}" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f"and {len(problems) - _SHOWN} more")
-    return SockregError("\n".join(lines), "nothing was imported", EXIT_CONFIG)
+    return ConfigError("\n".join(lines), "nothing was imported")

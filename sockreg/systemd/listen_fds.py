@@ -8,7 +8,7 @@ arrive as they are. On the companion's start-up path.
 import fcntl
 import posix
 
-from sockreg.errors import EXIT_USAGE, SockregError
+from sockreg.errors import UsageError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 UNNAMED = "unknown"  # what sd_listen_fds_with_names(3) calls a socket without a name
@@ -24,28 +24,24 @@ def received() -> list[tuple[int, str]]:
     environ = posix.environ
     count_text = environ.get(b"LISTEN_FDS", b"")
     if not count_text:
-        raise SockregError("no sockets were passed: LISTEN_FDS is not set", _HINT, EXIT_USAGE)
+        raise UsageError("no sockets were passed: LISTEN_FDS is not set", _HINT)
     pid = environ.get(b"LISTEN_PID", b"")
     if pid != b"%d" % posix.getpid():
-        raise SockregError(
+        raise UsageError(
             f"the sockets passed are for process {_shown(pid)} (LISTEN_PID), "
             f"not for this one, {posix.getpid()}",
             _HINT,
-            EXIT_USAGE,
         )
     if not count_text.isdigit() or len(count_text) > 9 or int(count_text) == 0:
-        raise SockregError(
-            f"LISTEN_FDS={_shown(count_text)} is not a number of sockets", _HINT, EXIT_USAGE
-        )
+        raise UsageError(f"LISTEN_FDS={_shown(count_text)} is not a number of sockets", _HINT)
     fds = range(FIRST_FD, FIRST_FD + int(count_text))
     for fd in fds:
         try:
             fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
         except OSError:
-            raise SockregError(
+            raise UsageError(
                 f"LISTEN_FDS={_shown(count_text)}, but descriptor {fd} is not open",
                 _HINT,
-                EXIT_USAGE,
             ) from None
     names_text = environ.get(b"LISTEN_FDNAMES")
     if names_text is None:
@@ -53,9 +49,7 @@ def received() -> list[tuple[int, str]]:
     else:
         names = names_text.decode("ascii", "surrogateescape").split(":")
     if len(names) != len(fds):
-        raise SockregError(
-            f"LISTEN_FDNAMES has {len(names)} names for {len(fds)} sockets", _HINT, EXIT_USAGE
-        )
+        raise UsageError(f"LISTEN_FDNAMES has {len(names)} names for {len(fds)} sockets", _HINT)
     return list(zip(fds, names, strict=True))
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_PERMISSION, SockregError
+from sockreg.errors import AccessError
 from sockreg.host import processes, routes, sockdiag
 from sockreg.kernel import bpf, testrun
 from sockreg.model import ACTION_NAMES, FAMILY_BITS, TCP, Action, Binding, Packet
@@ -188,9 +188,7 @@ def _judge(
             )
     except FileNotFoundError:
         raise  # removed by a swap beside us: there is a newer one to ask
-    except SockregError as error:
-        if error.status != EXIT_PERMISSION:
-            raise
+    except AccessError:
         return matching, None, "only root can run the program; this is what the rules say"
     except OSError as error:
         why = f"the program cannot be run: {error.strerror}; this is what the rules say"

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, SockregError
+from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag, sockopt
 from sockreg.host.processes import Process
 from sockreg.kernel import bpf
@@ -86,7 +86,6 @@ def read(context: Context, label: str) -> list[Details]:
         raise SockregError(
             f"label {label} has no socket",
             "'sockreg status' shows the labels that have",
-            EXIT_FAILURE,
         )
     there = sockdiag.receiving()
     by_cookie = {it.cookie: it for it in there if it.cookie in found}

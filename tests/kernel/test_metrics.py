@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-import sockreg
+from sockreg import metrics
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_USAGE
 from tests.exposition import samples
 from tests.kernel.host import Host
@@ -84,7 +84,7 @@ def test_serving_takes_a_socket(host: Host) -> None:
 def test_the_library_may_be_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.load(*WEB)
     monkeypatch.delitem(sys.modules, "sockreg.metrics.serve", raising=False)
-    monkeypatch.delattr(sockreg, "exporter", raising=False)
+    monkeypatch.delattr(metrics, "serve", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     said = host.fails(EXIT_FAILURE, "metrics")
     assert "python3-prometheus-client" in said

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sockreg.context import Context
-from sockreg.errors import EXIT_NOT_LOADED, SockregError
+from sockreg.errors import NotLoadedError, SockregError
 from sockreg.metrics import collect, serve
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.record import Header
@@ -120,7 +120,7 @@ def test_promtool_is_content(exposed: str) -> None:
 
 
 def test_a_failure_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = collector(monkeypatch, SockregError("nothing is loaded", "", EXIT_NOT_LOADED))
+    failing = collector(monkeypatch, NotLoadedError("nothing is loaded", ""))
     registry = CollectorRegistry()
     registry.register(failing)
     for times in (1, 2):

@@ -144,8 +144,8 @@ def test_a_client_that_says_nothing_holds_nobody_up(box: Sandbox) -> None:
 def test_an_exporter_that_nobody_asks_ends_and_comes_back(make_box: MakeBox) -> None:
     """The idle time is that of the module; here it is cut short."""
     short = (
-        "[Service]\nExecStart=\nExecStart=/usr/bin/python3 -c 'import sys; from sockreg import "
-        "exporter; exporter._Server.timeout = 0.2; from sockreg.cli.main import main; "
+        "[Service]\nExecStart=\nExecStart=/usr/bin/python3 -c 'import sys; from sockreg.metrics "
+        "import serve; serve._Server.timeout = 0.2; from sockreg.cli.main import main; "
         'sys.exit(main(["--bpffs", "/run/sockreg/bpf", "metrics", "--serve"]))\'\n'
     )
     box = make_box(files=web() | {f"{UNITS}/sockreg-metrics.service.d/short.conf": short})
