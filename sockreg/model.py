@@ -34,13 +34,13 @@ ACTION_NAMES = {action: action.name.lower() for action in Action}
 
 
 class Place(NamedTuple):
-    """Where a binding is written; prints as ``path:line``."""
+    """Where a binding is written; prints as ``path:line``. Line 0 is the file as a whole."""
 
     path: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
+        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 class Destination(NamedTuple):

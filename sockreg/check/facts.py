@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
 from sockreg.model import Action, Binding, Destination, Place
 from sockreg.rules.byport import ByPort
@@ -141,7 +142,7 @@ class Facts:
     """
 
     rules: RuleSet
-    problems: Sequence[str]
+    problems: Sequence[Problem]
     sockets: Mapping[str, Unit]
     counted: Sequence[str]
     services: Mapping[str, Unit]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
 from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
+from sockreg.config.report import Kind
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, FAMILY_BITS, PROTOCOL_NAMES, TCP, UDP, Action, Binding
 from sockreg.rules.covered import never_win
@@ -17,9 +17,6 @@ from sockreg.rules.taken import Endpoint, is_conditional, takers
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.locality import Local, route_command
 from sockreg.views.situation import endpoints, name_of
-
-_PLACE = re.compile(r"(\S+:\d+): (.*)", re.DOTALL)
-_TIE = " ties with "
 
 
 def text(binding: Binding) -> str:
@@ -30,14 +27,12 @@ def text(binding: Binding) -> str:
 def problems(facts: Facts) -> Iterator[Finding]:
     """What keeps the files from being applied."""
     for problem in facts.problems:
-        match = _PLACE.match(problem)
-        where, what = (match[1], match[2]) if match else ("", problem)
-        tie = _TIE in what
+        tie = problem.kind is Kind.TIE
         yield Finding(
             Severity.ERROR,
             "tie" if tie else "syntax",
-            where,
-            what,
+            str(problem.place),
+            problem.text,
             "neither comes before the other, so the whole rule set is refused"
             if tie
             else "one wrong line refuses the whole rule set; what is in force stays",
@@ -50,14 +45,13 @@ def problems(facts: Facts) -> Iterator[Finding]:
 def notices(facts: Facts) -> Iterator[Finding]:
     """What was understood otherwise than it is written."""
     for notice in facts.rules.notices:
-        match = _PLACE.match(notice)
-        if match is None:
+        if notice.place is None:
             continue  # of a companion without a socket, for which there is a check
         yield Finding(
             Severity.NOTE,
             "read-as",
-            match[1],
-            match[2],
+            str(notice.place),
+            notice.text,
             "it may not be what was meant",
             "write it as it is read",
         )
@@ -137,7 +131,7 @@ def ssh(facts: Facts) -> Iterator[Finding]:
             Severity.NOTE if allowed else Severity.ERROR,
             "ssh",
             place,
-            sentence.removeprefix(f"{place}: "),
+            sentence,
             "the next ssh connection meets the rule"
             + (", as TakeSsh=yes allows" if allowed else "; at boot nobody refuses it"),
             f"{rule}; to try it out: sockreg apply --confirm 60 (or --force)",

@@ -72,7 +72,7 @@ def checked(change: Change, *, as_json: bool) -> None:
 
 def applied(change: Change, *, as_json: bool) -> None:
     for notice in change.notices:
-        journal.say(notice, journal.NOTICE)
+        journal.say(str(notice), journal.NOTICE)
     if as_json:
         print_json("change", _change_body(change))
     else:
@@ -117,7 +117,7 @@ def _change_body(change: Change) -> dict[str, object]:
         "count": change.count,
         "added": [_rule_body(b) for b in change.added],
         "removed": [_rule_body(b) for b in change.removed],
-        "notices": change.notices,
+        "notices": list(map(str, change.notices)),
     }
 
 

@@ -12,6 +12,7 @@ from sockreg import __version__, garbage
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
+from sockreg.config.report import Notice
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
@@ -43,7 +44,7 @@ class Change:
     count: int
     added: list[Binding] = field(default_factory=list)
     removed: list[Binding] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

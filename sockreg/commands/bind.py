@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from sockreg.commands.apply import Change, put_in_force, writing
 from sockreg.config.bindfile import add_binding, remove_binding
+from sockreg.config.report import Notice
 from sockreg.context import Context
 
 
@@ -36,5 +37,6 @@ def unbind(context: Context, label: str, words: list[str]) -> Change:
         return _with_notices(change, notices)
 
 
-def _with_notices(change: Change, notices: list[str]) -> Change:
-    return replace(change, notices=list(dict.fromkeys([*notices, *change.notices])))
+def _with_notices(change: Change, typed: list[str]) -> Change:
+    notices = [*(Notice(None, text) for text in typed), *change.notices]
+    return replace(change, notices=list(dict.fromkeys(notices)))

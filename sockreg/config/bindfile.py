@@ -152,11 +152,17 @@ def _lines_of(text: str, label: str, path: str) -> list[_Line]:
             for entry in section.entries:
                 place = Place(path, entry.line)
                 if entry.key == "Bind" and entry.value:
-                    bindings = parse_rule(Action.BIND, entry.value, label, place, [])
-                    lines.append(_Line(entry, bindings))
+                    lines.append(_Line(entry, _bindings(entry, label, place)))
                 elif entry.key == "Bind":
                     lines.clear()
     return lines
+
+
+def _bindings(entry: Entry, label: str, place: Place) -> list[Binding]:
+    try:
+        return parse_rule(Action.BIND, entry.value, label, place, [])
+    except ValueError as problem:
+        raise ConfigError(f"{place}: Bind={entry.value}: {problem}") from None
 
 
 def _with_line(text: str, label: str, added: str) -> str:

@@ -15,9 +15,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sockreg.config.report import Report
+from sockreg.config.report import Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
-from sockreg.model import Action, Binding, label_problem
+from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.unitpaths import files_in, has_content, reachable, winners
 
@@ -86,7 +86,7 @@ def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
         with open(reachable(root, path), "rb") as file:
             return file.read()
     except OSError as error:
-        report.problems.append(f"{path}: cannot be read: {error.strerror}")
+        report.problems.append(unreadable(error, path))
         return b""
 
 
@@ -98,10 +98,8 @@ def _is_label(section: Section, path: str, report: Report) -> bool:
     wrong = label_problem(section.name)
     if wrong:
         add_section_problems(section, path, report)
-        report.problems.append(
-            f"{path}:{section.line}: section [{section.name}]: the label {wrong}; "
-            f"only [{OPTIONS_SECTION}] is no label"
-        )
+        text = f"section [{section.name}]: the label {wrong}; only [{OPTIONS_SECTION}] is no label"
+        report.problems.append(Problem(Place(path, section.line), text))
     return not wrong
 
 
@@ -111,7 +109,7 @@ def _read_options(section: Section, path: str, options: Options, report: Report)
         try:
             options = _with_option(options, key, value)
         except ValueError as problem:
-            report.problems.append(f"{path}:{line}: {key}={value}: {problem}")
+            report.problems.append(Problem(Place(path, line), f"{key}={value}: {problem}"))
     return options
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from sockreg.config.report import Report
+from sockreg.config.report import Notice, Report, unreadable
 from sockreg.config.socketunit import SocketUnit, companion, read_socket_unit, wants_companion
 from sockreg.systemd.unitpaths import (
     files_in,
@@ -38,7 +38,8 @@ def counted_units(root: str, active: Collection[str], report: Report) -> dict[st
         if unit:
             units[name] = unit
         elif name in by_companion:
-            report.notices.append(f"{companion(name)} is enabled, but {_lack(root, name)}")
+            text = f"{companion(name)} is enabled, but {_lack(root, name)}"
+            report.notices.append(Notice(None, text))
     for name in sorted(pulled_in):
         if name.endswith(".socket") and name not in units:
             unit = _read(root, name, report)
@@ -101,7 +102,7 @@ def _read(root: str, name: str, report: Report) -> SocketUnit | None:
     try:
         return read_socket_unit(root, name)
     except OSError as error:
-        report.problems.append(f"{error.filename}: cannot be read: {error.strerror}")
+        report.problems.append(unreadable(error))
         return None
 
 

@@ -3,27 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
 
 from sockreg.errors import ConfigError
+from sockreg.model import Place
 
 _SHOWN = 20
 
 
-@dataclass(frozen=True)
-class Report:
-    """Collected while files are read; each line is ``path:line: what``.
+class Kind(Enum):
+    """What a problem is about."""
 
-    ``problems`` make the rule set unusable, ``notices`` do not.
+    FILE = auto()  # a file that cannot be read
+    LINE = auto()  # a line that says nothing that sockreg understands
+    TIE = auto()  # two rules of which neither comes before the other
+
+
+class Problem(NamedTuple):
+    """What makes the rule set unusable; prints as ``path:line: text``."""
+
+    place: Place
+    text: str
+    kind: Kind = Kind.LINE
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+class Notice(NamedTuple):
+    """What was understood differently than written; prints as ``path:line: text``.
+
+    ``place`` is None if the notice is about no line of a file.
     """
 
-    problems: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    place: Place | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+@dataclass(frozen=True)
+class Report:
+    """Collected while files are read."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
     def refuse_problems(self) -> None:
-        """Raise SockregError (EXIT_CONFIG) with one problem a line, if there are any."""
+        """Raise ConfigError with one problem a line, if there are any."""
         if not self.problems:
             return
-        different = list(dict.fromkeys(self.problems))
+        different = list(dict.fromkeys(map(str, self.problems)))
         lines = different[:_SHOWN]
         if len(different) > _SHOWN:
             lines.append(f"and {len(different) - _SHOWN} more")
@@ -31,3 +63,9 @@ class Report:
             "\n".join(lines),
             hint="nothing was changed; correct this and apply again",
         )
+
+
+def unreadable(error: OSError, path: str | None = None) -> Problem:
+    """The problem that a file cannot be read; ``path`` if the error does not name the file."""
+    place = Place(str(error.filename) if path is None else path, 0)
+    return Problem(place, f"cannot be read: {error.strerror}", Kind.FILE)

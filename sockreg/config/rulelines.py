@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from sockreg.config.report import Report
-from sockreg.errors import SockregError
+from sockreg.config.report import Notice, Problem, Report
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.syntax import parse_rule
 from sockreg.systemd.keyfile import Section
@@ -42,21 +41,24 @@ def add_rules(
         action = RULE_KEYS.get(key)
         if action is None:
             known = ", ".join(f"{name}=" for name in (*RULE_KEYS, *others))
-            report.problems.append(f"{path}:{line}: unknown key {key!r}: {known} expected")
+            text = f"unknown key {key!r}: {known} expected"
+            report.problems.append(Problem(Place(path, line), text))
             continue
         if not value:
             lists[action].clear()
             continue
         place = Place(path, line)
+        remarks: list[str] = []
         try:
-            text = expand(value) if expand else value
-            lists[action] += parse_rule(action, text, labels[action], place, report.notices)
-        except SockregError as refused:
-            report.problems.append(refused.message)
+            if expand is not None:
+                value = expand(value)
+            lists[action] += parse_rule(action, value, labels[action], place, remarks)
         except ValueError as problem:
-            report.problems.append(f"{place}: {key}={value}: {problem}")
+            report.problems.append(Problem(place, f"{key}={value}: {problem}"))
+        if remarks:
+            report.notices.extend(Notice(place, remark) for remark in remarks)
 
 
 def add_section_problems(section: Section, path: str, report: Report) -> None:
     """Report what the reader of the file's syntax found in a section."""
-    report.problems.extend(f"{path}:{line}: {problem}" for line, problem in section.problems)
+    report.problems.extend(Problem(Place(path, line), text) for line, text in section.problems)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, read_conf
 from sockreg.config.counted import counted_units
-from sockreg.config.report import Report
+from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
 from sockreg.errors import failure
 from sockreg.model import Action, Binding
@@ -31,7 +31,7 @@ class RuleSet:
     """``bindings`` have no ties and no repetitions; ``units`` are all that count."""
 
     bindings: list[Binding]
-    notices: list[str]
+    notices: list[Notice]
     units: dict[str, UnitFiles]
     options: Options
 
@@ -80,9 +80,10 @@ def _read(root: str, active: Collection[str], overlay: Overlay) -> tuple[RuleSet
     return RuleSet(kept, list(dict.fromkeys(report.notices)), units, options), report
 
 
-def _tie_problem(tie: Tie) -> str:
+def _tie_problem(tie: Tie) -> Problem:
     earlier, later = tie
-    return f"{later.place}: {_rule(later)} ties with {_rule(earlier)} of {earlier.place}"
+    text = f"{_rule(later)} ties with {_rule(earlier)} of {earlier.place}"
+    return Problem(later.place, text, Kind.TIE)
 
 
 def _rule(binding: Binding) -> str:

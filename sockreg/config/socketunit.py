@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from sockreg.config.report import Report
+from sockreg.config.report import Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.label import DEFAULT_WEIGHT, WEIGHT_MAX
-from sockreg.model import Action, Binding, label_problem
+from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import files_state, find_unit
@@ -81,15 +81,16 @@ def unit_label(unit: SocketUnit, report: Report) -> str:
             continue
         for line, _, key, value in section.entries:
             if key == "FileDescriptorName":
-                setting = f"{path}:{line}: {key}={value}"
+                place, setting = Place(path, line), f"{key}={value}"
                 try:
                     name = expand_specifiers(value, unit.name)
                 except ValueError as problem:
-                    report.problems.append(f"{setting}: {problem}")
+                    report.problems.append(Problem(place, f"{setting}: {problem}"))
                     continue
                 wrong = label_problem(name) if name else ""
                 if wrong:
-                    report.notices.append(f"{setting} is ignored by systemd: the name {wrong}")
+                    text = f"{setting} is ignored by systemd: the name {wrong}"
+                    report.notices.append(Notice(place, text))
                 else:
                     label = name or unit.name
     return label
@@ -105,10 +106,8 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
             add_rules(section, path, labels, lists, report, expand, others=(_WEIGHT,))
     wrong = label_problem(label)
     if wrong and lists[Action.BIND]:
-        place = lists[Action.BIND][0].place
-        report.problems.append(
-            f"{place}: the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="
-        )
+        text = f"the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="
+        report.problems.append(Problem(lists[Action.BIND][0].place, text))
     return [binding for listed in lists.values() for binding in listed]
 
 
@@ -125,9 +124,8 @@ def unit_weight(unit: SocketUnit, report: Report) -> int:
                 elif value.isascii() and value.isdigit() and int(value) <= WEIGHT_MAX:
                     weight = int(value)
                 else:
-                    report.problems.append(
-                        f"{path}:{line}: {key}={value}: a number from 0 to {WEIGHT_MAX} expected"
-                    )
+                    text = f"{key}={value}: a number from 0 to {WEIGHT_MAX} expected"
+                    report.problems.append(Problem(Place(path, line), text))
     return weight
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
+from sockreg.config.report import Notice
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host import routes, sockdiag
 from sockreg.host.listener import address_text
@@ -89,7 +90,7 @@ def guard(
     maps: Maps,
     *,
     force: bool,
-) -> list[str]:
+) -> list[Notice]:
     """SockregError (EXIT_REFUSED) if ``after`` takes a door that ``before`` left alone.
 
     With ``force`` that is a notice. Returns notices, also why it could not be found out.
@@ -97,7 +98,8 @@ def guard(
     try:
         through = doors()
     except SockregError as error:
-        return [f"rules that take the ssh port are not held back: {error.message}"]
+        text = f"rules that take the ssh port are not held back: {error.message}"
+        return [Notice(None, text)]
     newly = taken(through, after, maps) if through else []
     if newly:
         lost = {it.door for it in taken(through, before(), maps)}
@@ -105,16 +107,13 @@ def guard(
     if newly and not force:
         raise _refusal(newly)
     lasting = f"units refuse that, unless {OPTION}=yes stands in section [:registry]"
-    return [f"{sentence(it)}; {lasting}" for it in newly]
+    return [Notice(it.binding.place, f"{sentence(it)}; {lasting}") for it in newly]
 
 
 def sentence(it: Taken) -> str:
-    """``PLACE: RULE would take 192.0.2.1:22, where ssh is reached``."""
+    """``RULE takes 192.0.2.1:22, by which ssh gets in``."""
     action = it.binding.action.name.capitalize()
-    return (
-        f"{it.binding.place}: {action}={format_rule(it.binding)} takes {door_text(it.door)}, "
-        "by which ssh gets in"
-    )
+    return f"{action}={format_rule(it.binding)} takes {door_text(it.door)}, by which ssh gets in"
 
 
 def door_text(door: Door) -> str:
@@ -130,7 +129,7 @@ def pass_rule(door: Door) -> str:
 
 
 def _refusal(newly: Collection[Taken]) -> SockregError:
-    lines = list(dict.fromkeys(map(sentence, newly)))
+    lines = list(dict.fromkeys(f"{it.binding.place}: {sentence(it)}" for it in newly))
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     first = next(iter(newly))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from socket import inet_ntop, inet_pton
 
-from sockreg.errors import ConfigError
 from sockreg.model import (
     ANY_PORT,
     FAMILY_BITS,
@@ -35,27 +34,15 @@ def parse_rule(
     """Read the value of one ``Bind=``, ``Reject=`` or ``Pass=`` line.
 
     A list of ports gives one binding for each item. What was understood differently
-    from how it is spelled is appended to ``notices``. Raises SockregError (EXIT_CONFIG)
-    whose message starts with the place.
+    from how it is spelled is appended to ``notices``. Raises ValueError.
     """
-    remarks: list[str] = []
-    try:
-        bindings = parse_words(action, text.split(), label, place, remarks)
-    except ValueError as problem:
-        message = f"{place}: {action.name.capitalize()}={text}: {problem}"
-        raise ConfigError(message) from None
-    if remarks:
-        notices += [f"{place}: {remark}" for remark in remarks]
-    return bindings
+    return parse_words(action, text.split(), label, place, notices)
 
 
 def parse_words(
     action: Action, words: list[str], label: str, place: Place, notices: list[str]
 ) -> list[Binding]:
-    """Read a rule that is already split into words, such as arguments of a command.
-
-    Raises ValueError, and appends notices, without the place.
-    """
+    """As parse_rule(), for a rule in words, such as arguments of a command."""
     if len(words) < 3:
         raise ValueError(f"{_FORM} expected, as in 'tcp 192.0.2.0/24 80'")
     protocol = _PROTOCOLS.get(words[0])

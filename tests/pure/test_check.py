@@ -385,7 +385,7 @@ def test_listeners_in_the_shadow(tmp_path: Path) -> None:
 def test_ssh(tmp_path: Path) -> None:
     door = (
         "/etc/x:2",
-        "/etc/x:2: Bind=tcp 192.0.2.1 * takes 192.0.2.1:22",
+        "Bind=tcp 192.0.2.1 * takes 192.0.2.1:22",
         "Pass=tcp 192.0.2.1 22",
     )
     finding = only(found_on(tmp_path, doors=[door]), "ssh")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from sockreg.config.conf import Options
-from sockreg.config.ruleset import RuleSet, read_rule_set
+from sockreg.config.report import Kind, Problem
+from sockreg.config.ruleset import RuleSet, examine_rule_set, read_rule_set
 from sockreg.errors import EXIT_CONFIG, SockregError
-from sockreg.model import Action
+from sockreg.model import Action, Place
 from sockreg.rules.syntax import format_rule
 from sockreg.systemd.unitpaths import files_state
 
@@ -204,7 +205,9 @@ def test_repeated_rules_are_kept_once_and_notices_told(tree: Tree) -> None:
     path = tree.put("etc/sockreg/a.conf", "[web]\nBind=tcp ::1/64 80\nBind=tcp ::/64 80\n")
     rules = tree.read(notices=1)
     assert shown(rules) == ["web: bind tcp ::/64 80"]
-    assert rules.notices == [f"{path}:2: ::1/64 has host bits set and is read as ::/64"]
+    assert list(map(str, rules.notices)) == [
+        f"{path}:2: ::1/64 has host bits set and is read as ::/64"
+    ]
 
 
 def test_overlay_stands_for_files_that_are_not_written_yet(tree: Tree) -> None:
@@ -313,7 +316,7 @@ def test_companions_of_no_unit_are_noticed(tree: Tree) -> None:
     tree.put(f"{SYSTEM}/pool@.socket", "[X-Sockreg]\nBind=tcp ::1 80\n")
     for name in ("gone", "masked", "pool@"):
         tree.enable(f"sockreg@{name}.service", "multi-user.target")
-    assert tree.read("masked.socket", notices=3).notices == [
+    assert [notice.text for notice in tree.read("masked.socket", notices=3).notices] == [
         "sockreg@gone.service is enabled, but there is no gone.socket",
         "sockreg@masked.service is enabled, but masked.socket is masked",
         "sockreg@pool@.service is enabled, but pool@.socket is a template",
@@ -370,7 +373,7 @@ def test_label_is_the_last_valid_name(tree: Tree) -> None:
     )
     rules = tree.read("web.socket", notices=1)
     assert rules.units["web.socket"].label == "first"
-    assert rules.notices == [
+    assert list(map(str, rules.notices)) == [
         f"{path}:3: FileDescriptorName=sec:ond is ignored by systemd: the name contains ':'"
     ]
     tree.put(f"{SYSTEM}/web.socket.d/a.conf", "[Socket]\nFileDescriptorName=\n")
@@ -455,3 +458,19 @@ def test_unit_under_an_alias_counts_once(tree: Tree) -> None:
 def test_actions_of_bindings(tree: Tree) -> None:
     tree.put("etc/sockreg/a.conf", "[a]\nBind=tcp ::1 1\nReject=tcp ::1 2\nPass=tcp ::1 3\n")
     assert [b.action for b in tree.read().bindings] == [Action.BIND, Action.REJECT, Action.PASS]
+
+
+def test_problems_are_records(tree: Tree) -> None:
+    path = tree.put("etc/sockreg/a.conf", "[a]\nBind=tcp ::1 80\nBind=ftp ::1 80\n")
+    other = tree.put("etc/sockreg/b.conf", "[b]\nBind=tcp ::1 80\n")
+    _, report = examine_rule_set(str(tree.root))
+    assert report.problems == [
+        Problem(
+            Place(path, 3), "Bind=ftp ::1 80: protocol 'ftp': 'tcp' or 'udp' expected", Kind.LINE
+        ),
+        Problem(
+            Place(other, 2),
+            f"Bind=tcp ::1 80 (b) ties with Bind=tcp ::1 80 (a) of {path}:2",
+            Kind.TIE,
+        ),
+    ]

@@ -7,7 +7,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 
-from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.model import FAMILY_BITS, INET, INET6, TCP, UDP, Action, Binding, Place
 from sockreg.rules.syntax import format_rule, parse_prefix, parse_rule, parse_words
 
@@ -80,8 +79,8 @@ def test_host_bits_are_cleared_with_a_notice() -> None:
     )
     assert (binding.address, binding.source) == (0xC0000200, (0xC6336406, 31))
     assert notices == [
-        "/etc/sockreg/web.conf:7: 192.0.2.77/24 has host bits set and is read as 192.0.2.0/24",
-        "/etc/sockreg/web.conf:7: 198.51.100.7/31 has host bits set and is read as 198.51.100.6/31",
+        "192.0.2.77/24 has host bits set and is read as 192.0.2.0/24",
+        "198.51.100.7/31 has host bits set and is read as 198.51.100.6/31",
     ]
 
 
@@ -131,20 +130,18 @@ def test_host_bits_are_cleared_with_a_notice() -> None:
     ],
 )
 def test_refused(text: str, reason: str) -> None:
-    with pytest.raises(SockregError) as caught:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the message is looked at below
         parse(text)
-    assert caught.value.status == EXIT_CONFIG
-    assert caught.value.message.startswith(f"/etc/sockreg/web.conf:7: Bind={text}: ")
-    assert reason in caught.value.message
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("action", [Action.REJECT, Action.PASS])
 def test_missing_pass_is_for_bind(action: Action) -> None:
-    with pytest.raises(SockregError, match="'missing=pass' is for Bind= only"):
+    with pytest.raises(ValueError, match="'missing=pass' is for Bind= only"):
         parse("tcp ::1 80 missing=pass", action)
 
 
-def test_words_of_a_command_line_are_refused_without_a_place() -> None:
+def test_words_of_a_command_line_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^protocol 'ftp'"):
         parse_words(Action.BIND, ["ftp", "::1", "80"], "web", HERE, [])
 
