@@ -68,6 +68,31 @@ class BusyError(SockregError):
     status = EXIT_BUSY
 
 
+class MissingError(SockregError):
+    """A package that the command needs is not installed, or cannot be loaded."""
+
+
+# What sockreg imports from elsewhere, by the name of the module: Debian's package, PyPI's.
+_PACKAGES = {
+    "elftools": ("python3-pyelftools", "pyelftools"),
+    "numpy": ("python3-numpy", "numpy"),
+    "prometheus_client": ("python3-prometheus-client", "prometheus-client"),
+    "systemd": ("python3-systemd", "systemd-python"),
+}
+
+
+def missing(error: ImportError) -> MissingError:
+    """The MissingError that says what to install. Raises ``error`` again if that is unknown."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _PACKAGES:
+        raise error
+    debian, pypi = _PACKAGES[module]
+    return MissingError(
+        f"the Python package {pypi} is missing or broken: {error}",
+        f"install it: 'apt install {debian}' or 'pip install {pypi}'",
+    )
+
+
 def failure(error: OSError, message: str, hint: str = "") -> SockregError:
     """What the kernel refused: an AccessError if a right was missing."""
     kind = AccessError if isinstance(error, PermissionError) else SockregError

@@ -16,6 +16,7 @@ from sockreg.errors import (
     EXIT_PERMISSION,
     SockregError,
     UsageError,
+    missing,
 )
 from sockreg.host import netns
 from sockreg.kernel import libbpf, shipped
@@ -52,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     except SockregError as error:
         _fail(error.message, error.hint)
         return error.status
+    except ImportError as error:
+        told = missing(error)
+        _fail(told.message, told.hint)
+        return told.status
     except BrokenPipeError:
         # Whoever reads has seen enough. The interpreter will flush once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from sockreg.context import Context
-from sockreg.errors import SockregError
 
 SUMMARY = "print metrics for Prometheus"
 DESCRIPTION = (
@@ -24,16 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> None:
-    try:
-        from sockreg.metrics import serve
-        from sockreg.metrics.collect import RegistryCollector
-    except ModuleNotFoundError as error:
-        if error.name != "prometheus_client":
-            raise
-        raise SockregError(
-            "metrics need the Prometheus client library for Python, which is missing",
-            "install python3-prometheus-client, or sockreg[metrics] with pip",
-        ) from None
+    from sockreg.metrics import serve
+    from sockreg.metrics.collect import RegistryCollector
 
     collector = RegistryCollector(context)
     if options.serve:

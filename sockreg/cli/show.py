@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from sockreg import garbage
 from sockreg.cli.printing import plural, print_json, print_table
 from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
 from sockreg.rules.syntax import format_prefix, format_rule
-from sockreg.systemd import journal
+from sockreg.systemd import journal, notify
 
 if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
     from sockreg.commands.apply import Change
@@ -87,7 +86,7 @@ def applied(change: Change, *, as_json: bool) -> None:
         "SOCKREG_RULES": str(change.count),
     }
     _say(message, journal.APPLIED, fields, as_json=as_json)
-    _notify(message)
+    notify.status(f"last start or reload: {message}")
 
 
 def _difference(change: Change) -> str:
@@ -100,14 +99,6 @@ def _print_difference(change: Change) -> None:
             print(f"{sign} {_rule_line(binding)}")
         if len(bindings) > _LINES:
             print(f"{sign} and {len(bindings) - _LINES} more")
-
-
-def _notify(message: str) -> None:
-    """The line that 'systemctl status' shows under Status:."""
-    if "NOTIFY_SOCKET" in os.environ:
-        from systemd import daemon
-
-        daemon.notify(f"STATUS=last start or reload: {message}")
 
 
 def _change_body(change: Change) -> dict[str, object]:

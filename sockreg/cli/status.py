@@ -72,9 +72,11 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
     _print_head(seen)
     print()
     _print_destinations(seen, options.slots, rates)
-    from sockreg.systemd import journal_reader as journal_view
+    if options.lines <= 0:
+        return
+    from sockreg.systemd import journal_reader
 
-    entries = journal_view.latest(options.lines) if options.lines > 0 else []
+    entries = journal_reader.latest(options.lines)
     if entries:
         print()
         print("\n".join(entries))

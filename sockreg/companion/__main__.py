@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if count.isdigit() and len(count) < 8:
             flags.restore(path, range(3, 3 + int(count)))
 
-    from sockreg.errors import SockregError
+    from sockreg.errors import SockregError, missing
     from sockreg.systemd import journal
 
     try:
@@ -41,14 +41,15 @@ def main(arguments: list[str]) -> int:
                 lifecycle.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
             else:
                 lifecycle.leave(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
-    except SockregError as error:
+    except (SockregError, ImportError) as error:
+        told = missing(error) if isinstance(error, ImportError) else error
         journal.say(
-            f"{error.message} ({error.hint})" if error.hint else error.message,
+            f"{told.message} ({told.hint})" if told.hint else told.message,
             journal.REFUSED,
             journal.ERR,
             journal.unit_fields(unit),
         )
-        return error.status
+        return told.status
     except OSError as error:
         journal.say(
             f"{unit}: {verb} failed: {error}",

@@ -9,7 +9,6 @@ Option structs follow LIBBPF_OPTS (libbpf_common.h): ``sz`` first; a struct shor
 the library's own is valid, so one definition serves old and new libraries.
 """
 
-import contextlib
 import ctypes
 import errno
 import functools
@@ -22,7 +21,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, 
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import SockregError
+from sockreg.errors import MissingError
 
 SYSTEM_LIBRARY = "libbpf.so.1"
 
@@ -152,7 +151,8 @@ def bundled_library() -> str | None:
 
 
 def open_library(path: str) -> ctypes.CDLL:
-    """Open one libbpf by path or soname and declare what is called. OSError if it cannot be."""
+    """Open one libbpf by path or soname and declare what is called. OSError if it cannot be,
+    AttributeError if it lacks one of these functions."""
     lib = ctypes.CDLL(path, use_errno=True)
     pointer, path_or_name = c_void_p, c_char_p
     for name, result, arguments in (
@@ -189,12 +189,18 @@ def open_library(path: str) -> ctypes.CDLL:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
+    why = []
     for path in (SYSTEM_LIBRARY, bundled_library()):
-        if path is not None:
-            with contextlib.suppress(OSError):
-                return open_library(path)
-    raise SockregError(
-        f"neither {SYSTEM_LIBRARY} nor the libbpf of the Python package pylibbpf was found",
+        if path is None:
+            why.append("the Python package pylibbpf is not installed")
+            continue
+        try:
+            return open_library(path)
+        except (OSError, AttributeError) as error:  # the latter of one without a function
+            why.append(str(error))
+    raise MissingError(
+        f"neither {SYSTEM_LIBRARY} nor the libbpf of the Python package pylibbpf can be used: "
+        f"{'; '.join(why)}",
         "install one: 'apt install libbpf1' or 'pip install pylibbpf'",
     )
 

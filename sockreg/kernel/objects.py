@@ -82,6 +82,8 @@ def check(path: Path, maps: Mapping[str, tuple[int, int, int]]) -> str:
         return SOURCE
     try:
         info = read(content)
+    except ImportError:
+        raise  # pyelftools itself is missing
     except Exception as error:  # noqa: BLE001
         # pyelftools meets damaged files with a dozen kinds of exception.
         raise SockregError(

@@ -8,6 +8,7 @@ import tempfile
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
+from systemd.daemon import is_socket_inet
 
 from sockreg.errors import UsageError
 from sockreg.metrics.collect import RegistryCollector
@@ -46,10 +47,9 @@ def serve(collector: RegistryCollector) -> None:
 
 
 def _listener() -> socket.socket:
-    passed = [socket.socket(fileno=fd) for fd, _ in listen_fds.received()]
-    inet = (socket.AF_INET, socket.AF_INET6)
-    if len(passed) == 1 and passed[0].family in inet and passed[0].type == socket.SOCK_STREAM:
-        return passed[0]
+    passed = [fd for fd, _ in listen_fds.received()]
+    if len(passed) == 1 and is_socket_inet(passed[0], type=socket.SOCK_STREAM, listening=True):
+        return socket.socket(fileno=passed[0])
     raise UsageError(
         "metrics are served on one listening TCP socket, and something else was passed",
         "give sockreg-metrics.socket one ListenStream= with a port",

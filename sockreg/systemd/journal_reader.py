@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from systemd import journal
 
 
-def latest(count: int, label: str | None = None) -> list[str]:
+def latest(count: int) -> list[str]:
     """Up to ``count`` lines, oldest first; none where there is no journal or no right to it."""
     reader = journal.Reader()
     reader.this_boot()
     reader.add_match(SYSLOG_IDENTIFIER="sockreg")
-    if label is not None:
-        reader.add_match(SOCKREG_LABEL=label)
     reader.seek_tail()
     return [_line(entry) for entry in reversed(list(_backwards(reader, count)))]
 

@@ -1,12 +1,16 @@
-"""The LISTEN_FDS protocol: the sockets that systemd hands to a process it starts.
+"""The sockets that systemd passes to a process it starts: sd_listen_fds(3).
 
-sd_listen_fds(3). The environment is read here and not by libsystemd, which turns the
-backslashes of an escaped unit name (``a\\x2db.socket``) into something else; labels must
-arrive as they are. On the companion's start-up path.
+libsystemd says how many there are. The names are read here: libsystemd takes the backslash of an
+escaped unit name (``a\\x2db.socket``) for a quote and drops it, but a label must arrive as it is.
+tests/pure/test_listen_fds.py compares both with sd_listen_fds_with_names(3).
+
+On the companion's start-up path: it imports only the C module of systemd-python, which takes a
+millisecond. systemd.daemon, the module around it, takes eight, most of them for socket.
 """
 
-import fcntl
+import errno
 import posix
+import sys
 
 from sockreg.errors import UsageError
 
@@ -19,38 +23,80 @@ _HINT = "run it from a unit with Sockets=, or under systemd-socket-activate(1)"
 def received() -> list[tuple[int, str]]:
     """The sockets passed to this process, (descriptor, name) in their order, made CLOEXEC.
 
-    SockregError (EXIT_USAGE) if there are none or the variables contradict each other.
+    The environment stays as it is. UsageError if there are no sockets or the variables
+    contradict each other, ImportError without systemd-python.
     """
-    environ = posix.environ
-    count_text = environ.get(b"LISTEN_FDS", b"")
-    if not count_text:
-        raise UsageError("no sockets were passed: LISTEN_FDS is not set", _HINT)
-    pid = environ.get(b"LISTEN_PID", b"")
+    try:
+        count = _sd_listen_fds()
+    except OSError as error:
+        raise _refusal(error.errno) from None
+    if count == 0:
+        raise _refusal(None)
+    names_text = posix.environ.get(b"LISTEN_FDNAMES")
+    if names_text is None:
+        names = [UNNAMED] * count
+    else:
+        names = names_text.decode("ascii", "surrogateescape").split(":")
+    if len(names) != count:
+        raise UsageError(f"LISTEN_FDNAMES has {len(names)} names for {count} sockets", _HINT)
+    return list(zip(range(FIRST_FD, FIRST_FD + count), names, strict=True))
+
+
+def _sd_listen_fds() -> int:
+    """How many sockets were passed. OSError with libsystemd's errno, ImportError."""
+    try:
+        from systemd import _daemon
+    except ImportError:
+        if not sys.flags.no_site or "site" in sys.modules:
+            raise
+        # Python was started with -S, and systemd-python is not where sockreg is: a virtual
+        # environment with --system-site-packages. Look where Python does without -S.
+        import site
+
+        site.main()
+        from systemd import _daemon
+
+    count: int = _daemon._listen_fds(False)
+    return count
+
+
+def _refusal(number: int | None) -> UsageError:
+    """Why libsystemd found no sockets; ``number`` is its errno, None if it just found none."""
+    count = posix.environ.get(b"LISTEN_FDS", b"")
+    if not count:
+        return UsageError("no sockets were passed: LISTEN_FDS is not set", _HINT)
+    pid = posix.environ.get(b"LISTEN_PID", b"")
     if pid != b"%d" % posix.getpid():
-        raise UsageError(
+        return UsageError(
             f"the sockets passed are for process {_shown(pid)} (LISTEN_PID), "
             f"not for this one, {posix.getpid()}",
             _HINT,
         )
-    if not count_text.isdigit() or len(count_text) > 9 or int(count_text) == 0:
-        raise UsageError(f"LISTEN_FDS={_shown(count_text)} is not a number of sockets", _HINT)
-    fds = range(FIRST_FD, FIRST_FD + int(count_text))
-    for fd in fds:
+    # From systemd 258: the inode number of the process's pidfd, which is used once in a boot.
+    pidfd_id = posix.environ.get(b"LISTEN_PIDFDID", b"")
+    if number is None:
+        return UsageError(
+            f"the sockets passed are for another process, which had the number {_shown(pid)} "
+            f"before this one (LISTEN_PIDFDID={_shown(pidfd_id)})",
+            _HINT,
+        )
+    if number == errno.EBADF:
+        return UsageError(
+            f"LISTEN_FDS={_shown(count)}, but descriptor {_first_closed()} is not open", _HINT
+        )
+    if pidfd_id and not pidfd_id.isdigit():
+        return UsageError(f"LISTEN_PIDFDID={_shown(pidfd_id)} is not a number", _HINT)
+    return UsageError(f"LISTEN_FDS={_shown(count)} is not a number of sockets", _HINT)
+
+
+def _first_closed() -> int:
+    fd = FIRST_FD
+    while True:
         try:
-            fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            posix.fstat(fd)
         except OSError:
-            raise UsageError(
-                f"LISTEN_FDS={_shown(count_text)}, but descriptor {fd} is not open",
-                _HINT,
-            ) from None
-    names_text = environ.get(b"LISTEN_FDNAMES")
-    if names_text is None:
-        names = [UNNAMED] * len(fds)
-    else:
-        names = names_text.decode("ascii", "surrogateescape").split(":")
-    if len(names) != len(fds):
-        raise UsageError(f"LISTEN_FDNAMES has {len(names)} names for {len(fds)} sockets", _HINT)
-    return list(zip(fds, names, strict=True))
+            return fd
+        fd += 1
 
 
 def _shown(text: bytes) -> str:

@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
+import systemd
+
 from tests.linux import MNT_DETACH, mount, private_mounts, umount
 from tests.netns import Namespace, bpffs
 from tests.process import run
@@ -68,6 +70,8 @@ def place() -> Iterator[Place]:
         Namespace() as namespace,
     ):
         package = stage(Path(directory, "installed")) / "usr/lib/python3/dist-packages/sockreg"
+        # Where packages of Debian have it: beside sockreg.
+        (package.parent / "systemd").symlink_to(Path(systemd.__file__).parent)
         load = ["-m", "sockreg", "--bpffs", str(pins), "--root", directory, "load"]
         with namespace.entered():
             run([sys.executable, *load])

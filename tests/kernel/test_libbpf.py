@@ -78,5 +78,17 @@ def test_no_library_at_all(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.conf()
     said = host.fails(EXIT_FAILURE, "load")
     assert "neither libbpf.so.0-nowhere nor the libbpf of the Python package pylibbpf" in said
+    assert "cannot open shared object file" in said
     assert "'apt install libbpf1'" in said
     assert "'pip install pylibbpf'" in said
+
+
+def test_a_library_without_the_functions(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a libbpf that is too old."""
+    monkeypatch.setattr(libbpf, "SYSTEM_LIBRARY", "libc.so.6")
+    monkeypatch.setattr(libbpf, "bundled_library", lambda: None)
+    monkeypatch.setattr(libbpf, "_library", libbpf._library.__wrapped__)
+    host.conf()
+    said = host.fails(EXIT_FAILURE, "load")
+    assert "undefined symbol: libbpf_set_print" in said
+    assert "the Python package pylibbpf is not installed" in said

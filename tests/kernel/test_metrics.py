@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
-
-from sockreg import metrics
-from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_USAGE
+from sockreg.errors import EXIT_CONFIG, EXIT_NOT_LOADED, EXIT_OK, EXIT_USAGE
 from tests.exposition import samples
 from tests.kernel.host import Host
 from tests.netns import UDP
@@ -79,12 +74,3 @@ def test_nothing_loaded_is_said_by_the_metrics_too(host: Host) -> None:
 def test_serving_takes_a_socket(host: Host) -> None:
     host.load(*WEB)
     assert "no sockets were passed" in host.fails(EXIT_USAGE, "metrics", "--serve")
-
-
-def test_the_library_may_be_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.load(*WEB)
-    monkeypatch.delitem(sys.modules, "sockreg.metrics.serve", raising=False)
-    monkeypatch.delattr(metrics, "serve", raising=False)
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    said = host.fails(EXIT_FAILURE, "metrics")
-    assert "python3-prometheus-client" in said

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import posix
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -200,40 +198,7 @@ def test_labels_of_odd_characters_arrive_as_they_are(host: Host) -> None:
         assert host.ask("192.0.2.7", 80) == label
 
 
-# The LISTEN_FDS protocol
-
-OWN = str(os.getpid())
-LISTEN_FDS = {
-    "nothing": ({}, "no sockets were passed: LISTEN_FDS is not set"),
-    "no pid": ({"LISTEN_FDS": "1"}, "the sockets passed are for process (empty) (LISTEN_PID)"),
-    "other pid": ({"LISTEN_FDS": "1", "LISTEN_PID": "1"},
-                  "the sockets passed are for process 1 (LISTEN_PID), not for this one"),
-    "zero": ({"LISTEN_FDS": "0", "LISTEN_PID": OWN}, "LISTEN_FDS=0 is not a number of sockets"),
-    "a word": ({"LISTEN_FDS": "one", "LISTEN_PID": OWN},
-               "LISTEN_FDS=one is not a number of sockets"),
-    "negative": ({"LISTEN_FDS": "-1", "LISTEN_PID": OWN},
-                 "LISTEN_FDS=-1 is not a number of sockets"),
-    "huge": ({"LISTEN_FDS": "9" * 5000, "LISTEN_PID": OWN},
-             f"LISTEN_FDS={'9' * 5000} is not a number of sockets"),
-    "too many": ({"LISTEN_FDS": "999999999", "LISTEN_PID": OWN},
-                 "LISTEN_FDS=999999999, but descriptor "),
-    "names missing": ({"LISTEN_FDS": "1", "LISTEN_PID": OWN, "LISTEN_FDNAMES": "a:b"},
-                      "LISTEN_FDNAMES has 2 names for 1 sockets"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", LISTEN_FDS)
-def test_wrong_listen_fds(host: Host, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    variables, sentence = LISTEN_FDS[case]
-    host.load(*RULES)
-    environ: Any = posix.environ
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        monkeypatch.delitem(environ, name.encode(), raising=False)
-    for name, value in variables.items():
-        monkeypatch.setitem(environ, name.encode(), value.encode())
-    said = host.fails(EXIT_USAGE, "register")
-    assert said.startswith(f"sockreg: {sentence}")
-    assert "run it from a unit with Sockets=, or under systemd-socket-activate(1)" in said
+# The LISTEN_FDS protocol: tests/pure/test_listen_fds.py has what may be wrong with it
 
 
 def test_a_real_process_registers_what_it_is_passed(host: Host) -> None:

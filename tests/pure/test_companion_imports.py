@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import subprocess
 from pathlib import Path
@@ -22,14 +23,29 @@ REGISTER = {
     "sockreg.registry.registration", "sockreg.registry.slots", "sockreg.registry.units",
     "sockreg.slot",    "sockreg.systemd", "sockreg.systemd.journal", "sockreg.systemd.listen_fds",
     "sockreg.systemd.unit_of",
+    # of systemd-python
+    "systemd", "systemd._daemon",
 }  # fmt: skip
 COSTLY = {"argparse", "ctypes", "enum", "json", "logging", "os", "pathlib", "re", "subprocess",
           "typing"}  # fmt: skip
 
 
+def modules_in_one_place(tmp_path: Path) -> Path:
+    """A directory with sockreg and systemd-python in it, as the Debian packages have them."""
+    library = importlib.util.find_spec("systemd")
+    assert library is not None
+    assert library.origin is not None
+    place = tmp_path / "modules"
+    place.mkdir()
+    (place / "systemd").symlink_to(Path(library.origin).parent)
+    (place / "sockreg").symlink_to(Path(companion.__file__).parents[1])
+    return place
+
+
 def imported(tmp_path: Path, verb: str) -> set[str]:
     """The modules that a companion adds to the bare interpreter's, up to the missing registry."""
-    command = [companion.__file__, verb, "web.socket", "/nowhere"]
+    entry = modules_in_one_place(tmp_path) / "sockreg/companion/__main__.py"
+    command = [str(entry), verb, "web.socket", "/nowhere"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         passed = f'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec "$@" 3<&{listener.fileno()}'
         done = subprocess.run(

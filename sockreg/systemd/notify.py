@@ -1,0 +1,22 @@
+"""What a process tells the systemd that has started it: sd_notify(3)."""
+
+import os
+
+from sockreg.errors import missing
+from sockreg.systemd import journal
+
+
+def status(text: str) -> None:
+    """Set the line that 'systemctl status' shows under Status:, if systemd listens.
+
+    Without systemd-python this says so and leaves it: no reason to fail for the caller.
+    """
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    try:
+        from systemd import daemon
+    except ImportError as error:
+        told = missing(error)
+        journal.say(f"{told.message} ({told.hint})", priority=journal.WARNING)
+        return
+    daemon.notify(f"STATUS={text}")
