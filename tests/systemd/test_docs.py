@@ -50,7 +50,7 @@ def test_documents_hold(installed: Path, readers_files: Path, scene: Scene) -> N
 
 
 def test_answers_come_from_the_address_that_was_asked(installed: Path, readers_files: Path) -> None:
-    recipe = "docs/recipes.md: UDP, and answers from the right address"
+    recipe = "docs/recipes.md: UDP replies from the right address"
     with (
         played([installed, readers_files], recipe) as box,
         box.network.new_socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
