@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from sockreg.config.socketunit import LOADER, companion, read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.guards import ssh
-from sockreg.kernel import bpf
 from sockreg.model import UDP
 from sockreg.registry import state
 from sockreg.registry.maps import Maps
-from sockreg.registry.units import read_units
+from sockreg.registry.units import active_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
 from sockreg.views import inspect, situation
 from sockreg.views.situation import Situation
@@ -59,11 +59,8 @@ def _active(context: Context) -> set[str]:
     """The .socket units that count because their companion is started."""
     if not state.exists(context.registry):
         return set()
-    maps = Maps(context.registry, bpf.READ_ONLY)
-    try:
-        return {unit for unit, (active, *_) in read_units(maps).items() if active}
-    finally:
-        maps.close()
+    with Maps(context.registry, read_only=True) as maps:
+        return active_units(maps)
 
 
 def _installed(root: str, suffix: str) -> set[str]:
@@ -143,12 +140,8 @@ def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str
     through = ssh.doors()
     if not through:
         return []
-    maps = Maps(context.registry, bpf.READ_ONLY) if there.loaded else None
-    try:
+    with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:
         found = ssh.taken(through, rules.bindings, maps)
-    finally:
-        if maps is not None:
-            maps.close()
     return [(str(it.binding.place), ssh.sentence(it), ssh.pass_rule(it.door)) for it in found]
 
 

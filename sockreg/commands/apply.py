@@ -18,14 +18,13 @@ from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import ssh
 from sockreg.host import release
-from sockreg.kernel import bpf
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import generations, layout, pools, published, record, state
+from sockreg.registry import generations, pools, published, record, state
 from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.directory import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.sweep import sweep
-from sockreg.registry.units import read_units, write_unit
+from sockreg.registry.units import UnitState, active_units, drop_unit, read_units, write_unit
 from sockreg.rules.syntax import format_rule
 from sockreg.slot import FIRST_SLOT
 from sockreg.systemd import journal
@@ -57,20 +56,18 @@ class Writer:
 
     def active_units(self) -> set[str]:
         """The .socket units whose sockreg@ instance is started."""
-        return {unit for unit, (active, *_) in read_units(self.maps).items() if active}
+        return active_units(self.maps)
 
 
 @contextlib.contextmanager
 def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
     registry = context.loaded_registry()
-    with garbage.paused(), state.writing(registry):
-        maps = Maps(registry)
+    with garbage.paused(), state.writing(registry), Maps(registry) as maps:
         try:
             yield Writer(context, registry, maps)
         finally:
             context.step("")
-            maps.close()
 
 
 def apply(
@@ -115,19 +112,16 @@ def failure_published(registry: str) -> Iterator[None]:
 def check(context: Context) -> Change:
     """Read and compile as apply would; say what would change, and change nothing."""
     registry = context.loaded_registry()
-    maps = Maps(registry, bpf.READ_ONLY)
-    try:
-        with garbage.paused():
-            active = Writer(context, registry, maps).active_units()
-            rules = _read(context, active, {})
+    with Maps(registry, read_only=True) as maps, garbage.paused():
+        try:
+            rules = _read(context, active_units(maps), {})
             current = generations.told_in_force(registry)
             _guard_ssh(rules, current, maps, force=False)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
             return _change(rules, record.pack(rules.bindings), current, number, swapped=False)
-    finally:
-        context.step("")
-        maps.close()
+        finally:
+            context.step("")
 
 
 def put_in_force(
@@ -262,11 +256,11 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     """
     before = read_units(maps)
     for unit in before.keys() - rules.units.keys():
-        bpf.map_delete(maps.units, layout.UNIT_NAME.pack(unit.encode("ascii")))
+        drop_unit(maps, unit)
     weights = {}
     for unit, files in rules.units.items():
-        write_unit(maps, unit, unit in active, files.state, files.weight)
-        if unit not in before or before[unit][5] != files.weight:
+        write_unit(maps, unit, UnitState(unit in active, files.state, files.weight))
+        if unit not in before or before[unit].weight != files.weight:
             weights[unit] = files.weight
     pools.weigh_units(maps, weights)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sockreg.errors import RefusedError, SockregError, UsageError
-from sockreg.host.listener import address_text
+from sockreg.host.listener import address_text, cookie_text
 from sockreg.host.processes import Process
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
@@ -57,7 +57,7 @@ class Selector(NamedTuple):
 def socket_text(socket: DiagSocket) -> str:
     """``tcp 127.0.0.1:80 (sk:1a)``."""
     where = address_text(socket.family, socket.address, socket.port)
-    return f"{PROTOCOL_NAMES[socket.protocol]} {where} (sk:{socket.cookie:x})"
+    return f"{PROTOCOL_NAMES[socket.protocol]} {where} ({cookie_text(socket.cookie)})"
 
 
 def parse_local(text: str) -> tuple[str | None, int]:

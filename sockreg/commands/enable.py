@@ -22,7 +22,6 @@ from sockreg.errors import (
     SockregError,
     UsageError,
 )
-from sockreg.kernel import bpf
 from sockreg.registry import registration, state
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -254,12 +253,9 @@ def _other_mode(unit: str, mode: Mode) -> SockregError:
 
 
 def _served(context: Context, unit: str) -> int:
-    maps = Maps(context.loaded_registry(), bpf.READ_ONLY)
-    try:
+    with Maps(context.loaded_registry(), read_only=True) as maps:
         return sum(
             member.unit == unit
             for slot in read_destinations(maps).values()
             for member in members_of(maps, slot)
         )
-    finally:
-        maps.close()

@@ -6,11 +6,13 @@ import time
 from sockreg.context import Context
 from sockreg.errors import RefusedError, UsageError
 from sockreg.host import cgroup
+from sockreg.host.listener import cookie_text
 from sockreg.label import label_problem
 from sockreg.model import INET, INET6, TCP
-from sockreg.registry import expected, pools, sockops, state
+from sockreg.registry import pools, sockops, state
 from sockreg.registry.destinations import add_destinations, destination_name
 from sockreg.registry.directory import Lock
+from sockreg.registry.expected import ANY_PORT, Expected
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
 from sockreg.registry.slots import pool_slots
@@ -28,27 +30,26 @@ def expect(context: Context, label: str, port: int | None) -> None:
         raise UsageError(f"label {label!r:.300} {problem}", "")
     registry = context.loaded_registry()
     unit, group = unit_of.unit_of(os.getpid()), cgroup.own()
-    maps = Maps(registry)
-    try:
-        with sockops.expectations(registry) as entries, Lock(registry, state.LOCK_TIMEOUT):
-            drop_stale_members(maps)  # the program cannot make room for itself
-            slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
-            for family in (INET, INET6):
-                _clear(maps, label, family, slots[label, family, TCP], unit)
-            expected.write(
-                entries,
-                expected.Expected(
-                    group.id,
-                    expected.ANY_PORT if port is None else port,
-                    context.netns.cookie,
-                    time.time_ns() - time.monotonic_ns(),
-                    slots[label, INET, TCP],
-                    slots[label, INET6, TCP],
-                    unit,
-                ),
+    with (
+        Maps(registry) as maps,
+        sockops.expectations(registry) as entries,
+        Lock(registry, state.LOCK_TIMEOUT),
+    ):
+        drop_stale_members(maps)  # the program cannot make room for itself
+        slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
+        for family in (INET, INET6):
+            _clear(maps, label, family, slots[label, family, TCP], unit)
+        entries.expect(
+            Expected(
+                cgroup=group.id,
+                port=ANY_PORT if port is None else port,
+                netns=context.netns.cookie,
+                clock=time.time_ns() - time.monotonic_ns(),
+                slot_ipv4=slots[label, INET, TCP],
+                slot_ipv6=slots[label, INET6, TCP],
+                unit=unit,
             )
-    finally:
-        maps.close()
+        )
     which = "first TCP socket" if port is None else f"TCP socket on port {port}"
     journal.say(
         f"label {label}: the {which} that {unit} listens on will be registered",
@@ -62,7 +63,8 @@ def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
         if member.unit != unit:
             what = destination_name(label, family, TCP)
             raise RefusedError(
-                f"{unit}: label {what} is already served by {member.unit} (sk:{member.cookie:x})",
+                f"{unit}: label {what} is already served by {member.unit} "
+                f"({cookie_text(member.cookie)})",
                 "a label that sock_ops registers for has no other member: use another label, or "
                 "register both by a companion",
             )

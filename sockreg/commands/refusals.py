@@ -11,7 +11,7 @@ from sockreg.errors import (
     SockregError,
 )
 from sockreg.host import pidfd, processes
-from sockreg.host.listener import address_text, inspect
+from sockreg.host.listener import address_text, cookie_text, inspect
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
 
@@ -65,7 +65,8 @@ def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
             "it may belong to a process of another pid namespace: run sockreg in that one",
         )
     return SockregError(
-        f"no TCP listener or bound UDP socket of this network namespace has cookie sk:{cookie:x}",
+        "no TCP listener or bound UDP socket of this network namespace has cookie "
+        f"{cookie_text(cookie)}",
         "'ss -tulne' shows those that are there, with --netns= sockreg looks elsewhere",
     )
 

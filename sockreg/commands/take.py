@@ -25,8 +25,7 @@ from sockreg.commands.refusals import (
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag
-from sockreg.host.listener import inspect
-from sockreg.kernel import bpf
+from sockreg.host.listener import cookie_text, inspect
 from sockreg.registry import registration
 from sockreg.registry.maps import Maps
 from sockreg.registry.registered import registered_under
@@ -65,7 +64,7 @@ class Order(NamedTuple):
                 return f"process {self.pid}"
         if self.of_unit is not None:
             return self.of_unit
-        return f"socket sk:{self.cookie:x}"
+        return f"socket {cookie_text(self.cookie or 0)}"
 
 
 def take(context: Context, order: Order) -> None:
@@ -236,11 +235,8 @@ def _registrant(order: Order, candidate: Candidate) -> str:
 
 def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None:
     """Say so if the server closed its socket meanwhile: with our duplicate the member went."""
-    maps = Maps(context.registry, bpf.READ_ONLY)
-    try:
+    with Maps(context.registry, read_only=True) as maps:
         there = {it.member.cookie for it in registered_under(maps, order.label)}
-    finally:
-        maps.close()
     gone = [str(it) for it in taken if it.socket.cookie not in there]
     if gone:
         raise SockregError(

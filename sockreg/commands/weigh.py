@@ -2,6 +2,7 @@
 
 from sockreg.context import Context
 from sockreg.errors import SockregError, UsageError
+from sockreg.host.listener import cookie_text
 from sockreg.label import WEIGHT_MAX
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
@@ -22,22 +23,18 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     """
     if weight is not None and not 0 <= weight <= WEIGHT_MAX:
         raise UsageError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "")
-    maps = Maps(context.loaded_registry())
     changed = 0
-    try:
-        with Lock(maps.registry, LOCK_TIMEOUT):
-            for (name, family, protocol), slot in read_destinations(maps).items():
-                if name != label:
+    with Maps(context.loaded_registry()) as maps, Lock(maps.registry, LOCK_TIMEOUT):
+        for (name, family, protocol), slot in read_destinations(maps).items():
+            if name != label:
+                continue
+            for member in members_of(maps, slot):
+                if unit is not None and member.unit != unit:
                     continue
-                for member in members_of(maps, slot):
-                    if unit is not None and member.unit != unit:
-                        continue
-                    new = unit_weight(maps, member.unit) if weight is None else weight
-                    pools.weigh(maps, slot, member, new)
-                    changed += 1
-                    _tell(label, family, protocol, member, new)
-    finally:
-        maps.close()
+                new = unit_weight(maps, member.unit) if weight is None else weight
+                pools.weigh(maps, slot, member, new)
+                changed += 1
+                _tell(label, family, protocol, member, new)
     if not changed:
         of_unit = f" of {unit}" if unit is not None else ""
         raise SockregError(
@@ -51,11 +48,11 @@ def _tell(label: str, family: int, protocol: int, member: Member, weight: int) -
     what = destination_name(label, family, protocol)
     effect = "drained" if weight == 0 else f"has weight {weight} now"
     journal.say(
-        f"label {what}: sk:{member.cookie:x} of {member.unit} {effect}",
+        f"label {what}: {cookie_text(member.cookie)} of {member.unit} {effect}",
         journal.WEIGHED,
         fields={
             "SOCKREG_LABEL": label,
-            "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
+            "SOCKREG_COOKIE": cookie_text(member.cookie),
             "SOCKREG_WEIGHT": str(weight),
             **journal.unit_fields(member.unit),
         },

@@ -10,12 +10,12 @@ import _socket
 import posix
 
 from sockreg.host.listener import netns_cookie
-from sockreg.kernel import bpf
-from sockreg.registry import layout, registration
+from sockreg.registry import registration
 from sockreg.registry.directory import Lock, netns_name, registry_path
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import read_members
 from sockreg.registry.slots import cookie_in
+from sockreg.registry.units import unit_state, write_unit
 from sockreg.systemd import unitpaths
 
 _SYSTEMCTL = "/usr/bin/systemctl"
@@ -45,20 +45,13 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
         posix.unlink(_marker(unit))
     except FileNotFoundError:
         pass  # this is not the second half of a restart that changes nothing
-    maps = Maps(own_registry(bpffs))
-    try:
-        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
-        value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-        files = unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
-        if value is not None:
-            _, *state, weight, zero = layout.UNIT_STATE.unpack(value)
-            if tuple(state) == files:
-                with Lock(maps.registry, registration.LOCK_TIMEOUT):
-                    value = layout.UNIT_STATE.pack(1, *files, weight, zero)
-                    bpf.map_update(maps.units, key, value)
-                return
-    finally:
-        maps.close()
+    with Maps(own_registry(bpffs)) as maps:
+        state = unit_state(maps, unit)
+        if state is not None and state.files == _files(root, unit):
+            state.active = True
+            with Lock(maps.registry, registration.LOCK_TIMEOUT):
+                write_unit(maps, unit, state)
+            return
     posix.execv(command[0], command)
 
 
@@ -69,18 +62,13 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     """
     registry = own_registry(bpffs)
     registration.unregister(registry, None, unit)
-    maps = Maps(registry)
-    try:
-        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
-        if _is_enabled(root, unit):
-            value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-            if value is not None:
-                state = layout.UNIT_STATE.unpack(value)
-                bpf.map_update(maps.units, key, layout.UNIT_STATE.pack(0, *state[1:]))
-            return
-    finally:
-        maps.close()
-    posix.execv(command[0], command)
+    if not _is_enabled(root, unit):
+        posix.execv(command[0], command)
+    with Maps(registry) as maps:
+        state = unit_state(maps, unit)
+        if state is not None:
+            state.active = False
+            write_unit(maps, unit, state)
 
 
 def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
@@ -129,23 +117,21 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
     Its files are those that were read, and it has sockets in the registry, all with the
     weight that the files say.
     """
-    maps = Maps(own_registry(bpffs))
-    try:
-        key = layout.UNIT_NAME.pack(unit.encode("ascii"))
-        value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-        if value is None:
-            return False
-        _, *state, weight, _ = layout.UNIT_STATE.unpack(value)
-        if tuple(state) != unitpaths.files_state(unitpaths.find_unit(root, unit)[1]):
+    with Maps(own_registry(bpffs)) as maps:
+        state = unit_state(maps, unit)
+        if state is None or state.files != _files(root, unit):
             return False
         weights = {
             member.weight
             for member in read_members(maps)
             if member.unit == unit and cookie_in(maps, member.slot) == member.cookie
         }
-        return weights == {weight}
-    finally:
-        maps.close()
+        return weights == {state.weight}
+
+
+def _files(root: str, unit: str) -> tuple[int, int, int, int]:
+    """The state of the unit's files, as the registry remembers it."""
+    return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
 
 
 def _marker(unit: str) -> str:

@@ -75,6 +75,11 @@ def address_text(family: int, address: str, port: int) -> str:
     return f"[{address}]:{port}" if family == _socket.AF_INET6 else f"{address}:{port}"
 
 
+def cookie_text(cookie: int) -> str:
+    """A socket's cookie as ss(8) prints it: ``sk:1a2b``."""
+    return f"sk:{cookie:x}"
+
+
 def _refused(what: str, hint: str = "") -> SockregError:
     return RefusedError(what, hint)
 

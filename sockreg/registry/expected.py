@@ -38,7 +38,7 @@ STRUCTURES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expected:
     """``port`` is the one asked for, or ANY_PORT. ``netns`` is the registry's cookie.
 
@@ -56,14 +56,58 @@ class Expected:
     failed: int = 0
 
 
-def write(map_fd: int, entry: Expected) -> None:
-    """Expect a unit, instead of what was expected of it in an earlier life.
+class Expectations:
+    """The pinned map of who is expected. It does not own its descriptor, ``fd``."""
 
-    What a unit has expected in the same cgroup for other ports stays. OSError: E2BIG if
-    there is no room.
-    """
-    key = EXPECTED_KEY.pack(entry.cgroup, entry.port, 0)
-    value = EXPECTED.pack(
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def expect(self, entry: Expected) -> None:
+        """Expect a unit, instead of what was expected of it in an earlier life.
+
+        What a unit has expected in the same cgroup for other ports stays. OSError: E2BIG
+        if there is no room.
+        """
+        for other in self.read():
+            if other.unit == entry.unit and other.cgroup != entry.cgroup:
+                self._delete(other)
+        try:
+            self._write(entry)
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            self._drop_stale()
+            self._write(entry)
+
+    def read(self) -> list[Expected]:
+        """All entries, also those of units that have ended since."""
+        found = []
+        for key in bpf.map_keys(self._fd, EXPECTED_KEY.size):
+            value = bpf.map_lookup(self._fd, key, EXPECTED.size)
+            if value is not None:
+                found.append(_unpacked(key, value))
+        return found
+
+    def _write(self, entry: Expected) -> None:
+        bpf.map_update(self._fd, _key(entry), _packed(entry))
+
+    def _drop_stale(self) -> None:
+        """Delete the entries whose cgroup is gone; the kernel never gives an id to another."""
+        alive = cgroup.all_ids()
+        for entry in self.read():
+            if entry.cgroup not in alive:
+                self._delete(entry)
+
+    def _delete(self, entry: Expected) -> None:
+        bpf.map_delete(self._fd, _key(entry))
+
+
+def _key(entry: Expected) -> bytes:
+    return EXPECTED_KEY.pack(entry.cgroup, entry.port, 0)
+
+
+def _packed(entry: Expected) -> bytes:
+    return EXPECTED.pack(
         entry.netns,
         entry.clock,
         entry.slot_ipv4,
@@ -74,39 +118,18 @@ def write(map_fd: int, entry: Expected) -> None:
         0,
         entry.unit.encode("ascii"),
     )
-    for other in read(map_fd):
-        if other.unit == entry.unit and other.cgroup != entry.cgroup:
-            _delete(map_fd, other)
-    try:
-        bpf.map_update(map_fd, key, value)
-    except OSError as error:
-        if error.errno != errno.E2BIG:
-            raise
-        _drop_stale(map_fd)
-        bpf.map_update(map_fd, key, value)
 
 
-def read(map_fd: int) -> list[Expected]:
-    """All entries, also those of units that have ended since."""
-    found = []
-    for key in bpf.map_keys(map_fd, EXPECTED_KEY.size):
-        value = bpf.map_lookup(map_fd, key, EXPECTED.size)
-        if value is not None:
-            cgroup_id, port, _ = EXPECTED_KEY.unpack(key)
-            netns, clock, ipv4, ipv6, _, _, _, failed, unit = EXPECTED.unpack(value)
-            found.append(
-                Expected(cgroup_id, port, netns, clock, ipv4, ipv6, layout.text(unit), failed)
-            )
-    return found
-
-
-def _drop_stale(map_fd: int) -> None:
-    """Delete the entries whose cgroup is gone; the kernel never gives an id to another one."""
-    alive = cgroup.all_ids()
-    for entry in read(map_fd):
-        if entry.cgroup not in alive:
-            _delete(map_fd, entry)
-
-
-def _delete(map_fd: int, entry: Expected) -> None:
-    bpf.map_delete(map_fd, EXPECTED_KEY.pack(entry.cgroup, entry.port, 0))
+def _unpacked(key: bytes, value: bytes) -> Expected:
+    cgroup_id, port, _ = EXPECTED_KEY.unpack(key)
+    netns, clock, slot_ipv4, slot_ipv6, _, _, _, failed, unit = EXPECTED.unpack(value)
+    return Expected(
+        cgroup=cgroup_id,
+        port=port,
+        netns=netns,
+        clock=clock,
+        slot_ipv4=slot_ipv4,
+        slot_ipv6=slot_ipv6,
+        unit=layout.text(unit),
+        failed=failed,
+    )

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import AccessError, SockregError
 from sockreg.host import release
-from sockreg.kernel import bpf, libbpf, objects
+from sockreg.kernel import bpf, libbpf, objects, testrun
+from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
+from sockreg.kernel.testrun import Verdict as Verdict
 from sockreg.registry import layout, published, record
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED, denied
 
@@ -69,6 +71,26 @@ def pinned(path: str, flags: int = bpf.READ_WRITE) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def program_of(generation: Generation) -> ProgramInfo | None:
+    """What the kernel tells of its program; None if we may not ask."""
+    if generation.program_id is None:
+        return None
+    with pinned(str(generation.path / "program")) as fd:
+        return libbpf.program_info(fd)
+
+
+def ask(
+    generation: Generation,
+    family: int,
+    protocol: int,
+    local: tuple[str, int],
+    remote: tuple[str, int],
+) -> Verdict:
+    """What its program does with a packet; see kernel/testrun.py. AccessError takes root."""
+    with pinned(str(generation.path / "program")) as fd:
+        return testrun.ask(fd, family, protocol, local, remote)
 
 
 def link_of(registry: str) -> libbpf.LinkInfo | None:

@@ -53,8 +53,3 @@ STRUCTURES = {
 def text(field: bytes) -> str:
     """The string in a NUL-padded field."""
     return field.split(b"\0", 1)[0].decode("ascii", "replace")
-
-
-def cookie_text(cookie: int) -> str:
-    """A socket cookie the way ss(8) prints it: ``sk:1a2b``."""
-    return f"sk:{cookie:x}"

@@ -11,10 +11,15 @@ from sockreg.registry.directory import denied, not_loaded
 
 
 class Maps:
-    """Descriptors of the pinned maps that registrations write; ``close`` them."""
+    """Descriptors of the pinned maps that registrations write, closed with the block.
 
-    def __init__(self, registry: str, flags: int = bpf.READ_WRITE) -> None:
+    ``read_only`` asks for no more than readers have. NotLoadedError without a registry,
+    AccessError if it may not be opened.
+    """
+
+    def __init__(self, registry: str, *, read_only: bool = False) -> None:
         self.registry = registry
+        flags = bpf.READ_ONLY if read_only else bpf.READ_WRITE
         opened: list[int] = []
         try:
             for pin in ("sockets", "pools", "destinations", "members", "units"):
@@ -29,6 +34,9 @@ class Maps:
             raise
         self.sockets, self.pools, self.destinations, self.members, self.units = opened
 
-    def close(self) -> None:
+    def __enter__(self) -> "Maps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for fd in (self.sockets, self.pools, self.destinations, self.members, self.units):
             posix.close(fd)

@@ -12,7 +12,7 @@ Imported by the companion only where a label has more than one socket.
 import posix
 
 from sockreg.errors import RefusedError
-from sockreg.host.listener import Listener
+from sockreg.host.listener import Listener, cookie_text
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.destinations import read_destinations
@@ -142,6 +142,7 @@ def _move(maps: Maps, member: Member, slot: int) -> None:
         posix.close(fd)
     if not moved:
         raise RefusedError(
-            f"the kernel refuses to move sk:{member.cookie:x} of {member.unit} to another slot",
+            f"the kernel refuses to move {cookie_text(member.cookie)} of {member.unit} "
+            "to another slot",
             "restart that unit's sockreg@ instance and try again",
         )

@@ -8,7 +8,7 @@ import posix
 import time
 
 from sockreg.errors import RefusedError, SockregError
-from sockreg.host.listener import Listener, address_text, inspect
+from sockreg.host.listener import Listener, address_text, cookie_text, inspect
 from sockreg.label import label_problem
 from sockreg.registry.destinations import (
     add_destinations,
@@ -41,7 +41,7 @@ class Offer:
     def __str__(self) -> str:
         it = self.listener
         where = address_text(it.family, it.address, it.port)
-        return f"{_PROTOCOL[it.protocol]} {where} (sk:{it.cookie:x})"
+        return f"{_PROTOCOL[it.protocol]} {where} ({cookie_text(it.cookie)})"
 
 
 def register(
@@ -149,15 +149,11 @@ def _assign_families(offers: list[Offer], unit: str) -> None:
 
 
 def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
-    maps = Maps(registry)
-    try:
-        with Lock(registry, LOCK_TIMEOUT):
-            places = _places(maps, offers)
-            own = unit_weight(maps, unit) if weight is None else weight
-            previous = _enter(maps, places, unit, own)
-            sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
-    finally:
-        maps.close()
+    with Maps(registry) as maps, Lock(registry, LOCK_TIMEOUT):
+        places = _places(maps, offers)
+        own = unit_weight(maps, unit) if weight is None else weight
+        previous = _enter(maps, places, unit, own)
+        sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
     for offer in offers:
         _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
         if offer.listener.protocol == _socket.IPPROTO_UDP and not offer.listener.asks_address:
@@ -208,7 +204,7 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
     families = " and ".join(_FAMILY[family] for family in sorted(offer.families))
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
     if others:
-        before = " and ".join(f"sk:{cookie:x}" for cookie in others)
+        before = " and ".join(map(cookie_text, others))
         text, kind = f"label {offer.label}: {offer} replaces {before}", journal.REPLACED
     elif all(cookie == listener.cookie for cookie in previous):
         text, kind = f"label {offer.label}: {offer} is registered already", journal.REGISTERED
@@ -220,7 +216,7 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
         kind,
         fields={
             "SOCKREG_LABEL": offer.label,
-            "SOCKREG_COOKIE": f"sk:{listener.cookie:x}",
+            "SOCKREG_COOKIE": cookie_text(listener.cookie),
             "SOCKREG_ADDRESS": address_text(listener.family, listener.address, listener.port),
             "SOCKREG_PROTOCOL": _PROTOCOL[listener.protocol],
             **journal.unit_fields(unit),
@@ -242,30 +238,27 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
 
 def unregister(registry: str, label: str | None, unit: str | None) -> int:
     """Take out the members of a label, or of a unit, or both; returns how many."""
-    maps = Maps(registry)
     removed = 0
-    try:
-        with Lock(registry, LOCK_TIMEOUT):
-            for (name, family, protocol), slot in read_destinations(maps).items():
-                if label is not None and name != label:
+    with Maps(registry) as maps, Lock(registry, LOCK_TIMEOUT):
+        for (name, family, protocol), slot in read_destinations(maps).items():
+            if label is not None and name != label:
+                continue
+            what = destination_name(name, family, protocol)
+            for member in members_of(maps, slot):
+                if unit is not None and member.unit != unit:
                     continue
-                what = destination_name(name, family, protocol)
-                for member in members_of(maps, slot):
-                    if unit is not None and member.unit != unit:
-                        continue
-                    remove(maps, slot, member)
-                    removed += 1
-                    journal.say(
-                        f"label {what}: unregistered sk:{member.cookie:x}, {_from(member.unit)}",
-                        journal.UNREGISTERED,
-                        fields={
-                            "SOCKREG_LABEL": name,
-                            "SOCKREG_COOKIE": f"sk:{member.cookie:x}",
-                            **journal.unit_fields(member.unit),
-                        },
-                    )
-    finally:
-        maps.close()
+                remove(maps, slot, member)
+                removed += 1
+                cookie = cookie_text(member.cookie)
+                journal.say(
+                    f"label {what}: unregistered {cookie}, {_from(member.unit)}",
+                    journal.UNREGISTERED,
+                    fields={
+                        "SOCKREG_LABEL": name,
+                        "SOCKREG_COOKIE": cookie,
+                        **journal.unit_fields(member.unit),
+                    },
+                )
     return removed
 
 

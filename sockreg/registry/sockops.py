@@ -20,8 +20,9 @@ from sockreg.errors import (
 )
 from sockreg.host import cgroup
 from sockreg.kernel import bpf, libbpf
-from sockreg.registry import expected, generations
+from sockreg.registry import generations
 from sockreg.registry.directory import UNFINISHED, Lock, denied
+from sockreg.registry.expected import Expectations
 from sockreg.registry.generations import pinned
 from sockreg.registry.state import LOCK_TIMEOUT
 
@@ -129,17 +130,18 @@ def expected_slots(registry: str) -> set[int]:
     """The slots that a listener may be put into at any moment."""
     if not is_loaded(registry):
         return set()
-    with expectations(registry, bpf.READ_ONLY) as fd:
-        return {slot for it in expected.read(fd) for slot in (it.slot_ipv4, it.slot_ipv6)}
+    with expectations(registry, read_only=True) as entries:
+        return {slot for entry in entries.read() for slot in (entry.slot_ipv4, entry.slot_ipv6)}
 
 
 @contextlib.contextmanager
-def expectations(registry: str, flags: int = bpf.READ_WRITE) -> Iterator[int]:
-    """A descriptor of the map of who is expected. SockregError if it is not loaded."""
+def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectations]:
+    """Who is expected to listen. NotLoadedError if the program is not loaded."""
     if not is_loaded(registry):
         raise NotLoadedError(
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
         )
+    flags = bpf.READ_ONLY if read_only else bpf.READ_WRITE
     with pinned(f"{registry}/{_DIRECTORY}/expected", flags) as fd:
-        yield fd
+        yield Expectations(fd)

@@ -123,11 +123,8 @@ def _is_abandoned(registry: Path) -> bool:
     link = generations.link_of(str(registry))
     if link is None or link.netns_inode != 0:
         return False
-    maps = Maps(str(registry))
-    try:
+    with Maps(str(registry)) as maps:
         return not any(members_of(maps, slot) for slot in read_destinations(maps).values())
-    finally:
-        maps.close()
 
 
 def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: int) -> None:

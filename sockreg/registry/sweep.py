@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from sockreg.kernel import bpf, libbpf
-from sockreg.registry import generations, layout, sockops, state, trial
+from sockreg.registry import generations, sockops, state, trial
+from sockreg.registry.counters import reset_counters
 from sockreg.registry.destinations import drop_destination, read_destinations
 from sockreg.registry.directory import Lock
 from sockreg.registry.maps import Maps
@@ -24,15 +24,14 @@ def sweep(registry: str, maps: Maps, numbers: Collection[int | None]) -> None:
         for generation in generations.generations(registry)
         for label, family, protocol, _ in generations.read_header(generation).destinations
     }
-    zero = bytes(layout.COUNTERS.size * libbpf.possible_cpus())
-    with (
-        Lock(registry, state.LOCK_TIMEOUT),
-        generations.pinned(f"{registry}/counters") as counters,
-    ):
+    with Lock(registry, state.LOCK_TIMEOUT):
         drop_stale_members(maps)
         expected = sockops.expected_slots(registry)
-        for destination, slot in read_destinations(maps).items():
-            needed = destination in used or slot in expected
-            if not needed and not members_of(maps, slot):
-                bpf.map_update(counters, layout.SLOT.pack(slot), zero)
-                drop_destination(maps, *destination)
+        unused = {
+            destination: slot
+            for destination, slot in read_destinations(maps).items()
+            if destination not in used and slot not in expected and not members_of(maps, slot)
+        }
+        reset_counters(registry, unused.values())
+        for destination in unused:
+            drop_destination(maps, *destination)

@@ -1,5 +1,6 @@
 """The units that count, and the state of their files when they were read.
 
+Callers hold the lock of the registry's directory for everything that writes.
 On the companion's start-up path.
 """
 
@@ -9,29 +10,64 @@ from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 
 
-def read_units(maps: Maps) -> dict[str, tuple[int, ...]]:
-    """The units that count, with the members of their struct unit_state."""
+class UnitState:
+    """What the registry remembers of a unit that counts.
+
+    ``active`` is whether its sockreg@ instance is started, ``files`` are files_state() of
+    its files as they were read (systemd/unitpaths.py), ``weight`` is what they give its
+    sockets.
+    """
+
+    def __init__(self, active: bool, files: tuple[int, int, int, int], weight: int) -> None:
+        self.active = active
+        self.files = files
+        self.weight = weight
+
+
+def _key(unit: str) -> bytes:
+    return layout.UNIT_NAME.pack(unit.encode("ascii"))
+
+
+def unit_state(maps: Maps, unit: str) -> UnitState | None:
+    """The state of a unit, or None if it does not count."""
+    return _state(maps, _key(unit))
+
+
+def _state(maps: Maps, key: bytes) -> UnitState | None:
+    value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
+    if value is None:
+        return None
+    active, files, newest, inodes, size, weight, _ = layout.UNIT_STATE.unpack(value)
+    return UnitState(bool(active), (files, newest, inodes, size), weight)
+
+
+def read_units(maps: Maps) -> dict[str, UnitState]:
+    """All units that count."""
     found = {}
     for key in bpf.map_keys(maps.units, layout.UNIT_NAME.size):
-        value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-        if value is not None:
-            found[layout.text(key)] = layout.UNIT_STATE.unpack(value)
+        state = _state(maps, key)
+        if state is not None:
+            found[layout.text(key)] = state
     return found
 
 
-def write_unit(
-    maps: Maps, unit: str, active: bool, files: tuple[int, int, int, int], weight: int
-) -> None:
-    """Let a unit count; ``files`` are files_state() of its files."""
-    bpf.map_update(
-        maps.units,
-        layout.UNIT_NAME.pack(unit.encode("ascii")),
-        layout.UNIT_STATE.pack(active, *files, weight, 0),
-    )
+def active_units(maps: Maps) -> set[str]:
+    """The units whose sockreg@ instance is started."""
+    return {unit for unit, state in read_units(maps).items() if state.active}
+
+
+def write_unit(maps: Maps, unit: str, state: UnitState) -> None:
+    """Let a unit count."""
+    value = layout.UNIT_STATE.pack(state.active, *state.files, state.weight, 0)
+    bpf.map_update(maps.units, _key(unit), value)
+
+
+def drop_unit(maps: Maps, unit: str) -> None:
+    """Let a unit no longer count."""
+    bpf.map_delete(maps.units, _key(unit))
 
 
 def unit_weight(maps: Maps, unit: str) -> int:
     """The weight that the unit's files give its sockets, as the loader read them."""
-    key = layout.UNIT_NAME.pack(unit.encode("ascii"))
-    value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
-    return DEFAULT_WEIGHT if value is None else int(layout.UNIT_STATE.unpack(value)[5])
+    state = unit_state(maps, unit)
+    return DEFAULT_WEIGHT if state is None else state.weight

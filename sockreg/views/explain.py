@@ -10,9 +10,9 @@ from itertools import pairwise
 from sockreg.context import Context
 from sockreg.errors import AccessError
 from sockreg.host import processes, routes, sockdiag
-from sockreg.kernel import bpf, testrun
+from sockreg.host.listener import cookie_text
 from sockreg.model import ACTION_NAMES, FAMILY_BITS, TCP, Action, Binding, Packet
-from sockreg.registry import generations, layout, record, state
+from sockreg.registry import generations, record, state
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -105,11 +105,8 @@ def explain(context: Context, query: Query) -> Explanation:
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
     matching, verdict, asked = judged or ([], None, "no program is attached")
     winner = matching[0] if matching else None
-    maps = Maps(registry, bpf.READ_ONLY)
-    try:
+    with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
-    finally:
-        maps.close()
     there = sockdiag.receiving()
     open_ones = {it.cookie for it in there}
     usable = [it for it in members if it.weight > 0 and it.cookie in open_ones]
@@ -168,7 +165,7 @@ def _members(maps: Maps, winner: Binding | None) -> list[Member]:
 
 def _judge(
     current: generations.Generation, query: Query
-) -> tuple[list[Binding], testrun.Verdict | None, str]:
+) -> tuple[list[Binding], generations.Verdict | None, str]:
     """The rules that match, the winner first; the program's verdict; whether it was asked."""
     packed = record.decode(generations.read_rules(current))
     candidates = record.about_port(packed, query.protocol, query.family, query.port)
@@ -178,14 +175,13 @@ def _judge(
         no_interface = "the kernel takes no interface in a test run; this is what the rules say"
         return matching, None, no_interface
     try:
-        with generations.pinned(str(current.path / "program")) as program:
-            verdict = testrun.ask(
-                program,
-                query.family,
-                query.protocol,
-                (query.address, query.port),
-                (query.source, query.source_port),
-            )
+        verdict = generations.ask(
+            current,
+            query.family,
+            query.protocol,
+            (query.address, query.port),
+            (query.source, query.source_port),
+        )
     except FileNotFoundError:
         raise  # removed by a swap beside us: there is a newer one to ask
     except AccessError:
@@ -196,7 +192,7 @@ def _judge(
     return matching, verdict, "the kernel's verdict"
 
 
-def _outcome(verdict: testrun.Verdict) -> tuple[Outcome, int]:
+def _outcome(verdict: generations.Verdict) -> tuple[Outcome, int]:
     if verdict.cookie:
         return Outcome.SOCKET, verdict.cookie
     return (Outcome.ORDINARY if verdict.passed else Outcome.REFUSED), 0
@@ -268,7 +264,7 @@ def _passed_over(
     found = _diagnosed(there, query, Outcome.ORDINARY, 0)
     if found is None or found.cookie == cookie:
         return []
-    what = f"{layout.cookie_text(found.cookie)} {name_of(found)}"
+    what = f"{cookie_text(found.cookie)} {name_of(found)}"
     return [f"{what} listens there and is passed over: rules come before ordinary sockets"]
 
 
@@ -291,12 +287,12 @@ def _target(
     names = [str(process) for process in held]
     for member in members:
         if member.cookie == cookie:
-            text = layout.cookie_text(cookie)
+            text = cookie_text(cookie)
             return Target(text, member.address, member.unit, names), notes
     if found is None:
-        return Target(layout.cookie_text(cookie), "", NO_UNIT, names), notes
+        return Target(cookie_text(cookie), "", NO_UNIT, names), notes
     unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else NO_UNIT
-    return Target(layout.cookie_text(found.cookie), name_of(found), unit, names), notes
+    return Target(cookie_text(found.cookie), name_of(found), unit, names), notes
 
 
 def _not_local(query: Query, winner: Binding | None) -> list[str]:

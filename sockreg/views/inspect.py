@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag, sockopt
+from sockreg.host.listener import cookie_text
 from sockreg.host.processes import Process
-from sockreg.kernel import bpf
 from sockreg.model import INET, PROTOCOL_NAMES
-from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
 from sockreg.registry.registered import registered_under
@@ -74,14 +73,11 @@ class Details:
 
 def read(context: Context, label: str) -> list[Details]:
     """The members of a label, by protocol and unit. SockregError if it has none."""
-    maps = Maps(context.loaded_registry(), bpf.READ_ONLY)
-    try:
-        found: dict[int, tuple[int, Member, list[str]]] = {}
+    found: dict[int, tuple[int, Member, list[str]]] = {}
+    with Maps(context.loaded_registry(), read_only=True) as maps:
         for family, protocol, member in registered_under(maps, label):
             _, _, serves = found.setdefault(member.cookie, (protocol, member, []))
             serves.append("ipv4" if family == INET else "ipv6")
-    finally:
-        maps.close()
     if not found:
         raise SockregError(
             f"label {label} has no socket",
@@ -111,7 +107,7 @@ def _details(
     if socket is None:
         notes = ["it no longer receives: its server has shut it down, but not closed it"]
     return Details(
-        layout.cookie_text(member.cookie),
+        cookie_text(member.cookie),
         PROTOCOL_NAMES[protocol],
         member.address,
         serves,

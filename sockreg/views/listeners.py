@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sockreg.context import Context
+from sockreg.host.listener import cookie_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
-from sockreg.registry import layout
 from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_ports, format_prefix
@@ -102,7 +102,7 @@ def _listener(
         PROTOCOL_NAMES[it.protocol],
         name_of(it._replace(address=it.address + device)),
         it.port,
-        layout.cookie_text(it.cookie),
+        cookie_text(it.cookie),
         situation.unit_of(it),
         [str(process) for process in holders],
         sorted(situation.labels_of.get(it.cookie, ())),
@@ -149,7 +149,7 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
         ACTION_NAMES[binding.action],
         binding.label,
         conditions_text(binding),
-        [layout.cookie_text(member.cookie) for member in usable],
+        [cookie_text(member.cookie) for member in usable],
         str(binding.place),
         problems,
     )

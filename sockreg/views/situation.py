@@ -11,7 +11,6 @@ from sockreg.host import processes, routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.processes import Holders, Process
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.kernel import bpf
 from sockreg.model import INET, INET6, Action, Binding, Destination
 from sockreg.registry import generations, record, state
 from sockreg.registry.destinations import read_destinations
@@ -108,14 +107,11 @@ def read(context: Context) -> Situation:
 
 
 def _members(registry: str) -> dict[Destination, list[Member]]:
-    maps = Maps(registry, bpf.READ_ONLY)
-    try:
+    with Maps(registry, read_only=True) as maps:
         return {
             Destination(*key): members_of(maps, slot)
             for key, slot in sorted(read_destinations(maps).items())
         }
-    finally:
-        maps.close()
 
 
 def endpoints(it: DiagSocket) -> list[Endpoint]:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from sockreg.context import Context
 from sockreg.host import cgroup
-from sockreg.kernel import bpf, libbpf
+from sockreg.host.listener import cookie_text
 from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.registry import (
-    expected,
     generations,
-    layout,
     members,
     published,
     record,
@@ -18,21 +16,13 @@ from sockreg.registry import (
     state,
     trial,
 )
+from sockreg.registry.counters import Counters as Counters
+from sockreg.registry.counters import read_counters
 from sockreg.registry.destinations import read_destinations
-from sockreg.registry.generations import pinned
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units
 from sockreg.slot import SLOT_REJECT
-
-
-@dataclass(frozen=True)
-class Counters:
-    """Packets: given to a destination; of these without a socket; of these refused by it."""
-
-    lookups: int
-    misses: int
-    errors: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ class Status:
 
     registry: str
     netns: int
-    program: libbpf.ProgramInfo | None
+    program: generations.ProgramInfo | None
     generation: int | None
     header: record.Header | None
     applied: LastApply | None
@@ -122,18 +112,17 @@ _NOTHING = (None, None, None)
 def read(context: Context) -> Status:
     """Read the registry. SockregError if there is none or it may not be read."""
     registry = context.loaded_registry()
-    maps = Maps(registry, bpf.READ_ONLY)
-    try:
+    with Maps(registry, read_only=True) as maps:
         number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
         rules = (
             {(label, f, p): count for label, f, p, count in header.destinations} if header else {}
         )
-        with pinned(f"{registry}/counters", bpf.READ_ONLY) as counters:
-            destinations = [
-                _destination(maps, counters, key, slot, rules.get(key, 0))
-                for key, slot in sorted(read_destinations(maps).items())
-            ]
-            rejected = _counters(counters, SLOT_REJECT).lookups
+        slots = read_destinations(maps)
+        counters = read_counters(registry, [*slots.values(), SLOT_REJECT])
+        destinations = [
+            _destination(maps, counters[slot], key, slot, rules.get(key, 0))
+            for key, slot in sorted(slots.items())
+        ]
         return Status(
             registry,
             context.netns.cookie,
@@ -142,23 +131,18 @@ def read(context: Context) -> Status:
             header,
             _applied(registry),
             [d for d in destinations if d.rules or d.members or d.counters.lookups],
-            rejected,
+            counters[SLOT_REJECT].lookups,
             sorted(read_units(maps)),
             _expected(registry, maps),
             state.others(registry, context.netns) if os.geteuid() == 0 else None,
             _trial(registry),
         )
-    finally:
-        maps.close()
 
 
 def _generation(
     current: generations.Generation,
-) -> tuple[int, libbpf.ProgramInfo | None, record.Header]:
-    program = None
-    if current.program_id is not None:
-        with pinned(str(current.path / "program")) as fd:
-            program = libbpf.program_info(fd)
+) -> tuple[int, generations.ProgramInfo | None, record.Header]:
+    program = generations.program_of(current)
     return current.number, program, generations.read_header(current)
 
 
@@ -180,11 +164,11 @@ def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
         return None
     labels = {slot: label for (label, _, _), slot in read_destinations(maps).items()}
     alive = cgroup.all_ids()
-    with sockops.expectations(registry, bpf.READ_ONLY) as fd:
+    with sockops.expectations(registry, read_only=True) as entries:
         return sorted(
             (
                 ExpectedUnit(entry.unit, labels[entry.slot_ipv4], entry.port, entry.failed)
-                for entry in expected.read(fd)
+                for entry in entries.read()
                 if entry.cgroup in alive
             ),
             key=lambda it: (it.unit, it.port),
@@ -192,7 +176,7 @@ def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
 
 
 def _destination(
-    maps: Maps, counters: int, key: tuple[str, int, int], slot: int, rules: int
+    maps: Maps, counters: Counters, key: tuple[str, int, int], slot: int, rules: int
 ) -> DestinationStatus:
     label, family, protocol = key
     return DestinationStatus(
@@ -201,24 +185,17 @@ def _destination(
         "ipv4" if family == INET else "ipv6",
         rules,
         sorted(map(_member, members_of(maps, slot)), key=lambda member: member.unit),
-        _counters(counters, slot),
+        counters,
         slot,
     )
 
 
 def _member(member: members.Member) -> Member:
     return Member(
-        layout.cookie_text(member.cookie),
+        cookie_text(member.cookie),
         member.address,
         member.unit,
         member.weight,
         member.registered,
         member.slot,
     )
-
-
-def _counters(fd: int, slot: int) -> Counters:
-    size = layout.COUNTERS.size  # a multiple of 8: the values of the CPUs lie side by side
-    value = bpf.map_lookup(fd, layout.SLOT.pack(slot), size * libbpf.possible_cpus())
-    columns = zip(*layout.COUNTERS.iter_unpack(value or b""), strict=True)
-    return Counters(*(sum(column) for column in columns))

@@ -64,14 +64,11 @@ def open_descriptors() -> list[str]:
 
 def registered(host: Host) -> dict[tuple[str, int, int], int | None]:
     """Every destination with the cookie in its slot."""
-    maps = Maps(str(host.registry))
-    try:
+    with Maps(str(host.registry)) as maps:
         return {
             destination: cookie_in(maps, slot)
             for destination, slot in read_destinations(maps).items()
         }
-    finally:
-        maps.close()
 
 
 def refused(host: Host, *messages: Message, allowed: str = "root") -> str:

@@ -1,0 +1,47 @@
+"""What the program counts: packets, slot by slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sockreg.kernel import bpf, libbpf
+from sockreg.registry import layout
+from sockreg.registry.generations import pinned
+
+_PIN = "counters"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Packets: given to a destination; of these without a socket; of these refused by it."""
+
+    lookups: int
+    misses: int
+    errors: int
+
+
+def read_counters(registry: str, slots: Iterable[int]) -> dict[int, Counters]:
+    """The counters of these slots, summed over the CPUs. SockregError if they may not be read."""
+    size = _value_size()
+    with pinned(f"{registry}/{_PIN}", bpf.READ_ONLY) as fd:
+        found = {slot: bpf.map_lookup(fd, layout.SLOT.pack(slot), size) for slot in slots}
+    return {slot: _summed(value or b"") for slot, value in found.items()}
+
+
+def reset_counters(registry: str, slots: Iterable[int]) -> None:
+    """Begin at zero."""
+    zero = bytes(_value_size())
+    with pinned(f"{registry}/{_PIN}") as fd:
+        for slot in slots:
+            bpf.map_update(fd, layout.SLOT.pack(slot), zero)
+
+
+def _summed(value: bytes) -> Counters:
+    columns = zip(*layout.COUNTERS.iter_unpack(value), strict=True)
+    return Counters(*(sum(column) for column in columns))
+
+
+def _value_size() -> int:
+    # A multiple of 8: the values of the CPUs lie side by side.
+    return layout.COUNTERS.size * libbpf.possible_cpus()
