@@ -1,53 +1,65 @@
-# Every target does its own set-up: see tests/prepare. Paths are relative to this file, and
-# the tools of root's own PATH are found from any shell.
+# Only `make setup` installs packages; `make demo` and `make test` call it. Paths are relative to
+# this file, and the tools of root's own PATH are found from any shell.
 SHELL := /bin/bash
 export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
 MAN := docs/man/sockreg.8
+# What `make setup` prepares for: demo, deb, or test, which is everything.
+FOR := test
 
-.PHONY: help demo test test-257 test-kernels bench bpf man deb lint clean
+.PHONY: help setup demo test test-257 test-bare test-kernels bench bpf man deb lint clean
 
 help:
+	@echo 'make setup   install the packages that the other targets need (root)'
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
-	@echo 'make test    run all tests (root)'
+	@echo 'make test    run all tests; without root those that do without it'
 	@echo 'make test-257 boot a Debian 13 with systemd 257 and run what is different there (root)'
+	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make bench   measure all that docs/benchmarks.md tells of (root)'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
-	@echo 'make deb     build the Debian package in dist/'
+	@echo 'make deb     build the Debian package in dist/; make setup FOR=deb installs what it needs'
 	@echo 'make clean   remove what was built and installed here'
+
+setup:
+	@tests/prepare $(FOR)
 
 demo:
 	@tests/prepare demo
 	@$(PYTHON) -m tests.demo
 
-test:
-	@tests/prepare test
-	@$(PYTHON) -m tests.run
+# OPTIONS= are pytest's, such as --no-skips.
+test: setup
+	@$(PYTHON) -m tests.run $(OPTIONS)
 
 # The whole path of a unit, and what only a newer systemd can. Fails if it cannot be had.
 test-257:
-	@tests/prepare test
+	@tests/prepare --check test
 	@root=$$(tests/trixie) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
 		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
 		tests/systemd/test_package.py tests/systemd/test_receive.py \
 		tests/systemd/test_sockets.py tests/systemd/test_sockops.py
 
+# The README, literally, in a Debian 12 that debootstrap has made. Takes as long as `make test`.
+test-bare:
+	@tests/prepare --check test
+	@$(PYTHON) -m tests.bare
+
 # On kernels of Debian and Ubuntu, in QEMU without KVM. SUITES= names others than the usual ones.
 test-kernels:
-	@tests/prepare test
+	@tests/prepare --check test
 	@$(PYTHON) -m tests.kernels $(SUITES)
 
 bench:
-	@tests/prepare test
+	@tests/prepare --check test
 	@$(PYTHON) -m tests.bench $(OPTIONS)
 
 bpf:
-	@tests/prepare test
+	@tests/prepare --check test
 	bpf/build.sh
 	bpf/build-sockops.sh
 
@@ -57,11 +69,11 @@ man:
 	go-md2man -in docs/man/sockreg.8.md -out '$(MAN)'
 
 deb:
-	@tests/prepare deb
+	@tests/prepare --check deb
 	@units/debian/build.sh
 
 lint:
-	@tests/prepare test
+	@tests/prepare --check test
 	@$(PYTHON) -m pytest tests/pure/test_lint.py
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def run(
@@ -13,13 +14,21 @@ def run(
     timeout: float = 30,
     text: str = "",
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with ``text`` as its input and its output captured.
 
     With ``check`` a failing command raises AssertionError that shows its output.
     """
     done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=timeout, check=False, env=env
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=env,
+        cwd=cwd,
     )
     if check and done.returncode != 0:
         raise AssertionError(

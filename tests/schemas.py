@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-DIRECTORY = Path(__file__).resolve().parents[1] / "docs/schemas"
+from tests.tree import ROOT
+
+DIRECTORY = ROOT / "docs/schemas"
 # Kind, as in "sockreg.KIND" -> file.
 SCHEMAS = {
     path.name.removesuffix(".schema.json"): path for path in sorted(DIRECTORY.glob("*.json"))

@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyte  # type: ignore[import-untyped]
 
@@ -75,7 +76,7 @@ def _set_size(fd: int, rows: int, columns: int) -> None:
 
 @contextmanager
 def on_terminal(
-    command: Sequence[str], *, rows: int = 24, columns: int = 100, cwd: str | None = None
+    command: Sequence[str], *, rows: int = 24, columns: int = 100, cwd: Path | str | None = None
 ) -> Iterator[Terminal]:
     """A command on a terminal of its own; killed at the end if it still runs."""
     master, slave = pty.openpty()

@@ -16,8 +16,8 @@ from sockreg.kernel import bpf, libbpf
 from sockreg.model import ANY_PORT, FAMILY_BITS, Binding, Destination
 from sockreg.registry import layout
 from tests.process import run
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "empty"
 PEER = "peer"
 _PROGRAMS = (EMPTY, PEER, "one_rule", "stream_empty", "stream_peer", "stream_sockreg", "sockreg",

@@ -26,8 +26,9 @@ from tests.bench.own_cpu import own_cpu
 from tests.bench.report import Part, Table, at_most, show
 from tests.kernel.lookups import context
 from tests.process import run
+from tests.tree import ROOT
 
-BPF = Path(__file__).parents[2] / "bpf"
+BPF = ROOT / "bpf"
 LIMIT = 1.1  # times the program without pools; the layout of the code alone makes some of it
 ROUNDS = 60
 _QUICK = 6

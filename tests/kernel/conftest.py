@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,6 @@ import pytest
 
 from tests.kernel.host import Host
 from tests.netns import Namespace, bpffs
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _root() -> None:
-    if os.geteuid() != 0:
-        pytest.exit("tests/kernel needs root", returncode=1)
 
 
 @pytest.fixture

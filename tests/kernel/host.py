@@ -30,6 +30,7 @@ from sockreg.errors import EXIT_OK
 from sockreg.systemd import journal, listen_fds
 from tests.netns import TCP, UDP, Namespace, Server
 from tests.process import run
+from tests.tree import ROOT
 
 BASH = "/bin/bash"
 _PASSED_FIRST = 700  # where sockets are passed to a command run in this process
@@ -198,7 +199,7 @@ class Host:
                 check=False,
                 pass_fds=fds,
                 env={**os.environ, **(env or {})},
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
             )
         outcome = Outcome(done.returncode, done.stdout, done.stderr)
         assert not check or outcome.status == EXIT_OK, outcome.text

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from tests import tree
 from tests.kernel.host import Host
 from tests.netns import Namespace
 from tests.process import run
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Opener:
@@ -55,8 +52,8 @@ def opener(
     """A server process that has opened these sockets; ``before`` stands before its command."""
     with namespace.entered():
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", "tests.servers.opener", name],
-            cwd=ROOT,
+            [*before, "/usr/bin/python3", "-m", "tests.servers.opener", name],
+            cwd=tree.public(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -95,4 +92,8 @@ def unprivileged(
     """Run a command under setpriv(1). It stands in the namespace: entering takes privileges."""
     options = host.options[host.options.index("--bpffs") :]
     with host.namespace.entered():
-        return run([*prefix, sys.executable, "-m", "sockreg", *options, *arguments], check=False)
+        return run(
+            [*prefix, "/usr/bin/python3", "-m", "sockreg", *options, *arguments],
+            check=False,
+            cwd=tree.public(),
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from sockreg.systemd import journal
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
 from tests.process import run
+from tests.tree import ROOT
 
 WEB = ["[web]", "Bind=tcp 192.0.2.0/24 80"]
 
@@ -310,7 +310,7 @@ def test_output_into_a_closed_pipe_is_no_error(host: Host) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -16,8 +16,8 @@ from sockreg.companion import __main__ as companion
 from sockreg.registry import generations, state
 from tests.kernel.host import HasFileno, Host, cookie
 from tests.netns import Server
+from tests.tree import ROOT
 
-ROOT = Path(__file__).parents[2]
 COMPANION = ["/usr/bin/python3", "-I", "-S", companion.__file__, "register"]
 
 

@@ -7,16 +7,15 @@ import pty
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from sockreg.errors import EXIT_INTERRUPTED, EXIT_NOT_LOADED, EXIT_OK, EXIT_USAGE
 from tests.kernel.host import Host
 from tests.terminal import on_terminal
+from tests.tree import ROOT
 
 RULES = ["[web]", "Bind=tcp 192.0.2.0/24 80", "[dns]", "Bind=udp 192.0.2.0/24 53"]
-ROOT = str(Path(__file__).parents[2])
 
 
 def line_of(lines: list[str], label: str) -> list[str]:

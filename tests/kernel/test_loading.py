@@ -25,9 +25,11 @@ from sockreg.errors import (
 )
 from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.registry import state
+from tests import tree
 from tests.kernel.host import Host, bpftool
 from tests.netns import bpffs
 from tests.process import run
+from tests.tree import ROOT
 
 WEB = ["[web]", "Bind=tcp 192.0.2.0/24 80"]
 
@@ -245,11 +247,10 @@ def as_nobody(host: Host, *arguments: str) -> tuple[int, str]:
         "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); "
         "from sockreg.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    modules = Path(__file__).parents[2]
     options = ["--bpffs", str(host.bpffs), "--root", str(host.root)]
     with host.namespace.entered():
         done = subprocess.run(
-            [*NOBODY, "/usr/bin/python3", "-c", script, str(modules), *options, *arguments],
+            [*NOBODY, "/usr/bin/python3", "-c", script, str(tree.public()), *options, *arguments],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
@@ -320,7 +321,7 @@ def test_an_interrupted_wait_ends_quietly(host: Host) -> None:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as holder,
         subprocess.Popen(
-            host.command("apply"), stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+            host.command("apply"), stderr=subprocess.PIPE, text=True, cwd=ROOT
         ) as waiting,
     ):  # fmt: skip
         assert holder.stdout is not None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK
 from sockreg.registry import generations, readers
+from tests import tree
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 
@@ -48,7 +48,7 @@ def member(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     command = ["setpriv", "--reuid=65534", f"--regid={group.gr_gid}", "--clear-groups"]
     command += ["--bounding-set=-all", "/usr/bin/python3", "-c", _READER]
     with subprocess.Popen(
-        [*command, str(Path(__file__).parents[2])],
+        [*command, str(tree.public())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

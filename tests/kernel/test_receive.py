@@ -30,8 +30,8 @@ from tests.kernel.host import Host, cookie
 from tests.netns import TCP, UDP, Namespace
 from tests.process import run
 from tests.servers.passing import pass_socket
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=udp 127.0.0.1 80", "Bind=tcp ::1 80")
 
 

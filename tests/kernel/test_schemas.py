@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Sequence
 from typing import Any
 
 from sockreg.errors import EXIT_CONFIG, EXIT_OK
+from tests import tree
 from tests.kernel.host import Host
 from tests.netns import UDP
 from tests.schemas import validated
@@ -115,7 +114,7 @@ def test_what_a_reader_without_privileges_prints(host: Host) -> None:
     for path in [host.bpffs, *host.home.rglob("*"), host.home]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    command += ["--bounding-set=-all", "/usr/bin/python3", "-c", _MAIN, *_modules()]
+    command += ["--bounding-set=-all", "/usr/bin/python3", "-c", _MAIN, str(tree.public())]
     with host.serve("web", "127.0.0.1", 8080), host.namespace.entered():
         options = ["--bpffs", str(host.bpffs), "--json"]
         for arguments in (["status"], ["listeners"], ["inspect", "web"], ["graph"],
@@ -137,7 +136,3 @@ sys.path.insert(0, sys.argv.pop(1))
 from sockreg.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-def _modules() -> Sequence[str]:
-    return [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]

@@ -16,12 +16,13 @@ from sockreg.host import cgroup
 from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
 from sockreg.registry import expected
+from tests import tree
 from tests.kernel.cgroups import Cgroups, own_cgroups
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
 from tests.process import run
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=tcp ::1 80", "Bind=udp 127.0.0.1 80")
 
 
@@ -304,7 +305,7 @@ def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
         return ["setpriv", f"--bounding-set=-all,{capabilities}", "--inh-caps=-all"]
 
     # Entering --netns takes CAP_SYS_ADMIN: the test enters it instead.
-    arguments = [sys.executable, "-m", "sockreg", "--bpffs", str(host.bpffs), "--root",
+    arguments = ["/usr/bin/python3", "-m", "sockreg", "--bpffs", str(host.bpffs), "--root",
                  str(host.root), "load", "--sock-ops"]  # fmt: skip
     with host.namespace.entered():
         for capabilities, status in (
@@ -313,7 +314,7 @@ def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
         ):
             done = subprocess.run(
                 [*limited(capabilities), *arguments],
-                cwd=ROOT,
+                cwd=tree.public(),
                 capture_output=True,
                 text=True,
                 check=False,

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from sockreg.errors import (
 )
 from tests.kernel.host import Host
 from tests.netns import Server
+from tests.tree import ROOT
 
 OWN = "198.51.100.1"  # an address of the host, unlike 192.0.2.0/24, which is only local
 TAKES = "Bind=tcp 198.51.100.0/24 *"
@@ -177,7 +177,7 @@ def terminal(command: list[str]) -> Iterator[int]:
     shell = subprocess.Popen(
         ["sh", "-c", '"$@"; exec sleep 60', "sh", *command],
         start_new_session=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.host import Host, cookie
-from tests.kernel.opener import NOBODY, ROOT, let_everybody_in, members, opener, unprivileged
+from tests.kernel.opener import NOBODY, let_everybody_in, members, opener, unprivileged
 from tests.netns import TCP, UDP
+from tests.tree import ROOT
 
 RULES = (
     "[web]",

@@ -8,7 +8,6 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from sockreg.errors import EXIT_OK
 from sockreg.systemd import journal
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP
+from tests.tree import ROOT
 
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/udp_answer.py"
+EXAMPLE = ROOT / "docs/examples/udp_answer.py"
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
 RULES = ["[dns]", "Bind=udp 192.0.2.0/24 53", "Bind=udp 2001:db8::/64 53"]
 

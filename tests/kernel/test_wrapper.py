@@ -14,12 +14,14 @@ import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_REFUSED, EXIT_USAGE
 from tests.kernel.host import Host, cookie
-from tests.kernel.opener import ROOT, members
+from tests.kernel.opener import members
+from tests.tree import ROOT
 
 # Says what it was given, then answers on its sockets until it is killed.
 SERVER = """
 import json, os, signal, socket, sys
 from tests.netns import Server
+from tests.tree import ROOT
 fds = range(3, 3 + int(os.environ.get("LISTEN_FDS", 0)))
 print(json.dumps({
     "pid": os.getpid(),

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from io import BufferedWriter
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[2]
+from tests.tree import ROOT
+
 GUEST_TREE = Path("/sockreg")
 # Each after those that it needs. What a kernel has built in, it has no file for.
 MODULES = ("veth", "inet_diag", "tcp_diag", "udp_diag", "unix_diag")
@@ -130,7 +131,7 @@ def write_shared(path: Path) -> None:
         for library in _libraries(files):
             archive.add(library)
         guest_tree = str(GUEST_TREE)
-        archive.add_tree(TREE, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
+        archive.add_tree(ROOT, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
         _add_test_tools(archive, f"{guest_tree}/.venv")
         archive.link("/bin/sh", "bash")
         archive.link("/init", f"{guest_tree}/tests/kernels/init.py")
@@ -162,7 +163,7 @@ def _module(path: Path) -> bytes:
 
 def _add_test_tools(archive: Archive, target: str) -> None:
     # The linters are large, and of no use in there.
-    venv = TREE / ".venv"
+    venv = ROOT / ".venv"
     for name in ("bin/python", "bin/python3", "pyvenv.cfg"):
         archive.add(venv / name, f"{target}/{name}")
     site = next(venv.glob("lib/python*/site-packages"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 
+from tests import tree
 from tests.kernel.host import HasFileno, Host, Outcome
-from tests.kernels.initramfs import TREE
 
 
 def run(
@@ -29,12 +28,12 @@ def run(
                 *wrapper,
                 *prefix,
                 *("setpriv", f"--bounding-set=-all{capabilities}", "--inh-caps=-all"),
-                *(sys.executable, "-m", "sockreg", *own, *arguments),
+                *("/usr/bin/python3", "-m", "sockreg", *own, *arguments),
             ],
             capture_output=True,
             text=True,
             check=False,
             pass_fds=fds,
-            cwd=TREE,
+            cwd=tree.public(),
         )
     return Outcome(done.returncode, done.stdout, done.stderr)

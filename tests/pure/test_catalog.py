@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from sockreg.systemd import journal
+from tests.tree import ROOT
 
-CATALOG = Path(__file__).resolve().parents[2] / "units" / "sockreg.catalog"
+CATALOG = ROOT / "units" / "sockreg.catalog"
 MESSAGE_ID = re.compile(r"[0-9a-f]{32}")
 
 

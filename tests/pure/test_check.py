@@ -25,7 +25,7 @@ from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import parse_rule
 from sockreg.views.locality import Locality
 from sockreg.views.situation import Situation
-from tests.sandbox.stage import SOURCE
+from tests.tree import ROOT
 
 UNITS = "etc/systemd/system"
 WEB_SOCKET = (
@@ -44,7 +44,7 @@ def root(tmp_path: Path, files: dict[str, str], enabled: Sequence[str] = ("web",
     everything = {
         **{
             f"usr/lib/systemd/system/{path.name}": path.read_text()
-            for path in (SOURCE / "units").glob("*.service")
+            for path in (ROOT / "units").glob("*.service")
         },
         f"{UNITS}/web.socket": WEB_SOCKET,
         f"{UNITS}/web.service": WEB_SERVICE,
@@ -459,12 +459,12 @@ def test_before_and_after_deployment(tmp_path: Path) -> None:
 
 def test_every_kind_is_documented() -> None:
     in_code = set()
-    for path in (SOURCE / "sockreg/check").glob("*.py"):
+    for path in (ROOT / "sockreg/check").glob("*.py"):
         # The second argument of Finding, on a line of its own.
         in_code |= set(
             re.findall(r"^ +(?:\"tie\" if tie else )?\"([a-z-]+)\",$", path.read_text(), re.M)
         )
-    text = (SOURCE / "docs/check.md").read_text()
+    text = (ROOT / "docs/check.md").read_text()
     assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.M)) == in_code | {"tie"}
 
 

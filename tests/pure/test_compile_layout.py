@@ -6,7 +6,6 @@ import io
 import re
 import struct
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -14,8 +13,9 @@ from elftools.elf.elffile import ELFFile
 from sockreg.compile import words
 from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
+from tests.tree import ROOT
 
-HEADER = (Path(__file__).parents[2] / "bpf/tables.h").read_text()
+HEADER = (ROOT / "bpf/tables.h").read_text()
 
 # Names in tables.h -> in words.py, where these differ.
 NAMES = {

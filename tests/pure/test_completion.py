@@ -12,8 +12,9 @@ import pytest
 from sockreg.cli.main import parser
 from tests.process import run
 from tests.terminal import on_terminal
+from tests.tree import ROOT
 
-COMPLETION = Path(__file__).resolve().parents[2] / "units/sockreg.bash-completion"
+COMPLETION = ROOT / "units/sockreg.bash-completion"
 
 # What `sockreg status` prints; a second socket has nothing in the first columns.
 STATUS = """\

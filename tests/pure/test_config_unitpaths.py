@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sockreg.systemd.unitpaths import files_state, find_unit, is_masked, is_template, search_path
+from tests.tree import ROOT
 
 ETC = "etc/systemd/system"
 RUN = "run/systemd/system"
@@ -260,7 +261,7 @@ def test_imports_nothing_but_os() -> None:
     )
     result = subprocess.run(
         [sys.executable, "-S", "-c", program],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

@@ -6,7 +6,6 @@ import io
 import re
 import struct
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -15,8 +14,9 @@ from sockreg import slot
 from sockreg.kernel import shipped
 from sockreg.kernel.btf import Types
 from sockreg.registry import layout
+from tests.tree import ROOT
 
-HEADER = Path(__file__).parents[2] / "bpf/registry.h"
+HEADER = ROOT / "bpf/registry.h"
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.process import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tree import ROOT
 
 # Built from pieces, so that this file does not find itself.
 LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")

@@ -20,8 +20,8 @@ from sockreg.views import status
 from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
 from tests.exposition import samples
 from tests.process import run
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "docs/alerts.yml"
 DASHBOARD = ROOT / "docs/grafana-dashboard.json"
 # Names of metrics in text that also says "sockreg-collect.socket" and the like.

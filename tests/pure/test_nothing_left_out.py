@@ -1,4 +1,4 @@
-"""A run of the tests in which something did not run is not green."""
+"""With --no-skips, a run of the tests in which something did not run is not green."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.process import run
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SKIPPING = {
     "in a test": "import pytest\ndef test_it(): pytest.skip('no time')\n",
     "by a mark": "import pytest\n@pytest.mark.skip(reason='no time')\ndef test_it(): pass\n",
@@ -18,18 +18,28 @@ SKIPPING = {
     "in a fixture": (
         "import pytest\n@pytest.fixture\ndef f(): pytest.skip('no time')\ndef test_it(f): pass\n"
     ),
-    "having no test": "",
 }
 
 
+def outcome(directory: Path, *options: str) -> tuple[int, str]:
+    """pytest's exit status and last line for the tests of a directory, under our conftest.py."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.conftest", "--rootdir", str(directory), *options, str(directory)]
+    done = run(command, check=False, cwd=ROOT)
+    return done.returncode, done.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize("text", SKIPPING.values(), ids=SKIPPING.keys())
-def test_leaving_out_fails(tmp_path: Path, text: str) -> None:
-    (tmp_path / "test_passing.py").write_text("def test_passing(): pass\n" if text else "")
+def test_leaving_out_fails_where_it_must_not_be(tmp_path: Path, text: str) -> None:
+    (tmp_path / "test_passing.py").write_text("def test_passing(): pass\n")
     (tmp_path / "test_it.py").write_text(text)
-    pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    own_rules = ["-p", "tests.conftest", "--rootdir", str(tmp_path)]
-    done = run(
-        [*pytest_command, *own_rules, str(tmp_path)], check=False, env={"PYTHONPATH": str(ROOT)}
-    )
-    assert done.returncode != 0, done.stdout
-    assert "1 failed" in done.stdout or "1 error" in done.stdout or not text
+    status, last = outcome(tmp_path)
+    assert status == 0, last
+    assert "1 skipped" in last or "1 xfailed" in last
+    status, last = outcome(tmp_path, "--no-skips")
+    assert status != 0, last
+    assert "1 failed" in last or "1 error" in last
+
+
+def test_having_no_test_fails(tmp_path: Path) -> None:
+    assert outcome(tmp_path)[0] != 0

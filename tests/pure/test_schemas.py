@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.schemas import SCHEMAS, validator
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 IN_CODE = {
     kind
     for path in (ROOT / "sockreg").rglob("*.py")

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests import linux
 from tests.linux import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount
 from tests.sandbox.plan import Plan
+from tests.tree import IN_BOX
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _NO_PROGRAMS = MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -79,8 +80,7 @@ def _become_systemd(plan: Plan) -> None:
     _mount_root(plan, root)
     _mount_kernel_filesystems(root, plan.bpffs)
     _make_devices(root / "dev")
-    for path in plan.visible:
-        _show(path, root)
+    _show(plan.source, f"{root}{IN_BOX}")
     trees = [os.open(tree, os.O_PATH | os.O_DIRECTORY) for tree in plan.trees]
 
     # pivot_root(2), "pivot_root(".", ".")": the old root ends up over the new one.
@@ -168,13 +168,9 @@ def _make_devices(dev: Path) -> None:
     (dev / "console").touch()
 
 
-def _show(path: str, root: Path) -> None:
-    """Make a directory of the host visible at its own path, read-only.
-
-    It may lie on another mount, or beneath a directory that is the box's own, such as /tmp.
-    """
-    target = f"{root}{path}"
-    os.makedirs(target, exist_ok=True)
+def _show(path: str, target: str) -> None:
+    """Make a directory of the host visible at another place, read-only."""
+    os.makedirs(target)
     mount(path, target, flags=MS_BIND)
     mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
 

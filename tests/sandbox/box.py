@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests import tree
 from tests.linux import MNT_DETACH, mount, private_mounts, umount
 from tests.netns import TCP, Namespace
 from tests.process import run
 from tests.sandbox.host import HostPlace
 from tests.sandbox.plan import Plan
-from tests.sandbox.stage import SOURCE
 
 _T = TypeVar("_T")
 
@@ -113,7 +113,7 @@ class Sandbox:
             target=self._target,
             bpffs=self._bpffs,
             fresh=self._fresh,
-            visible=_visible(),
+            source=str(tree.public()),
             trees=[str(tree) for tree in self._trees],
             files=self._files,
         )
@@ -122,7 +122,7 @@ class Sandbox:
         with (place.directory / _BOOT_LOG).open("w") as log:
             self._booter = subprocess.Popen(
                 [sys.executable, "-m", "tests.sandbox.boot", str(order)],
-                cwd=SOURCE,
+                cwd=tree.ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -337,12 +337,3 @@ class Sandbox:
         journal = self.run(["journalctl", "-q", "-n", "40", "-o", "short-precise"], check=False)
         jobs = self.run(["systemctl", "list-jobs"], check=False)
         return f"--- journal\n{journal.stdout}--- jobs\n{jobs.stdout}"
-
-
-def _visible() -> list[str]:
-    """Host directories to show inside: the source tree, and the venv where it lies elsewhere."""
-    paths = [SOURCE]
-    prefix = Path(sys.prefix).resolve()
-    if not prefix.is_relative_to(SOURCE) and prefix != Path("/usr"):
-        paths.append(prefix)
-    return [str(path) for path in paths]

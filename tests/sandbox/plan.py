@@ -15,6 +15,6 @@ class Plan(NamedTuple):
     target: str
     bpffs: bool
     fresh: bool
-    visible: list[str]
+    source: str
     trees: list[str]
     files: dict[str, str]

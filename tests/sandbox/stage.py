@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import compileall
-import shutil
 from pathlib import Path
 
 from sockreg.commands import install
-
-SOURCE = Path(__file__).resolve().parents[2]
+from tests import tree
 
 _COMMAND = """\
 #!/usr/bin/python3
@@ -27,13 +25,12 @@ def stage(directory: Path) -> Path:
     /usr/bin, units, catalog and the rest where the Debian package has them.
     """
     package = Path(f"{directory}{install.DEBIAN.package}")
-    shutil.copytree(
-        SOURCE / "sockreg", package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
+    package.parent.mkdir(parents=True)
+    tree.copy(tree.ROOT / "sockreg", package)
     objects = package / "data/bpf"
     objects.mkdir(parents=True)
-    for path in sorted((SOURCE / "bpf").glob("*.o")):
-        shutil.copy2(path, objects)
+    for path in sorted((tree.ROOT / "bpf").glob("*.o")):
+        tree.copy(path, objects / path.name)
     # The bytecode shows the paths inside the box.
     compileall.compile_dir(package, quiet=1, stripdir=directory, prependdir="/")
     install.write(directory, install.DEBIAN)

@@ -18,12 +18,6 @@ MakeBox = Callable[..., Sandbox]
 LOWER = os.environ.get("SOCKREG_TEST_ROOT", "/")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _root() -> None:
-    if os.geteuid() != 0:
-        pytest.exit("tests/systemd needs root", returncode=1)
-
-
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """sockreg as a package installs it, below a directory."""

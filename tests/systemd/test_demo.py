@@ -13,14 +13,14 @@ import pytest
 from tests.demo.play import Action, Ask, NotShownError, Scan, Type
 from tests.demo.script import STEPS
 from tests.sandbox import Sandbox
-from tests.sandbox.stage import SOURCE
+from tests.tree import ROOT
 
 
 def start(directory: Path) -> subprocess.Popen[str]:
     """The demo, with its temporary files below ``directory``."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.demo"],
-        cwd=SOURCE,
+        cwd=ROOT,
         env=os.environ | {"TMPDIR": str(directory)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -94,6 +94,6 @@ def test_a_difference_is_named(module_box: Sandbox, action: Action, difference: 
 
 
 def test_the_printed_demo_in_the_docs_has_the_steps_there_are() -> None:
-    text = (SOURCE / "docs" / "demo-output.txt").read_text()
+    text = (ROOT / "docs" / "demo-output.txt").read_text()
     titles = [line[4:] for line in text.splitlines() if line[:2].strip().isdigit()]
     assert titles == [step.title for step in STEPS]

@@ -14,7 +14,7 @@ from tests.docs import DOCUMENTS, Command, Scene, scenes
 from tests.docs.play import is_left_out, play
 from tests.netns import Namespace, connect
 from tests.sandbox import Sandbox
-from tests.sandbox.stage import SOURCE
+from tests.tree import ROOT
 
 SCENES = {
     scene.title: scene
@@ -29,8 +29,8 @@ def readers_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the documents take for granted: a copy of the source tree, and servers."""
     tree = tmp_path_factory.mktemp("reader")
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(SOURCE, tree / "root/sockreg", ignore=ignored)
-    shutil.copytree(SOURCE / "tests/docs/root", tree, dirs_exist_ok=True)
+    shutil.copytree(ROOT, tree / "root/sockreg", ignore=ignored)
+    shutil.copytree(ROOT / "tests/docs/root", tree, dirs_exist_ok=True)
     return tree
 
 

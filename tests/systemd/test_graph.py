@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.demo.picture import drawn
-from tests.sandbox.stage import SOURCE
+from tests.tree import ROOT
 
 
 def shape(picture: str) -> str:
@@ -14,4 +14,4 @@ def shape(picture: str) -> str:
 
 
 def test_the_picture_in_the_readme_is_that_of_the_demo() -> None:
-    assert shape((SOURCE / "docs/graph.svg").read_text()) == shape(drawn())
+    assert shape((ROOT / "docs/graph.svg").read_text()) == shape(drawn())

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.sandbox import Sandbox
-from tests.sandbox.stage import SOURCE
 from tests.systemd.conftest import MakeBox
 from tests.systemd.units import UNITS, web
+from tests.tree import ROOT
 
 EXPORTER = "127.0.0.1:9437"
 PROMETHEUS = "http://127.0.0.1:9090"
@@ -28,7 +28,7 @@ scrape_configs:
 
 @pytest.fixture
 def box(make_box: MakeBox) -> Sandbox:
-    alerts = (SOURCE / "docs/alerts.yml").read_text()
+    alerts = (ROOT / "docs/alerts.yml").read_text()
     box = make_box(
         files=web()
         | {"/root/prometheus.yml": CONFIGURATION, "/root/alerts.yml": without_patience(alerts)}

@@ -13,10 +13,10 @@ from sockreg import __version__
 from sockreg.errors import EXIT_REFUSED
 from tests.process import run
 from tests.sandbox import Sandbox
-from tests.sandbox.stage import SOURCE
 from tests.systemd.conftest import LOWER
 from tests.systemd.load import asking
 from tests.systemd.units import UNITS, web
+from tests.tree import ROOT
 
 ANSWER = "web 127.0.0.1:80"
 PACKAGE = "/root/sockreg.deb"
@@ -27,7 +27,7 @@ MODULES = "/usr/lib/python3/dist-packages/sockreg"
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree with the package of this source tree at /root/sockreg.deb."""
     built = tmp_path_factory.mktemp("built") / "with a space"
-    run([str(SOURCE / "units/debian/build.sh"), str(built)], timeout=120)
+    run([str(ROOT / "units/debian/build.sh"), str(built)], timeout=120)
     (deb,) = built.glob("*.deb")
     tree = tmp_path_factory.mktemp("packages")
     (tree / "root").mkdir()
@@ -96,7 +96,7 @@ def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
     # Before systemd 255 that limit is not known, and does no harm.
     assert [line for line in said if "Unknown key 'PollLimit" not in line] == []
     page = box.run(["gzip", "-dc", "/usr/share/man/man8/sockreg.8.gz"]).stdout
-    assert page == (SOURCE / "docs/man/sockreg.8").read_text()
+    assert page == (ROOT / "docs/man/sockreg.8").read_text()
     for place in ("copyright", "changelog.gz", "README.md", "docs/rules.md", "docs/steering.svg"):
         box.run(["test", "-s", f"/usr/share/doc/sockreg/{place}"])
 
@@ -107,7 +107,7 @@ def test_modules_are_those_of_the_source_tree(box: Sandbox) -> None:
     # The objects lie beside the modules in the tree, and below them in a package.
     places = {"sockreg": "./", "bpf": "./data/bpf/"}
     tree = "".join(
-        run(["sh", "-c", f"cd {shlex.quote(str(SOURCE / name))} && {sums}"]).stdout.replace(
+        run(["sh", "-c", f"cd {shlex.quote(str(ROOT / name))} && {sums}"]).stdout.replace(
             " ./", f" {place}"
         )
         for name, place in places.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.sandbox import Sandbox
-from tests.sandbox.stage import SOURCE
+from tests.tree import IN_BOX
 
 UNITS = "/etc/systemd/system"
 
@@ -30,8 +30,7 @@ def service_unit(
     server: str, *, settings: Sequence[str] = (), dependencies: Sequence[str] = ()
 ) -> str:
     """A .service unit that runs a server of tests/servers, such as ``accept_loop web``."""
-    directory = str(SOURCE).replace("%", "%%")
-    lines = ["[Unit]", *dependencies, "[Service]", f"WorkingDirectory={directory}"]
+    lines = ["[Unit]", *dependencies, "[Service]", f"WorkingDirectory={IN_BOX}"]
     lines += [f"ExecStart=/usr/bin/python3 -m tests.servers.{server}", *settings]
     return "\n".join(lines) + "\n"
 
