@@ -71,6 +71,8 @@ def _remove(place: Path, owner: int) -> None:
 def _remove_abandoned() -> None:
     """Remove the empty directories of processes that were killed: nobody locks them."""
     for place in _DIRECTORY.glob(f"{_PREFIX}*"):
+        if place.is_mount():  # that of a parent
+            continue
         with suppress(FileNotFoundError, BlockingIOError):
             lock = _open(place)
             try:

@@ -211,11 +211,14 @@ class Sandbox:
             stderr=subprocess.STDOUT,
             text=True,
             env=_ENVIRONMENT | dict(env or {}),
+            process_group=0,
         ) as process:
             try:
                 yield process
             except BaseException:
-                process.kill()
+                # nsenter's child may not have asked yet to die with it.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
 
     def write(self, path: str, text: str) -> None:
