@@ -112,7 +112,7 @@ def host(host: Host) -> Host:
 def test_the_example_answers_clients_that_connect(host: Host, case: str) -> None:
     bound, pktinfo, asked = CASES[case]
     with example(host, bound, pktinfo), Client(host, asked) as client:
-        assert client.ask() == f"hello: asked at {asked}\n"
+        assert client.ask() == f"hello: sent to {asked}\n"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -133,12 +133,12 @@ def test_ipv6_addresses_of_a_local_route_need_freebind(host: Host) -> None:
         example(host, "::1", IPV6_RECVPKTINFO, IPV6_FREEBIND),
         Client(host, "2001:db8::7") as client,
     ):
-        assert client.ask() == "hello: asked at 2001:db8::7\n"
+        assert client.ask() == "hello: sent to 2001:db8::7\n"
     with example(host, "::1", IPV6_RECVPKTINFO) as server, Client(host, "2001:db8::7") as client:
         client.connected.send(b"hello")
         assert server.stderr is not None
         assert select.select([server.stderr], [], [], 20)[0], "the server says nothing"
-        refusal = "no answer from 2001:db8::7 to ::1: [Errno 22] Invalid argument\n"
+        refusal = "cannot reply from 2001:db8::7 to ::1: [Errno 22] Invalid argument\n"
         assert server.stderr.readline() == refusal
 
 
