@@ -1,12 +1,15 @@
 """What every command works on: passed in, so that commands can be run anywhere."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sockreg.host.netns import Netns
-from sockreg.registry import state
+from sockreg.host.netns import Netns, entered
+from sockreg.kernel import shipped
+from sockreg.registry import readers, state
+from sockreg.registry.directory import BPFFS as BPFFS
 from sockreg.registry.directory import not_loaded
 
 
@@ -14,7 +17,7 @@ def _unseen(_: str) -> None:
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """``root`` is the directory below which configuration is read and written.
 
@@ -33,8 +36,44 @@ class Context:
         """The path of the registry, whether it exists or not."""
         return state.path_of(self.bpffs, self.netns)
 
+    @property
+    def is_loaded(self) -> bool:
+        return state.exists(self.registry)
+
     def loaded_registry(self) -> str:
         """The path of the registry; SockregError (EXIT_NOT_LOADED) if there is none."""
-        if not state.exists(self.registry):
+        if not self.is_loaded:
             raise not_loaded(self.registry)
         return self.registry
+
+
+@contextlib.contextmanager
+def opened(
+    netns: str | None = None,
+    *,
+    bpffs: str | None = None,
+    root: str = "/",
+    object_path: str | None = None,
+    step: Callable[[str], None] = _unseen,
+) -> Iterator[Context]:
+    """Work on a network namespace, by name or path; None is the one of this process.
+
+    The calling thread is in it until the context ends. ``bpffs`` None is where this user
+    finds registries, ``object_path`` None is the program that sockreg ships. SockregError if
+    there is no such namespace.
+    """
+    with entered(netns) as namespace:
+        yield Context(
+            netns=namespace,
+            bpffs=bpffs or readers.usual_bpffs(),
+            root=root,
+            object_path=Path(object_path) if object_path else shipped.object_path(),
+            step=step,
+        )
+
+
+def libbpf_messages() -> str:
+    """What libbpf and the verifier have said in this process, in lines."""
+    from sockreg.kernel import libbpf
+
+    return libbpf.log_text()

@@ -4,11 +4,13 @@ import argparse
 import functools
 import os
 import sys
-from pathlib import Path
+from typing import ClassVar
 
-from sockreg import __version__
-from sockreg.cli import progress, verbs
-from sockreg.context import Context
+from sockreg import __version__, context
+from sockreg.api import Registry
+from sockreg.cli import progress
+from sockreg.cli.verb import Verb
+from sockreg.cli.verbs import VERBS
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -18,10 +20,6 @@ from sockreg.errors import (
     UsageError,
     missing,
 )
-from sockreg.host import netns
-from sockreg.kernel import libbpf, shipped
-from sockreg.registry import readers
-from sockreg.registry.directory import BPFFS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,15 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{options.verb}: '--' is followed by {'a' if command else 'no'} command",
                 "sockreg register [LABEL]... -- COMMAND [ARGUMENT]...",
             )
-        with netns.entered(options.netns) as namespace:
-            context = Context(
-                namespace,
-                options.bpffs or readers.usual_bpffs(),
-                options.root,
-                Path(options.object) if options.object else shipped.object_path(),
-                progress.steps_on(sys.stderr),
-            )
-            options.run(context, options)
+        with context.opened(
+            options.netns,
+            bpffs=options.bpffs,
+            root=options.root,
+            object_path=options.object,
+            step=progress.steps_on(sys.stderr),
+        ) as opened:
+            options.run(Registry(opened), options)
         sys.stdout.flush()
         if command:
             # Outside of --netns: the command runs where it would without us.
@@ -68,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     finally:
         if options.verbose:
-            print(libbpf.log_text(), file=sys.stderr, end="")
+            print(context.libbpf_messages(), file=sys.stderr, end="")
     return EXIT_OK
 
 
@@ -91,19 +88,36 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="sockreg",
         usage="sockreg [OPTION...] VERB ...",
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=18),
+        formatter_class=functools.partial(_InGroups, max_help_position=18),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
         epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
     )
     main_parser.add_argument("--version", action="version", version=f"sockreg {__version__}")
     _add_global(main_parser, defaults=True)
-    sub = main_parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="sockreg")
-    for verb in verbs.VERBS:
-        command = sub.add_parser(verb.name, help=verb.summary, description=verb.description)
+    sub = main_parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, prog="sockreg", title="verbs"
+    )
+    for verb in VERBS:
+        command = sub.add_parser(
+            verb.name, help=verb.summary, description=verb.description, usage=verb.usage
+        )
         _add_global(command, defaults=False)
-        command.set_defaults(run=verb.run, takes_command=False)
+        command.set_defaults(run=verb.run, takes_command=verb.takes_command)
         verb.add_arguments(command)
     return main_parser
+
+
+class _InGroups(argparse.HelpFormatter):
+    """The list of verbs with a heading for each group."""
+
+    _FIRST: ClassVar[dict[str, Verb]] = {verb.group.value: verb for verb in reversed(VERBS)}
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        for heading, first in self._FIRST.items():
+            if action.dest == first.name:
+                return f"  {heading}:\n{text}"
+        return text
 
 
 def _add_global(target: argparse.ArgumentParser, *, defaults: bool) -> None:
@@ -113,7 +127,7 @@ def _add_global(target: argparse.ArgumentParser, *, defaults: bool) -> None:
         group.add_argument(*names, default=default if defaults else argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
     add("--netns", default=None, metavar="NETNS", help="network namespace, by name or path")
-    add("--bpffs", default=None, metavar="DIR", help=f"where state is pinned ({BPFFS})")
+    add("--bpffs", default=None, metavar="DIR", help=f"where state is pinned ({context.BPFFS})")
     add("--root", default="/", metavar="DIR", help="read configuration below DIR")
     add("--object", default=None, metavar="FILE", help="load another object file")
     add("--json", default=False, action="store_true", help="print JSON")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
+from typing import TextIO
 
 SCHEMA_VERSION = 1
 _MANY = 1000  # elements of a list that are no longer indented
@@ -21,6 +22,14 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         f"{{:{'>' if right else '<'}{width}}}" for width, right in zip(widths, numeric, strict=True)
     )
     print("\n".join(form.format(*row).rstrip() for row in [header, *cells]))
+
+
+def say(message: str, *, to: TextIO | None = None) -> None:
+    """Print what a command has told the journal, unless our output is the journal."""
+    from sockreg.commands import tell
+
+    if not tell.is_seen():
+        print(message, file=to)
 
 
 def print_json(kind: str, content: object) -> None:
@@ -46,7 +55,3 @@ def _json(value: object, margin: str = "") -> str:
         elements = [inner + _json(it, inner) for it in value]
         return "\n".join(["[", ",\n".join(elements), f"{margin}]"])
     return _encode(value)
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,13 +6,14 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sockreg import __version__, garbage
+from sockreg.commands import tell
+from sockreg.commands.change import Change
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
-from sockreg.config.report import Notice
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
@@ -28,22 +29,6 @@ from sockreg.registry.units import UnitState, active_units, drop_unit, read_unit
 from sockreg.rules.syntax import format_rule
 from sockreg.slot import FIRST_SLOT
 from sockreg.systemd import journal
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an apply changed, or would change.
-
-    ``generation`` is the number in force afterwards; ``swapped`` says whether it is new.
-    Bindings are compared by what they mean, not by where they stand.
-    """
-
-    generation: int | None
-    swapped: bool
-    count: int
-    added: list[Binding] = field(default_factory=list)
-    removed: list[Binding] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,14 +62,31 @@ def apply(
     stop: str | None = None,
     upgrade: bool = False,
     force: bool = False,
-    rules: RuleSet | None = None,
 ) -> Change:
     """Compile the configured rules and swap them in, if they differ from those in force.
 
     ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
     ``upgrade`` makes a new generation even from the same rules. ``force`` lets rules take
-    the ssh port. ``rules`` are what was read before the registry was made, to be put in force
-    if nobody else was quicker. SockregError leaves what was in force in force.
+    the ssh port. SockregError leaves what was in force in force.
+    """
+    change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
+    tell.applied(change)
+    return change
+
+
+def put_configured(
+    context: Context,
+    *,
+    start: str | None = None,
+    stop: str | None = None,
+    upgrade: bool = False,
+    force: bool = False,
+    rules: RuleSet | None = None,
+) -> Change:
+    """As apply(), without telling the journal.
+
+    ``rules`` are what was read before the registry was made, to be put in force if nobody
+    else was quicker.
     """
     with writing(context) as writer:
         active = writer.active_units()
@@ -160,7 +162,7 @@ def put_in_force(
     packed = record.pack(rules.bindings)
     source = generations.check_object(context.object_path)
     header = _describe(rules, packed, pointing, tables, source, number)
-    change = Change(number, False, header.count, [], [], rules.notices)
+    change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
         context.step("comparing with the rules in force")
         following = 1 + max((g.number for g in generations.generations(registry)), default=0)
@@ -330,9 +332,9 @@ def _change(
     before = record.decode(generations.read_rules(current)) if current else record.NOTHING
     added, removed = record.difference(before, packed)
     return Change(
-        number,
-        swapped,
-        len(rules.bindings),
+        generation=number,
+        swapped=swapped,
+        count=len(rules.bindings),
         added=[rules.bindings[at] for at in added],
         removed=record.unpack(before, removed),
         notices=rules.notices,

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from sockreg.commands.apply import Change, put_in_force, writing
+from sockreg.commands import tell
+from sockreg.commands.apply import put_in_force, writing
+from sockreg.commands.change import Change
 from sockreg.config.bindfile import add_binding, remove_binding
 from sockreg.config.report import Notice
 from sockreg.context import Context
@@ -21,7 +23,7 @@ def bind(
         notices: list[str] = []
         files = add_binding(context.root, label, words, runtime, notices)
         change = put_in_force(writer, writer.active_units(), files, force=force)
-        return _with_notices(change, notices)
+    return _told(change, notices)
 
 
 def unbind(context: Context, label: str, words: list[str]) -> Change:
@@ -34,9 +36,11 @@ def unbind(context: Context, label: str, words: list[str]) -> Change:
         active = writer.active_units()
         files = remove_binding(context.root, label, words, active, notices)
         change = put_in_force(writer, active, files)
-        return _with_notices(change, notices)
+    return _told(change, notices)
 
 
-def _with_notices(change: Change, typed: list[str]) -> Change:
+def _told(change: Change, typed: list[str]) -> Change:
     notices = [*(Notice(None, text) for text in typed), *change.notices]
-    return replace(change, notices=list(dict.fromkeys(notices)))
+    complete = replace(change, notices=list(dict.fromkeys(notices)))
+    tell.applied(complete)
+    return complete

@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 import sockreg
-from sockreg.commands.apply import Change, failure_published, put_in_force, writing
+from sockreg.commands import tell
+from sockreg.commands.apply import failure_published, put_in_force, writing
+from sockreg.commands.change import Change
 from sockreg.commands.rollback import swap_back
 from sockreg.context import Context
 from sockreg.errors import (
@@ -61,10 +63,11 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
         except BaseException:
             trial.write(writer.registry, earlier)
             raise
-        if not (change.swapped or earlier):
+        goes_back = change.swapped or bool(earlier)
+        if not goes_back:
             trial.write(writer.registry, [])
-            return change, None
-        return change, waiting
+    tell.applied(change)
+    return change, waiting if goes_back else None
 
 
 def confirm(context: Context) -> int:
@@ -113,7 +116,9 @@ def go_back(context: Context, token: str) -> Change | None:
                 {"SOCKREG_GENERATION": str(waiting.base)},
             )
         trial.write(writer.registry, [])
-        return change
+    if change is not None:
+        tell.applied(change)
+    return change
 
 
 def _waits(context: Context, waiting: Unconfirmed) -> bool:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from sockreg.commands.apply import Change, apply
+from sockreg.commands import tell
+from sockreg.commands.apply import apply, put_configured
+from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
@@ -11,13 +13,19 @@ from sockreg.registry import generations, sockops, state
 from sockreg.systemd import journal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """``created`` is False if the registry was there; ``others`` are foreign programs."""
 
+    registry: str
     created: bool
     change: Change
     others: list[state.Attached]
+
+    @property
+    def summary(self) -> str:
+        """One line about the registry that has been made."""
+        return f"loaded: the registry is at {self.registry}"
 
 
 def load(context: Context, *, force: bool = False) -> Loaded:
@@ -41,12 +49,16 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             rules.options.slots,
         )
     try:
-        change = apply(context, force=force, rules=rules)
+        change = put_configured(context, force=force, rules=rules)
     except BaseException:
         if created:
             state.remove(context.bpffs, context.registry)
         raise
     others = state.others(context.registry, context.netns)
+    loaded = Loaded(registry=context.registry, created=created, change=change, others=others)
+    if created:
+        tell.loaded(loaded.registry, loaded.summary)
+    tell.applied(change)
     for program in others:
         journal.record(
             f"another sk_lookup program is attached to this network namespace: {program}; "
@@ -54,28 +66,46 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             journal.NOTICE,
             journal.WARNING,
         )
-    return Loaded(created, change, others)
+    return loaded
 
 
 def upgrade(context: Context) -> Change:
     """Put this version's programs in the place of those attached, with the configured rules."""
     change = apply(context, upgrade=True)
     if sockops.is_loaded(context.registry):
-        load_sock_ops(context)
+        sockops.load(context.registry, shipped.sock_ops_object_path())
     return change
 
 
-def load_sock_ops(context: Context) -> None:
-    """Attach the sock_ops program beside a loaded registry, or this version's in its place."""
+def load_sock_ops(context: Context) -> str:
+    """Attach the sock_ops program beside a loaded registry, or this version's in its place.
+
+    Returns what it comes to, in one line.
+    """
     sockops.load(context.loaded_registry(), shipped.sock_ops_object_path())
+    return _of_sock_ops("attached to the root cgroup")
 
 
-def unload_sock_ops(context: Context) -> bool:
-    """Detach it; sockets stay registered. False if it was not loaded."""
-    return sockops.unload(context.loaded_registry())
+def unload_sock_ops(context: Context) -> str:
+    """Detach the sock_ops program; sockets stay registered. Returns what it comes to."""
+    was_loaded = sockops.unload(context.loaded_registry())
+    return _of_sock_ops("detached" if was_loaded else "was not attached")
 
 
-def unload(context: Context) -> None:
-    """Detach and forget everything: sockets, rules, counters. Files stay as they are."""
-    sockops.unload(context.loaded_registry())
-    state.remove(context.bpffs, context.loaded_registry())
+def _of_sock_ops(what: str) -> str:
+    message = f"sock_ops program: {what}"
+    tell.notice(message)
+    return message
+
+
+def unload(context: Context) -> str:
+    """Detach and forget everything: sockets, rules, counters. Files stay as they are.
+
+    Returns what it comes to, in one line.
+    """
+    registry = context.loaded_registry()
+    sockops.unload(registry)
+    state.remove(context.bpffs, registry)
+    message = f"unloaded: nothing of sockreg is attached any more; {registry} is gone"
+    tell.unloaded(registry, message)
+    return message

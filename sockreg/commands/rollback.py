@@ -1,6 +1,8 @@
 """Put the generation before back in force."""
 
-from sockreg.commands.apply import Change, Writer, writing
+from sockreg.commands import tell
+from sockreg.commands.apply import Writer, writing
+from sockreg.commands.change import Change
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.registry import generations, record, trial
@@ -21,7 +23,8 @@ def rollback(context: Context) -> Change:
         number = waiting[0].base if waiting else generations.read_header(current).previous
         change = swap_back(writer, current, number)
         trial.write(writer.registry, [])
-        return change
+    tell.applied(change)
+    return change
 
 
 def swap_back(writer: Writer, current: generations.Generation, number: int | None) -> Change:
@@ -40,7 +43,11 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
     generations.swap(writer.registry, current, before)
     count = generations.read_header(before).count
     return Change(
-        before.number, True, count, record.unpack(new, added), record.unpack(old, removed)
+        generation=before.number,
+        swapped=True,
+        count=count,
+        added=record.unpack(new, added),
+        removed=record.unpack(old, removed),
     )
 
 

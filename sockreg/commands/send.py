@@ -1,18 +1,25 @@
 """Pass inherited sockets to a receiver of the registry: registering without any privilege."""
 
+from collections.abc import Sequence
+
+from sockreg.commands import wrap
 from sockreg.errors import UsageError
 from sockreg.label import label_problem
 from sockreg.receive import protocol
 from sockreg.systemd import listen_fds
 
+RECEIVER = protocol.SOCKET  # where sockreg-receive.socket listens
 _TIMEOUT = 5.0  # s; the receiver is started on demand
 
 
-def send(path: str, label: str | None) -> list[str]:
+def send(path: str, label: str | None, *, command: Sequence[str] | None = None) -> list[str]:
     """Pass the sockets of this process to ``path``, all under ``label`` or each under its name.
 
     Returns the labels. SockregError if one is refused; those before it are registered.
+    ``command`` is what will be run with them: SockregError before if there is none such.
     """
+    if command:
+        wrap.check_command(command)
     sockets: dict[str, list[int]] = {}
     for fd, name in listen_fds.received():
         sockets.setdefault(name if label is None else label, []).append(fd)

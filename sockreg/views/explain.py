@@ -8,10 +8,20 @@ from enum import StrEnum
 from itertools import pairwise
 
 from sockreg.context import Context
-from sockreg.errors import AccessError
+from sockreg.errors import AccessError, UsageError
 from sockreg.host import processes, routes, sockdiag
 from sockreg.host.listener import cookie_text
-from sockreg.model import ACTION_NAMES, FAMILY_BITS, TCP, Action, Binding, Packet
+from sockreg.model import (
+    ACTION_NAMES,
+    FAMILY_BITS,
+    INET,
+    INET6,
+    PROTOCOL_NAMES,
+    TCP,
+    Action,
+    Binding,
+    Packet,
+)
 from sockreg.registry import generations, record, state
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
@@ -26,6 +36,7 @@ from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
 from sockreg.views.situation import name_of
 
+_ANYWHERE = {INET: "0.0.0.0", INET6: "::"}
 _SYSTEMD = 1  # pid; it keeps the sockets that it passes on
 
 
@@ -38,7 +49,7 @@ class Outcome(StrEnum):
     NOBODY = "nobody"  # no rule decides and nobody listens: refused by the kernel itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """A packet: addresses in canonical text; ``interface`` is a name or None."""
 
@@ -93,6 +104,50 @@ class Explanation:
     target: Target | None
     members: int
     notes: list[str]
+
+
+def query_of(
+    protocol: str,
+    address: str,
+    port: int,
+    *,
+    source: str | None = None,
+    source_port: int = 0,
+    interface: str | None = None,
+) -> Query:
+    """A packet in words: ``tcp``, ``192.0.2.1``, 80. UsageError if these are none."""
+    numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
+    if protocol not in numbers:
+        raise _no_packet(f"{protocol!r} is not a protocol: tcp or udp")
+    family, address = _address(address)
+    source_family, source = (family, _ANYWHERE[family]) if source is None else _address(source)
+    if source_family != family:
+        raise _no_packet(f"from {source}: not of the same family as {address}")
+    if not (0 < port < 65536 and 0 <= source_port < 65536):
+        raise _no_packet("a port goes from 1 to 65535")
+    return Query(
+        protocol=numbers[protocol],
+        family=family,
+        address=address,
+        port=port,
+        source=source,
+        source_port=source_port,
+        interface=interface,
+    )
+
+
+def _address(text: str) -> tuple[int, str]:
+    """The family and the canonical text of an address."""
+    for family in (INET, INET6):
+        try:
+            return family, socket.inet_ntop(family, socket.inet_pton(family, text))
+        except OSError:
+            continue
+    raise _no_packet(f"{text!r} is not an address")
+
+
+def _no_packet(message: str) -> UsageError:
+    return UsageError(message, "see 'sockreg explain --help'")
 
 
 def explain(context: Context, query: Query) -> Explanation:
@@ -338,6 +393,6 @@ def _choices(
     return notes
 
 
-def refused_how(protocol: int) -> str:
-    """What the client sees."""
-    return "RST" if protocol == TCP else "ICMP port unreachable"
+def refused_how(protocol: str) -> str:
+    """What the client sees of a refused packet; ``protocol`` is ``tcp`` or ``udp``."""
+    return "RST" if protocol == PROTOCOL_NAMES[TCP] else "ICMP port unreachable"

@@ -14,6 +14,7 @@ from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag, sockopt
 from sockreg.host.listener import cookie_text
 from sockreg.host.processes import Process
+from sockreg.host.sockopt import Value as Value
 from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
@@ -67,7 +68,7 @@ class Details:
     group: int | None
     owners: list[Owner]
     nonblocking: bool | None
-    options: dict[str, sockopt.Value] | None
+    options: dict[str, Value] | None
     notes: list[str]
 
 
@@ -138,7 +139,7 @@ def _owner(process: Process) -> Owner:
 
 def look_into(
     cookie: int, held: list[tuple[Process, int]], hidden: int
-) -> tuple[bool | None, dict[str, sockopt.Value] | None, str]:
+) -> tuple[bool | None, dict[str, Value] | None, str]:
     """(O_NONBLOCK, options, why not) from the first process that lets us."""
     refused = "no process that is visible here has it open: options and processes are unknown"
     if not held and hidden:

@@ -199,3 +199,12 @@ def _member(member: members.Member) -> Member:
         member.registered,
         member.slot,
     )
+
+
+def latest_entries(count: int) -> list[str]:
+    """The latest lines of the journal that sockreg wrote, oldest first; at most ``count``."""
+    if count <= 0:
+        return []
+    from sockreg.systemd import journal_reader
+
+    return journal_reader.latest(count)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from sockreg.commands.apply import apply
+from sockreg.commands.apply import put_configured
 from sockreg.context import Context
 from sockreg.host import netns
 from sockreg.kernel import shipped
@@ -76,7 +76,16 @@ def _print_steps(namespace: str, bpffs: str, root: str) -> None:
         begun.append((what.partition(" ")[0], time.monotonic()))
 
     with netns.entered(namespace) as entered:
-        apply(Context(entered, bpffs, root, shipped.object_path(), step), upgrade=True)
+        put_configured(
+            Context(
+                netns=entered,
+                bpffs=bpffs,
+                root=root,
+                object_path=shipped.object_path(),
+                step=step,
+            ),
+            upgrade=True,
+        )
     starts = [at for _, at in begun]
     names = [name for name, _ in begun[:-1]]  # the last says that it is done
     spent = [end - start for start, end in pairwise(starts)]

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from sockreg.commands.apply import apply, check
+from sockreg.commands.apply import check, put_configured
 from sockreg.commands.rollback import rollback
 from sockreg.context import Context
 from sockreg.host import netns
@@ -206,7 +206,7 @@ def _swap(here: Ground, count: int) -> None:
     """Apply the second set, the first, the second ..."""
     for number in range(1, count + 1):
         here.configure(rule_set(number % 2))
-        assert _in_child(_command, here, apply) == 0, f"swap {number} failed"
+        assert _in_child(_command, here, put_configured) == 0, f"swap {number} failed"
 
 
 def _check(here: Ground, count: int) -> None:
@@ -220,9 +220,9 @@ def _crash(here: Ground) -> None:
     for death in _DEATHS:
         for number in (0, 1):
             here.configure(rule_set(number))
-            assert _in_child(_command, here, apply) == 0
+            assert _in_child(_command, here, put_configured) == 0
         here.configure(rule_set(0))
-        ended = _in_child(_command, here, apply, death)
+        ended = _in_child(_command, here, put_configured, death)
         assert ended == -signal.SIGKILL, f"the apply that was to die at {death}: {ended}"
         assert _in_child(_command, here, rollback) == 0, f"after a death at {death}"
         # At the end the first set was in force again, and the second the one before.
@@ -248,8 +248,15 @@ def _command(here: Ground, command: Callable[[Context], object], death: str = ""
             os.kill(os.getpid(), signal.SIGKILL)
 
     with netns.entered(here.namespace.path) as namespace:
-        place = (str(here.bpffs), str(here.root), shipped.object_path())
-        command(Context(namespace, *place, step))
+        command(
+            Context(
+                netns=namespace,
+                bpffs=str(here.bpffs),
+                root=str(here.root),
+                object_path=shipped.object_path(),
+                step=step,
+            )
+        )
 
 
 def _in_force(here: Ground) -> set[tuple[str, str]]:

@@ -132,8 +132,8 @@ def test_an_applied_change_names_the_rules(make_box: MakeBox) -> None:
     box.write("/etc/sockreg/more.conf", "[web]\nBind=tcp 127.0.0.2 81\n")
     box.systemctl("reload", "sockreg.service")
     assert messages(box, "-u", "sockreg.service", "SYSLOG_IDENTIFIER=sockreg")[-2:] == [
-        "+ bind web: tcp 127.0.0.2 81",
         "generation 2 in force: 2 rules (1 added, 0 removed)",
+        "+ bind web: tcp 127.0.0.2 81",
     ]
 
 

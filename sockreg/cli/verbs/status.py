@@ -8,21 +8,21 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from sockreg.cli.printing import plural, print_json, print_table
-from sockreg.context import Context
+from sockreg.api import Registry
+from sockreg.cli.printing import print_json, print_table
+from sockreg.cli.verb import Group, Verb
 from sockreg.errors import EXIT_OK, UsageError
+from sockreg.plural import plural
 
 if TYPE_CHECKING:
     from sockreg.views.rates import Key, Rate
     from sockreg.views.status import DestinationStatus, ExpectedUnit, LastApply, Status
 
-SUMMARY = "show program, labels, sockets, counters"
-DESCRIPTION = "Show what is attached, the labels with their sockets, and the counters."
 _INTERVAL = 2.0  # s
 _CLEAR = "\033[H\033[2J"  # cursor home, erase display (ECMA-48)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--lines", type=int, default=5, help="journal lines to show (5)")
     parser.add_argument("--slots", action="store_true", help="show the slots of the socket map")
     parser.add_argument(
@@ -35,15 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.views import status
-
+def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.watch is None:
-        _print(status.read(context), options, None)
+        _print(registry.status(), options, None)
         return
     if options.watch <= 0:
         raise UsageError("--watch: the time between two looks is more than 0 s", "")
-    for seen, rates in looks(context, options.watch):
+    for seen, rates in _looks(registry, options.watch):
         if sys.stdout.isatty():
             print(_CLEAR, end="")
         _print(seen, options, rates)
@@ -52,14 +50,13 @@ def run(context: Context, options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
-def looks(context: Context, interval: float) -> Iterator[tuple[Status, Mapping[Key, Rate]]]:
+def _looks(registry: Registry, interval: float) -> Iterator[tuple[Status, Mapping[Key, Rate]]]:
     """A look every ``interval`` seconds, with the rates since the one before; without end."""
-    from sockreg.views import status
     from sockreg.views.rates import rates
 
     before, when = None, 0.0
     while True:
-        seen, now = status.read(context), time.monotonic()
+        seen, now = registry.status(), time.monotonic()
         yield seen, rates(before, seen, now - when) if before is not None else {}
         before, when = seen, now
         time.sleep(max(0.0, now + interval - time.monotonic()))
@@ -72,11 +69,9 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
     _print_head(seen)
     print()
     _print_destinations(seen, options.slots, rates)
-    if options.lines <= 0:
-        return
-    from sockreg.systemd import journal_reader
+    from sockreg.views.status import latest_entries
 
-    entries = journal_reader.latest(options.lines)
+    entries = latest_entries(options.lines)
     if entries:
         print()
         print("\n".join(entries))
@@ -193,3 +188,13 @@ def _duration(since: int) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+VERB = Verb(
+    name="status",
+    group=Group.VIEWS,
+    summary="show program, labels, sockets, counters",
+    description="Show what is attached, the labels with their sockets, and the counters.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

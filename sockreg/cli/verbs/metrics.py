@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sockreg.context import Context
-
-SUMMARY = "print metrics for Prometheus"
-DESCRIPTION = (
-    "Print the metrics of the registry in Prometheus' text format. Without a registry they say "
-    "so, and the exit status is that of the failure."
-)
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", metavar="PATH", help="replace this file in one step")
     where.add_argument(
@@ -22,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(context: Context, options: argparse.Namespace) -> None:
+def _run(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.metrics import serve
     from sockreg.metrics.collect import RegistryCollector
 
-    collector = RegistryCollector(context)
+    collector = RegistryCollector(registry.context)
     if options.serve:
         serve.serve(collector)
         return
@@ -37,3 +32,16 @@ def run(context: Context, options: argparse.Namespace) -> None:
         sys.stdout.write(content.decode())
     if collector.failure is not None:
         raise collector.failure
+
+
+VERB = Verb(
+    name="metrics",
+    group=Group.VIEWS,
+    summary="print metrics for Prometheus",
+    description=(
+        "Print the metrics of the registry in Prometheus' text format. Without a registry they say "
+        "so, and the exit status is that of the failure."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

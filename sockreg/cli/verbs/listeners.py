@@ -9,22 +9,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sockreg import garbage
+from sockreg.api import Registry
 from sockreg.cli.printing import print_json
-from sockreg.context import Context
+from sockreg.cli.verb import Group, Verb
 
 if TYPE_CHECKING:
     from sockreg.views.listeners import Listener, Steered
 
-SUMMARY = "show what listens where, steered or not"
-DESCRIPTION = (
-    "Show ordinary sockets and steered prefixes in one list, in the manner of ss -ltun: which "
-    "rules take packets from which sockets, which rules have no socket, and which no route."
-)
 _HEAD = ("PROTO", "LOCAL", "SOCKET", "SERVED BY")
 _NARROW = 80
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--tcp", action="store_true", help="TCP only")
     parser.add_argument("-u", "--udp", action="store_true", help="UDP only")
 
@@ -40,15 +36,13 @@ class _Row(NamedTuple):
     remarks: list[str]
 
 
-def run(context: Context, options: argparse.Namespace) -> None:
+def _run(registry: Registry, options: argparse.Namespace) -> None:
     with garbage.paused():
-        _run(context, options)
+        _read_and_show(registry, options)
 
 
-def _run(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.views.listeners import read_listeners
-
-    found = read_listeners(context)
+def _read_and_show(registry: Registry, options: argparse.Namespace) -> None:
+    found = registry.listeners()
     wanted = {name for name in ("tcp", "udp") if getattr(options, name)} or {"tcp", "udp"}
     listeners = [it for it in found.listeners if it.protocol in wanted]
     steered = [it for it in found.steered if it.protocol in wanted]
@@ -121,3 +115,16 @@ def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:
         yield text[:at]
         text = margin + text[at + 1 :]
     yield text
+
+
+VERB = Verb(
+    name="listeners",
+    group=Group.VIEWS,
+    summary="show what listens where, steered or not",
+    description=(
+        "Show ordinary sockets and steered prefixes in one list, in the manner of ss -ltun: which "
+        "rules take packets from which sockets, which rules have no socket, and which no route."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,26 +1,38 @@
-"""How ``sockreg inspect`` prints what it found."""
+"""``sockreg inspect``: the sockets of a label from within."""
 
+from __future__ import annotations
+
+import argparse
 import textwrap
 import time
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sockreg.cli.printing import plural, print_json
-from sockreg.host.sockopt import Value
-from sockreg.views.inspect import Details, Queue
+from sockreg.api import Registry
+from sockreg.cli.printing import print_json
+from sockreg.cli.verb import Group, Verb
+from sockreg.plural import plural
+
+if TYPE_CHECKING:
+    from sockreg.views.inspect import Details, Queue, Value
 
 _MARGIN = " " * 14
 _WIDTH = 100
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
-def show(label: str, found: Sequence[Details], *, as_json: bool) -> None:
-    if as_json:
-        print_json("inspect", {"label": label, "members": list(found)})
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    found = registry.inspect(options.label)
+    if options.json:
+        print_json("inspect", {"label": options.label, "members": found})
         return
     for number, details in enumerate(found):
         if number:
             print()
-        _show(label, details)
+        _show(options.label, details)
 
 
 def _show(label: str, it: Details) -> None:
@@ -64,3 +76,14 @@ def _queue(queue: Queue) -> str:
 
 def _line(name: str, text: str) -> None:
     print(textwrap.fill(text, _WIDTH, initial_indent=f"  {name:12}", subsequent_indent=_MARGIN))
+
+
+VERB = Verb(
+    name="inspect",
+    group=Group.VIEWS,
+    summary="show a label's sockets: options, queue, processes",
+    description="Show the sockets of a label from within: their options, their queue, the size of "
+    "their reuseport group, and the processes that have them open.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

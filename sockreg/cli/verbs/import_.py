@@ -5,26 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sockreg.cli.printing import plural
-from sockreg.context import Context
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
 from sockreg.errors import UsageError
-
-SUMMARY = "turn another program's rules into a conf file"
-DESCRIPTION = (
-    "Read the bindings of another program and print them as a file for /etc/sockreg. Of 'tubular' "
-    "it is the JSON that 'tubectl load-bindings' takes. If anything is wrong in it, nothing is "
-    "printed."
-)
+from sockreg.plural import plural
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", metavar="FORMAT", choices=("tubular",), help="tubular")
     parser.add_argument("source", metavar="SOURCE", help="the file to read; '-' is standard input")
     parser.add_argument("--output", metavar="PATH", help="write this file instead of printing")
     parser.add_argument("--force", action="store_true", help="even if PATH exists")
 
 
-def run(_: Context, options: argparse.Namespace) -> None:
+def _run(_: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands.importing import import_tubular, write
 
     if options.force and options.output is None:
@@ -41,3 +35,17 @@ def run(_: Context, options: argparse.Namespace) -> None:
             f"wrote {options.output}: {plural(found.rules, 'rule')} to "
             f"{plural(found.labels, 'label')}; 'sockreg apply --check' says what they change"
         )
+
+
+VERB = Verb(
+    name="import",
+    group=Group.RULES,
+    summary="turn another program's rules into a conf file",
+    description=(
+        "Read the bindings of another program and print them as a file for /etc/sockreg. Of "
+        "'tubular' it is the JSON that 'tubectl load-bindings' takes. If anything is wrong in it, "
+        "nothing is printed."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

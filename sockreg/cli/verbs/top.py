@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sockreg.context import Context
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
 from sockreg.errors import SockregError, UsageError
 
 if TYPE_CHECKING:
@@ -18,16 +19,11 @@ if TYPE_CHECKING:
     from sockreg.views.status import Status
     from sockreg.views.top import Line
 
-SUMMARY = "show live what arrives where"
-DESCRIPTION = (
-    "Show on a terminal what arrives where right now, the busiest labels first. Lines that stand "
-    "out are of labels whose clients are refused. q ends it."
-)
 _INTERVAL = 1.0  # s
 _STEP = 0.1  # s to wait for a key before time is looked at again
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         metavar="SECONDS",
@@ -37,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(context: Context, options: argparse.Namespace) -> None:
+def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise UsageError(
             "top shows its lines on a terminal alone",
@@ -45,21 +41,20 @@ def run(context: Context, options: argparse.Namespace) -> None:
         )
     if options.interval <= 0:
         raise UsageError("--interval: the time between two looks is more than 0 s", "")
-    context.loaded_registry()
+    registry.context.loaded_registry()
     import curses
 
     try:
-        curses.wrapper(_live, context, options.interval)
+        curses.wrapper(_live, registry, options.interval)
     except curses.error as error:
         raise UsageError(
             f"this terminal cannot show it: {error}", "set TERM to what it is"
         ) from None
 
 
-def _live(screen: curses.window, context: Context, interval: float) -> None:
+def _live(screen: curses.window, registry: Registry, interval: float) -> None:
     import curses
 
-    from sockreg.views import status
     from sockreg.views.rates import rates
     from sockreg.views.top import Line, lines
 
@@ -72,7 +67,7 @@ def _live(screen: curses.window, context: Context, interval: float) -> None:
         now = time.monotonic()
         if now >= due:
             try:
-                seen = status.read(context)
+                seen = registry.status()
             except SockregError as error:  # unloaded meanwhile: it may come back
                 shown, before = [Line(error.message, "bad"), Line(error.hint)], None
             else:
@@ -113,3 +108,16 @@ def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int
         # The last column is left free: writing to the last cell of a screen is an error.
         screen.addnstr(row, 0, line.text, width - 1, styles[line.style])
     screen.refresh()
+
+
+VERB = Verb(
+    name="top",
+    group=Group.VIEWS,
+    summary="show live what arrives where",
+    description=(
+        "Show on a terminal what arrives where right now, the busiest labels first. Lines that "
+        "stand out are of labels whose clients are refused. q ends it."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

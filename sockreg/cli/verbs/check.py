@@ -8,35 +8,26 @@ import sys
 import textwrap
 from collections import Counter
 
-from sockreg import garbage
+from sockreg.api import Registry
 from sockreg.check.finding import Finding, Severity
-from sockreg.cli.printing import plural, print_json
-from sockreg.context import Context
+from sockreg.cli.printing import print_json
+from sockreg.cli.verb import Group, Verb
 from sockreg.errors import ConfigError
+from sockreg.plural import plural
 
-SUMMARY = "look for traps in units, rules and sockets"
-DESCRIPTION = (
-    "Look for what is wrong or will be: in the files alone, and in what is in force. Each finding "
-    "says what, where, why, and how to put it right. Ends with status 3 if there is an error."
-)
 _EACH = 10  # findings of one kind that are shown
 _NARROW = 80
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--files", action="store_true", help="look at the files alone, not at this kernel"
     )
     parser.add_argument("--all", action="store_true", help=f"more than {_EACH} findings of a kind")
 
 
-def run(context: Context, options: argparse.Namespace) -> None:
-    from sockreg.check.gather import gather, gather_files
-    from sockreg.check.run import run as run_checks
-
-    with garbage.paused():
-        facts = gather_files(context.root) if options.files else gather(context)
-        found = run_checks(facts)
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    found = registry.check(files_only=options.files)
     if options.json:
         print_json("findings", [finding._asdict() for finding in found])
     else:
@@ -80,3 +71,17 @@ def _line(name: str, sentence: str, width: int) -> None:
             break_on_hyphens=False,
         )
     )
+
+
+VERB = Verb(
+    name="check",
+    group=Group.VIEWS,
+    summary="look for traps in units, rules and sockets",
+    description=(
+        "Look for what is wrong or will be: in the files alone, and in what is in force. Each "
+        "finding says what, where, why, and how to put it right. Ends with status 3 if there is an "
+        "error."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

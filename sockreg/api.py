@@ -1,0 +1,207 @@
+"""The registry of a network namespace, for programs: what ``import sockreg`` offers.
+
+docs/api.md has examples, and says what is stable. Importing this module is cheap; a method
+imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from socket import socket
+from typing import TYPE_CHECKING
+
+from sockreg import context as contexts
+from sockreg.context import Context
+
+if TYPE_CHECKING:
+    from sockreg.check.finding import Finding
+    from sockreg.commands.change import Change
+    from sockreg.commands.load import Loaded
+    from sockreg.model import Binding
+    from sockreg.views.explain import Explanation
+    from sockreg.views.inspect import Details
+    from sockreg.views.listeners import Listeners
+    from sockreg.views.status import Status
+
+
+@contextlib.contextmanager
+def open_registry(
+    netns: str | None = None, *, bpffs: str | None = None, root: str = "/"
+) -> Iterator[Registry]:
+    """The registry of a network namespace, loaded or not.
+
+    ``netns`` is a name of ip-netns(8) or a path such as ``/proc/PID/ns/net``; None is the
+    namespace of this process. The calling thread is in that namespace until the context
+    ends. ``bpffs`` is the directory where registries are pinned, ``root`` the one below which
+    units and rule files are read and written. UsageError if there is no such namespace,
+    AccessError if it may not be entered.
+    """
+    with contexts.opened(netns, bpffs=bpffs, root=root) as opened:
+        yield Registry(opened)
+
+
+class Registry:
+    """What can be read and changed. Every method may raise SockregError or OSError.
+
+    NotLoadedError where nothing is loaded, AccessError where a right is missing. A change
+    that fails leaves everything as it was. Changes are told to the journal.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @property
+    def path(self) -> str:
+        """The directory in the bpffs, whether it exists or not."""
+        return self.context.registry
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.context.is_loaded
+
+    def load(self, *, force: bool = False) -> Loaded:
+        """Attach the program with the configured rules in force; if loaded already, apply.
+
+        ``force`` lets rules take the port by which ssh gets in.
+        """
+        from sockreg.commands.load import load
+
+        return load(self.context, force=force)
+
+    def unload(self) -> str:
+        """Detach; forget sockets, rules in force and counters. Returns what was done."""
+        from sockreg.commands.load import unload
+
+        return unload(self.context)
+
+    def status(self) -> Status:
+        """What is attached, the labels with their sockets, and the counters."""
+        from sockreg.views import status
+
+        return status.read(self.context)
+
+    def rules(self) -> list[Binding]:
+        """The rules in force, in the order in which they were read; see rule_text()."""
+        from sockreg.views import rules
+
+        return rules.read(self.context)
+
+    def explain(
+        self,
+        protocol: str,
+        address: str,
+        port: int,
+        *,
+        source: str | None = None,
+        source_port: int = 0,
+        interface: str | None = None,
+    ) -> Explanation:
+        """Where a packet goes and why. Runs the live program, and counts as one lookup.
+
+        ``protocol`` is ``tcp`` or ``udp``; ``source`` None is the unspecified address.
+        UsageError if these are no packet.
+        """
+        from sockreg.views import explain
+
+        query = explain.query_of(
+            protocol, address, port, source=source, source_port=source_port, interface=interface
+        )
+        return explain.explain(self.context, query)
+
+    def listeners(self) -> Listeners:
+        """Ordinary sockets and steered prefixes: what listens where."""
+        from sockreg.views.listeners import read_listeners
+
+        return read_listeners(self.context)
+
+    def inspect(self, label: str) -> list[Details]:
+        """The sockets of a label from within: options, queue, processes."""
+        from sockreg.views import inspect
+
+        return inspect.read(self.context, label)
+
+    def check(self, *, files_only: bool = False) -> list[Finding]:
+        """What is wrong or will be, the gravest first.
+
+        ``files_only`` looks at units and rule files, not at this kernel.
+        """
+        from sockreg import garbage
+        from sockreg.check.gather import gather, gather_files
+        from sockreg.check.run import run
+
+        with garbage.paused():
+            return run(gather_files(self.context.root) if files_only else gather(self.context))
+
+    def preview(self) -> Change:
+        """What apply() would change. ConfigError if the configured rules are wrong."""
+        from sockreg.commands.apply import check
+
+        return check(self.context)
+
+    def apply(self, *, force: bool = False) -> Change:
+        """Put the configured rules in force, in one step. ConfigError if they are wrong.
+
+        RefusedError if they take the port by which ssh gets in, unless ``force`` lets them.
+        """
+        from sockreg.commands.apply import apply
+
+        return apply(self.context, force=force)
+
+    def bind(self, label: str, rule: str, *, runtime: bool = False, force: bool = False) -> Change:
+        """Add a rule, ``tcp 192.0.2.0/24 80``, to the file of such rules, and apply.
+
+        A ``runtime`` rule lasts until the next boot. ``force`` as in apply().
+        """
+        from sockreg.commands.bind import bind
+
+        return bind(self.context, label, rule.split(), runtime, force=force)
+
+    def unbind(self, label: str, rule: str) -> Change:
+        """Remove a rule that bind() added, and apply."""
+        from sockreg.commands.bind import unbind
+
+        return unbind(self.context, label, rule.split())
+
+    def rollback(self) -> Change:
+        """Put the generation before back in force; files stay as they are."""
+        from sockreg.commands.rollback import rollback
+
+        return rollback(self.context)
+
+    def register(
+        self,
+        sockets: Sequence[socket | int],
+        label: str,
+        *,
+        unit: str | None = None,
+        weight: int | None = None,
+    ) -> None:
+        """Register listening TCP or bound UDP sockets, or descriptors of such.
+
+        They stay the caller's: one is in the registry until its last descriptor is closed.
+        ``unit`` is what they are registered for, by default the unit of this process; its
+        earlier socket under the label is replaced. ``weight`` is their share of the label's
+        new flows, 0 to 65535, by default what the unit's files say, or 100. RefusedError if
+        none of them can be registered.
+        """
+        from sockreg.commands import register
+
+        register.check_label(label)
+        received = [(it if isinstance(it, int) else it.fileno(), label) for it in sockets]
+        register.register(self.context, received, unit=unit, weight=weight)
+
+    def unregister(self, label: str, *, unit: str | None = None) -> int:
+        """Take the sockets of a label out, or of a unit only; returns how many slots it empties."""
+        from sockreg.commands.unregister import unregister
+
+        return unregister(self.context, label, unit)
+
+    def weigh(self, label: str, weight: int | None, *, unit: str | None = None) -> int:
+        """Give the sockets of a label, or of a unit only, another weight; returns how many.
+
+        Weight 0 drains: nothing new arrives. None is what the unit's files say.
+        """
+        from sockreg.commands.weigh import weigh
+
+        return weigh(self.context, label, unit, weight)

@@ -1,0 +1,85 @@
+"""``sockreg apply`` puts the configured rules in force, ``sockreg confirm`` keeps them."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.arguments import add_force
+from sockreg.cli.change import show_change, show_preview
+from sockreg.cli.printing import print_json
+from sockreg.cli.verb import Group, Verb
+from sockreg.errors import UsageError
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="say what would change, change nothing")
+    how.add_argument(
+        "--confirm",
+        metavar="SECONDS",
+        type=int,
+        help="go back by itself unless 'sockreg confirm' comes within SECONDS",
+    )
+    parser.add_argument("--start", metavar="UNIT", help="from now on count UNIT.socket as active")
+    parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
+    add_force(parser)
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    if options.check:
+        show_preview(registry.preview(), as_json=options.json)
+    elif options.confirm is not None:
+        _apply_for_now(registry, options)
+    else:
+        from sockreg.commands.apply import apply
+
+        change = apply(
+            registry.context, start=options.start, stop=options.stop, force=options.force
+        )
+        show_change(change, as_json=options.json)
+
+
+def _apply_for_now(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands.confirm import apply_for_now
+
+    if options.start or options.stop:
+        raise UsageError(
+            "--confirm tries out what the files say: it does not go with --start or --stop",
+            "start the sockreg@ unit first",
+        )
+    change, waiting = apply_for_now(registry.context, options.confirm)
+    show_change(change, as_json=options.json)
+    if waiting is not None and not options.json:
+        print(
+            f"generation {waiting.base} comes back in {options.confirm} s, unless you can still "
+            "say 'sockreg confirm'"
+        )
+
+
+def _confirm(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands.confirm import confirm
+
+    generation = confirm(registry.context)
+    if options.json:
+        print_json("confirmed", {"generation": generation})
+    else:
+        print(f"generation {generation} stays in force")
+
+
+APPLY = Verb(
+    name="apply",
+    group=Group.RULES,
+    summary="put the configured rules in force, in one step",
+    description="Read .socket units and configuration files, compile their rules and swap them "
+    "in. If anything is wrong in any of them, what is in force stays in force.",
+    add_arguments=_add_arguments,
+    run=_run,
+)
+CONFIRM = Verb(
+    name="confirm",
+    group=Group.RULES,
+    summary="keep what apply --confirm put in force",
+    description="Keep the rules that 'sockreg apply --confirm' put in force for a trial.",
+    run=_confirm,
+)

@@ -1,0 +1,62 @@
+"""``sockreg bind`` and ``sockreg unbind``: one rule more, or one less."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.arguments import add_force
+from sockreg.cli.change import show_change
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    parser.add_argument("--runtime", action="store_true", help="until the next boot only")
+    add_force(parser)
+
+
+def _add_rule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("protocol", metavar="PROTO", help="tcp or udp")
+    parser.add_argument("prefix", metavar="PREFIX", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1")
+    parser.add_argument("ports", metavar="PORTS", help="80, 8000-8999, 80,443 or '*'")
+    parser.add_argument(
+        "conditions",
+        metavar="CONDITION",
+        nargs="*",
+        help="from PREFIX, dev INTERFACE, missing=pass",
+    )
+
+
+def _bind(registry: Registry, options: argparse.Namespace) -> None:
+    change = registry.bind(
+        options.label, _rule(options), runtime=options.runtime, force=options.force
+    )
+    show_change(change, as_json=options.json)
+
+
+def _unbind(registry: Registry, options: argparse.Namespace) -> None:
+    show_change(registry.unbind(options.label, _rule(options)), as_json=options.json)
+
+
+def _rule(options: argparse.Namespace) -> str:
+    return " ".join([options.protocol, options.prefix, options.ports, *options.conditions])
+
+
+BIND = Verb(
+    name="bind",
+    group=Group.RULES,
+    summary="add a rule: to its file and in force",
+    description="Add a rule to /etc/sockreg/90-bind.conf and apply.",
+    add_arguments=_add_arguments,
+    run=_bind,
+)
+UNBIND = Verb(
+    name="unbind",
+    group=Group.RULES,
+    summary="remove a rule that bind added",
+    description="Remove a rule that bind added from its file and apply.",
+    add_arguments=_add_rule,
+    run=_unbind,
+)

@@ -1,0 +1,44 @@
+"""``sockreg graph``: a picture of what goes where."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sockreg.api import Registry
+from sockreg.cli.printing import print_json
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dot", action="store_true", help="for Graphviz instead of SVG")
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.views import graph
+
+    found = graph.read(registry.context)
+    if options.json:
+        print_json("graph", found)
+    elif options.dot:
+        from sockreg.views.dot import dot
+
+        sys.stdout.write(dot(found))
+    else:
+        from sockreg.views.drawing import svg
+
+        sys.stdout.write(svg(found))
+
+
+VERB = Verb(
+    name="graph",
+    group=Group.VIEWS,
+    summary="draw prefixes, labels, sockets and units as SVG",
+    description=(
+        "Print a picture of the rules in force: prefixes, the labels they lead to, their sockets "
+        "and units, with counters. 'sockreg graph >picture.svg'. What is too much for a picture is "
+        "summed up."
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,45 @@
+"""``sockreg load``: attach the program with the configured rules."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sockreg.api import Registry
+from sockreg.cli.arguments import add_force
+from sockreg.cli.change import show_change
+from sockreg.cli.printing import say
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sock-ops",
+        action="store_true",
+        help="attach the sock_ops program as well, for units that 'sockreg expect'",
+    )
+    add_force(parser)
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    loaded = registry.load(force=options.force)
+    if loaded.created and not options.json:
+        say(loaded.summary)
+    for program in loaded.others:
+        print(f"sockreg: note: {program} is attached here too; see sockreg(8)", file=sys.stderr)
+    show_change(loaded.change, as_json=options.json)
+    if options.sock_ops:
+        from sockreg.commands.load import load_sock_ops
+
+        say(load_sock_ops(registry.context))
+
+
+VERB = Verb(
+    name="load",
+    group=Group.PROGRAM,
+    summary="attach to the network namespace, put the rules in force",
+    description="Attach the program to the network namespace and put the configured rules in "
+    "force. Loaded already, it is an apply.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,39 @@
+"""``sockreg rollback``: the generation before, in force again."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.change import show_change
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unconfirmed",
+        metavar="TOKEN",
+        help="at the end of a trial by apply --confirm, if nobody has confirmed it",
+    )
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    if options.unconfirmed is None:
+        show_change(registry.rollback(), as_json=options.json)
+        return
+    from sockreg.commands.confirm import go_back
+
+    change = go_back(registry.context, options.unconfirmed)
+    if change is not None:
+        show_change(change, as_json=options.json)
+
+
+VERB = Verb(
+    name="rollback",
+    group=Group.RULES,
+    summary="put the generation before back in force",
+    description="Swap back to the generation that the one in force replaced. Files stay as they "
+    "are; 'sockreg apply' puts them in force again.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

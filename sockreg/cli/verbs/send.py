@@ -1,0 +1,40 @@
+"""``sockreg send``: pass inherited sockets to a receiver."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
+from sockreg.commands import send
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "label", metavar="LABEL", nargs="?", help="instead of each socket's LISTEN_FDNAMES entry"
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=send.RECEIVER,
+        help=f"where the receiver listens ({send.RECEIVER})",
+    )
+
+
+def _run(_: Registry, options: argparse.Namespace) -> None:
+    for label in send.send(options.socket, options.label, command=options.command):
+        print(f"{label}: OK")
+
+
+VERB = Verb(
+    name="send",
+    group=Group.SOCKETS,
+    summary="pass inherited sockets to sockreg-receive.socket",
+    description="Pass the sockets of this process (LISTEN_FDS) to sockreg-receive.socket, each "
+    "under its name or all under LABEL, print the answers, and with '-- COMMAND' run the command "
+    "with them afterwards. Needs no privilege but to be let in there.",
+    usage="sockreg send [OPTION]... [LABEL] [-- COMMAND [ARGUMENT]...]",
+    takes_command=True,
+    add_arguments=_add_arguments,
+    run=_run,
+)

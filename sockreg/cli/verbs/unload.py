@@ -1,0 +1,39 @@
+"""``sockreg unload``: detach the program and forget everything."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.printing import print_json, say
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sock-ops", action="store_true", help="detach the sock_ops program and nothing else"
+    )
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    if options.sock_ops:
+        from sockreg.commands.load import unload_sock_ops
+
+        say(unload_sock_ops(registry.context))
+        return
+    said = registry.unload()
+    if options.json:
+        print_json("unloaded", {"registry": registry.path})
+    else:
+        say(said)
+
+
+VERB = Verb(
+    name="unload",
+    group=Group.PROGRAM,
+    summary="detach; forget sockets, rules in force, counters",
+    description="Detach the program and forget sockets, rules in force and counters. The system "
+    "is as it was before load; configuration files stay.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

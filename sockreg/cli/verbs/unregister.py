@@ -1,0 +1,27 @@
+"""``sockreg unregister``: take the sockets of a label out."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("--unit", help="only the sockets of this unit")
+
+
+def _run(registry: Registry, options: argparse.Namespace) -> None:
+    registry.unregister(options.label, unit=options.unit)
+
+
+VERB = Verb(
+    name="unregister",
+    group=Group.SOCKETS,
+    summary="take the sockets of a label out",
+    description="Take the sockets of a label out of the registry; its rules then refuse.",
+    add_arguments=_add_arguments,
+    run=_run,
+)

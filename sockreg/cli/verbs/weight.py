@@ -1,0 +1,52 @@
+"""``sockreg weight`` and ``sockreg drain``: the share of flows that a socket gets."""
+
+from __future__ import annotations
+
+import argparse
+
+from sockreg.api import Registry
+from sockreg.cli.verb import Group, Verb
+
+
+def _add_weight_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument(
+        "weight",
+        metavar="WEIGHT",
+        nargs="?",
+        type=int,
+        help="0 to 65535; without it what the unit's files say, 100 if they say nothing",
+    )
+    parser.add_argument("--unit", help="only the socket of this unit")
+
+
+def _weigh(registry: Registry, options: argparse.Namespace) -> None:
+    registry.weigh(options.label, options.weight, unit=options.unit)
+
+
+def _add_drain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("unit", metavar="UNIT", nargs="?", help="only the socket of this unit")
+
+
+def _drain(registry: Registry, options: argparse.Namespace) -> None:
+    registry.weigh(options.label, 0, unit=options.unit)
+
+
+WEIGHT = Verb(
+    name="weight",
+    group=Group.SOCKETS,
+    summary="change the share of flows of a label's sockets",
+    description="Give the sockets of a label another weight in their pool, until they register "
+    "again.",
+    add_arguments=_add_weight_arguments,
+    run=_weigh,
+)
+DRAIN = Verb(
+    name="drain",
+    group=Group.SOCKETS,
+    summary="let nothing new arrive at a label's sockets",
+    description="Give the sockets of a label weight 0: nothing new arrives, what is there goes on.",
+    add_arguments=_add_drain_arguments,
+    run=_drain,
+)

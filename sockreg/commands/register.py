@@ -1,0 +1,68 @@
+"""Registering sockets that this process has open: inherited ones, or any descriptor."""
+
+from collections.abc import Sequence
+
+from sockreg.commands import wrap
+from sockreg.context import Context
+from sockreg.errors import UsageError
+from sockreg.label import label_problem
+from sockreg.registry import registration
+from sockreg.systemd import listen_fds, unit_of
+
+
+def register(
+    context: Context,
+    received: Sequence[tuple[int, str]],
+    *,
+    unit: str | None = None,
+    weight: int | None = None,
+) -> None:
+    """Register descriptors, each under the label beside it; they stay the caller's.
+
+    ``unit`` is what they are registered for, by default the unit of this process; ``weight``
+    is their share of the label's new flows, by default what the unit's files say.
+    SockregError if none of them can be registered.
+    """
+    context.loaded_registry()
+    registration.register(
+        list(received),
+        unit or unit_of.unit_of_this_process(),
+        context.bpffs,
+        netns=context.netns.cookie,
+        weight=weight,
+    )
+
+
+def register_inherited(
+    context: Context,
+    labels: Sequence[str],
+    *,
+    unit: str | None = None,
+    weight: int | None = None,
+    command: Sequence[str] | None = None,
+) -> None:
+    """Register the sockets passed with the LISTEN_FDS protocol: see wrap.labelled().
+
+    ``command`` is what will be run with them: SockregError before anything is registered
+    if there is no such program.
+    """
+    received = wrap.labelled(listen_fds.received(), labels)
+    if command:
+        wrap.check_command(command)
+    register(context, received, unit=unit, weight=weight)
+
+
+def check_label(label: str) -> None:
+    """UsageError if no socket can have this label."""
+    problem = label_problem(label)
+    if problem:
+        raise UsageError(f"label {label!r:.300} {problem}", "")
+
+
+def check_unit_name(unit: str) -> None:
+    """UsageError if no unit can have this name."""
+    if not 0 < len(unit) <= 255 or not all("!" <= c <= "~" for c in unit):
+        raise UsageError(
+            f"--unit {unit!r:.300}: not the name of a unit",
+            "a unit name has up to 255 ASCII characters and no spaces",
+        )

@@ -1,0 +1,46 @@
+"""What commands tell the journal and the service manager, beside what they return."""
+
+from __future__ import annotations
+
+import sys
+
+from sockreg.commands.change import Change
+from sockreg.systemd import journal, notify
+
+
+def is_seen() -> bool:
+    """Whether our output is the journal: it has the entries, so nobody need print them again."""
+    return journal.under_systemd()
+
+
+def applied(change: Change) -> None:
+    """The rules in force are others, or have been confirmed to be the same."""
+    for notice in change.notices:
+        _tell(str(notice), journal.NOTICE, {})
+    fields: journal.Fields = {
+        "SOCKREG_GENERATION": str(change.generation),
+        "SOCKREG_RULES": str(change.count),
+    }
+    _tell(change.summary, journal.APPLIED, fields)
+    notify.status(f"last start or reload: {change.summary}")
+
+
+def loaded(registry: str, message: str) -> None:
+    """A registry has been made."""
+    _tell(message, journal.LOADED, {"SOCKREG_REGISTRY": registry})
+
+
+def unloaded(registry: str, message: str) -> None:
+    """A registry is gone."""
+    _tell(message, journal.UNLOADED, {"SOCKREG_REGISTRY": registry})
+
+
+def notice(message: str) -> None:
+    """Anything else that is worth an entry."""
+    _tell(message, journal.NOTICE, {})
+
+
+def _tell(message: str, message_id: str, fields: journal.Fields) -> None:
+    sys.stdout.flush()  # what was printed before comes before it in the journal
+    if not journal.record(message, message_id, fields=fields) and is_seen():
+        print(message, file=sys.stderr)  # there is no journal after all
