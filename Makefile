@@ -61,7 +61,6 @@ bench:
 bpf:
 	@tests/prepare --check test
 	bpf/build.sh
-	bpf/build-sockops.sh
 
 # No set-up: go-md2man is all it takes. What it makes is committed, for installs without it.
 man:

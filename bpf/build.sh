@@ -1,23 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-# Compile the program: bpf/build.sh [OUTPUT], bpf/sockreg.bpf.o by default. Needs clang and
-# llvm-strip 14 (others through CLANG and LLVM_STRIP, for the same instructions but other
-# bytes), libbpf's and the kernel's headers. The same sources give the same bytes in any folder.
+# Compile the BPF objects: bpf/build.sh [DIRECTORY]. Without a directory it replaces those in bpf/
+# and notes their hashes in sockreg/kernel/object_source.py. bpf/compile.sh says what it needs.
 set -eu
 cd "$(dirname "$0")/.."
-output=${1:-bpf/sockreg.bpf.o}
-# The hash of all sources in the order of their names: sockreg reads it back to tell whether an
-# object was made from the sources beside it.
-hash=$(cat bpf/registry.h bpf/sockreg.bpf.c bpf/tables.h | sha256sum | cut -d ' ' -f 1)
-# Debian keeps asm/types.h in a folder that clang does not search for this target.
-# -mcpu=v3: 32-bit instructions and all comparisons; any kernel with sk_lookup has them (RFC 9669).
-"${CLANG:-clang-14}" -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 \
-	-fdebug-compilation-dir=. -I"/usr/include/$(uname -m)-linux-gnu" -DSOURCE_HASH="\"$hash\"" \
-	-c bpf/sockreg.bpf.c -o "$output"
-"${LLVM_STRIP:-llvm-strip-14}" -g "$output"
-[ "$output" != bpf/sockreg.bpf.o ] || cat >sockreg/kernel/object_source.py <<PYTHON
-"""SHA-256 of bpf/sockreg.bpf.o and of its sources; written by bpf/build.sh."""
+directory=${1:-bpf}
 
-OBJECT = "$(sha256sum <"$output" | cut -d ' ' -f 1)"
-SOURCE = "$hash"
+sha256() { sha256sum | cut -d ' ' -f 1; }
+
+# Each object holds the hash of all sources that it is made from, in the order of their names.
+sockreg=$(cd bpf && cat maps.h pool.h registry.h sockreg.bpf.c tables.h walk.h | sha256)
+sockops=$(cd bpf && cat maps.h registry.h sockops.bpf.c sockops.h | sha256)
+bpf/compile.sh bpf/sockreg.bpf.c "$directory/sockreg.bpf.o" -DSOURCE_HASH="\"$sockreg\""
+bpf/compile.sh bpf/sockops.bpf.c "$directory/sockops.bpf.o" -DSOURCE_HASH="\"$sockops\""
+
+[ "$directory" != bpf ] || cat >sockreg/kernel/object_source.py <<PYTHON
+"""SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
+
+OBJECTS = {
+    "sockreg.bpf.o": "$(sha256 <bpf/sockreg.bpf.o)",
+    "sockops.bpf.o": "$(sha256 <bpf/sockops.bpf.o)",
+}
+SOURCES = {
+    "sockreg.bpf.o": "$sockreg",
+    "sockops.bpf.o": "$sockops",
+}
 PYTHON

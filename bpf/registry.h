@@ -27,8 +27,8 @@ struct counters {
 /* destinations: what owns a slot */
 struct destination {
 	char label[LABEL_SIZE]; /* padded with NUL */
-	__u16 family;           /* AF_INET or AF_INET6: of the packet, not of the socket */
-	__u16 protocol;         /* IPPROTO_TCP or IPPROTO_UDP */
+	__u16 family;		/* AF_INET or AF_INET6: of the packet, not of the socket */
+	__u16 protocol;		/* IPPROTO_TCP or IPPROTO_UDP */
 };
 
 /* members: which socket sits in a slot; the cookie tells a stale record from the one in force */
@@ -39,11 +39,11 @@ struct member_key {
 };
 
 struct member {
-	__u64 registered; /* ns since the epoch, CLOCK_REALTIME */
-	__u16 family;     /* of the socket: AF_INET6 for a dual-stack one */
-	__u16 port;       /* local port, host order */
-	__u32 weight;     /* share of new flows in a pool; 0: none */
-	__u8 address[16]; /* local address, network order; IPv4 in the first four bytes */
+	__u64 registered;     /* ns since the epoch, CLOCK_REALTIME */
+	__u16 family;	      /* of the socket: AF_INET6 for a dual-stack one */
+	__u16 port;	      /* local port, host order */
+	__u32 weight;	      /* share of new flows in a pool; 0: none */
+	__u8 address[16];     /* local address, network order; IPv4 in the first four bytes */
 	char unit[UNIT_SIZE]; /* registrant: a unit name, or "-" for one without */
 };
 
@@ -56,10 +56,10 @@ struct member {
 #define POOL_MEMBERS 32
 
 struct pool {
-	__u32 members;			/* how many there are */
-	__u32 active;			/* how many of these have a weight; they come first */
-	__u16 member[POOL_MEMBERS];	/* their slots */
-	__u16 entry[POOL_ENTRIES];	/* the slot for each hash of a flow; 0: nobody has a weight */
+	__u32 members;		    /* how many there are */
+	__u32 active;		    /* how many of these have a weight; they come first */
+	__u16 member[POOL_MEMBERS]; /* their slots */
+	__u16 entry[POOL_ENTRIES];  /* the slot for each hash of a flow; 0: nobody has a weight */
 };
 
 /* units: the .socket units whose rules count, and the files these rules were read from */

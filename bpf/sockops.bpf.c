@@ -13,26 +13,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "maps.h"
 #include "sockops.h"
-
-#define AF_INET 2
-
-/* Shared with the sk_lookup program: the registry's own maps. */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, __u64);
-} sockets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 2048);
-	__type(key, struct member_key);
-	__type(value, struct member);
-} members SEC(".maps");
 
 /* Written by user space, one or several entries a unit. */
 
@@ -125,5 +107,8 @@ int sockreg_listen(struct bpf_sock_ops *ctx)
 		put(ctx, unit, unit->slot_ipv4);
 	return 1;
 }
+
+/* What this object was made from: bpf/build.sh hands in the hash. Loaders skip the section. */
+const char source[] SEC("sockreg.source") = SOURCE_HASH;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

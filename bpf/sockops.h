@@ -19,14 +19,14 @@ struct expected_key {
 };
 
 struct expected {
-	__u64 netns;      /* SO_NETNS_COOKIE of the registry's network namespace */
-	__u64 clock;      /* CLOCK_REALTIME minus CLOCK_MONOTONIC when this was written, ns */
-	__u32 slot_ipv4;  /* of the label's TCP destinations */
+	__u64 netns;	 /* SO_NETNS_COOKIE of the registry's network namespace */
+	__u64 clock;	 /* CLOCK_REALTIME minus CLOCK_MONOTONIC when this was written, ns */
+	__u32 slot_ipv4; /* of the label's TCP destinations */
 	__u32 slot_ipv6;
-	__u32 port;       /* of the listener registered first; those on other ports are ignored */
-	__u32 own_ipv4;   /* an IPv4 socket has taken slot_ipv4: no dual-stack one replaces it */
-	__u32 weight;     /* of the members it becomes */
-	__u32 failed;     /* sockets the kernel did not take */
+	__u32 port;	/* of the listener registered first; those on other ports are ignored */
+	__u32 own_ipv4; /* an IPv4 socket has taken slot_ipv4: no dual-stack one replaces it */
+	__u32 weight;	/* of the members it becomes */
+	__u32 failed;	/* sockets the kernel did not take */
 	char unit[UNIT_SIZE];
 };
 

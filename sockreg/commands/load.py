@@ -8,6 +8,7 @@ from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
+from sockreg.host import capabilities
 from sockreg.kernel import shipped
 from sockreg.registry import generations, sockops, state
 from sockreg.systemd import journal
@@ -35,6 +36,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     kernel that cannot do it leave the system as it was (SockregError). ``force`` lets rules
     take the ssh port.
     """
+    capabilities.require_loading()
     generations.check_object(context.object_path)
     created = not state.exists(context.registry)
     rules = None

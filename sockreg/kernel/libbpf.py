@@ -28,6 +28,7 @@ SYSTEM_LIBRARY = "libbpf.so.1"
 # linux/bpf.h
 ATTACH_CGROUP_SOCK_OPS, ATTACH_SK_LOOKUP = 3, 36  # enum bpf_attach_type
 MAP_TYPE_ARRAY = 2  # enum bpf_map_type
+MAP_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG
 MAP_MMAPABLE = 1 << 10
 LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
 
@@ -57,6 +58,7 @@ class MapInfo(NamedTuple):
     key_size: int
     value_size: int
     max_entries: int
+    flags: int
     name: str
 
 
@@ -175,6 +177,8 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_prog_get_fd_by_id", c_int, (c_uint32,)),
         ("bpf_prog_query", c_int, (c_int, c_int, c_uint32, pointer, pointer, pointer)),
         ("bpf_prog_test_run_opts", c_int, (c_int, POINTER(_TestRunOpts))),
+        ("bpf_map_freeze", c_int, (c_int,)),
+        ("bpf_map_update_elem", c_int, (c_int, pointer, pointer, ctypes.c_uint64)),
         (
             "bpf_map_create",
             c_int,
@@ -280,9 +284,30 @@ class Object:
         return found
 
 
-def create_array(name: str, value_size: int, max_entries: int = 1) -> int:
-    """An mmapable ARRAY of u32 -> ``value_size`` bytes (values start 8-byte aligned)."""
-    opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=MAP_MMAPABLE)
+def create_constant(name: str, content: memoryview) -> int:
+    """An ARRAY whose one value nobody can change any more: neither programs nor bpf(2).
+
+    To the verifier its content is known, as that of a .rodata section is. ``content`` are
+    the bytes of a buffer that could be written to: of others ctypes takes no address.
+    """
+    # Mappable only for its content to start at a page, so that no element of a table lies across
+    # two cache lines. The kernel maps no such array for writing (bpf_map_mmap()).
+    fd = create_array(name, len(content), flags=MAP_MMAPABLE | MAP_RDONLY_PROG)
+    try:
+        value = (ctypes.c_char * len(content)).from_buffer(content)
+        _checked(_library().bpf_map_update_elem(fd, byref(c_uint32(0)), value, 0))
+        _checked(_library().bpf_map_freeze(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def create_array(
+    name: str, value_size: int, max_entries: int = 1, flags: int = MAP_MMAPABLE
+) -> int:
+    """An ARRAY of u32 -> ``value_size`` bytes (values start 8-byte aligned)."""
+    opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=flags)
     return _checked(
         _library().bpf_map_create(
             MAP_TYPE_ARRAY, name.encode(), 4, value_size, max_entries, byref(opts)
@@ -346,9 +371,15 @@ def link_info(fd: int) -> LinkInfo:
 
 
 def map_info(fd: int) -> MapInfo:
-    type_, id_, key_size, value_size, max_entries, _, name = _info(fd, _MAP_INFO)
+    type_, id_, key_size, value_size, max_entries, flags, name = _info(fd, _MAP_INFO)
     return MapInfo(
-        int(type_), int(id_), int(key_size), int(value_size), int(max_entries), _name(name)
+        int(type_),
+        int(id_),
+        int(key_size),
+        int(value_size),
+        int(max_entries),
+        int(flags),
+        _name(name),
     )
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import AccessError, SockregError
-from sockreg.host import release
+from sockreg.host import capabilities
 from sockreg.kernel import bpf, libbpf, objects, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Verdict as Verdict
-from sockreg.registry import layout, published, record
+from sockreg.registry import published, record
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED, denied
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
@@ -30,10 +30,8 @@ if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
 
 Result = TypeVar("Result")
 
-# The program's names in the object, and in bpftool prog: for Linux 5.17 and later, and before.
-PROGRAM = "sockreg"
-PROGRAM_5_9 = "sockreg_5_9"
-TABLE_MAP = ".data.table"
+PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
+TABLE_MAP = ".rodata.table"
 CONFIG_MAP = ".rodata.config"
 _PIN_MODE = 0o640
 _RULES_CHUNK = 4096  # bytes of one element of the rules map: small enough for any kernel
@@ -179,6 +177,7 @@ def build(
     The shared maps are reused from the registry's pins. SockregError if the kernel
     refuses; then nothing is left behind.
     """
+    capabilities.require_loading()
     home = Path(registry, GENERATIONS)
     unfinished = home / f"{UNFINISHED}{number}"
     remove(unfinished)
@@ -191,9 +190,9 @@ def build(
                 obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
             load(obj, tables)
         pin(obj.map_fd(TABLE_MAP), unfinished / "table")
-        pin(obj.program_fd(program_name()), unfinished / "program")
+        pin(obj.program_fd(PROGRAM), unfinished / "program")
         _pin_rules(rules, unfinished / "rules")
-        program_id = libbpf.program_info(obj.program_fd(program_name())).id
+        program_id = libbpf.program_info(obj.program_fd(PROGRAM)).id
         path = home / str(number)
         unfinished.rename(path)
     except BaseException:
@@ -203,8 +202,8 @@ def build(
 
 
 def check_object(path: Path) -> str:
-    """As objects.check(), with the maps that a registry has."""
-    return objects.check(path, layout.MAPS)
+    """As objects.check()."""
+    return objects.check(path, objects.SK_LOOKUP)
 
 
 def open_object(path: Path) -> libbpf.Object:
@@ -216,26 +215,17 @@ def open_object(path: Path) -> libbpf.Object:
         ) from None
 
 
-def program_name() -> str:
-    """Which program of the object is for the running kernel."""
-    return PROGRAM_5_9 if release.is_before(5, 17) else PROGRAM
-
-
 def load(obj: libbpf.Object, tables: Tables) -> None:
     """Give an opened object its table and constants and have the kernel take it."""
-    (other,) = {PROGRAM, PROGRAM_5_9} - {program_name()}
-    obj.leave_out(other)
     table = tables.table_bytes()
-    size = len(table)
     try:
-        fd = libbpf.create_array("table", size)
-        libbpf.write_array(fd, table, size)
+        fd = libbpf.create_constant("table", table)
         obj.reuse_map(TABLE_MAP, fd)
         os.close(fd)
         obj.set_initial_value(CONFIG_MAP, tables.config)
         obj.load()
     except OSError as error:
-        raise refusal(error, size) from None
+        raise refusal(error, len(table)) from None
 
 
 def refusal(error: OSError, table_bytes: int) -> SockregError:
@@ -244,7 +234,8 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
     if isinstance(error, PermissionError) or error.errno == errno.EPERM:
         return AccessError(
             f"the kernel does not let this process load the program: {error.strerror}",
-            "it needs CAP_BPF and CAP_NET_ADMIN; before Linux 5.11 also LimitMEMLOCK=infinity",
+            "before Linux 5.11 add LimitMEMLOCK=infinity to its unit; in a user namespace, "
+            "capabilities do not count for bpf(2)",
         )
     if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
         return SockregError(

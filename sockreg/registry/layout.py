@@ -24,17 +24,6 @@ POOL_MEMBERS = 32
 # members, active, member..., entry...
 POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
 
-# The maps of the object: enum bpf_map_type, size of a key, size of a value.
-_ARRAY_PERCPU, _SOCKMAP, _HASH = 6, 15, 1
-MAPS = {
-    "sockets": (_SOCKMAP, SLOT.size, COOKIE.size),
-    "counters": (_ARRAY_PERCPU, SLOT.size, COUNTERS.size),
-    "destinations": (_HASH, DESTINATION.size, SLOT.size),
-    "members": (_HASH, MEMBER_KEY.size, MEMBER.size),
-    "pools": (_HASH, SLOT.size, POOL.size),
-    "units": (_HASH, UNIT_NAME.size, UNIT_STATE.size),
-}
-
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
     "counters": (COUNTERS, ("lookups", "misses", "errors")),

@@ -18,17 +18,16 @@ from sockreg.errors import (
     NotLoadedError,
     SockregError,
 )
-from sockreg.host import cgroup
-from sockreg.kernel import bpf, libbpf
+from sockreg.host import capabilities, cgroup
+from sockreg.kernel import bpf, libbpf, objects
 from sockreg.registry import generations
-from sockreg.registry.directory import UNFINISHED, Lock, denied
+from sockreg.registry.directory import MAPS, UNFINISHED, Lock, denied
 from sockreg.registry.expected import Expectations
 from sockreg.registry.generations import pinned
 from sockreg.registry.state import LOCK_TIMEOUT
 
 PROGRAM = "sockreg_listen"  # its name in the object
 _DIRECTORY = "sockops"
-_SHARED = ("sockets", "members")
 
 
 def is_loaded(registry: str) -> bool:
@@ -44,6 +43,8 @@ def load(registry: str, object_path: Path) -> None:
     Who was expected stays expected. While both are attached, they do the same twice.
     SockregError if the kernel refuses; then nothing has changed.
     """
+    capabilities.require_loading()
+    objects.check(object_path, objects.SOCK_OPS)
     home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
     with Lock(registry, LOCK_TIMEOUT):
         generations.remove(unfinished)
@@ -61,7 +62,7 @@ def load(registry: str, object_path: Path) -> None:
 def _build(registry: str, target: Path, previous: Path | None, object_path: Path) -> None:
     obj = generations.open_object(object_path)
     with contextlib.ExitStack() as stack:
-        for name in _SHARED:
+        for name in MAPS:
             obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
         if previous is not None:
             obj.reuse_map("expected", stack.enter_context(pinned(f"{previous}/expected")))
@@ -88,18 +89,14 @@ def _attach(program: int) -> int:
 
 def _refusal(error: OSError) -> SockregError:
     reason = error.reason() if isinstance(error, libbpf.LoadError) else str(error.strerror)
-    # Without CAP_PERFMON the kernel says that there is no such function
-    # (bpf_sk_base_func_proto() in net/core/filter.c). Verifiers of Linux 7 give advice after that.
-    log = error.log if isinstance(error, libbpf.LoadError) else ""
-    missing = any(f"{word} bpf_skc_to_tcp6_sock" in log for word in ("func", "helper"))
-    if isinstance(error, PermissionError) or missing:
+    if isinstance(error, PermissionError):
         return AccessError(
             f"the kernel does not let this process load the sock_ops program: {reason}",
-            "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+            "in a user namespace, capabilities do not count for bpf(2)",
         )
     return SockregError(
         f"the kernel refuses the sock_ops program: {reason}",
-        "it needs Linux 6.5 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF, and CAP_PERFMON; "
+        "it needs Linux 6.5 with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF; "
         "-v shows the full log",
     )
 

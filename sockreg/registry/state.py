@@ -210,7 +210,7 @@ def attach(registry: str, generation: generations.Generation, netns: Netns) -> N
 
 def _refuse_second(netns: Netns, registry: str) -> None:
     for program in others(registry, netns):
-        if program.name in (generations.PROGRAM, generations.PROGRAM_5_9):
+        if program.name == generations.PROGRAM:
             raise RefusedError(
                 f"program {program.program_id} of another registry is attached to this network "
                 f"namespace, and its pins are not at {registry}",

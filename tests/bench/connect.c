@@ -74,7 +74,8 @@ static void close_connection(struct connection made)
 
 int main(int argc, char **argv)
 {
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+				 .ai_socktype = SOCK_STREAM};
 	struct connection standing;
 	struct addrinfo *target;
 	long long begin;

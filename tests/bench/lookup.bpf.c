@@ -10,6 +10,8 @@
  * Each twice: "hot" reads the packet from the context, which is the same in all repetitions of a
  * test run; "stream_..." takes the next packet from an array in each repetition.
  */
+#include <bpf/bpf_endian.h>
+
 #include "../../bpf/sockreg.bpf.c"
 
 /* As many keys as the bench gives: user space replaces the map. The index wraps at keys_mask. */
@@ -151,5 +153,5 @@ int stream_sockreg(struct bpf_sk_lookup *ctx)
 {
 	struct bpf_sk_lookup packet = next_packet();
 
-	return deliver(ctx, find(&packet, 1));
+	return deliver(ctx, find(&packet));
 }

@@ -34,6 +34,8 @@ from sockreg.model import (
     Packet,
     Place,
 )
+from sockreg.registry.directory import COPY
+from sockreg.registry.generations import TABLE_MAP
 from sockreg.rules.syntax import parse_rule
 from tests.bench import peer, rulesets
 from tests.bench.own_cpu import own_cpu
@@ -151,7 +153,7 @@ def _measure(built: Path, size: int, rounds: int) -> Measured:
             if own:
                 streams[version] = _stream(loaded, own, random, rounds)
         streams["both"] = _stream(loaded, bindings, random, rounds)
-        memory = {OURS: _memory(loaded[0], ".data.table"), PEER: _memory(loaded[0], _TRIE)}
+        memory = {OURS: _memory(loaded[0], TABLE_MAP), PEER: _memory(loaded[0], _TRIE)}
     return Measured(size, hot, streams, memory)
 
 
@@ -187,12 +189,12 @@ def _loaded(built: Path, bindings: Sequence[Binding]) -> Iterator[list[libbpf.Ob
     tables = compile_rules(bindings, slots)
     content = tables.table_bytes()
     with ExitStack() as stack:
-        shared = {".data.table": len(content), ".data.keys": KEYS * _KEY.size}
-        maps = {}
-        for name, size in shared.items():
-            maps[name] = libbpf.create_array(name.strip(".").replace(".", "_"), size)
-            stack.callback(os.close, maps[name])
-        libbpf.write_array(maps[".data.table"], content, len(content))
+        maps = {
+            TABLE_MAP: libbpf.create_constant("table", content),
+            ".data.keys": libbpf.create_array("data_keys", KEYS * _KEY.size),
+        }
+        for fd in maps.values():
+            stack.callback(os.close, fd)
         first = _load(built, tables, len(bindings), maps)
         maps |= {name: first.map_fd(name) for name in ("sockets", "counters", "pools", _TRIE)}
         copies = [_load(built, tables, len(bindings), maps) for _ in range(_INSTANCES - 1)]
@@ -207,8 +209,7 @@ def _loaded(built: Path, bindings: Sequence[Binding]) -> Iterator[list[libbpf.Ob
 
 def _load(built: Path, tables: Tables, rules: int, maps: Mapping[str, int]) -> libbpf.Object:
     loaded = libbpf.Object(str(built))
-    for name in ("copy_socket", "sockreg_5_9"):
-        loaded.leave_out(name)
+    loaded.leave_out(COPY)
     for name, fd in maps.items():
         loaded.reuse_map(name, fd)
     loaded.set_initial_value(".rodata.config", tables.config)

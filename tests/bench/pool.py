@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 from sockreg.kernel import libbpf
-from sockreg.kernel.object_source import SOURCE
+from sockreg.kernel.object_source import SOURCES
 from sockreg.model import INET, TCP, Packet
 from sockreg.registry.generations import pinned
 from tests.bench.ground import Ground, ground
@@ -34,7 +33,7 @@ ROUNDS = 60
 _QUICK = 6
 _REPEAT = 500_000  # runs of the program in one test run
 _PORT = 8000  # of the first case; each case has its own rule
-_CALL = "socket = pick(ctx, &slot);"  # what is left out of the program without pools
+_CALL = "socket = pick(ctx, slot);"  # what is left out of the program without pools
 
 
 class Case(NamedTuple):
@@ -123,11 +122,8 @@ def _object_without_pools() -> Iterator[Path]:
         path = Path(directory, "sockreg.bpf.o")
         code = Path(directory, "sockreg.bpf.c")
         code.write_text(source.replace(_CALL, "socket = 0;"))
-        compile_it = ["clang-14", "-O2", "-g", "-target", "bpf", f"-I{BPF}"]
-        compile_it += [f"-I/usr/include/{os.uname().machine}-linux-gnu"]
-        compile_it += [f'-DSOURCE_HASH="{SOURCE}"', "-Wno-unused-function"]
-        run([*compile_it, "-c", str(code), "-o", str(path)])
-        run(["llvm-strip-14", "-g", str(path)])
+        options = [f"-I{BPF}", f'-DSOURCE_HASH="{SOURCES[path.name]}"', "-Wno-unused-function"]
+        run([str(BPF / "compile.sh"), str(code), str(path), *options])
         yield path
 
 

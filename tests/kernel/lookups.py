@@ -94,7 +94,7 @@ class Lookups:
                     layout.SLOT.pack(slot),
                     layout.COOKIE.pack(member.fileno()),
                 )
-        return loaded.program_fd(generations.program_name())
+        return loaded.program_fd(generations.PROGRAM)
 
     def ask(self, program: int, packet: Packet) -> int | None:
         """The slot whose socket gets the packet, 0 if it passes, None if it is refused."""

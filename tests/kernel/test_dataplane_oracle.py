@@ -69,17 +69,6 @@ def test_random_rule_sets(lookups: Lookups, seed: int, conditional: bool) -> Non
     check(lookups, bindings, list(packets(rng, bindings, 150)))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_program_for_kernels_that_tell_no_interface(
-    lookups: Lookups, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    monkeypatch.setattr("sockreg.host.release.is_before", lambda *release: release <= (5, 17))
-    rng = Random(seed)
-    drawn = random_rules(rng, 100, conditional=True)
-    bindings = [binding for binding in drawn if binding.interface is None]
-    check(lookups, bindings, list(packets(rng, bindings, 150)))
-
-
 @pytest.mark.parametrize("numbered", [0, 1, 65_536])
 @pytest.mark.parametrize("seed", range(5))
 def test_pairs_of_both_kinds(

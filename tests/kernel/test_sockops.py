@@ -6,17 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
 from sockreg.host import cgroup
 from sockreg.kernel import shipped
-from sockreg.kernel.btf import Types
 from sockreg.registry import expected
-from tests import tree
+from tests.btf import Structures
+from tests.kernel import privileges
 from tests.kernel.cgroups import Cgroups, own_cgroups
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
@@ -298,43 +296,26 @@ def attached() -> list[str]:
     return [line for line in shown.splitlines() if "sockreg_listen" in line]
 
 
+@pytest.mark.parametrize("missing", privileges.LOADING.split(","))
+def test_a_missing_capability_is_named(cgroups: Cgroups, host: Host, missing: str) -> None:
+    host.load(*RULES)
+    capabilities = ",".join(set(privileges.LOADING.split(",")) - {missing})
+    done = privileges.run(host, capabilities, "load", "--sock-ops")
+    assert done.status == EXIT_PERMISSION, done
+    assert f"this process has no CAP_{missing[1:].upper()}" in done.err
+    assert attached() == []
+
+
 def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
     host.load(*RULES)
-
-    def limited(capabilities: str) -> list[str]:
-        return ["setpriv", f"--bounding-set=-all,{capabilities}", "--inh-caps=-all"]
-
-    # Entering --netns takes CAP_SYS_ADMIN: the test enters it instead.
-    arguments = ["/usr/bin/python3", "-m", "sockreg", "--bpffs", str(host.bpffs), "--root",
-                 str(host.root), "load", "--sock-ops"]  # fmt: skip
-    with host.namespace.entered():
-        for capabilities, status in (
-            ("+bpf,+net_admin", EXIT_PERMISSION),
-            ("+bpf,+net_admin,+perfmon", 0),
-        ):
-            done = subprocess.run(
-                [*limited(capabilities), *arguments],
-                cwd=tree.public(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == status, done
-            assert ("CAP_PERFMON" in done.stderr) == (status != 0)
+    done = privileges.run(host, privileges.LOADING, "load", "--sock-ops")
+    assert done.status == 0, done
     assert len(attached()) == 1
 
 
 def test_layout_is_that_of_the_object() -> None:
-    with shipped.sock_ops_object_path().open("rb") as stream:
-        section = ELFFile(stream).get_section_by_name(".BTF")
-        types = Types(bytes(section.data()))
+    structures = Structures(shipped.sock_ops_object_path())
     for name, (layout, names) in expected.STRUCTURES.items():
-        size, fields = types.structure(name)
+        size, fields = structures.structure(name)
         assert size == layout.size, name
         assert tuple(field.name for field in fields) == names, name
-
-
-def test_the_object_is_made_from_its_sources(tmp_path: Path) -> None:
-    built = tmp_path / "sockops.bpf.o"
-    run([str(ROOT / "bpf/build-sockops.sh"), str(built)])
-    assert built.read_bytes() == (ROOT / "bpf/sockops.bpf.o").read_bytes()

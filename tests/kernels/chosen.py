@@ -8,7 +8,7 @@ from typing import NamedTuple
 # Modules of tests/kernel that show where connections and datagrams land, from loading to
 # unloading. The others look at what does not depend on the kernel, or load the machine.
 _MODULES = (
-    "dataplane_capabilities", "interfaces", "limits", "pools", "registration",
+    "dataplane_loading", "interfaces", "limits", "pools", "registration",
     "rollback", "sockops", "steering", "take", "udp",
 )  # fmt: skip
 
@@ -22,7 +22,6 @@ _LEFT_OUT = (
     "test_pools.py::test_the_same_unit_replaces_its_own_member_in_one_step",
     "test_rollback.py::test_after_an_apply_was_killed",
     "test_rollback.py::test_nobody_is_refused_meanwhile",
-    "test_sockops.py::test_the_object_is_made_from_its_sources",
     "test_take.py::test_a_real_server_that_knows_nothing_of_it",
     "test_steering.py::test_any_port_opens_every_port_of_one_address",
 )
@@ -41,7 +40,7 @@ _DIFFERENCES = (
     Difference(
         (6, 0),
         (
-            "test_dataplane_capabilities.py::test_loads_with_two_capabilities[200,000]",
+            "test_dataplane_loading.py::test_rules_load[200,000]",
             "test_limits.py::test_a_listener_that_was_shut_down_keeps_its_slot",
         ),
         "test_before_6_0.py",
@@ -68,7 +67,6 @@ _DIFFERENCES = (
 def arguments(release: tuple[int, int]) -> list[str]:
     """The arguments of pytest for a kernel of this release."""
     modules = [f"tests/kernel/test_{name}.py" for name in _MODULES]
-    modules.append("tests/kernels/test_two_capabilities.py")
     left_out = list(_LEFT_OUT)
     for difference in _DIFFERENCES:
         if release < difference.before:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from tests.kernel import privileges
 from tests.kernel.host import Host
-from tests.kernels import privileges
 
 
 def test_the_limit_is_named(host: Host) -> None:
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 80")
     limit = ("prlimit", "--memlock=65536:65536")
-    refused = privileges.run(host, ",+bpf,+net_admin,+perfmon", "load", prefix=limit)
+    refused = privileges.run(host, privileges.LOADING, "load", prefix=limit)
     assert refused.status == 4, refused.text
-    assert "before Linux 5.11 also LimitMEMLOCK=infinity" in refused.err
+    assert "before Linux 5.11 add LimitMEMLOCK=infinity" in refused.err
     assert not host.home.exists() or list(host.home.iterdir()) == []

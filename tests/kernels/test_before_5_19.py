@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.kernel import privileges
 from tests.kernel.host import Host
-from tests.kernels import privileges
 
 
 def test_registering_takes_two_capabilities(host: Host) -> None:
@@ -15,6 +15,6 @@ def test_registering_takes_two_capabilities(host: Host) -> None:
         assert "before Linux 5.19" in refused.err
         assert "CAP_BPF and CAP_NET_ADMIN" in refused.err
         assert host.ask("192.0.2.7", 80) == "refused"
-        done = privileges.run(host, ",+bpf,+net_admin", "register", sockets=sockets)
+        done = privileges.run(host, "+bpf,+net_admin", "register", sockets=sockets)
         assert done.status == 0, done.text
         assert host.ask("192.0.2.7", 80) == "web"

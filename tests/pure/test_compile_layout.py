@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from itertools import accumulate
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from sockreg.compile import words
 from sockreg.kernel import shipped
-from sockreg.kernel.btf import Types
+from tests.btf import Structures
 from tests.tree import ROOT
 
 HEADER = (ROOT / "bpf/tables.h").read_text()
@@ -45,9 +43,8 @@ OTHER_FORM = {
 
 
 @pytest.fixture(scope="module")
-def types() -> Types:
-    elf = ELFFile(io.BytesIO(shipped.object_path().read_bytes()))
-    return Types(elf.get_section_by_name(".BTF").data())
+def structures() -> Structures:
+    return Structures(shipped.object_path())
 
 
 def test_numbers() -> None:
@@ -77,14 +74,11 @@ def test_numbers() -> None:
     ]
 
 
-def test_configuration(types: Types) -> None:
+def test_configuration(structures: Structures) -> None:
     order, fields = words.CONFIG.format[0], re.findall(r"\d*[A-Za-z]", words.CONFIG.format)
     sizes = [struct.calcsize(order + field) for field in fields]
-    size, members = types.structure("config")
-    in_object = [(member.name, member.offset, member.size) for member in members]
-    assert in_object == list(
-        zip(words.CONFIG_MEMBERS, [0, *accumulate(sizes)], sizes, strict=False)
-    )
+    size, members = structures.structure("config")
+    assert members == list(zip(words.CONFIG_MEMBERS, [0, *accumulate(sizes)], sizes, strict=False))
     assert size == words.CONFIG.size
 
 

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from itertools import accumulate
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from sockreg import slot
 from sockreg.kernel import shipped
-from sockreg.kernel.btf import Types
 from sockreg.registry import layout
+from tests.btf import Structures
 from tests.tree import ROOT
 
 HEADER = ROOT / "bpf/registry.h"
 
 
 @pytest.fixture(scope="module")
-def types() -> Types:
-    elf = ELFFile(io.BytesIO(shipped.object_path().read_bytes()))
-    return Types(elf.get_section_by_name(".BTF").data())
+def structures() -> Structures:
+    return Structures(shipped.object_path())
 
 
 @pytest.mark.parametrize("name", layout.STRUCTURES)
-def test_structures(types: Types, name: str) -> None:
+def test_structures(structures: Structures, name: str) -> None:
     packed, names = layout.STRUCTURES[name]
     order, fields = packed.format[0], re.findall(r"\d*[A-Za-z]", packed.format)
     sizes = [struct.calcsize(order + field) for field in fields]
     offsets = [0, *accumulate(sizes)]
     in_python = list(zip(names, offsets, sizes, strict=False))
     assert len(names) == len(fields)
-    size, members = types.structure(name)
-    assert [tuple(member) for member in map(_plain, members)] == in_python
+    size, members = structures.structure(name)
+    assert members == in_python
     assert size == packed.size
-
-
-def _plain(member: object) -> tuple[object, ...]:
-    return tuple(vars(member).values())
 
 
 def test_every_structure_of_the_header_is_compared() -> None:

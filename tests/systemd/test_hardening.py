@@ -50,13 +50,20 @@ def test_capabilities(make_box: MakeBox, unit: str, capabilities: int) -> None:
     assert f"CapBnd:\t{capabilities:016x}" in messages(box, "SYSLOG_IDENTIFIER=grep")
 
 
-def test_the_loader_works_without_the_capability_that_makes_lookups_faster(
-    make_box: MakeBox,
-) -> None:
+def test_a_loader_that_lost_a_capability_says_which_and_where(make_box: MakeBox) -> None:
     two = "[Service]\nCapabilityBoundingSet=\nCapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN\n"
-    box = make_box(
-        files=web()
-        | {f"{UNITS}/{unit}.d/two.conf": two for unit in ("sockreg.service", "sockreg@.service")}
+    box = make_box(files=web() | {f"{UNITS}/sockreg.service.d/10-two.conf": two})
+    box.systemctl("start", "sockreg.service", check=False)
+    said = "\n".join(messages(box, "_SYSTEMD_UNIT=sockreg.service"))
+    assert "this process has no CAP_PERFMON" in said
+    assert (
+        "'systemctl edit sockreg.service' and add CapabilityBoundingSet=CAP_PERFMON to section "
+        "[Service]" in said
     )
+    assert box.ask("127.0.0.1", 80) == "refused"
+    box.write(f"{UNITS}/sockreg.service.d/override.conf",
+              "[Service]\nCapabilityBoundingSet=CAP_PERFMON\n")  # fmt: skip
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "sockreg.service")
     box.systemctl("enable", "--now", "sockreg@web")
     assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
