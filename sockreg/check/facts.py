@@ -95,7 +95,7 @@ class UnitState(NamedTuple):
     main_pid: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """What the checks know of the machine, beyond its sockets.
 
@@ -132,7 +132,7 @@ class Host:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """``sockets`` are all .socket units, ``counted`` the names of those whose rules count.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 
 class Severity(StrEnum):
@@ -14,7 +14,8 @@ class Severity(StrEnum):
     NOTE = "note"  # worth knowing; nothing need be done
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Finding:
     """``check`` is the name of its kind, ``where`` a file:line, a unit or an address.
 
     ``what`` is wrong, ``why`` it matters, and how to ``fix`` it: a sentence each, the last

@@ -44,14 +44,14 @@ def gather_files(root: str, active: Collection[str] = ()) -> Facts:
     named = _installed(root, ".socket") | rules.units.keys() | wanted
     found = {name: unit for name in sorted(named) if (unit := _read(root, name))}
     return Facts(
-        rules,
-        list(dict.fromkeys(report.problems)),
-        found,
-        sorted(rules.units),
-        _services(root, found, rules.units.keys() | wanted),
-        sorted(wanted),
-        frozenset(name for name in wanted if is_masked(root, companion(name))),
-        None,
+        rules=rules,
+        problems=list(dict.fromkeys(report.problems)),
+        sockets=found,
+        counted=sorted(rules.units),
+        services=_services(root, found, rules.units.keys() | wanted),
+        wanted=sorted(wanted),
+        masked=frozenset(name for name in wanted if is_masked(root, companion(name))),
+        host=None,
     )
 
 
@@ -97,16 +97,18 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
 
 def _host(context: Context, facts: Facts) -> Host:
     there = situation.read(context)
+    nonblocking, asked_for = _look_into(there)
     return Host(
-        _kernel(os.uname().release),
-        _memlock(),
-        _client_ports(),
-        frozenset(name for _, name in socket.if_nameindex()),
-        there,
-        _others(context, there),
-        _doors(context, facts.rules, there),
-        *_look_into(there),
-        _states(context, [*facts.sockets, *facts.services]),
+        kernel=_kernel(os.uname().release),
+        memlock=_memlock(),
+        client_ports=_client_ports(),
+        interfaces=frozenset(name for _, name in socket.if_nameindex()),
+        situation=there,
+        others=_others(context, there),
+        doors=_doors(context, facts.rules, there),
+        nonblocking=nonblocking,
+        asked_for=asked_for,
+        states=_states(context, [*facts.sockets, *facts.services]),
     )
 
 
@@ -142,7 +144,7 @@ def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str
         return []
     with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:
         found = ssh.taken(through, rules.bindings, maps)
-    return [(str(it.binding.place), ssh.sentence(it), ssh.pass_rule(it.door)) for it in found]
+    return [(str(it.binding.place), ssh.sentence(it), ssh.pass_rule(it)) for it in found]
 
 
 def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
@@ -14,6 +15,7 @@ _HOME = f"{BPFFS}/{HOME}"
 _NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
 
 
+@check(Concern.UNUSED)
 def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
     """Rules in a unit that does not count change nothing."""
     for name, unit in facts.sockets.items():
@@ -21,29 +23,31 @@ def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
         if rules and name not in facts.counted:
             masked = f" {companion(name)} is masked." if name in facts.masked else ""
             yield Finding(
-                Severity.WARNING,
-                "no-companion",
-                str(rules[0].place),
-                f"{name} has rules, but they do not count",
-                f"{companion(name)} is neither enabled nor started.{masked}",
-                f"systemctl enable --now {companion(name)}",
+                severity=Severity.WARNING,
+                check="no-companion",
+                where=str(rules[0].place),
+                what=f"{name} has rules, but they do not count",
+                why=f"{companion(name)} is neither enabled nor started.{masked}",
+                fix=f"systemctl enable --now {companion(name)}",
             )
 
 
+@check(Concern.UNITS)
 def companions_without_socket(facts: Facts) -> Iterator[Finding]:
     """A companion that is enabled for a socket which does not exist."""
     for name in facts.wanted:
         if name not in facts.sockets:
             yield Finding(
-                Severity.ERROR,
-                "no-socket-unit",
-                companion(name),
-                f"{companion(name)} is enabled, but there is no {name}",
-                "it cannot start: it is bound to the socket unit, which is missing or masked",
-                f"systemctl disable {companion(name)}, or make {name}",
+                severity=Severity.ERROR,
+                check="no-socket-unit",
+                where=companion(name),
+                what=f"{companion(name)} is enabled, but there is no {name}",
+                why="it cannot start: it is bound to the socket unit, which is missing or masked",
+                fix=f"systemctl disable {companion(name)}, or make {name}",
             )
 
 
+@check(Concern.UNITS)
 def sockets_without_server(facts: Facts) -> Iterator[Finding]:
     """A socket that systemd refuses to open, because there is nothing to start for it."""
     for name in facts.counted:
@@ -51,16 +55,18 @@ def sockets_without_server(facts: Facts) -> Iterator[Finding]:
         if socket is None or socket.is_on("Socket", "Accept") or facts.server_of(socket):
             continue
         yield Finding(
-            Severity.ERROR,
-            "no-server",
-            socket.where("Socket", "Service"),
-            f"{name} has no service to start",
-            'systemd does not start such a socket ("Socket service not loaded, refusing"), and '
+            severity=Severity.ERROR,
+            check="no-server",
+            where=socket.where("Socket", "Service"),
+            what=f"{name} has no service to start",
+            why='systemd does not start such a socket ("Socket service not loaded, refusing"), and '
             "with it fails what is bound to it",
-            f"{facts.server_name(socket)}, or Service= in [Socket] with the name of another one",
+            fix=f"{facts.server_name(socket)}, or Service= in [Socket] with the name of another "
+            "one",
         )
 
 
+@check(Concern.RESTARTS)
 def restarts(facts: Facts) -> Iterator[Finding]:
     """A server that systemd does not stop together with its socket."""
     for name in facts.counted:
@@ -75,16 +81,18 @@ def restarts(facts: Facts) -> Iterator[Finding]:
         ]
         if name not in tied:
             yield Finding(
-                Severity.WARNING,
-                "no-requires",
-                server.home,
-                f"{server.name} has neither Requires= nor PartOf={name}",
-                f"'systemctl restart {name}' while the server runs is refused (\"already active, "
+                severity=Severity.WARNING,
+                check="no-requires",
+                where=server.home,
+                what=f"{server.name} has neither Requires= nor PartOf={name}",
+                why=f"'systemctl restart {name}' while the server runs is refused (\"already "
+                "active, "
                 'refusing") and leaves the socket dead',
-                f"Requires={name} in [Unit] of {server.name}",
+                fix=f"Requires={name} in [Unit] of {server.name}",
             )
 
 
+@check(Concern.SERVERS)
 def stays_active(facts: Facts) -> Iterator[Finding]:
     """A server that is active without a process: systemd starts no other one."""
     if facts.host is None:
@@ -97,26 +105,30 @@ def stays_active(facts: Facts) -> Iterator[Finding]:
         now = facts.host.state(server.name)
         if (now.active, now.sub) == ("active", "exited"):
             yield Finding(
-                Severity.ERROR,
-                "dead-server",
-                server.where("Service", "RemainAfterExit"),
-                f"the server of {server.name} has ended, but the unit is active still",
-                f"so systemd starts no new one, while {name} listens on: clients connect and hang",
-                f"no RemainAfterExit= in {server.name}; for now 'systemctl stop {server.name}', "
+                severity=Severity.ERROR,
+                check="dead-server",
+                where=server.where("Service", "RemainAfterExit"),
+                what=f"the server of {server.name} has ended, but the unit is active still",
+                why=f"so systemd starts no new one, while {name} listens on: clients connect and "
+                "hang",
+                fix=f"no RemainAfterExit= in {server.name}; for now 'systemctl stop "
+                f"{server.name}', "
                 "the next client starts it again",
             )
         elif now.active == "failed":
             yield Finding(
-                Severity.WARNING,
-                "dead-server",
-                server.home,
-                f"{server.name} has failed",
-                f"the next client may start it again, but after several failures {name} fails, too",
-                f"'systemctl status {server.name}' says why; then 'systemctl reset-failed "
+                severity=Severity.WARNING,
+                check="dead-server",
+                where=server.home,
+                what=f"{server.name} has failed",
+                why=f"the next client may start it again, but after several failures {name} "
+                "fails, too",
+                fix=f"'systemctl status {server.name}' says why; then 'systemctl reset-failed "
                 f"{server.name}'",
             )
 
 
+@check(Concern.UNITS)
 def inactive_sockets(facts: Facts) -> Iterator[Finding]:
     """A socket unit that counts, and does not listen."""
     if facts.host is None:
@@ -125,15 +137,17 @@ def inactive_sockets(facts: Facts) -> Iterator[Finding]:
         now = facts.host.state(name)
         if name in facts.sockets and now.active in ("inactive", "failed"):
             yield Finding(
-                Severity.ERROR,
-                "inactive-socket",
-                facts.sockets[name].home,
-                f"the rules of {name} count, but the unit is {now.active}",
-                "it has no socket, so what its rules give to its label is refused",
-                f"systemctl start {companion(name)}; 'systemctl status {name}' says why it is not",
+                severity=Severity.ERROR,
+                check="inactive-socket",
+                where=facts.sockets[name].home,
+                what=f"the rules of {name} count, but the unit is {now.active}",
+                why="it has no socket, so what its rules give to its label is refused",
+                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it "
+                "is not",
             )
 
 
+@check(Concern.LOADER)
 def hardening(facts: Facts) -> Iterator[Finding]:
     """Settings that keep the loader from doing its work, or have it do it elsewhere."""
     for unit in _ours(facts):
@@ -142,26 +156,28 @@ def hardening(facts: Facts) -> Iterator[Finding]:
             setting = unit.last(section, key)
             if setting and (key != "PrivateNetwork" or unit.is_on(section, key)):
                 yield Finding(
-                    Severity.ERROR,
-                    "private-network",
-                    str(setting.place),
-                    f"{unit.name} has {key}={setting.value}",
-                    "it would succeed, and attach the program to a network namespace of its own, "
+                    severity=Severity.ERROR,
+                    check="private-network",
+                    where=str(setting.place),
+                    what=f"{unit.name} has {key}={setting.value}",
+                    why="it would succeed, and attach the program to a network namespace of its "
+                    "own, "
                     "where nobody's traffic is",
-                    f"remove {key}=",
+                    fix=f"remove {key}=",
                 )
         writable = {it.value.lstrip("-+") for it in unit.words("Service", "ReadWritePaths")}
         if unit.is_on("Service", "ProtectKernelTunables") and _HOME not in writable:
             yield Finding(
-                Severity.ERROR,
-                "read-only-bpffs",
-                unit.where("Service", "ReadWritePaths"),
-                f"{unit.name} has ProtectKernelTunables=yes without ReadWritePaths=-{_HOME}",
-                "that makes /sys/fs/bpf read-only; naming /sys/fs/bpf itself does not undo it",
-                f"ReadWritePaths=-{_HOME}",
+                severity=Severity.ERROR,
+                check="read-only-bpffs",
+                where=unit.where("Service", "ReadWritePaths"),
+                what=f"{unit.name} has ProtectKernelTunables=yes without ReadWritePaths=-{_HOME}",
+                why="that makes /sys/fs/bpf read-only; naming /sys/fs/bpf itself does not undo it",
+                fix=f"ReadWritePaths=-{_HOME}",
             )
 
 
+@check(Concern.LOADER)
 def memlock(facts: Facts) -> Iterator[Finding]:
     """Kernels that count maps against a limit of 64 KiB."""
     if facts.host is None or facts.host.kernel >= (5, 11):
@@ -170,12 +186,12 @@ def memlock(facts: Facts) -> Iterator[Finding]:
         setting = unit.last("Service", "LimitMEMLOCK")
         if setting is None or not setting.value.startswith("infinity"):
             yield Finding(
-                Severity.ERROR,
-                "memlock",
-                unit.where("Service", "LimitMEMLOCK"),
-                f"{unit.name} is limited in locked memory",
-                "before Linux 5.11 maps count against the limit, and the kernel refuses them",
-                "LimitMEMLOCK=infinity",
+                severity=Severity.ERROR,
+                check="memlock",
+                where=unit.where("Service", "LimitMEMLOCK"),
+                what=f"{unit.name} is limited in locked memory",
+                why="before Linux 5.11 maps count against the limit, and the kernel refuses them",
+                fix="LimitMEMLOCK=infinity",
             )
 
 

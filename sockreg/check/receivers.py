@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts, Setting, Unit
 from sockreg.check.finding import Finding, Severity
+from sockreg.host.listener import cookie_text
 
 _ADD = "sockreg-add@"
 _HANGS = (
@@ -23,57 +25,62 @@ _SHARED = (
 )
 
 
+@check(Concern.SERVERS)
 def remain_after_exit(facts: Facts) -> Iterator[Finding]:
     """A companion that stays active keeps the server from being started."""
     for unit, socket in _oneshots(facts):
         if unit.is_on("Service", "RemainAfterExit"):
             yield Finding(
-                Severity.ERROR,
-                "remain-after-exit",
-                unit.where("Service", "RemainAfterExit"),
-                f"{unit.name} receives the sockets of {socket.value} and stays active",
-                _HANGS,
-                "RemainAfterExit=no; what has to stay active goes into a unit without Sockets=, "
+                severity=Severity.ERROR,
+                check="remain-after-exit",
+                where=unit.where("Service", "RemainAfterExit"),
+                what=f"{unit.name} receives the sockets of {socket.value} and stays active",
+                why=_HANGS,
+                fix="RemainAfterExit=no; what has to stay active goes into a unit without "
+                "Sockets=, "
                 "as sockreg@.service is",
             )
 
 
+@check(Concern.SERVERS)
 def start_limits(facts: Facts) -> Iterator[Finding]:
     """A companion that may be refused a start takes the socket down with it."""
     for unit, socket in _oneshots(facts):
         interval = unit.last("Unit", "StartLimitIntervalSec")
         if interval is None or interval.value not in ("0", "infinity"):
             yield Finding(
-                Severity.ERROR,
-                "start-limit",
-                unit.where("Unit", "StartLimitIntervalSec"),
-                f"{unit.name} has a start limit and receives the sockets of {socket.value}",
-                _FAILS_THE_SOCKET,
-                "StartLimitIntervalSec=0 in [Unit]",
+                severity=Severity.ERROR,
+                check="start-limit",
+                where=unit.where("Unit", "StartLimitIntervalSec"),
+                what=f"{unit.name} has a start limit and receives the sockets of {socket.value}",
+                why=_FAILS_THE_SOCKET,
+                fix="StartLimitIntervalSec=0 in [Unit]",
             )
         restart = unit.last("Service", "Restart")
         if restart is not None and restart.value != "no":
             yield Finding(
-                Severity.ERROR,
-                "restart",
-                str(restart.place),
-                f"{unit.name} restarts by itself and receives the sockets of {socket.value}",
-                "as long as it is about to restart, traffic does not start the server",
-                "Restart=no",
+                severity=Severity.ERROR,
+                check="restart",
+                where=str(restart.place),
+                what=f"{unit.name} restarts by itself and receives the sockets of {socket.value}",
+                why="as long as it is about to restart, traffic does not start the server",
+                fix="Restart=no",
             )
         timeout = unit.last("Service", "TimeoutStartSec") or unit.last("Service", "TimeoutSec")
         if timeout is None or timeout.value in ("0", "infinity"):
             yield Finding(
-                Severity.WARNING,
-                "start-timeout",
-                unit.where("Service", "TimeoutStartSec"),
-                f"{unit.name} may take for ever to start",
-                "a oneshot has no timeout by default, and a start of the server on demand waits "
+                severity=Severity.WARNING,
+                check="start-timeout",
+                where=unit.where("Service", "TimeoutStartSec"),
+                what=f"{unit.name} may take for ever to start",
+                why="a oneshot has no timeout by default, and a start of the server on demand "
+                "waits "
                 f"for it, as {socket.value} triggers both",
-                "TimeoutStartSec=10",
+                fix="TimeoutStartSec=10",
             )
 
 
+@check(Concern.SERVERS)
 def nonblocking(facts: Facts) -> Iterator[Finding]:
     """Of units that share sockets, the last one to start decides whether they block."""
     for name in facts.counted:
@@ -87,18 +94,20 @@ def nonblocking(facts: Facts) -> Iterator[Finding]:
             wanted = ours or (server is not None and server.is_on("Service", "NonBlocking"))
             if companion != wanted:
                 yield Finding(
-                    Severity.ERROR,
-                    "nonblocking",
-                    unit.where("Service", "NonBlocking"),
-                    f"{unit.name} has NonBlocking={_yes(companion)}, and shares the sockets of "
+                    severity=Severity.ERROR,
+                    check="nonblocking",
+                    where=unit.where("Service", "NonBlocking"),
+                    what=f"{unit.name} has NonBlocking={_yes(companion)}, and shares the sockets "
+                    "of "
                     f"{name} with {server.name if server else 'the server'}, which wants "
                     f"NonBlocking={_yes(wanted)}",
-                    _SHARED,
-                    f"NonBlocking={_yes(wanted)} in [Service] of {unit.name}"
+                    why=_SHARED,
+                    fix=f"NonBlocking={_yes(wanted)} in [Service] of {unit.name}"
                     + (", as shipped" if ours else ", or leave it to sockreg@.service"),
                 )
 
 
+@check(Concern.SERVERS)
 def live_nonblocking(facts: Facts) -> Iterator[Finding]:
     """A running server whose socket blocks, against its own unit's setting."""
     if facts.host is None:
@@ -111,16 +120,19 @@ def live_nonblocking(facts: Facts) -> Iterator[Finding]:
                 continue
             if server.is_on("Service", "NonBlocking") and not flag:
                 yield Finding(
-                    Severity.ERROR,
-                    "nonblocking",
-                    server.where("Service", "NonBlocking"),
-                    f"{server.name} runs with NonBlocking=yes, but its socket sk:{cookie:x} blocks",
-                    f"another unit that receives the sockets of {name} has cleared O_NONBLOCK: an "
+                    severity=Severity.ERROR,
+                    check="nonblocking",
+                    where=server.where("Service", "NonBlocking"),
+                    what=f"{server.name} runs with NonBlocking=yes, but its socket "
+                    f"{cookie_text(cookie)} blocks",
+                    why=f"another unit that receives the sockets of {name} has cleared "
+                    "O_NONBLOCK: an "
                     "event loop hangs in accept(2), and everything it serves with it",
-                    f"give that unit NonBlocking=yes, then 'systemctl restart {server.name}'",
+                    fix=f"give that unit NonBlocking=yes, then 'systemctl restart {server.name}'",
                 )
 
 
+@check(Concern.SERVERS)
 def stop_hooks(facts: Facts) -> Iterator[Finding]:
     """Commands of the socket unit that systemd passes its sockets to at the stop."""
     for name in facts.counted:
@@ -130,29 +142,32 @@ def stop_hooks(facts: Facts) -> Iterator[Finding]:
         for key in ("ExecStopPre", "ExecStopPost"):
             for setting in socket.all("Socket", key):
                 yield Finding(
-                    Severity.ERROR,
-                    "stop-hook",
-                    str(setting.place),
-                    f"{name} has {key}= and passes its sockets to it",
-                    "systemd clears O_NONBLOCK of the sockets before it, and the server runs on "
+                    severity=Severity.ERROR,
+                    check="stop-hook",
+                    where=str(setting.place),
+                    what=f"{name} has {key}= and passes its sockets to it",
+                    why="systemd clears O_NONBLOCK of the sockets before it, and the server runs "
+                    "on "
                     "with them: an event loop hangs",
-                    f"remove {key}=; a slot empties itself when its socket is closed",
+                    fix=f"remove {key}=; a slot empties itself when its socket is closed",
                 )
 
 
+@check(Concern.SERVERS)
 def dropped_target(facts: Facts) -> Iterator[Finding]:
     """An ordering cycle that systemd breaks by leaving sockets.target out."""
     for unit, _ in _oneshots(facts):
         before = [it for it in unit.words("Unit", "Before") if it.value == "sockets.target"]
         if before and unit.is_on("Unit", "DefaultDependencies", default=True):
             yield Finding(
-                Severity.ERROR,
-                "ordering-cycle",
-                str(before[0].place),
-                f"{unit.name} is ordered before sockets.target and has default dependencies",
-                "those order it after basic.target, which comes after sockets.target: systemd "
+                severity=Severity.ERROR,
+                check="ordering-cycle",
+                where=str(before[0].place),
+                what=f"{unit.name} is ordered before sockets.target and has default dependencies",
+                why="those order it after basic.target, which comes after sockets.target: systemd "
                 "breaks the cycle by dropping sockets.target",
-                "DefaultDependencies=no with Conflicts=shutdown.target and Before=shutdown.target",
+                fix="DefaultDependencies=no with Conflicts=shutdown.target and "
+                "Before=shutdown.target",
             )
 
 

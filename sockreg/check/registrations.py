@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
+from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts, Setting, Unit
 from sockreg.check.finding import Finding, Severity
-from sockreg.check.rules import text
+from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
 from sockreg.registry.destinations import destination_name
+from sockreg.rules.syntax import format_line
 from sockreg.views.health import ailment
 
 _STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
@@ -52,6 +54,7 @@ def _families(unit: Unit, listen: Setting) -> list[int]:
     return [INET, INET6]
 
 
+@check(Concern.SOCKETS)
 def unsteerable(facts: Facts) -> Iterator[Finding]:
     """Units that count, and have nothing that packets can be steered to."""
     served = set(offered(facts).values())
@@ -62,26 +65,27 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
         protocol = unit.last("Socket", "SocketProtocol")
         if protocol is not None and protocol.value == "mptcp":
             yield Finding(
-                Severity.ERROR,
-                "mptcp",
-                str(protocol.place),
-                f"{name} makes MPTCP sockets",
-                "the kernel does not steer to them: they are not registered",
-                "no SocketProtocol=mptcp; for a Go server that listens itself, "
+                severity=Severity.ERROR,
+                check="mptcp",
+                where=str(protocol.place),
+                what=f"{name} makes MPTCP sockets",
+                why="the kernel does not steer to them: they are not registered",
+                fix="no SocketProtocol=mptcp; for a Go server that listens itself, "
                 "GODEBUG=multipathtcp=0",
             )
         elif name not in served:
             listens = [it for key in (*_STREAMS, *_OTHER) for it in unit.all("Socket", key)]
             yield Finding(
-                Severity.ERROR,
-                "unsteerable",
-                str(listens[0].place) if listens else unit.home,
-                f"{name} has no TCP or UDP socket",
-                "only listening TCP and bound UDP sockets can be steered to",
-                "ListenStream= or ListenDatagram= with an address and port",
+                severity=Severity.ERROR,
+                check="unsteerable",
+                where=str(listens[0].place) if listens else unit.home,
+                what=f"{name} has no TCP or UDP socket",
+                why="only listening TCP and bound UDP sockets can be steered to",
+                fix="ListenStream= or ListenDatagram= with an address and port",
             )
 
 
+@check(Concern.SOCKETS)
 def rules_without_socket(facts: Facts) -> Iterator[Finding]:
     """Labels that rules lead to and that nobody serves."""
     known = offered(facts)
@@ -94,12 +98,12 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
         live = facts.host is not None and facts.host.situation.loaded
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
         yield Finding(
-            Severity.ERROR if live and not binding.missing_pass else Severity.WARNING,
-            "no-socket",
-            str(binding.place),
-            f"{text(binding)} leads to label {what}, which has no socket",
-            f"its packets are {then}" if live else f"its packets would be {then}",
-            _supply(destination, known, labels),
+            severity=Severity.ERROR if live and not binding.missing_pass else Severity.WARNING,
+            check="no-socket",
+            where=str(binding.place),
+            what=f"{format_line(binding)} leads to label {what}, which has no socket",
+            why=f"its packets are {then}" if live else f"its packets would be {then}",
+            fix=_supply(destination, known, labels),
         )
 
 
@@ -134,6 +138,7 @@ def _registered(facts: Facts) -> set[str]:
     return {it.label for it, members in facts.host.situation.members.items() if members}
 
 
+@check(Concern.UNUSED)
 def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
     """Labels with a socket to which no rule leads."""
     led_to = {it.label for it in facts.destinations}
@@ -144,15 +149,18 @@ def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
         near = get_close_matches(label, sorted(led_to), 1)
         hint = f"did the rules for {near[0]} mean it? Else " if near else ""
         yield Finding(
-            Severity.WARNING,
-            "no-rules",
-            unit.where("Socket", "FileDescriptorName") if unit else label,
-            f"label {label} has a socket, but no rule leads to it" + (f" ({name})" if name else ""),
-            "it receives what is sent to its own address alone",
-            f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {label} tcp PREFIX PORTS'",
+            severity=Severity.WARNING,
+            check="no-rules",
+            where=unit.where("Socket", "FileDescriptorName") if unit else label,
+            what=f"label {label} has a socket, but no rule leads to it"
+            + (f" ({name})" if name else ""),
+            why="it receives what is sent to its own address alone",
+            fix=f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {label} tcp PREFIX "
+            "PORTS'",
         )
 
 
+@check(Concern.SOCKETS)
 def unserved(facts: Facts) -> Iterator[Finding]:
     """Registered sockets that are there and take nothing."""
     if facts.host is None:
@@ -166,15 +174,16 @@ def unserved(facts: Facts) -> Iterator[Finding]:
             units = facts.host.units_of(cookie)
             files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]
             yield Finding(
-                Severity.ERROR,
-                "dead-server",
-                ", ".join(files or units),
-                f"socket sk:{cookie:x} of label {', '.join(sorted(labels))}: {ill}",
-                "a socket stays registered until it is closed: presence is not health",
-                "restart its server; 'sockreg inspect' shows the socket from within",
+                severity=Severity.ERROR,
+                check="dead-server",
+                where=", ".join(files or units),
+                what=f"socket {cookie_text(cookie)} of label {', '.join(sorted(labels))}: {ill}",
+                why="a socket stays registered until it is closed: presence is not health",
+                fix="restart its server; 'sockreg inspect' shows the socket from within",
             )
 
 
+@check(Concern.ANSWERS)
 def answers(facts: Facts) -> Iterator[Finding]:
     """UDP rules whose clients would see answers from another address or port."""
     if facts.host is None:
@@ -187,22 +196,25 @@ def answers(facts: Facts) -> Iterator[Finding]:
             it = situation.by_cookie[member.cookie]
             if ports[destination] != {(it.port, it.port)}:
                 yield Finding(
-                    Severity.WARNING,
-                    "udp-port",
-                    str(binding.place),
-                    f"{text(binding)} leads to a socket on port {it.port} ({member.unit})",
-                    "answers leave from the port that the socket is bound to: clients that "
+                    severity=Severity.WARNING,
+                    check="udp-port",
+                    where=str(binding.place),
+                    what=f"{format_line(binding)} leads to a socket on port {it.port} "
+                    f"({member.unit})",
+                    why="answers leave from the port that the socket is bound to: clients that "
                     "connect(2) theirs, as most do, never see them",
-                    f"ListenDatagram= with the port of the rule in {member.unit}",
+                    fix=f"ListenDatagram= with the port of the rule in {member.unit}",
                 )
             elif facts.host.asked_for.get(member.cookie) is False:
                 yield Finding(
-                    Severity.WARNING,
-                    "udp-address",
-                    str(binding.place),
-                    f"{text(binding)} leads to a socket that is not told which address was asked",
-                    f"answers leave from {member.address}, which clients did not ask",
-                    f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that answers "
+                    severity=Severity.WARNING,
+                    check="udp-address",
+                    where=str(binding.place),
+                    what=f"{format_line(binding)} leads to a socket that is not told which "
+                    "address was asked",
+                    why=f"answers leave from {member.address}, which clients did not ask",
+                    fix=f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that "
+                    "answers "
                     "with IP_PKTINFO (docs/recipes.md)",
                 )
 

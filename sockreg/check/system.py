@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
-from sockreg.check.rules import text
 from sockreg.model import PROTOCOL_NAMES
+from sockreg.plural import plural
+from sockreg.rules.syntax import format_line
 from sockreg.views.situation import name_of
 
 
+@check(Concern.PROGRAMS)
 def foreign_programs(facts: Facts) -> Iterator[Finding]:
     """Other sk_lookup programs of this network namespace."""
     for program in facts.host.others if facts.host else ():
         yield Finding(
-            Severity.WARNING,
-            "foreign-program",
-            program,
-            f"sk_lookup {program} is attached to this network namespace as well",
-            "all of them run: a socket that one selects beats another's refusal, and of several "
+            severity=Severity.WARNING,
+            check="foreign-program",
+            where=program,
+            what=f"sk_lookup {program} is attached to this network namespace as well",
+            why="all of them run: a socket that one selects beats another's refusal, and of "
+            "several "
             "selected ones the last wins",
-            "'bpftool link list' shows whose it is",
+            fix="'bpftool link list' shows whose it is",
         )
 
 
+@check(Concern.LOADER)
 def not_applied(facts: Facts) -> Iterator[Finding]:
     """Files that say otherwise than the kernel does."""
     if facts.host is None or not facts.host.situation.loaded or facts.problems:
@@ -36,30 +41,33 @@ def not_applied(facts: Facts) -> Iterator[Finding]:
     added, removed = len(set(files) - set(kernel)), len(set(kernel) - set(files))
     if added or removed:
         yield Finding(
-            Severity.WARNING,
-            "not-applied",
-            "",
-            f"the files do not say what is in force: {added} rules to add, {removed} to remove",
-            "they come into force with the next apply or boot",
-            "sockreg apply --check shows them, sockreg apply puts them in force",
+            severity=Severity.WARNING,
+            check="not-applied",
+            where="",
+            what=f"the files do not say what is in force: {added} rules to add, {removed} to "
+            "remove",
+            why="they come into force with the next apply or boot",
+            fix="sockreg apply --check shows them, sockreg apply puts them in force",
         )
 
 
+@check(Concern.LOADER)
 def not_loaded(facts: Facts) -> Iterator[Finding]:
     """Rules that are configured, and no program to apply them."""
     count = len(facts.bindings)
     if facts.host is not None and not facts.host.situation.loaded and count:
-        rules = "1 rule is" if count == 1 else f"{count} rules are"
+        are = "is" if count == 1 else "are"
         yield Finding(
-            Severity.WARNING,
-            "not-loaded",
-            "",
-            f"{rules} configured, and nothing is loaded here",
-            "no packet meets a rule",
-            "systemctl start sockreg.service",
+            severity=Severity.WARNING,
+            check="not-loaded",
+            where="",
+            what=f"{plural(count, 'rule')} {are} configured, and nothing is loaded here",
+            why="no packet meets a rule",
+            fix="systemctl start sockreg.service",
         )
 
 
+@check(Concern.REMARKS)
 def multipath(facts: Facts) -> Iterator[Finding]:
     """Servers whose sockets cannot be registered."""
     if facts.host is None:
@@ -68,15 +76,16 @@ def multipath(facts: Facts) -> Iterator[Finding]:
         if it.upper == "mptcp":
             owners = ", ".join(map(str, facts.host.situation.held_by(it)[:1])) or "its server"
             yield Finding(
-                Severity.NOTE,
-                "mptcp",
-                f"{PROTOCOL_NAMES[it.protocol]} {name_of(it)}",
-                f"{owners} listens by MPTCP",
-                "such a socket cannot be registered, should rules be meant to lead to it",
-                "GODEBUG=multipathtcp=0 for a Go server; no SocketProtocol=mptcp in a unit",
+                severity=Severity.NOTE,
+                check="mptcp",
+                where=f"{PROTOCOL_NAMES[it.protocol]} {name_of(it)}",
+                what=f"{owners} listens by MPTCP",
+                why="such a socket cannot be registered, should rules be meant to lead to it",
+                fix="GODEBUG=multipathtcp=0 for a Go server; no SocketProtocol=mptcp in a unit",
             )
 
 
+@check(Concern.RULES)
 def interface_rules(facts: Facts) -> Iterator[Finding]:
     """Rules with an interface on kernels whose programs do not see it."""
     if facts.host is None or facts.host.kernel >= (5, 17):
@@ -84,10 +93,10 @@ def interface_rules(facts: Facts) -> Iterator[Finding]:
     for binding in facts.bindings:
         if binding.interface is not None:
             yield Finding(
-                Severity.ERROR,
-                "old-kernel",
-                str(binding.place),
-                f"{text(binding)} names an interface",
-                "before Linux 5.17 the program is not told the interface",
-                "another condition, such as 'from PREFIX'",
+                severity=Severity.ERROR,
+                check="old-kernel",
+                where=str(binding.place),
+                what=f"{format_line(binding)} names an interface",
+                why="before Linux 5.17 the program is not told the interface",
+                fix="another condition, such as 'from PREFIX'",
             )

@@ -23,7 +23,7 @@ from sockreg.errors import (
     failure,
 )
 from sockreg.model import Action, Binding, Place, label_problem
-from sockreg.rules.syntax import format_rule, parse_rule, parse_words
+from sockreg.rules.syntax import format_line, parse_rule, parse_words
 from sockreg.systemd.keyfile import Entry, Section, read_sections
 
 PERSISTENT = "/etc/sockreg/90-bind.conf"
@@ -62,7 +62,7 @@ def add_binding(
         present = [b for line in _lines_of(text, label, path) for b in line.bindings]
         if _placeless(binding) not in map(_placeless, present):
             text = _without(text, binding, path)
-            text = _with_line(text, label, f"Bind={format_rule(binding)}")
+            text = _with_line(text, label, format_line(binding))
     return {} if text == before else {path: text}
 
 
@@ -133,7 +133,7 @@ def _holds(text: str, binding: Binding, path: str) -> bool:
 
 
 def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
-    rule = f"Bind={format_rule(binding)} ({binding.label})"
+    rule = f"{format_line(binding)} ({binding.label})"
     for other in read_rule_set(root, active).bindings:
         if _same_rule(other, binding):
             return ConfigError(f"{rule} stands in {other.place}", hint="remove it there")
@@ -186,7 +186,7 @@ def _without(text: str, binding: Binding, path: str) -> str:
         if len(left) < len(line.bindings):
             taken = True
             start, end = line.entry.line - 1, line.entry.end
-            lines[start:end] = [f"Bind={format_rule(b)}" for b in left]
+            lines[start:end] = list(map(format_line, left))
     return _without_empty_sections("\n".join(lines), binding.label) if taken else text
 
 

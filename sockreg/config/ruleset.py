@@ -14,7 +14,7 @@ from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
 from sockreg.errors import failure
 from sockreg.model import Action, Binding
 from sockreg.rules.precedence import Tie, settle
-from sockreg.rules.syntax import format_rule
+from sockreg.rules.syntax import format_line
 
 
 class UnitFiles(NamedTuple):
@@ -87,5 +87,5 @@ def _tie_problem(tie: Tie) -> Problem:
 
 
 def _rule(binding: Binding) -> str:
-    text = f"{binding.action.name.capitalize()}={format_rule(binding)}"
+    text = format_line(binding)
     return f"{text} ({binding.label})" if binding.action is Action.BIND else text

@@ -20,8 +20,8 @@ from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.rules.byport import ByPort
-from sockreg.rules.syntax import format_prefix, format_rule
-from sockreg.rules.taken import Endpoint, takers
+from sockreg.rules.syntax import format_line, format_prefix
+from sockreg.rules.taken import Endpoint, pass_line, takers
 
 SSH_PORT = 22
 OPTION = "TakeSsh"  # of section [:registry]
@@ -112,8 +112,7 @@ def guard(
 
 def sentence(it: Taken) -> str:
     """``RULE takes 192.0.2.1:22, by which ssh gets in``."""
-    action = it.binding.action.name.capitalize()
-    return f"{action}={format_rule(it.binding)} takes {door_text(it.door)}, by which ssh gets in"
+    return f"{format_line(it.binding)} takes {door_text(it.door)}, by which ssh gets in"
 
 
 def door_text(door: Door) -> str:
@@ -122,10 +121,9 @@ def door_text(door: Door) -> str:
     return address_text(family, format_prefix(family, address or 0, FAMILY_BITS[family]), port)
 
 
-def pass_rule(door: Door) -> str:
+def pass_rule(it: Taken) -> str:
     """The rule that keeps a door open."""
-    _, family, address, port = door.endpoint
-    return f"Pass=tcp {format_prefix(family, address or 0, FAMILY_BITS[family])} {port}"
+    return pass_line(it.door.endpoint, it.binding)
 
 
 def _refusal(newly: Collection[Taken]) -> SockregError:
@@ -135,7 +133,7 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     first = next(iter(newly))
     return RefusedError(
         "\n".join(lines),
-        f"nothing was changed; '{pass_rule(first.door)}' keeps it open, 'sockreg apply "
+        f"nothing was changed; '{pass_rule(first)}' keeps it open, 'sockreg apply "
         f"--confirm 60' tries it out, --force insists; {OPTION}=yes in section [:registry] "
         "of a file of /etc/sockreg insists for units, too",
     )

@@ -103,20 +103,36 @@ def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
     return family, address, length
 
 
+def format_line(binding: Binding) -> str:
+    """The line of a file that says a binding: ``Bind=tcp 192.0.2.0/24 80``."""
+    return f"{binding.action.name.capitalize()}={format_rule(binding)}"
+
+
 def format_rule(binding: Binding) -> str:
     """The canonical text of a binding, without its action; parse_rule reads it back."""
     words = [
         PROTOCOL_NAMES[binding.protocol],
         format_prefix(binding.family, binding.address, binding.length),
         format_ports(binding.first, binding.last),
+        *_conditions(binding),
     ]
+    if binding.missing_pass:
+        words.append("missing=pass")
+    return " ".join(words)
+
+
+def format_conditions(binding: Binding) -> str:
+    """What a packet must have besides prefix and port: ``from 198.51.100.0/24 dev eth0``."""
+    return " ".join(_conditions(binding))
+
+
+def _conditions(binding: Binding) -> list[str]:
+    words = []
     if binding.source is not None:
         words += ["from", format_prefix(binding.family, *binding.source)]
     if binding.interface is not None:
         words += ["dev", binding.interface]
-    if binding.missing_pass:
-        words.append("missing=pass")
-    return " ".join(words)
+    return words
 
 
 def format_prefix(family: int, address: int, length: int) -> str:

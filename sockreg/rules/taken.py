@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import NamedTuple
 
-from sockreg.model import FAMILY_BITS, Action, Binding
+from sockreg.model import FAMILY_BITS, PROTOCOL_NAMES, Action, Binding
 from sockreg.rules.byport import ByPort
 from sockreg.rules.precedence import rank
+from sockreg.rules.syntax import format_prefix
 
 
 class Endpoint(NamedTuple):
@@ -35,6 +36,15 @@ def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool])
     for _, same_prefix in groupby(about, key=_prefix):
         found += _deciding(list(same_prefix), leaves)
     return found
+
+
+def pass_line(endpoint: Endpoint, taker: Binding) -> str:
+    """The line that leaves an endpoint the packets that ``taker`` would win."""
+    family, address, length = endpoint.family, taker.address, taker.length
+    if endpoint.address is not None:
+        address, length = endpoint.address, FAMILY_BITS[family]
+    prefix = format_prefix(family, address, length)
+    return f"Pass={PROTOCOL_NAMES[endpoint.protocol]} {prefix} {endpoint.port}"
 
 
 def is_conditional(binding: Binding) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sockreg.context import Context
 from sockreg.model import PROTOCOL_NAMES, Action, Binding
-from sockreg.rules.syntax import format_ports, format_prefix
+from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
 from sockreg.views import rules, status
 from sockreg.views.status import DestinationStatus, Status
 
@@ -126,13 +126,11 @@ def _rows(bindings: Iterable[Binding]) -> list[str]:
     ports: dict[tuple[str, str, str], list[str]] = {}
     for it in bindings:
         prefix = format_prefix(it.family, it.address, it.length)
-        source = f" from {format_prefix(it.family, *it.source)}" if it.source else ""
-        interface = f" dev {it.interface}" if it.interface else ""
-        missing = " missing=pass" if it.missing_pass else ""
-        key = (PROTOCOL_NAMES[it.protocol], prefix, source + interface + missing)
+        conditions = [format_conditions(it), "missing=pass" if it.missing_pass else ""]
+        key = (PROTOCOL_NAMES[it.protocol], prefix, " ".join(filter(None, conditions)))
         ports.setdefault(key, []).append(format_ports(it.first, it.last))
     return [
-        f"{protocol} {prefix} {', '.join(listed)}{conditions}"
+        f"{protocol} {prefix} {', '.join(listed)} {conditions}".rstrip()
         for (protocol, prefix, conditions), listed in ports.items()
     ]
 

@@ -11,7 +11,7 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
 from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
-from sockreg.rules.syntax import format_ports, format_prefix
+from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
 from sockreg.rules.taken import is_conditional, takers
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, route_command
@@ -120,7 +120,7 @@ def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Sha
                 ACTION_NAMES[binding.action],
                 binding.label,
                 format_prefix(binding.family, binding.address, binding.length),
-                conditions_text(binding),
+                format_conditions(binding),
                 not is_conditional(binding) and (single or binding.length == 0),
                 str(binding.place),
             )
@@ -148,7 +148,7 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
         binding.first,
         ACTION_NAMES[binding.action],
         binding.label,
-        conditions_text(binding),
+        format_conditions(binding),
         [cookie_text(member.cookie) for member in usable],
         str(binding.place),
         problems,
@@ -173,16 +173,6 @@ def _lack(members: Collection[Member]) -> str:
     if not any(member.weight for member in members):
         return "the label's sockets are all drained"
     return "the label's socket was shut down, but not closed"
-
-
-def conditions_text(binding: Binding) -> str:
-    """What a rule asks for besides prefix and ports: ``from 198.51.100.0/24 dev eth0``."""
-    words = []
-    if binding.source is not None:
-        words += ["from", format_prefix(binding.family, *binding.source)]
-    if binding.interface is not None:
-        words += ["dev", binding.interface]
-    return " ".join(words)
 
 
 def summed_up(found: list[Shadow]) -> list[str]:

@@ -29,7 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     found = registry.check(files_only=options.files)
     if options.json:
-        print_json("findings", [finding._asdict() for finding in found])
+        print_json("findings", found)
     else:
         _show(found, everything=options.all)
     errors = sum(finding.severity is Severity.ERROR for finding in found)

@@ -1,0 +1,53 @@
+"""The list of checks, to which each adds itself: ``@check(Concern.RESTARTS)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+from sockreg.check.facts import Facts
+from sockreg.check.finding import Finding
+
+Find = Callable[[Facts], Iterator[Finding]]
+
+
+class Concern(IntEnum):
+    """What a check is about, in the order in which findings of one severity are of use.
+
+    What has to be put right first comes first: the rest may be its consequence.
+    """
+
+    RULES = auto()  # the configured rules can be put in force
+    ARRIVAL = auto()  # packets get to the rules
+    UNITS = auto()  # the units are there, complete and started
+    SOCKETS = auto()  # labels have sockets, and these serve
+    SERVERS = auto()  # units that share a socket do each other no harm
+    LOADER = auto()  # sockreg.service can do its work, and has done it
+    UNUSED = auto()  # rules or sockets that nothing leads to
+    RESTARTS = auto()  # a socket survives the restart of its units
+    HIDDEN = auto()  # rules that never win
+    ANSWERS = auto()  # clients of UDP servers get their answers
+    PROGRAMS = auto()  # other programs in the same place
+    LISTENERS = auto()  # ordinary sockets that lose traffic
+    REMARKS = auto()  # worth knowing
+
+
+class Check(NamedTuple):
+    """A function from facts to findings, without any access to the system of its own."""
+
+    concern: Concern
+    find: Find
+
+
+CHECKS: list[Check] = []
+
+
+def check(concern: Concern) -> Callable[[Find], Find]:
+    """Add a function to the checks."""
+
+    def add(find: Find) -> Find:
+        CHECKS.append(Check(concern, find))
+        return find
+
+    return add
