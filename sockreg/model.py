@@ -8,16 +8,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from sockreg.label import LABEL_MAX as LABEL_MAX
-from sockreg.label import label_problem as label_problem
+from sockreg.terms import INET as INET
+from sockreg.terms import INET6 as INET6
+from sockreg.terms import LABEL_MAX as LABEL_MAX
+from sockreg.terms import PROTOCOL_NAMES as PROTOCOL_NAMES
+from sockreg.terms import TCP as TCP
+from sockreg.terms import UDP as UDP
+from sockreg.terms import label_problem as label_problem
 
-# Families and protocols carry the kernel's own numbers (linux/socket.h, linux/in.h).
-INET = 2
-INET6 = 10
-TCP = 6
-UDP = 17
-
-PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 FAMILY_BITS = {INET: 32, INET6: 128}
 ANY_PORT = (0, 65535)
 

@@ -14,15 +14,17 @@ from pathlib import Path
 from sockreg.check.facts import Facts, Host, Unit, UnitState
 from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
-from sockreg.config.socketunit import LOADER, companion, read_socket_unit
+from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.guards import ssh
+from sockreg.host import release
 from sockreg.model import UDP
 from sockreg.registry import state
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
+from sockreg.terms import LOADER, adding_unit, companion
 from sockreg.views import inspect, situation
 from sockreg.views.situation import Situation
 
@@ -83,7 +85,7 @@ def _read(root: str, name: str) -> Unit | None:
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
     names = {LOADER}
     for name in counted:
-        names |= {companion(name), companion(name).replace("sockreg@", "sockreg-add@", 1)}
+        names |= {companion(name), adding_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")
         if name in found:
             names.update(word.value for word in found[name].words("Socket", "Service"))
@@ -99,7 +101,7 @@ def _host(context: Context, facts: Facts) -> Host:
     there = situation.read(context)
     nonblocking, asked_for = _look_into(there)
     return Host(
-        kernel=_kernel(os.uname().release),
+        kernel=release.running(),
         memlock=_memlock(),
         client_ports=_client_ports(),
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
@@ -110,11 +112,6 @@ def _host(context: Context, facts: Facts) -> Host:
         asked_for=asked_for,
         states=_states(context, [*facts.sockets, *facts.services]),
     )
-
-
-def _kernel(release: str) -> tuple[int, int]:
-    major, minor = release.split(".")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit()))
 
 
 def _memlock() -> int | None:

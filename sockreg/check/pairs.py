@@ -8,8 +8,9 @@ from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
-from sockreg.config.socketunit import LOADER, RULES_SECTION, companion
+from sockreg.config.socketunit import RULES_SECTION
 from sockreg.registry.directory import BPFFS, HOME
+from sockreg.terms import COMPANION_PREFIX, LOADER, companion
 
 _HOME = f"{BPFFS}/{HOME}"
 _NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
@@ -198,5 +199,5 @@ def memlock(facts: Facts) -> Iterator[Finding]:
 def _ours(facts: Facts) -> Iterator[Unit]:
     """The units that put rules in force."""
     for name, unit in facts.services.items():
-        if name == LOADER or name.startswith("sockreg@"):
+        if name == LOADER or name.startswith(COMPANION_PREFIX):
             yield unit

@@ -11,8 +11,8 @@ from sockreg.check.checks import Concern, check
 from sockreg.check.facts import Facts, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text
+from sockreg.terms import ADDING_PREFIX
 
-_ADD = "sockreg-add@"
 _HANGS = (
     "systemd starts the server only while no unit that the socket triggers is active: clients "
     "connect and hang (systemd issue 4389)"
@@ -87,7 +87,7 @@ def nonblocking(facts: Facts) -> Iterator[Finding]:
         socket = facts.sockets.get(name)
         server = facts.server_of(socket) if socket else None
         for unit, _ in _companions(facts, name):
-            ours = unit.name.startswith(_ADD)
+            ours = unit.name.startswith(ADDING_PREFIX)
             companion = unit.is_on("Service", "NonBlocking")
             if ours and companion:
                 continue  # it puts the flag back: docs/nonblocking.md

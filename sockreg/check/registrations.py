@@ -12,6 +12,7 @@ from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
+from sockreg.terms import companion
 from sockreg.views.health import ailment
 
 _STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
@@ -110,7 +111,7 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
 def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]) -> str:
     if wanted in known:
         name = known[wanted]
-        return f"systemctl restart sockreg@{name.removesuffix('.socket')}.service, which registers"
+        return f"systemctl restart {companion(name)}, which registers"
     same = sorted({it.family for it in known if it.label == wanted.label})
     if same:
         other = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from sockreg.label import WEIGHT_MAX
+from sockreg.terms import WEIGHT_MAX
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -22,13 +22,13 @@ from sockreg.host import release
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry import generations, pools, published, record, state
 from sockreg.registry.destinations import add_destinations, read_destinations
-from sockreg.registry.directory import Lock
+from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.sweep import sweep
 from sockreg.registry.units import UnitState, active_units, drop_unit, read_units, write_unit
 from sockreg.rules.syntax import format_rule
-from sockreg.slot import FIRST_SLOT
 from sockreg.systemd import journal
+from sockreg.terms import FIRST_SLOT
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def put_in_force(
             rules = _read(context, active, files)
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
-        with Lock(registry, state.LOCK_TIMEOUT):
+        with Lock(registry):
             slots = add_destinations(maps, sorted(pointing))
         tables = _compile(context, rules, slots)
     except SockregError as error:
@@ -180,7 +180,7 @@ def put_in_force(
         sweep(registry, maps, [new.number, number])
     else:
         write_files(files)
-    with Lock(registry, state.LOCK_TIMEOUT):
+    with Lock(registry):
         _write_units(maps, rules, active)
     published.applied(registry, EXIT_OK)
     return change

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from sockreg.commands.apply import apply
 from sockreg.commands.install import own, rendered
-from sockreg.config.socketunit import LOADER, companion
 from sockreg.context import Context
 from sockreg.errors import (
     AccessError,
@@ -27,6 +26,7 @@ from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.systemd.unitpaths import find_unit, is_template
+from sockreg.terms import LOADER, adding_unit, companion
 
 EXEC_SINCE = 256  # systemd's version
 DROPIN = "50-sockreg.conf"
@@ -96,7 +96,7 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
         commands = [[*_systemctl(context.root), "enable", unit]]
     elif _succeeds("is-active", "--quiet", unit):
         # A restart would be refused while its server runs. Once, a companion will do.
-        add = service.replace("sockreg@", "sockreg-add@", 1)
+        add = adding_unit(unit)
         commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", unit],
                     ["systemctl", "start", add]]  # fmt: skip
     else:

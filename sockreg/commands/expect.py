@@ -7,16 +7,16 @@ from sockreg.context import Context
 from sockreg.errors import RefusedError, UsageError
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
-from sockreg.label import label_problem
 from sockreg.model import INET, INET6, TCP
-from sockreg.registry import pools, sockops, state
+from sockreg.registry import pools, sockops
 from sockreg.registry.destinations import add_destinations, destination_name
-from sockreg.registry.directory import Lock
 from sockreg.registry.expected import ANY_PORT, Expected
+from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
 from sockreg.registry.slots import pool_slots
 from sockreg.systemd import journal, unit_of
+from sockreg.terms import label_problem
 
 
 def expect(context: Context, label: str, port: int | None) -> None:
@@ -33,7 +33,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
     with (
         Maps(registry) as maps,
         sockops.expectations(registry) as entries,
-        Lock(registry, state.LOCK_TIMEOUT),
+        Lock(registry),
     ):
         drop_stale_members(maps)  # the program cannot make room for itself
         slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])

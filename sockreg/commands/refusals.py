@@ -14,6 +14,7 @@ from sockreg.host import pidfd, processes
 from sockreg.host.listener import address_text, cookie_text, inspect
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
+from sockreg.terms import companion
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _LOOKED_AT = 200  # other descriptors of a process, to say what they are
@@ -73,10 +74,9 @@ def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
 
 def nothing_of_unit(unit: str) -> SockregError:
     if unit.endswith(".socket"):
-        name = unit.removesuffix(".socket")
         return RefusedError(
             f"{unit} has no process: systemd itself has its sockets open",
-            f"'systemctl start sockreg@{name}.service' registers them",
+            f"'systemctl start {companion(unit)}' registers them",
         )
     return SockregError(
         f"no process belongs to {unit}",

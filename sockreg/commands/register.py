@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sockreg.commands import wrap
 from sockreg.context import Context
 from sockreg.errors import UsageError
-from sockreg.label import label_problem
 from sockreg.registry import registration
 from sockreg.systemd import listen_fds, unit_of
+from sockreg.terms import label_problem
 
 
 def register(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sockreg.commands import wrap
 from sockreg.errors import UsageError
-from sockreg.label import label_problem
 from sockreg.receive import protocol
 from sockreg.systemd import listen_fds
+from sockreg.terms import label_problem
 
 RECEIVER = protocol.SOCKET  # where sockreg-receive.socket listens
 _TIMEOUT = 5.0  # s; the receiver is started on demand

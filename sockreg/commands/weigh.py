@@ -3,15 +3,14 @@
 from sockreg.context import Context
 from sockreg.errors import SockregError, UsageError
 from sockreg.host.listener import cookie_text
-from sockreg.label import WEIGHT_MAX
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
-from sockreg.registry.directory import Lock
+from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
-from sockreg.registry.registration import LOCK_TIMEOUT
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
+from sockreg.terms import WEIGHT_MAX
 
 
 def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
@@ -24,7 +23,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     if weight is not None and not 0 <= weight <= WEIGHT_MAX:
         raise UsageError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "")
     changed = 0
-    with Maps(context.loaded_registry()) as maps, Lock(maps.registry, LOCK_TIMEOUT):
+    with Maps(context.loaded_registry()) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
         for (name, family, protocol), slot in read_destinations(maps).items():
             if name != label:
                 continue

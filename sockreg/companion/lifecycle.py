@@ -11,15 +11,16 @@ import posix
 
 from sockreg.host.listener import netns_cookie
 from sockreg.registry import registration
-from sockreg.registry.directory import Lock, netns_name, registry_path
+from sockreg.registry.directory import netns_name, registry_path
+from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import read_members
 from sockreg.registry.slots import cookie_in
 from sockreg.registry.units import unit_state, write_unit
 from sockreg.systemd import unitpaths
+from sockreg.terms import LOADER, companion
 
 _SYSTEMCTL = "/usr/bin/systemctl"
-_LOADER = "sockreg.service"
 _SHUTDOWN = "shutdown.target"
 
 
@@ -29,11 +30,6 @@ def own_registry(bpffs: str) -> str:
     cookie = netns_cookie(sock)
     sock.close()
     return registry_path(bpffs, netns_name(cookie, posix.stat("/proc/self/ns/net").st_ino))
-
-
-def companion(unit: str) -> str:
-    """The sockreg@ instance of a .socket unit."""
-    return f"sockreg@{unit.removesuffix('.socket')}.service"
 
 
 def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
@@ -49,7 +45,7 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
         state = unit_state(maps, unit)
         if state is not None and state.files == _files(root, unit):
             state.active = True
-            with Lock(maps.registry, registration.LOCK_TIMEOUT):
+            with Lock(maps.registry, REGISTRATION_PATIENCE):
                 write_unit(maps, unit, state)
             return
     posix.execv(command[0], command)
@@ -79,7 +75,7 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     new one replaces it, so that no connection meets an empty slot. When the machine goes
     down there is nothing to tidy: what is in the kernel goes with it.
     """
-    jobs = _jobs(companion(unit), unit, _LOADER, _SHUTDOWN)
+    jobs = _jobs(companion(unit), unit, LOADER, _SHUTDOWN)
     if _SHUTDOWN in jobs:
         return
     if jobs.get(companion(unit)) != "restart":

@@ -13,7 +13,7 @@ from sockreg.compile.ports import PortRule
 from sockreg.compile.words import DESTINATION_MISSING_PASS, SLOTS_MAX, Ints, Words
 from sockreg.errors import ConfigError
 from sockreg.model import FAMILY_BITS, INET6, UDP, Action, Binding, Destination
-from sockreg.slot import FIRST_SLOT, SLOT_PASS, SLOT_REJECT
+from sockreg.terms import FIRST_SLOT, SLOT_PASS, SLOT_REJECT
 
 _LOW_64 = (1 << 64) - 1
 

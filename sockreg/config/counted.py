@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection
 
 from sockreg.config.report import Notice, Report, unreadable
-from sockreg.config.socketunit import SocketUnit, companion, read_socket_unit, wants_companion
+from sockreg.config.socketunit import SocketUnit, read_socket_unit, wants_companion
 from sockreg.systemd.unitpaths import (
     files_in,
     has_content,
@@ -19,6 +19,7 @@ from sockreg.systemd.unitpaths import (
     search_path,
     winners,
 )
+from sockreg.terms import COMPANION_PREFIX, companion
 
 
 def counted_units(root: str, active: Collection[str], report: Report) -> dict[str, SocketUnit]:
@@ -55,9 +56,9 @@ def units_of_companions(root: str) -> set[str]:
 
 def _of_companions(pulled_in: Collection[str]) -> set[str]:
     return {
-        name.removeprefix("sockreg@").removesuffix(".service") + ".socket"
+        name.removeprefix(COMPANION_PREFIX).removesuffix(".service") + ".socket"
         for name in pulled_in
-        if name.startswith("sockreg@") and name.endswith(".service") and not is_template(name)
+        if name.startswith(COMPANION_PREFIX) and name.endswith(".service") and not is_template(name)
     }
 
 
@@ -80,7 +81,7 @@ def _pulled_in(root: str) -> set[str]:
         places = [f"{directory}/{listed}" for directory in directories]
         for path in winners([(place, files_in(place, "")) for place in places]):
             name = os.path.basename(path)
-            ours = name.startswith("sockreg@") or name.endswith(".socket")
+            ours = name.startswith(COMPANION_PREFIX) or name.endswith(".socket")
             if ours and os.path.islink(path) and not _is_mask(root, path):
                 pulled_in.add(name)
     return pulled_in

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from sockreg.config.report import Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
-from sockreg.label import DEFAULT_WEIGHT, WEIGHT_MAX
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import files_state, find_unit
+from sockreg.terms import DEFAULT_WEIGHT, LOADER, WEIGHT_MAX, companion
 
-LOADER = "sockreg.service"
 RULES_SECTION = "X-Sockreg"
 _WEIGHT = "Weight"
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
@@ -31,11 +30,6 @@ class SocketUnit(NamedTuple):
     paths: list[str]
     state: tuple[int, int, int, int]
     sections: list[tuple[str, Section]]
-
-
-def companion(socket_unit: str) -> str:
-    """``sockreg@web.service`` for ``web.socket``: the unit that registers its sockets."""
-    return f"sockreg@{socket_unit.removesuffix('.socket')}.service"
 
 
 def read_socket_unit(root: str, name: str) -> SocketUnit | None:

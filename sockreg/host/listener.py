@@ -4,8 +4,8 @@ On the companion's start-up path; reads the socket, never changes it.
 """
 
 import _socket
+import _stat as stat
 import posix
-import stat
 import sys
 
 from sockreg.errors import RefusedError, SockregError

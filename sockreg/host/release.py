@@ -1,9 +1,15 @@
 """Which kernel this is, for the few things that cannot be found out by trying."""
 
 import os
+import re
+
+
+def running() -> tuple[int, int]:
+    """The release of the running kernel, for example (6, 1) (uname(2))."""
+    major, minor = re.findall(r"\d+", os.uname().release)[:2]
+    return int(major), int(minor)
 
 
 def is_before(major: int, minor: int) -> bool:
-    """Whether the running kernel is older than a release (uname(2))."""
-    numbers = os.uname().release.split("-")[0].split(".")[:2]
-    return tuple(int(number) for number in numbers) < (major, minor)
+    """Whether the running kernel is older than a release."""
+    return running() < (major, minor)

@@ -1,14 +1,14 @@
 """bpf(2) for pinned maps, without libbpf: what the companion needs and readers share.
 
 A map here is a file descriptor; keys and values are bytes of exactly the map's sizes.
-Errors are OSError with the kernel's errno. On the companion's start-up path: it uses
-the C half of ctypes alone (importing ctypes itself would double the start-up time).
+Errors are OSError with the kernel's errno. On the companion's start-up path: it imports
+only the C halves of ctypes and struct (importing ctypes would double the start-up time).
 """
 
 import _ctypes
+import _struct as struct
 import errno
 import posix  # os without the modules it drags in
-import struct
 
 # The syscall's number: arch/*/entry/syscalls/*.tbl; the rest use the generic table.
 _NUMBERS = {"x86_64": 321, "i686": 357, "armv7l": 386, "s390x": 351, "ppc64le": 361}

@@ -181,6 +181,8 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
 
 
 def main() -> int:
+    from sockreg.registry.directory import named_bpffs
+
     connection = _socket.socket(fileno=_CONNECTION)
     allowed = posix.environ.get(b"SOCKREG_ALLOW", b"root").decode("utf-8", "replace").split()
-    return serve(connection, allowed, posix.environ.get(b"SOCKREG_BPFFS", b"/sys/fs/bpf").decode())
+    return serve(connection, allowed, named_bpffs())

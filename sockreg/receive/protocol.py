@@ -18,7 +18,7 @@ from sockreg.errors import (
     RefusedError,
     SockregError,
 )
-from sockreg.label import LABEL_MAX, label_problem
+from sockreg.terms import LABEL_MAX, label_problem
 
 SOCKET = "/run/sockreg/receive.sock"
 OK = b"OK"

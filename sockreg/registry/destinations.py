@@ -8,13 +8,12 @@ from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import free_slots
-
-_NAMES = {2: "IPv4", 10: "IPv6", 6: "tcp", 17: "udp"}
+from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES
 
 
 def destination_name(label: str, family: int, protocol: int) -> str:
     """For messages: ``web (tcp, IPv4)``."""
-    return f"{label} ({_NAMES[protocol]}, {_NAMES[family]})"
+    return f"{label} ({PROTOCOL_NAMES[protocol]}, {FAMILY_NAMES[family]})"
 
 
 def find_slot(maps: Maps, label: str, family: int, protocol: int) -> int | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sockreg.host import cgroup
 from sockreg.kernel import bpf
-from sockreg.label import DEFAULT_WEIGHT
 from sockreg.registry import layout
+from sockreg.terms import DEFAULT_WEIGHT
 
 ANY_PORT = 0
 EXPECTED_KEY = struct.Struct("=QII")  # cgroup, port, zero

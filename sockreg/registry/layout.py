@@ -1,11 +1,11 @@
 """The byte layout of the registry's pinned maps, as bpf/registry.h has it.
 
 A test compares every size and offset here with the BTF of the object. On the
-companion's start-up path: imports nothing but ``struct``.
+companion's start-up path: imports the C half of ``struct`` and nothing else.
 All numbers are in the machine's byte order unless said otherwise.
 """
 
-import struct
+import _struct as struct
 
 LABEL_SIZE = 256
 UNIT_SIZE = 256

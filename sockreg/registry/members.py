@@ -16,11 +16,11 @@ import sys
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text
 from sockreg.kernel import bpf
-from sockreg.label import DEFAULT_WEIGHT
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import cookie_in, pool_slots
 from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import DEFAULT_WEIGHT
 
 _ORDER = sys.byteorder
 

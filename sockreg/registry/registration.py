@@ -9,25 +9,21 @@ import time
 
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text, cookie_text, inspect
-from sockreg.label import label_problem
 from sockreg.registry.destinations import (
     add_destinations,
     destination_name,
     find_slot,
     read_destinations,
 )
-from sockreg.registry.directory import Lock, netns_name, registry_path
+from sockreg.registry.directory import netns_name, registry_path
+from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, member_in, members_of, put, take_out
 from sockreg.registry.slots import pool_slots
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
-
-LOCK_TIMEOUT = 5.0  # s; the companion's unit gives up after 10
-
-_FAMILY = {2: "IPv4", 10: "IPv6"}
-_PROTOCOL = {6: "tcp", 17: "udp"}
+from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES, label_problem
 
 
 class Offer:
@@ -41,7 +37,7 @@ class Offer:
     def __str__(self) -> str:
         it = self.listener
         where = address_text(it.family, it.address, it.port)
-        return f"{_PROTOCOL[it.protocol]} {where} ({cookie_text(it.cookie)})"
+        return f"{PROTOCOL_NAMES[it.protocol]} {where} ({cookie_text(it.cookie)})"
 
 
 def register(
@@ -149,7 +145,7 @@ def _assign_families(offers: list[Offer], unit: str) -> None:
 
 
 def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
-    with Maps(registry) as maps, Lock(registry, LOCK_TIMEOUT):
+    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         places = _places(maps, offers)
         own = unit_weight(maps, unit) if weight is None else weight
         previous = _enter(maps, places, unit, own)
@@ -201,7 +197,7 @@ def _enter(
 
 def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
     listener = offer.listener
-    families = " and ".join(_FAMILY[family] for family in sorted(offer.families))
+    families = " and ".join(FAMILY_NAMES[family] for family in sorted(offer.families))
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
     if others:
         before = " and ".join(map(cookie_text, others))
@@ -218,7 +214,7 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
             "SOCKREG_LABEL": offer.label,
             "SOCKREG_COOKIE": cookie_text(listener.cookie),
             "SOCKREG_ADDRESS": address_text(listener.family, listener.address, listener.port),
-            "SOCKREG_PROTOCOL": _PROTOCOL[listener.protocol],
+            "SOCKREG_PROTOCOL": PROTOCOL_NAMES[listener.protocol],
             **journal.unit_fields(unit),
         },
     )
@@ -239,7 +235,7 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
 def unregister(registry: str, label: str | None, unit: str | None) -> int:
     """Take out the members of a label, or of a unit, or both; returns how many."""
     removed = 0
-    with Maps(registry) as maps, Lock(registry, LOCK_TIMEOUT):
+    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         for (name, family, protocol), slot in read_destinations(maps).items():
             if label is not None and name != label:
                 continue

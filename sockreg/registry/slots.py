@@ -11,7 +11,7 @@ from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
-from sockreg.slot import FIRST_SLOT
+from sockreg.terms import FIRST_SLOT
 
 
 def cookie_in(maps: Maps, slot: int) -> int | None:

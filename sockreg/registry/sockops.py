@@ -21,10 +21,10 @@ from sockreg.errors import (
 from sockreg.host import capabilities, cgroup
 from sockreg.kernel import bpf, libbpf, objects
 from sockreg.registry import generations
-from sockreg.registry.directory import MAPS, UNFINISHED, Lock, denied
+from sockreg.registry.directory import MAPS, UNFINISHED, denied
 from sockreg.registry.expected import Expectations
 from sockreg.registry.generations import pinned
-from sockreg.registry.state import LOCK_TIMEOUT
+from sockreg.registry.locks import Lock
 
 PROGRAM = "sockreg_listen"  # its name in the object
 _DIRECTORY = "sockops"
@@ -46,7 +46,7 @@ def load(registry: str, object_path: Path) -> None:
     capabilities.require_loading()
     objects.check(object_path, objects.SOCK_OPS)
     home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
-    with Lock(registry, LOCK_TIMEOUT):
+    with Lock(registry):
         generations.remove(unfinished)
         generations.make_directory(unfinished)
         try:
@@ -104,7 +104,7 @@ def _refusal(error: OSError) -> SockregError:
 def unload(registry: str) -> bool:
     """Detach it and forget who was expected; sockets stay. False if it was not loaded."""
     home = Path(registry, _DIRECTORY)
-    with Lock(registry, LOCK_TIMEOUT):
+    with Lock(registry):
         loaded = home.exists()
         if loaded:
             _remove(home)

@@ -25,18 +25,17 @@ from sockreg.registry.directory import (
     HOME,
     MAPS,
     UNFINISHED,
-    Lock,
     netns_name,
     registry_path,
 )
+from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
-from sockreg.slot import FIRST_SLOT
+from sockreg.terms import FIRST_SLOT
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
 
-LOCK_TIMEOUT = 60.0  # s; a million rules take half of it
 UNITS_MAX = 4096
 
 
@@ -60,7 +59,7 @@ def exists(registry: str) -> bool:
 @contextlib.contextmanager
 def writing(registry: str) -> Iterator[None]:
     """Hold the lock for a change of the generation in force; clear up after dead writers."""
-    with Lock(f"{registry}/{GENERATIONS}", LOCK_TIMEOUT):
+    with Lock(f"{registry}/{GENERATIONS}"):
         generations.heal(registry)
         yield
 
@@ -107,7 +106,7 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables, slots: i
     """
     registry = path_of(bpffs, netns)
     home = _home(bpffs)
-    with Lock(str(home), LOCK_TIMEOUT):
+    with Lock(str(home)):
         for leftover in home.iterdir():
             unfinished = leftover.name.startswith(UNFINISHED)
             if unfinished or (str(leftover) != registry and _is_abandoned(leftover)):
@@ -222,9 +221,9 @@ def remove(bpffs: str, registry: str) -> None:
     """Detach and remove a registry with its sockets, rules and counters."""
     home = Path(bpffs, HOME)
     with (
-        Lock(str(home), LOCK_TIMEOUT),
-        Lock(f"{registry}/{GENERATIONS}", LOCK_TIMEOUT),
-        Lock(registry, LOCK_TIMEOUT),
+        Lock(str(home)),
+        Lock(f"{registry}/{GENERATIONS}"),
+        Lock(registry),
     ):
         generations.detach(registry)
         unfinished = home / f"{UNFINISHED}{os.getpid()}"

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from sockreg.registry import generations, sockops, state, trial
+from sockreg.registry import generations, sockops, trial
 from sockreg.registry.counters import reset_counters
 from sockreg.registry.destinations import drop_destination, read_destinations
-from sockreg.registry.directory import Lock
+from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
 
@@ -24,7 +24,7 @@ def sweep(registry: str, maps: Maps, numbers: Collection[int | None]) -> None:
         for generation in generations.generations(registry)
         for label, family, protocol, _ in generations.read_header(generation).destinations
     }
-    with Lock(registry, state.LOCK_TIMEOUT):
+    with Lock(registry):
         drop_stale_members(maps)
         expected = sockops.expected_slots(registry)
         unused = {

@@ -5,9 +5,9 @@ On the companion's start-up path.
 """
 
 from sockreg.kernel import bpf
-from sockreg.label import DEFAULT_WEIGHT
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
+from sockreg.terms import DEFAULT_WEIGHT
 
 
 class UnitState:

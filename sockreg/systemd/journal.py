@@ -10,6 +10,8 @@ import _socket
 import posix
 import sys
 
+from sockreg.terms import companion
+
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
 _OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # what journalctl -u looks for beside the sender's own unit
@@ -97,5 +99,4 @@ def unit_fields(unit: str) -> Fields:
     """
     if not unit.endswith(".socket"):
         return {}
-    name = unit.removesuffix(".socket")
-    return {"SOCKREG_UNIT": unit, _OF_UNIT: [unit, f"sockreg@{name}.service"]}
+    return {"SOCKREG_UNIT": unit, _OF_UNIT: [unit, companion(unit)]}

@@ -22,7 +22,7 @@ from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units
-from sockreg.slot import SLOT_REJECT
+from sockreg.terms import SLOT_REJECT
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from sockreg.config.ruleset import read_rule_set
 from sockreg.kernel import libbpf
 from sockreg.model import Action, Destination
-from sockreg.slot import FIRST_SLOT
+from sockreg.terms import FIRST_SLOT
 from tests.bench import peer, rulesets
 from tests.bench.frames import MAC
 from tests.bench.ground import Ground, ground

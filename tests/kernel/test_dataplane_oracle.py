@@ -10,7 +10,7 @@ import pytest
 from sockreg.compile import compile_rules
 from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, Packet
 from sockreg.rules.oracle import decide
-from sockreg.slot import SLOT_REJECT
+from sockreg.terms import SLOT_REJECT
 from tests.kernel.lookups import Lookups
 from tests.netns import Namespace
 from tests.rulesets import (

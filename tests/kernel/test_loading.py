@@ -25,7 +25,6 @@ from sockreg.errors import (
 )
 from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.kernel.object_source import SOURCES
-from sockreg.registry import state
 from tests import tree
 from tests.kernel.host import Host, bpftool
 from tests.netns import bpffs
@@ -283,8 +282,8 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.load(*WEB)
-    monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr("sockreg.registry.registration.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("sockreg.registry.locks.PATIENCE", 0.05)
+    monkeypatch.setattr("sockreg.registry.registration.REGISTRATION_PATIENCE", 0.05)
     busy = "echo held; read line"
     for locked, arguments in (
         (host.registry / "generations", ["apply"]),

@@ -13,16 +13,17 @@ from tests.process import run
 
 PYTHON = ["/usr/bin/python3", "-I", "-S", "-X", "importtime"]
 REGISTER = {
-    # of the standard library: C modules, and two short ones around them
-    "_ctypes", "_socket", "_stat", "_struct", "errno", "fcntl", "stat", "struct",
+    # C modules of the standard library
+    "_ctypes", "_socket", "_stat", "_struct", "errno", "fcntl", "gc",
     # of sockreg
     "sockreg", "sockreg.companion", "sockreg.companion.flags", "sockreg.errors", "sockreg.host",
-    "sockreg.host.listener", "sockreg.kernel", "sockreg.kernel.bpf", "sockreg.label",
+    "sockreg.host.listener", "sockreg.kernel", "sockreg.kernel.bpf",
     "sockreg.registry", "sockreg.registry.destinations", "sockreg.registry.directory",
-    "sockreg.registry.layout", "sockreg.registry.maps", "sockreg.registry.members",
-    "sockreg.registry.registration", "sockreg.registry.slots", "sockreg.registry.units",
-    "sockreg.slot",    "sockreg.systemd", "sockreg.systemd.journal", "sockreg.systemd.listen_fds",
-    "sockreg.systemd.unit_of",
+    "sockreg.registry.layout", "sockreg.registry.locks", "sockreg.registry.maps",
+    "sockreg.registry.members", "sockreg.registry.registration", "sockreg.registry.slots",
+    "sockreg.registry.units",
+    "sockreg.systemd", "sockreg.systemd.journal", "sockreg.systemd.listen_fds",
+    "sockreg.systemd.unit_of", "sockreg.terms",
     # of systemd-python
     "systemd", "systemd._daemon",
 }  # fmt: skip

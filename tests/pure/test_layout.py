@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import pytest
 
-from sockreg import slot
+from sockreg import terms
 from sockreg.kernel import shipped
 from sockreg.registry import layout
 from tests.btf import Structures
@@ -43,7 +43,7 @@ def test_every_structure_of_the_header_is_compared() -> None:
 
 def test_numbers() -> None:
     defined = dict(re.findall(r"^#define (\w+) (\d+)", HEADER.read_text(), re.MULTILINE))
-    in_python = vars(layout) | vars(slot)
+    in_python = vars(layout) | vars(terms)
     assert {name: int(value) for name, value in defined.items()} == {
         name: in_python[name] for name in defined
     }

@@ -1,0 +1,90 @@
+"""Who may write to a registry, and when: locks on its directories.
+
+They are taken in this order: our directory in the bpffs to make or remove a registry,
+its generations to change rules, the registry itself to change slots and members.
+On the companion's start-up path.
+"""
+
+import errno
+import fcntl
+import posix
+import time
+
+from sockreg.errors import BusyError
+from sockreg.registry.directory import denied, not_loaded
+
+PATIENCE = 60.0  # s; a million rules take half of it
+REGISTRATION_PATIENCE = 5.0  # s; the companion's unit gives up after 10
+_POLL = 0.01  # s between two looks at a lock
+
+
+class Lock:
+    """An exclusive flock(2) on a directory, released with the block or by the process's end.
+
+    A registry can be removed and made again between opening the directory and locking
+    it; then the lock is taken on the new one. ``patience`` is in seconds. BusyError names
+    the holder, NotLoadedError says that the directory is gone.
+    """
+
+    def __init__(self, path: str, patience: float | None = None) -> None:
+        self.path = path
+        self._patience = PATIENCE if patience is None else patience
+        deadline = time.monotonic() + self._patience
+        while True:
+            self._fd = self._open()
+            try:
+                acquired = self._acquired(deadline)
+            except BaseException:
+                posix.close(self._fd)
+                raise
+            if acquired:
+                return
+            posix.close(self._fd)
+
+    def _open(self) -> int:
+        try:
+            return posix.open(self.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            raise not_loaded(self.path) from None
+        except PermissionError as error:
+            raise denied(self.path, error) from None
+
+    def _acquired(self, deadline: float) -> bool:
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno != errno.EWOULDBLOCK:
+                    raise
+            if time.monotonic() >= deadline:
+                raise BusyError(
+                    f"{self.path} is locked by {_holder(posix.fstat(self._fd).st_ino)} "
+                    f"for more than {self._patience:g} s",
+                    "wait for it to end and try again",
+                )
+            time.sleep(_POLL)
+        try:
+            return posix.fstat(self._fd).st_ino == posix.stat(self.path).st_ino
+        except FileNotFoundError:
+            raise not_loaded(self.path) from None
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._fd)
+
+
+def _holder(inode: int) -> str:
+    """The process that holds a flock, from /proc/locks: ``sockreg (pid 123)``."""
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            for line in locks:
+                words = line.split()
+                if "FLOCK" in words and "->" not in words and words[5].endswith(f":{inode}"):
+                    with open(f"/proc/{words[4]}/comm", encoding="utf-8") as comm:
+                        return f"{comm.read().strip()} (pid {words[4]})"
+    except OSError:
+        pass  # /proc may be hidden from a hardened unit; the message does without
+    return "another process"

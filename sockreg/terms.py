@@ -1,0 +1,53 @@
+"""The terms that all of sockreg shares: families and protocols, labels, weights, slots, units.
+
+On the companion's start-up path: imports nothing.
+"""
+
+# Families and protocols carry the kernel's own numbers (linux/socket.h, linux/in.h).
+INET = 2
+INET6 = 10
+TCP = 6
+UDP = 17
+FAMILY_NAMES = {INET: "IPv4", INET6: "IPv6"}
+PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
+
+# Slots that never hold a socket, and the first that may: as bpf/registry.h has them.
+SLOT_PASS = 0  # no rule, or ``pass``: ordinary lookup
+SLOT_REJECT = 1  # ``reject``: its counters count the refused packets
+FIRST_SLOT = 2
+
+LOADER = "sockreg.service"
+COMPANION_PREFIX = "sockreg@"
+ADDING_PREFIX = "sockreg-add@"
+
+LABEL_MAX = 255
+DEFAULT_WEIGHT = 100  # of a socket among those of a pool
+WEIGHT_MAX = 65535
+
+
+def label_problem(label: str) -> str:
+    """Say what is wrong with a label, or return ''.
+
+    The rule is systemd's for FileDescriptorName= (systemd.socket(5), fdname_is_valid()
+    in src/basic/fd-util.c): 1 to 255 printable ASCII characters without ':'.
+    """
+    if not label:
+        return "is empty"
+    if len(label) > LABEL_MAX:
+        return f"is {len(label)} characters long; {LABEL_MAX} is the limit"
+    for c in label:
+        if c == ":":
+            return "contains ':'"
+        if not " " <= c <= "~":
+            return f"contains {c!r}; only printable ASCII is allowed"
+    return ""
+
+
+def companion(socket_unit: str) -> str:
+    """``sockreg@web.service`` for ``web.socket``: the unit that is enabled to register it."""
+    return f"{COMPANION_PREFIX}{socket_unit.removesuffix('.socket')}.service"
+
+
+def adding_unit(socket_unit: str) -> str:
+    """``sockreg-add@web.service`` for ``web.socket``: the unit that is passed its sockets."""
+    return f"{ADDING_PREFIX}{socket_unit.removesuffix('.socket')}.service"
