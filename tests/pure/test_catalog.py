@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 from sockreg.systemd import journal
 from tests.tree import ROOT
@@ -28,6 +29,8 @@ def test_every_message_id_has_its_own_entry() -> None:
     assert ids
     assert len(set(ids)) == len(ids)
     assert entries().keys() == set(ids)
+    # As systemd-id128(1) makes them.
+    assert {uuid.UUID(value).version for value in ids} == {4}
 
 
 def test_entries_have_a_header_a_text_and_short_lines() -> None:
