@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ VAGUE_MODULE = re.compile(r"help" r"er|util" r"|manag" r"er")
 PLACE_OF_ONE_MACHINE = re.compile(r"(?<![\w.-])/(work|home)/\w")
 
 NOT_OURS = re.compile(
-    r"/(\.git|\.venv|\.[a-z]+_cache|\.cache|build|dist|__pycache__)/|\.egg-info/|^/\.git$"
+    r"/(\.git|\.tox|\.venv|\.[a-z]+_cache|\.cache|build|dist|__pycache__)/|\.egg-info/|^/\.git$"
 )
 
 
@@ -54,6 +55,15 @@ def test_linters_are_content(command: list[str], monkeypatch: pytest.MonkeyPatch
 def test_imports_keep_to_the_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     run([str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], timeout=60)
+
+
+def test_every_file_says_who_may_use_it(tmp_path: Path) -> None:
+    """In a copy, since reuse(1) asks git what there is, and not every tree is git's."""
+    for path in files():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    run([str(Path(sys.executable).with_name("reuse")), "--root", str(tmp_path), "lint"])
 
 
 def test_modules_have_telling_names() -> None:
