@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sockreg.host.netns import Netns, entered
 from sockreg.kernel import shipped
-from sockreg.registry import readers, state
+from sockreg.registry import creation, readers
 from sockreg.registry.directory import BPFFS as BPFFS
 from sockreg.registry.directory import not_loaded
 
@@ -34,11 +34,11 @@ class Context:
     @cached_property
     def registry(self) -> str:
         """The path of the registry, whether it exists or not."""
-        return state.path_of(self.bpffs, self.netns)
+        return creation.path_of(self.bpffs, self.netns)
 
     @property
     def is_loaded(self) -> bool:
-        return state.exists(self.registry)
+        return creation.exists(self.registry)
 
     def loaded_registry(self) -> str:
         """The path of the registry; SockregError (EXIT_NOT_LOADED) if there is none."""

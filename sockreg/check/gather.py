@@ -20,7 +20,7 @@ from sockreg.errors import SockregError
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.model import UDP
-from sockreg.registry import state
+from sockreg.registry import attachment
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
@@ -59,7 +59,7 @@ def gather_files(root: str, active: Collection[str] = ()) -> Facts:
 
 def _active(context: Context) -> set[str]:
     """The .socket units that count because their companion is started."""
-    if not state.exists(context.registry):
+    if not context.is_loaded:
         return set()
     with Maps(context.registry, read_only=True) as maps:
         return active_units(maps)
@@ -131,8 +131,8 @@ def _others(context: Context, there: Situation) -> list[str]:
     if os.geteuid() != 0:
         return []  # asking takes CAP_NET_ADMIN
     if there.loaded:
-        return [str(program) for program in state.others(context.registry, context.netns)]
-    return [str(program) for program in state.attached(context.netns)]
+        return [str(program) for program in attachment.others(context.registry, context.netns)]
+    return [str(program) for program in attachment.attached(context.netns)]
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:

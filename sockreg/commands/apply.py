@@ -20,10 +20,11 @@ from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import generations, pools, published, record, state
+from sockreg.registry import attachment, generations, loading, pools, published, record
 from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
+from sockreg.registry.pins import remove_directory
 from sockreg.registry.sweep import sweep
 from sockreg.registry.units import UnitState, active_units, drop_unit, read_units, write_unit
 from sockreg.rules.syntax import format_rule
@@ -48,7 +49,7 @@ class Writer:
 def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
     registry = context.loaded_registry()
-    with garbage.paused(), state.writing(registry), Maps(registry) as maps:
+    with garbage.paused(), generations.writing(registry), Maps(registry) as maps:
         try:
             yield Writer(context, registry, maps)
         finally:
@@ -107,7 +108,7 @@ def failure_published(registry: str) -> Iterator[None]:
         yield
     except (SockregError, OSError) as error:
         status = error.status if isinstance(error, SockregError) else EXIT_FAILURE
-        published.applied(registry, status)
+        published.publish_outcome(registry, status)
         raise
 
 
@@ -117,7 +118,7 @@ def check(context: Context) -> Change:
     with Maps(registry, read_only=True) as maps, garbage.paused():
         try:
             rules = _read(context, active_units(maps), {})
-            current = generations.told_in_force(registry)
+            current = generations.in_force_for_readers(registry)
             _guard_ssh(rules, current, maps, force=False)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
@@ -160,7 +161,7 @@ def put_in_force(
         )
         raise
     packed = record.pack(rules.bindings)
-    source = generations.check_object(context.object_path)
+    source = loading.check_object(context.object_path)
     header = _describe(rules, packed, pointing, tables, source, number)
     change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
@@ -182,7 +183,7 @@ def put_in_force(
         write_files(files)
     with Lock(registry):
         _write_units(maps, rules, active)
-    published.applied(registry, EXIT_OK)
+    published.publish_outcome(registry, EXIT_OK)
     return change
 
 
@@ -212,12 +213,12 @@ def _swap(
     undo = write_files(files)
     try:
         if current is None:
-            state.attach(writer.registry, new, writer.context.netns)
+            attachment.attach(writer.registry, new, writer.context.netns)
         else:
-            generations.swap(writer.registry, current, new)
+            attachment.swap(writer.registry, current, new)
     except BaseException:
         write_files(undo)
-        generations.remove(new.path)
+        remove_directory(new.path)
         raise
 
 

@@ -25,7 +25,7 @@ from sockreg.errors import (
     SockregError,
     UsageError,
 )
-from sockreg.registry import generations, published, state, trial
+from sockreg.registry import generations, published, trial
 from sockreg.registry.trial import Unconfirmed
 from sockreg.systemd import journal
 
@@ -107,7 +107,7 @@ def go_back(context: Context, token: str) -> Change | None:
         if current is not None and current.number != waiting.base:
             change = swap_back(writer, current, waiting.base)
             # As after an apply that failed, the files say something else than what is in force.
-            published.applied(writer.registry, EXIT_FAILURE)
+            published.publish_outcome(writer.registry, EXIT_FAILURE)
             journal.say(
                 f"generation {waiting.base} is in force again: nobody confirmed generation "
                 f"{current.number}; the files still say otherwise",
@@ -122,7 +122,7 @@ def go_back(context: Context, token: str) -> Change | None:
 
 
 def _waits(context: Context, waiting: Unconfirmed) -> bool:
-    return state.exists(context.registry) and waiting in trial.read(context.registry)
+    return context.is_loaded and waiting in trial.read(context.registry)
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:

@@ -21,7 +21,7 @@ from sockreg.errors import (
     SockregError,
     UsageError,
 )
-from sockreg.registry import registration, state
+from sockreg.registry import registration
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
@@ -152,7 +152,7 @@ def disable(context: Context, plan: Plan) -> None:
     for command in plan.commands:
         _run(command)
     here = plan.mode is Mode.EXEC and not _is_elsewhere(context.root)
-    if here and state.exists(context.registry):
+    if here and context.is_loaded:
         registration.unregister(context.registry, None, plan.unit)
         apply(context, stop=plan.unit)
 

@@ -10,7 +10,7 @@ from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
 from sockreg.host import capabilities
 from sockreg.kernel import shipped
-from sockreg.registry import generations, sockops, state
+from sockreg.registry import attachment, creation, loading, sockops
 from sockreg.systemd import journal
 
 
@@ -21,7 +21,7 @@ class Loaded:
     registry: str
     created: bool
     change: Change
-    others: list[state.Attached]
+    others: list[attachment.Attached]
 
     @property
     def summary(self) -> str:
@@ -37,13 +37,13 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     take the ssh port.
     """
     capabilities.require_loading()
-    generations.check_object(context.object_path)
-    created = not state.exists(context.registry)
+    loading.check_object(context.object_path)
+    created = not context.is_loaded
     rules = None
     if created:
         # Before anything exists: a registry whose rules are refused would be of no use.
         rules = read_rule_set(context.root)
-        state.create(
+        creation.create(
             context.bpffs,
             context.netns,
             context.object_path,
@@ -54,9 +54,9 @@ def load(context: Context, *, force: bool = False) -> Loaded:
         change = put_configured(context, force=force, rules=rules)
     except BaseException:
         if created:
-            state.remove(context.bpffs, context.registry)
+            creation.remove(context.bpffs, context.registry)
         raise
-    others = state.others(context.registry, context.netns)
+    others = attachment.others(context.registry, context.netns)
     loaded = Loaded(registry=context.registry, created=created, change=change, others=others)
     if created:
         tell.loaded(loaded.registry, loaded.summary)
@@ -107,7 +107,7 @@ def unload(context: Context) -> str:
     """
     registry = context.loaded_registry()
     sockops.unload(registry)
-    state.remove(context.bpffs, registry)
+    creation.remove(context.bpffs, registry)
     message = f"unloaded: nothing of sockreg is attached any more; {registry} is gone"
     tell.unloaded(registry, message)
     return message

@@ -5,7 +5,7 @@ from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
-from sockreg.registry import generations, record, trial
+from sockreg.registry import attachment, generations, record, trial
 
 
 def rollback(context: Context) -> Change:
@@ -40,7 +40,7 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
     new = record.decode(generations.read_rules(before))
     added, removed = record.difference(old, new)
     context.step(f"swapping generation {before.number} in")
-    generations.swap(writer.registry, current, before)
+    attachment.swap(writer.registry, current, before)
     count = generations.read_header(before).count
     return Change(
         generation=before.number,

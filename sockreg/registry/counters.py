@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry import layout
-from sockreg.registry.generations import pinned
+from sockreg.registry.pins import pinned
 
 _PIN = "counters"
 
@@ -24,7 +24,7 @@ class Counters:
 def read_counters(registry: str, slots: Iterable[int]) -> dict[int, Counters]:
     """The counters of these slots, summed over the CPUs. SockregError if they may not be read."""
     size = _value_size()
-    with pinned(f"{registry}/{_PIN}", bpf.READ_ONLY) as fd:
+    with pinned(f"{registry}/{_PIN}", read_only=True) as fd:
         found = {slot: bpf.map_lookup(fd, layout.SLOT.pack(slot), size) for slot in slots}
     return {slot: _summed(value or b"") for slot, value in found.items()}
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from sockreg.errors import EXIT_OK, SockregError
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry.directory import LINK, UNFINISHED, denied
+from sockreg.registry.pins import closing, pin, pinned
 
 PIN = "published"
 
@@ -48,15 +49,10 @@ NOTHING = Published(0, EXIT_OK, 0, 0)
 def read(registry: str) -> Published:
     """SockregError if it may not be read."""
     try:
-        fd = bpf.obj_get(f"{registry}/{PIN}", bpf.READ_ONLY)
+        with pinned(f"{registry}/{PIN}", read_only=True) as fd:
+            return _read(fd)
     except FileNotFoundError:
         return NOTHING
-    except PermissionError as error:
-        raise denied(f"{registry}/{PIN}", error) from None
-    try:
-        return _read(fd)
-    finally:
-        os.close(fd)
 
 
 def settled(registry: str) -> int | None:
@@ -89,7 +85,7 @@ def _has_link(registry: str) -> bool:
     return True
 
 
-def in_force(registry: str, number: int) -> None:
+def publish(registry: str, number: int) -> None:
     """Say which generation is in force; 0 before that changes."""
     with _opened(registry) as fd:
         before = _read(fd)
@@ -97,7 +93,7 @@ def in_force(registry: str, number: int) -> None:
             bpf.map_update(fd, _INDEX, _VALUE.pack(*before._replace(generation=number)))
 
 
-def applied(registry: str, status: int) -> None:
+def publish_outcome(registry: str, status: int) -> None:
     """Say that an apply has just ended with this exit status."""
     now = time.time_ns()
     with _opened(registry) as fd:
@@ -116,16 +112,14 @@ def _opened(registry: str) -> Iterator[int]:
     """A descriptor of the map for writing; it is made if it is not there."""
     path = Path(registry, PIN)
     try:
-        fd = bpf.obj_get(str(path))
+        opened = bpf.obj_get(str(path))
     except FileNotFoundError:
-        fd = libbpf.create_array(PIN, _VALUE.size)
-        # Renamed when all is right: a death in between would leave it closed to the group.
-        unfinished = path.with_name(f"{UNFINISHED}{PIN}")
-        unfinished.unlink(missing_ok=True)
-        bpf.obj_pin(fd, str(unfinished))
-        unfinished.chmod(0o640)
-        unfinished.rename(path)
-    try:
+        opened = libbpf.create_array(PIN, _VALUE.size)
+    with closing(opened) as fd:
+        if not path.exists():
+            # Renamed when all is right: a death in between would leave it closed to the group.
+            unfinished = path.with_name(f"{UNFINISHED}{PIN}")
+            unfinished.unlink(missing_ok=True)
+            pin(fd, unfinished)
+            unfinished.rename(path)
         yield fd
-    finally:
-        os.close(fd)

@@ -19,12 +19,12 @@ from sockreg.errors import (
     SockregError,
 )
 from sockreg.host import capabilities, cgroup
-from sockreg.kernel import bpf, libbpf, objects
-from sockreg.registry import generations
+from sockreg.kernel import libbpf, objects
+from sockreg.registry import loading
 from sockreg.registry.directory import MAPS, UNFINISHED, denied
 from sockreg.registry.expected import Expectations
-from sockreg.registry.generations import pinned
 from sockreg.registry.locks import Lock
+from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 
 PROGRAM = "sockreg_listen"  # its name in the object
 _DIRECTORY = "sockops"
@@ -47,20 +47,20 @@ def load(registry: str, object_path: Path) -> None:
     objects.check(object_path, objects.SOCK_OPS)
     home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
     with Lock(registry):
-        generations.remove(unfinished)
-        generations.make_directory(unfinished)
+        remove_directory(unfinished)
+        make_directory(unfinished)
         try:
             _build(registry, unfinished, home if home.exists() else None, object_path)
             if home.exists():
                 _remove(home)
             unfinished.rename(home)
         except BaseException:
-            generations.remove(unfinished)
+            remove_directory(unfinished)
             raise
 
 
 def _build(registry: str, target: Path, previous: Path | None, object_path: Path) -> None:
-    obj = generations.open_object(object_path)
+    obj = loading.open_object(object_path)
     with contextlib.ExitStack() as stack:
         for name in MAPS:
             obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
@@ -68,23 +68,17 @@ def _build(registry: str, target: Path, previous: Path | None, object_path: Path
             obj.reuse_map("expected", stack.enter_context(pinned(f"{previous}/expected")))
         try:
             obj.load()
-            link = _attach(obj.program_fd(PROGRAM))
+            link = stack.enter_context(closing(_attach(obj.program_fd(PROGRAM))))
         except OSError as error:
             raise _refusal(error) from None
-    try:
-        generations.pin(obj.map_fd("expected"), target / "expected")
-        generations.pin(obj.program_fd(PROGRAM), target / "program")
-        generations.pin(link, target / "link")
-    finally:
-        os.close(link)
+        pin(obj.map_fd("expected"), target / "expected")
+        pin(obj.program_fd(PROGRAM), target / "program")
+        pin(link, target / "link")
 
 
 def _attach(program: int) -> int:
-    directory = os.open(cgroup.root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing(os.open(cgroup.root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
         return libbpf.create_cgroup_link(program, directory)
-    finally:
-        os.close(directory)
 
 
 def _refusal(error: OSError) -> SockregError:
@@ -108,15 +102,15 @@ def unload(registry: str) -> bool:
         loaded = home.exists()
         if loaded:
             _remove(home)
-        generations.remove(_unfinished(registry))
+        remove_directory(_unfinished(registry))
     return loaded
 
 
 def _remove(home: Path) -> None:
     # Unlinking alone would wait for readers that have the link open.
-    with contextlib.suppress(FileNotFoundError), pinned(str(home / "link")) as link:
+    with contextlib.suppress(FileNotFoundError), pinned(home / "link") as link:
         libbpf.detach_link(link)
-    generations.remove(home)
+    remove_directory(home)
 
 
 def _unfinished(registry: str) -> Path:
@@ -139,6 +133,5 @@ def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectat
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
         )
-    flags = bpf.READ_ONLY if read_only else bpf.READ_WRITE
-    with pinned(f"{registry}/{_DIRECTORY}/expected", flags) as fd:
+    with pinned(f"{registry}/{_DIRECTORY}/expected", read_only=read_only) as fd:
         yield Expectations(fd)

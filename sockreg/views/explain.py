@@ -22,7 +22,7 @@ from sockreg.model import (
     Binding,
     Packet,
 )
-from sockreg.registry import generations, record, state
+from sockreg.registry import attachment, generations, record
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -367,7 +367,7 @@ def _others(context: Context, registry: str) -> list[str]:
         return []  # asking takes CAP_NET_ADMIN
     return [
         f"{program} is attached as well and was not asked: the kernel runs both"
-        for program in state.others(registry, context.netns)
+        for program in attachment.others(registry, context.netns)
     ]
 
 

@@ -12,7 +12,7 @@ from sockreg.host.listener import address_text
 from sockreg.host.processes import Holders, Process
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import INET, INET6, Action, Binding, Destination
-from sockreg.registry import generations, record, state
+from sockreg.registry import generations, record
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -89,7 +89,7 @@ def read(context: Context) -> Situation:
     """SockregError if the kernel does not tell, or the registry may not be read."""
     bindings: list[Binding] = []
     members: dict[Destination, list[Member]] = {}
-    loaded = state.exists(context.registry)
+    loaded = context.is_loaded
     if loaded:
         content = generations.read_in_force(context.registry, generations.read_rules)
         with garbage.paused():

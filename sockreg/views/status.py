@@ -8,12 +8,12 @@ from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
 from sockreg.model import INET, PROTOCOL_NAMES
 from sockreg.registry import (
+    attachment,
     generations,
     members,
     published,
     record,
     sockops,
-    state,
     trial,
 )
 from sockreg.registry.counters import Counters as Counters
@@ -102,7 +102,7 @@ class Status:
     rejected: int
     units: list[str]
     expected: list[ExpectedUnit] | None
-    others: list[state.Attached] | None
+    others: list[attachment.Attached] | None
     trial: Trial | None = None
 
 
@@ -134,7 +134,7 @@ def read(context: Context) -> Status:
             counters[SLOT_REJECT].lookups,
             sorted(read_units(maps)),
             _expected(registry, maps),
-            state.others(registry, context.netns) if os.geteuid() == 0 else None,
+            attachment.others(registry, context.netns) if os.geteuid() == 0 else None,
             _trial(registry),
         )
 

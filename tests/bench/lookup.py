@@ -35,7 +35,7 @@ from sockreg.model import (
     Place,
 )
 from sockreg.registry.directory import COPY
-from sockreg.registry.generations import TABLE_MAP
+from sockreg.registry.loading import TABLE_MAP
 from sockreg.rules.syntax import parse_rule
 from tests.bench import peer, rulesets
 from tests.bench.own_cpu import own_cpu

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from sockreg.kernel import libbpf
 from sockreg.kernel.object_source import SOURCES
 from sockreg.model import INET, TCP, Packet
-from sockreg.registry.generations import pinned
+from sockreg.registry.pins import pinned
 from tests.bench.ground import Ground, ground
 from tests.bench.own_cpu import own_cpu
 from tests.bench.report import Part, Table, at_most, show

@@ -11,7 +11,7 @@ from types import TracebackType
 from sockreg.compile import Tables
 from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
-from sockreg.registry import generations, layout
+from sockreg.registry import layout, loading
 from tests.kernel.host import bpf_descriptors
 
 SO_COOKIE = 57
@@ -80,10 +80,10 @@ class Lookups:
         return program
 
     def _load(self, tables: Tables) -> int:
-        loaded = generations.open_object(shipped.object_path())
+        loaded = loading.open_object(shipped.object_path())
         for name, fd in self._maps.items():
             loaded.reuse_map(name, fd)
-        generations.load(loaded, tables)
+        loading.load_program(loaded, tables)
         if not self._maps:
             self._maps = {name: os.dup(loaded.map_fd(name)) for name in ("sockets", "counters")}
             for slot, member in self._sockets.items():
@@ -94,7 +94,7 @@ class Lookups:
                     layout.SLOT.pack(slot),
                     layout.COOKIE.pack(member.fileno()),
                 )
-        return loaded.program_fd(generations.PROGRAM)
+        return loaded.program_fd(loading.PROGRAM)
 
     def ask(self, program: int, packet: Packet) -> int | None:
         """The slot whose socket gets the packet, 0 if it passes, None if it is refused."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sockreg.companion import __main__ as companion
-from sockreg.registry import generations, state
+from sockreg.registry import creation, generations
 from tests.kernel.host import HasFileno, Host, cookie
 from tests.netns import Server
 from tests.tree import ROOT
@@ -191,13 +191,13 @@ def test_two_loads_at_once_make_one_registry(host: Host) -> None:
 
 def test_a_load_does_not_undo_who_was_quicker(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 80")
-    create = state.create
+    create = creation.create
 
     def and_then_another(*arguments: Any) -> str:
         registry = create(*arguments)
         host.process("bind", "web", "tcp", "192.0.2.0/24", "81", check=True)
         return registry
 
-    monkeypatch.setattr(state, "create", and_then_another)
+    monkeypatch.setattr(creation, "create", and_then_another)
     assert "nothing to change: generation 1 has 2 rules" in host.ok("load")
     assert sorted(it["first_port"] for it in host.json("rules")) == [80, 81]

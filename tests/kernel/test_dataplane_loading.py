@@ -23,7 +23,7 @@ import sys
 from sockreg.kernel import shipped
 from sockreg.compile import compile_rules
 from sockreg.model import Action, Place
-from sockreg.registry import generations
+from sockreg.registry import loading
 from sockreg.rules.syntax import parse_rule
 
 bindings = []
@@ -31,7 +31,7 @@ for number, text in enumerate(sys.stdin.read().splitlines()):
     bindings += parse_rule(Action.BIND, text, f"label{number % 100}", Place("test", number), [])
 labels = sorted({b.destination for b in bindings})
 tables = compile_rules(bindings, {d: 2 + i for i, d in enumerate(labels)}, interfaces={"lo": 1})
-generations.load(generations.open_object(shipped.object_path()), tables)
+loading.load_program(loading.open_object(shipped.object_path()), tables)
 """
 
 _RULES = {
@@ -68,7 +68,7 @@ from random import Random
 from sockreg.kernel import shipped
 from sockreg.compile import compile_rules
 from sockreg.host import release
-from sockreg.registry import generations
+from sockreg.registry import loading
 from tests.rulesets import INTERFACES, adversarial, nested_rules, random_rules, slots
 
 rule_sets = list(adversarial().values())
@@ -79,7 +79,7 @@ for bindings in rule_sets:
     if release.is_before(5, 17):
         bindings = [binding for binding in bindings if binding.interface is None]
     tables = compile_rules(bindings, slots(bindings), interfaces=INTERFACES)
-    generations.load(generations.open_object(shipped.object_path()), tables)
+    loading.load_program(loading.open_object(shipped.object_path()), tables)
 """
 
 

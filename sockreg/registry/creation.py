@@ -1,23 +1,15 @@
-"""A registry as a whole: making it, healing what a crash left, removing it."""
+"""A registry as a whole: whether it is there, making it, removing it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg.errors import (
-    AccessError,
-    RefusedError,
-    SockregError,
-)
+from sockreg.errors import AccessError, SockregError
 from sockreg.host.netns import Netns
-from sockreg.kernel import libbpf
-from sockreg.registry import generations, readers
+from sockreg.registry import attachment, loading, readers
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.directory import (
     COPY,
@@ -28,15 +20,17 @@ from sockreg.registry.directory import (
     netns_name,
     registry_path,
 )
+from sockreg.registry.generations import link_of
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
+from sockreg.registry.pins import make_directory, pin, remove_directory
 from sockreg.terms import FIRST_SLOT
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
 
-UNITS_MAX = 4096
+_UNITS_MAX = 4096
 
 
 def path_of(bpffs: str, netns: Netns) -> str:
@@ -54,14 +48,6 @@ def exists(registry: str) -> bool:
             f"run it as root or as a member of group {readers.GROUP}; systemd mounts /sys/fs/bpf "
             f"for root alone, members need {readers.WINDOW}: see sockreg(8)",
         ) from None
-
-
-@contextlib.contextmanager
-def writing(registry: str) -> Iterator[None]:
-    """Hold the lock for a change of the generation in force; clear up after dead writers."""
-    with Lock(f"{registry}/{GENERATIONS}"):
-        generations.heal(registry)
-        yield
 
 
 def _home(bpffs: str) -> Path:
@@ -110,16 +96,16 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables, slots: i
         for leftover in home.iterdir():
             unfinished = leftover.name.startswith(UNFINISHED)
             if unfinished or (str(leftover) != registry and _is_abandoned(leftover)):
-                generations.remove(leftover)
+                remove_directory(leftover)
         if not Path(registry).exists():
-            _refuse_second(netns, registry)
+            attachment.refuse_second(registry, netns)
             _build(home, registry, object_path, tables, slots)
     return registry
 
 
 def _is_abandoned(registry: Path) -> bool:
     """Whether the network namespace of a registry is gone: its link and its sockets are."""
-    link = generations.link_of(str(registry))
+    link = link_of(str(registry))
     if link is None or link.netns_inode != 0:
         return False
     with Maps(str(registry)) as maps:
@@ -128,93 +114,27 @@ def _is_abandoned(registry: Path) -> bool:
 
 def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: int) -> None:
     unfinished = home / f"{UNFINISHED}{os.getpid()}"
-    generations.make_directory(unfinished)
+    make_directory(unfinished)
     try:
-        obj = generations.open_object(object_path)
+        obj = loading.open_object(object_path)
         for name, count in (
             ("sockets", slots),
             ("counters", slots),
             ("pools", slots),
             ("destinations", slots - FIRST_SLOT),
             ("members", 2 * slots),  # room for records whose socket is gone
-            ("units", UNITS_MAX),
+            ("units", _UNITS_MAX),
         ):
             obj.set_max_entries(name, count)
-        generations.load(obj, tables)
+        loading.load_program(obj, tables)
         for name in MAPS:
-            generations.pin(obj.map_fd(name), unfinished / name)
-        generations.pin(obj.program_fd(COPY), unfinished / COPY)
-        generations.make_directory(unfinished / GENERATIONS)
+            pin(obj.map_fd(name), unfinished / name)
+        pin(obj.program_fd(COPY), unfinished / COPY)
+        make_directory(unfinished / GENERATIONS)
         unfinished.rename(registry)
     except BaseException:
-        generations.remove(unfinished)
+        remove_directory(unfinished)
         raise
-
-
-@dataclass(frozen=True)
-class Attached:
-    """An sk_lookup program of a network namespace; ``name`` is None if we may not ask."""
-
-    program_id: int
-    name: str | None
-
-    def __str__(self) -> str:
-        return f"program {self.program_id} ({self.name or 'name unknown without CAP_SYS_ADMIN'})"
-
-
-def attached(netns: Netns) -> list[Attached]:
-    """All sk_lookup programs of the namespace, in the order they run.
-
-    SockregError: EXIT_PERMISSION without CAP_NET_ADMIN; EXIT_FAILURE on kernels that
-    have no sk_lookup.
-    """
-    try:
-        ids = libbpf.attached_programs(netns.fd)
-    except PermissionError as error:
-        raise AccessError(
-            f"cannot ask which programs are attached: {error.strerror}",
-            "that needs CAP_NET_ADMIN: run it as root",
-        ) from None
-    except OSError as error:
-        raise SockregError(
-            f"this kernel has no sk_lookup hook: {error.strerror}",
-            "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET",
-        ) from None
-    return [Attached(program_id, _program_name(program_id)) for program_id in ids]
-
-
-def _program_name(program_id: int) -> str | None:
-    try:
-        fd = libbpf.program_by_id(program_id)
-    except OSError:
-        return None  # CAP_SYS_ADMIN is missing, or the program has just gone
-    try:
-        return libbpf.program_info(fd).name
-    finally:
-        os.close(fd)
-
-
-def others(registry: str, netns: Netns) -> list[Attached]:
-    """The programs of the namespace that this registry did not attach."""
-    link = generations.link_of(registry)
-    own = link.program_id if link is not None else None
-    return [program for program in attached(netns) if program.program_id != own]
-
-
-def attach(registry: str, generation: generations.Generation, netns: Netns) -> None:
-    """Put the first generation in force, or one in place of a link that is gone."""
-    _refuse_second(netns, registry)
-    generations.attach(registry, generation, netns.fd)
-
-
-def _refuse_second(netns: Netns, registry: str) -> None:
-    for program in others(registry, netns):
-        if program.name == generations.PROGRAM:
-            raise RefusedError(
-                f"program {program.program_id} of another registry is attached to this network "
-                f"namespace, and its pins are not at {registry}",
-                "unload it with the --bpffs it was loaded with; 'bpftool link list' shows its link",
-            )
 
 
 def remove(bpffs: str, registry: str) -> None:
@@ -225,7 +145,7 @@ def remove(bpffs: str, registry: str) -> None:
         Lock(f"{registry}/{GENERATIONS}"),
         Lock(registry),
     ):
-        generations.detach(registry)
+        attachment.detach(registry)
         unfinished = home / f"{UNFINISHED}{os.getpid()}"
         Path(registry).rename(unfinished)
-        generations.remove(unfinished)
+        remove_directory(unfinished)

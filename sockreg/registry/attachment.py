@@ -1,0 +1,120 @@
+"""Which programs are attached to a network namespace, and attaching ours.
+
+What is in force changes here and nowhere else. Callers hold the lock of the generations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sockreg.errors import AccessError, RefusedError, SockregError
+from sockreg.host.netns import Netns
+from sockreg.kernel import libbpf
+from sockreg.registry import published
+from sockreg.registry.directory import LINK
+from sockreg.registry.generations import Generation, link_of
+from sockreg.registry.loading import PROGRAM, refusal
+from sockreg.registry.pins import closing, pin, pinned
+
+
+@dataclass(frozen=True)
+class Attached:
+    """An sk_lookup program of a network namespace; ``name`` is None if we may not ask."""
+
+    program_id: int
+    name: str | None
+
+    def __str__(self) -> str:
+        return f"program {self.program_id} ({self.name or 'name unknown without CAP_SYS_ADMIN'})"
+
+
+def attached(netns: Netns) -> list[Attached]:
+    """All sk_lookup programs of the namespace, in the order they run.
+
+    SockregError: EXIT_PERMISSION without CAP_NET_ADMIN; EXIT_FAILURE on kernels that
+    have no sk_lookup.
+    """
+    try:
+        ids = libbpf.attached_programs(netns.fd)
+    except PermissionError as error:
+        raise AccessError(
+            f"cannot ask which programs are attached: {error.strerror}",
+            "that needs CAP_NET_ADMIN: run it as root",
+        ) from None
+    except OSError as error:
+        raise SockregError(
+            f"this kernel has no sk_lookup hook: {error.strerror}",
+            "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET",
+        ) from None
+    return [Attached(program_id, _program_name(program_id)) for program_id in ids]
+
+
+def _program_name(program_id: int) -> str | None:
+    try:
+        opened = libbpf.program_by_id(program_id)
+    except OSError:
+        return None  # CAP_SYS_ADMIN is missing, or the program has just gone
+    with closing(opened) as fd:
+        return libbpf.program_info(fd).name
+
+
+def others(registry: str, netns: Netns) -> list[Attached]:
+    """The programs of the namespace that this registry did not attach."""
+    link = link_of(registry)
+    own = link.program_id if link is not None else None
+    return [program for program in attached(netns) if program.program_id != own]
+
+
+def refuse_second(registry: str, netns: Netns) -> None:
+    """RefusedError if another registry's program of ours is attached to the namespace."""
+    for program in others(registry, netns):
+        if program.name == PROGRAM:
+            raise RefusedError(
+                f"program {program.program_id} of another registry is attached to this network "
+                f"namespace, and its pins are not at {registry}",
+                "unload it with the --bpffs it was loaded with; 'bpftool link list' shows its link",
+            )
+
+
+def attach(registry: str, generation: Generation, netns: Netns) -> None:
+    """Make the link that puts a registry in force, also in place of a detached one.
+
+    RefusedError if the program of another registry is attached already.
+    """
+    refuse_second(registry, netns)
+    with pinned(generation.path / "program") as program:
+        try:
+            created = libbpf.create_link(program, netns.fd)
+        except PermissionError as error:
+            raise refusal(error, 0) from None
+    with closing(created) as link:
+        published.publish(registry, 0)
+        Path(registry, LINK).unlink(missing_ok=True)
+        pin(link, Path(registry, LINK))
+        published.publish(registry, generation.number)
+
+
+def swap(registry: str, old: Generation, new: Generation) -> None:
+    """Put ``new`` in force in place of ``old``, program and rules in one step."""
+    with (
+        pinned(f"{registry}/{LINK}") as link,
+        pinned(old.path / "program") as before,
+        pinned(new.path / "program") as after,
+    ):
+        published.publish(registry, 0)
+        try:
+            libbpf.update_link(link, after, before)
+        except OSError:
+            published.publish(registry, old.number)
+            raise
+        published.publish(registry, new.number)
+
+
+def detach(registry: str) -> None:
+    """Undo ``attach``. Unlinking alone would wait for readers that have the link open."""
+    published.publish(registry, 0)
+    with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
+        libbpf.detach_link(link)
+    Path(registry, LINK).unlink(missing_ok=True)

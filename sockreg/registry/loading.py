@@ -1,0 +1,65 @@
+"""Having the kernel take the program, with a table of its own."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sockreg.errors import AccessError, SockregError
+from sockreg.kernel import libbpf, objects
+from sockreg.registry.pins import closing
+
+if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
+    from sockreg.compile import Tables
+
+PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
+TABLE_MAP = ".rodata.table"
+CONFIG_MAP = ".rodata.config"
+
+
+def check_object(path: Path) -> str:
+    """As objects.check()."""
+    return objects.check(path, objects.SK_LOOKUP)
+
+
+def open_object(path: Path) -> libbpf.Object:
+    try:
+        return libbpf.Object(str(path))
+    except libbpf.LoadError as error:
+        raise SockregError(
+            f"cannot read the object {path}: {error.reason()}", "reinstall sockreg"
+        ) from None
+
+
+def load_program(obj: libbpf.Object, tables: Tables) -> None:
+    """Give an opened object its table and constants and have the kernel take it."""
+    table = tables.table_bytes()
+    try:
+        with closing(libbpf.create_constant("table", table)) as fd:
+            obj.reuse_map(TABLE_MAP, fd)
+        obj.set_initial_value(CONFIG_MAP, tables.config)
+        obj.load()
+    except OSError as error:
+        raise refusal(error, len(table)) from None
+
+
+def refusal(error: OSError, table_bytes: int) -> SockregError:
+    """Say in one sentence why the kernel did not take the program or its maps."""
+    # libbpf's own errors are no PermissionError; a verifier that refuses says EACCES.
+    if isinstance(error, PermissionError) or error.errno == errno.EPERM:
+        return AccessError(
+            f"the kernel does not let this process load the program: {error.strerror}",
+            "before Linux 5.11 add LimitMEMLOCK=infinity to its unit; in a user namespace, "
+            "capabilities do not count for bpf(2)",
+        )
+    if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
+        return SockregError(
+            f"the kernel gives no table of {table_bytes} bytes: {error.strerror}",
+            "before Linux 6.0 a table ends at 4 MiB; else the memory does not suffice",
+        )
+    reason = error.reason() if isinstance(error, libbpf.LoadError) else error.strerror
+    return SockregError(
+        f"the kernel refuses the program: {reason}",
+        "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
+    )

@@ -1,0 +1,59 @@
+"""Pins: names in the bpffs that keep maps, programs and links, and who may open them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sockreg.kernel import bpf
+from sockreg.registry.directory import denied
+
+MODE = 0o640
+
+
+@contextlib.contextmanager
+def pinned(path: str | Path, *, read_only: bool = False) -> Iterator[int]:
+    """A descriptor of a pin, closed with the block. AccessError if it may not be opened."""
+    try:
+        fd = bpf.obj_get(str(path), bpf.READ_ONLY if read_only else bpf.READ_WRITE)
+    except PermissionError as error:
+        raise denied(str(path), error) from None
+    with closing(fd):
+        yield fd
+
+
+@contextlib.contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """A descriptor that is closed with the block."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def pin(fd: int, path: Path) -> None:
+    """Pin for the owner to write and the group to read."""
+    bpf.obj_pin(fd, str(path))
+    path.chmod(MODE)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory of pins for the owner to write and the group to read.
+
+    Whatever the umask is; chmod(2) would take the set-group-ID bit that it inherits from
+    its parent (setattr_copy() in fs/attr.c), see registry/readers.py.
+    """
+    before = os.umask(0o027)
+    try:
+        path.mkdir(mode=0o750)
+    finally:
+        os.umask(before)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory of pins, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
