@@ -8,6 +8,7 @@ not arrive.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sockreg import __version__
-from tests.bench import apply, connections, fullpath, lookup, plots, pool, startup, swap
+from tests.bench import apply, connections, fullpath, lookup, pool, startup, swap
 from tests.bench.report import Aim, Part, Table, machine, show, verdict
 
 _QUICK_STARTS = 20
@@ -68,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("the measurements need root: they load programs", file=sys.stderr)
         return 1
+    if options.plots is not None and importlib.util.find_spec("matplotlib") is None:
+        # Now, not after ten minutes of measuring.
+        print("--plots needs matplotlib: install python3-matplotlib", file=sys.stderr)
+        return 1
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -91,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.json.write_text(json.dumps(content, indent=2) + "\n")
     _sum_up(aims)
     if options.plots is not None:
+        from tests.bench import plots
+
         for path in plots.draw(content, options.plots):
             print(f"wrote {path}")
     return 0

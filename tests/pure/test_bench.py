@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.precedence import settle
 from sockreg.rules.syntax import parse_rule
-from tests.bench import chart, frames, report, rulesets, swap
+from tests.bench import apply, contenders, frames, plots, report, rulesets, swap
 from tests.netns import TCP, UDP
 
 
@@ -106,25 +107,74 @@ def test_an_answer_that_neither_rule_set_gives_is_wrong() -> None:
     assert load.wrong(TCP) == {"ordinary": 1, "two": 2, "refused": 3}
 
 
-def test_plots_are_pictures_with_all_names() -> None:
-    lines = [
-        chart.Line("ours <1>", [(1, 20.0), (1_000_000, 25.0)], "#000000"),
-        chart.Line("theirs", [(10, 20.0), (1_000_000, 250.0)], "#000000", dashed=True),
-    ]
-    for log_y in (False, True):
-        picture = chart.line_chart("Lookups", "here", ("rules", "ns"), lines, log_y=log_y)
-        assert {"Lookups", "here", "rules", "ns", "ours <1>", "theirs"} <= _texts(picture)
-    bars = [chart.Bar("none", -0.5, -1.0, 0.5, "#000000", "-0.5 %")]
-    bars.append(chart.Bar("ours", 2.0, 1.5, 2.5, "#000000", "2.0 %"))
-    picture = chart.bar_chart("Floods", "here", "%", [chart.Group("UDP", bars)])
-    assert {"Floods", "here", "%", "UDP", "none", "-0.5 %", "ours", "2.0 %"} <= _texts(picture)
+LINES_FIGURES = [
+    {
+        "rules": rules,
+        "hot": [
+            {"name": name, "kind": kind, "hit": hit,
+             "nanoseconds": {"peer": 60.0, "sockreg": 30.0, "one_rule": 25.0, "empty": 20.0}}
+            for kind in ("IPv4 tcp", "IPv6 tcp")
+            for name, hit in (("host, one port", True), ("far miss", False))
+        ],
+        "streams": {kind: {"peer": 900.0, "sockreg": 90.0, "empty": 20.0}
+                    for kind in ("IPv4", "IPv6")},
+    }
+    for rules in (1, 1_000)
+]  # fmt: skip
+FIGURES = {
+    "machine": "a machine <with> a name",
+    "date": "2026-01-02",
+    "parts": {
+        "lookup": {"figures": LINES_FIGURES},
+        "apply": {
+            "figures": [
+                {"rules": rules, "rounds": [[1.5], [1.25]],
+                 "steps": dict.fromkeys(apply.STEPS, 0.5)}
+                for rules in (1_000, 100_000)
+            ]
+        },
+        "fullpath": {
+            "figures": [
+                {"flood": flood, "contender": contender,
+                 "change": {"median": change, "low": change - 0.01, "high": change + 0.01}}
+                for flood in ("TCP SYN, IPv4", "UDP, IPv6")
+                for contender, change in ((contenders.ORDINARY, 0.0), (contenders.EMPTY, 0.002),
+                                          (contenders.STEERED, -0.05))
+            ]
+        },
+    },
+}  # fmt: skip
+
+
+def test_plots_have_all_names_and_values_as_text(tmp_path: Path) -> None:
+    drawn = {path.name: _texts(path.read_text()) for path in plots.draw(FIGURES, tmp_path)}
+    assert set(drawn) == {
+        "bench-lookup-hot.svg",
+        "bench-lookup-streaming.svg",
+        "bench-apply.svg",
+        "bench-fullpath.svg",
+    }, "of parts that were measured, and of no others"
+    for texts in drawn.values():
+        assert "a machine <with> a name; 2026-01-02" in " ".join(texts)
+    assert {"sockreg, IPv4", "sockreg, IPv6", "one hard-coded rule", "empty program", "1,000",
+            "rules"} <= drawn["bench-lookup-hot.svg"]  # fmt: skip
+    assert {"sockreg, IPv4", "design (c), two trie walks, IPv6"} <= (
+        drawn["bench-lookup-streaming.svg"]
+    )
+    assert {*apply.STEPS, "the whole command"} <= drawn["bench-apply.svg"]
+    bars = drawn["bench-fullpath.svg"]
+    assert {"UDP, IPv6", contenders.EMPTY, "-0.2 %", contenders.STEERED, "5.0 %"} <= bars
+    assert contenders.ORDINARY not in bars, "what the others are compared with"
+
+
+def test_the_same_figures_make_the_same_plots(tmp_path: Path) -> None:
+    one, two = (
+        [path.read_bytes() for path in plots.draw(FIGURES, tmp_path / name)]
+        for name in ("one", "two")
+    )
+    assert one == two
 
 
 def _texts(picture: str) -> set[str]:
     root = ElementTree.fromstring(picture)
-    assert all(
-        float(it.get("width", "1").rstrip("%")) >= 0
-        for it in root.iter()
-        if it.tag.endswith("rect")
-    )
     return {it.text or "" for it in root.iter() if it.tag.endswith("text")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import subprocess
 from pathlib import Path
@@ -33,12 +32,10 @@ COSTLY = {"argparse", "ctypes", "enum", "json", "logging", "os", "pathlib", "re"
 
 def modules_in_one_place(tmp_path: Path) -> Path:
     """A directory with sockreg and systemd-python in it, as the Debian packages have them."""
-    library = importlib.util.find_spec("systemd")
-    assert library is not None
-    assert library.origin is not None
+    library = run([PYTHON[0], "-c", "import systemd; print(systemd.__file__)"]).stdout.strip()
     place = tmp_path / "modules"
     place.mkdir()
-    (place / "systemd").symlink_to(Path(library.origin).parent)
+    (place / "systemd").symlink_to(Path(library).parent)
     (place / "sockreg").symlink_to(Path(companion.__file__).parents[1])
     return place
 

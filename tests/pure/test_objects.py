@@ -11,6 +11,7 @@ from sockreg.errors import SockregError
 from sockreg.kernel import objects
 from sockreg.kernel.object_source import SOURCES
 from tests.process import run
+from tests.pure.test_lint import files
 from tests.tree import ROOT
 
 BPF = ROOT / "bpf"
@@ -57,7 +58,7 @@ def _included(source: str) -> set[str]:
 
 
 def test_sources_have_the_style_of_the_kernel() -> None:
-    sources = [str(path) for path in ROOT.glob("**/*.[ch]") if ".venv" not in path.parts]
+    sources = [str(path) for path in files("*.[ch]")]
     assert str(BPF / "walk.h") in sources
     done = run(["clang-format-14", "--dry-run", "--Werror", *sources], check=False)
     assert done.returncode == 0, done.stderr
