@@ -6,12 +6,12 @@ import contextlib
 import os
 import socket
 import struct
-from types import TracebackType
 
 from sockreg.compile import Tables
 from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
 from sockreg.registry import layout, loading
+from tests.closing import Closing
 from tests.kernel.host import bpf_descriptors
 
 SO_COOKIE = 57
@@ -42,7 +42,7 @@ def context(packet: Packet) -> bytes:
     )
 
 
-class Lookups:
+class Lookups(Closing):
     """Sockets in the slots of some destinations, and programs that choose between them."""
 
     def __init__(self, slot_of: dict[Destination, int]) -> None:
@@ -56,15 +56,7 @@ class Lookups:
             }
             self._stack = stack.pop_all()
 
-    def __enter__(self) -> Lookups:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
         for fd in (*self._maps.values(), *self._programs):
             os.close(fd)

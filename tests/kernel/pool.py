@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from sockreg.errors import EXIT_OK
@@ -126,37 +124,3 @@ def destination(host: Host, protocol: int, family: str = "ipv4") -> Any:
 def moved(before: list[str], after: list[str]) -> float:
     """The part of the flows that another server answers now."""
     return sum(a != b for a, b in zip(before, after, strict=True)) / len(before)
-
-
-@contextmanager
-def asking(host: Host, protocol: int = TCP, clients: int = 2) -> Iterator[Counter[str]]:
-    """Have clients ask without a pause; yields how often each answer came.
-
-    The block starts once there is an answer. What goes wrong counts as an answer.
-    """
-    answers: Counter[str] = Counter()
-    failures: list[BaseException] = []
-    counting, started, ended = threading.Lock(), threading.Event(), threading.Event()
-
-    def ask() -> None:
-        try:
-            while not ended.is_set():
-                answer = host.ask(ADDRESS, 80, protocol, timeout=20)
-                with counting:
-                    answers[answer] += 1
-                started.set()
-        except OSError as error:
-            failures.append(error)
-            started.set()
-
-    threads = [threading.Thread(target=ask, name=f"client {n}") for n in range(clients)]
-    try:
-        for thread in threads:
-            thread.start()
-        assert started.wait(30), "no answer came"
-        yield answers
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert not failures, failures

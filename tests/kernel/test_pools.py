@@ -11,6 +11,7 @@ import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from sockreg.registry.shares import MEMBERS_MAX
+from tests.asking import asking
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host, cookie
 from tests.kernel.pool import (
@@ -19,7 +20,6 @@ from tests.kernel.pool import (
     RULES,
     Pool,
     ask_flows,
-    asking,
     destination,
     moved,
     unit,
@@ -271,7 +271,7 @@ def test_the_same_unit_replaces_its_own_member_in_one_step(host: Host) -> None:
         for number in (1, 2):
             pool.add(number)
         one, other = pool.serve(1), pool.serve(1)
-        with asking(host) as answers:
+        with asking(lambda: host.ask(ADDRESS, 80, timeout=20)) as answers:
             for server in [one, other] * 15:
                 assert pool.register(1, server).status == EXIT_OK
                 assert pool.members() == {unit(1): 100, unit(2): 100}
@@ -285,7 +285,7 @@ def test_the_same_unit_replaces_its_own_member_in_one_step(host: Host) -> None:
 def test_nobody_is_refused_while_a_pool_grows_and_shrinks(host: Host, protocol: int) -> None:
     with Pool(host, protocol) as pool:
         servers = {1: pool.add(1), 2: pool.serve(2), 3: pool.serve(3)}
-        with asking(host, protocol) as answers:
+        with asking(lambda: host.ask(ADDRESS, 80, protocol, timeout=20)) as answers:
             for _ in range(8):
                 for number in (2, 3):
                     assert pool.register(number, servers[number]).status == EXIT_OK

@@ -13,8 +13,8 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
-from io import BufferedWriter
 from pathlib import Path
+from typing import IO
 
 from tests.tree import ROOT
 
@@ -31,7 +31,11 @@ _PACKAGES = (
 _LEFT_OUT = re.compile(
     r"/usr/share/(doc|man|locale|bash-completion|lintian|info)/|/numpy/.*/tests/"
 )
-_TEST_TOOLS_LEFT_OUT = {"mypy", "mypyc", "ruff", "pip", "setuptools", "pkg_resources", "librt"}
+# Of .venv: pytest, what it imports, and libbpf. The linters are large, and of no use in there.
+_TEST_TOOLS = (
+    "_pytest", "iniconfig", "packaging", "pluggy", "pygments", "pylibbpf", "pylibbpf.libs", "py.py",
+    "pytest",
+)  # fmt: skip
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 _DIRECTORIES = ("/dev", "/proc", "/root", "/run", "/sys", "/tmp", "/var/tmp")
 _TEXT_FILES = {
@@ -46,7 +50,7 @@ class Archive:
     Links are stored as links, and what they point to is added as well.
     """
 
-    def __init__(self, file: BufferedWriter) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._seen = {"/"}
 
@@ -117,40 +121,38 @@ class Archive:
         self._file.write(_padded(content))
 
 
-def write_shared(path: Path) -> None:
+def write_shared(file: IO[bytes]) -> None:
     """Write what all kernels share: Python, commands, libraries, and the working tree."""
-    with path.open("wb") as file:
-        archive = Archive(file)
-        for name in _DIRECTORIES:
-            archive.directory(name)
-        for name, text in _TEXT_FILES.items():
-            archive.text(name, text.encode())
-        files = list(_package_files())
-        for each in files:
-            archive.add(each)
-        for library in _libraries(files):
-            archive.add(library)
-        guest_tree = str(GUEST_TREE)
-        archive.add_tree(ROOT, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
-        _add_test_tools(archive, f"{guest_tree}/.venv")
-        archive.link("/bin/sh", "bash")
-        archive.link("/init", f"{guest_tree}/tests/kernels/init.py")
-        archive.end()
+    archive = Archive(file)
+    for name in _DIRECTORIES:
+        archive.directory(name)
+    for name, text in _TEXT_FILES.items():
+        archive.text(name, text.encode())
+    files = list(_package_files())
+    for each in files:
+        archive.add(each)
+    for library in _libraries(files):
+        archive.add(library)
+    guest_tree = str(GUEST_TREE)
+    archive.add_tree(ROOT, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
+    _add_test_tools(archive, f"{guest_tree}/.venv")
+    archive.link("/bin/sh", "bash")
+    archive.link("/init", f"{guest_tree}/tests/kernels/init.py")
+    archive.end()
 
 
-def append_own(path: Path, kernel: Path, arguments: Iterable[str]) -> None:
+def append_own(file: IO[bytes], kernel: Path, arguments: Iterable[str]) -> None:
     """Append what one kernel has for itself: its modules, and the arguments of pytest.
 
     ``kernel`` is where its package is unpacked.
     """
-    with path.open("ab") as file:
-        archive = Archive(file)
-        archive.text("/arguments", "\n".join(arguments).encode())
-        archive.directory("/modules")
-        for number, name in enumerate(MODULES):
-            for found in kernel.rglob(f"{name}.ko*"):
-                archive.text(f"/modules/{number}-{name}.ko", _module(found))
-        archive.end()
+    archive = Archive(file)
+    archive.text("/arguments", "\n".join(arguments).encode())
+    archive.directory("/modules")
+    for number, name in enumerate(MODULES):
+        for found in kernel.rglob(f"{name}.ko*"):
+            archive.text(f"/modules/{number}-{name}.ko", _module(found))
+    archive.end()
 
 
 def _module(path: Path) -> bytes:
@@ -162,12 +164,16 @@ def _module(path: Path) -> bytes:
 
 
 def _add_test_tools(archive: Archive, target: str) -> None:
-    # The linters are large, and of no use in there.
     venv = ROOT / ".venv"
     for name in ("bin/python", "bin/python3", "pyvenv.cfg"):
         archive.add(venv / name, f"{target}/{name}")
     site = next(venv.glob("lib/python*/site-packages"))
-    archive.add_tree(site, f"{target}/{site.relative_to(venv)}", _TEST_TOOLS_LEFT_OUT)
+    for name in _TEST_TOOLS:
+        tool, place = site / name, f"{target}/{site.relative_to(venv)}/{name}"
+        if tool.is_dir():
+            archive.add_tree(tool, place)
+        else:
+            archive.add(tool, place)
 
 
 def _package_files() -> Iterator[Path]:

@@ -11,9 +11,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.closing import Closing
 from tests.linux import (
     CLONE_NEWNET,
     MNT_DETACH,
@@ -36,7 +35,7 @@ _RUN_NETNS = "/run/netns"
 _link_numbers = itertools.count(1)
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace, held by a file descriptor. ``Namespace()`` makes a fresh one.
 
     The loopback of a fresh one is up. Threads and processes of the test move into it with
@@ -57,17 +56,6 @@ class Namespace:
     def close(self) -> None:
         """Let go of it; the kernel removes it with its last socket and process."""
         os.close(self.fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def path(self) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-from types import TracebackType
-from typing import Self
+
+from tests.closing import Closing
 
 
-class Server:
+class Server(Closing):
     """Answers every connection and datagram on its sockets with its name, until closed.
 
     A connection is sent the name and closed; a datagram is answered with the name from
@@ -50,17 +50,6 @@ class Server:
         self._wake.close()
         for sock in self.sockets:
             sock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         while True:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests import tree
+from tests.closing import Closing
 from tests.linux import MNT_DETACH, mount, private_mounts, umount
 from tests.netns import TCP, Namespace
 from tests.process import run
@@ -39,7 +39,7 @@ _BOOT_LOG = "boot.log"
 _SIGNAL_POWEROFF = signal.SIGRTMIN + 4
 
 
-class Sandbox:
+class Sandbox(Closing):
     """A machine of its own with systemd as PID 1, up while the ``with`` block lasts.
 
     ``trees`` are directories copied over the root before the first boot, then ``files``
@@ -85,14 +85,6 @@ class Sandbox:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def directory(self) -> Path:

@@ -10,9 +10,9 @@ import os
 
 import pytest
 
+from tests.asking import asking
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.load import asking
 from tests.systemd.units import UNITS, web
 
 ANSWER = "web 127.0.0.1:80"
@@ -52,7 +52,7 @@ def test_no_connection_fails_while_sockets_are_registered_again(
     box = serving(make_box, server)
     pid = box.show("web.service", "MainPID")
     assert nonblocking(box) is expected
-    with asking(box, "127.0.0.1", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         register_again(box, 50)
     assert set(answers) == {ANSWER}
     assert box.show("web.service", "MainPID") == pid
@@ -88,7 +88,7 @@ def test_a_server_that_does_not_retry_may_die_but_no_connection_is_lost(
     box = serving(make_box, "accept_loop web")
     box.write(f"{UNITS}/web.service.d/limit.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     box.systemctl("daemon-reload")
-    with asking(box, "127.0.0.1", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         register_again(box, 20)
     deaths = box.journal("-u", "web.service", "UNIT_RESULT=exit-code")
     with capsys.disabled():
@@ -104,7 +104,7 @@ def test_a_restart_that_changes_nothing_leaves_a_server_that_does_not_retry_alon
     """Nothing is passed then, so systemd sets no flag."""
     box = serving(make_box, "accept_loop web")
     pid = box.show("web.service", "MainPID")
-    with asking(box, "127.0.0.1", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         loop = "for i in $(seq 50); do systemctl restart sockreg@web || exit; done"
         box.run(["sh", "-c", loop], timeout=120)
     assert set(answers) == {ANSWER}

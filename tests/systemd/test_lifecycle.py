@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sockreg.systemd import journal
+from tests.asking import asking
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.load import asking
 from tests.systemd.units import messages, web
 
 ANSWER = "web 127.0.0.1:80"
@@ -141,7 +141,7 @@ def test_register_again_without_a_refused_connection(
     """A restart that would change nothing does not even register; a reload does always."""
     box = make_box(files=web(server="accept_loop web --retry"))
     box.systemctl("enable", "--now", "sockreg@web")
-    with asking(box, "127.0.0.1", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         for _ in range(3):
             box.systemctl(verb, "sockreg@web")
     assert set(answers) == {ANSWER}
@@ -150,7 +150,7 @@ def test_register_again_without_a_refused_connection(
 
 
 def test_reload_of_the_loader_leaves_the_registrations_alone(enabled: Sandbox) -> None:
-    with asking(enabled, "127.0.0.1", 80) as answers:
+    with asking(lambda: enabled.ask("127.0.0.1", 80)) as answers:
         for _ in range(3):
             enabled.systemctl("reload", "sockreg.service")
     assert set(answers) == {ANSWER}

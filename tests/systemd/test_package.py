@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 
 from sockreg import __version__
 from sockreg.errors import EXIT_REFUSED
+from tests.asking import asking
 from tests.process import run
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import LOWER
-from tests.systemd.load import asking
 from tests.systemd.units import UNITS, web
 from tests.tree import ROOT
 
@@ -60,17 +59,32 @@ def dpkg(box: Sandbox, *arguments: str) -> str:
 
 
 def files(box: Sandbox) -> dict[str, str]:
-    """All files and directories of the system that outlive a boot, with what they are."""
+    """What the box has changed in the system it runs over, and outlives a boot.
+
+    That system is in use: what changes there itself is not the box's.
+    """
     # The tools of packages and systemd keep books, and logs.
-    books = (
-        "/var/lib/dpkg /var/lib/systemd /var/lib/private /var/log /var/cache /root /etc/.pwd.lock"
-    )
-    pruned = " -o ".join(f"-path {path}" for path in books.split())
-    script = f"find / -xdev \\( {pruned} \\) -prune -o -printf '%p\\t%y %s %l\\n'"
-    listed = box.run(["sh", "-c", script], timeout=60).stdout
-    # A directory's size is its file system's business.
-    entries = (re.sub(r"\td \d+ ", "\td ", line).split("\t") for line in listed.splitlines())
-    return dict(entries)
+    books = ("/var/lib/dpkg", "/var/lib/systemd", "/var/lib/private", "/var/log", "/var/cache",
+             "/root", "/etc/.pwd.lock")  # fmt: skip
+    own = box.directory / "state/upper"
+    found = {}
+    for path in own.rglob("*"):
+        place = f"/{path.relative_to(own)}"
+        beneath = Path(f"{LOWER}/{place}")
+        if place.startswith(books) or _is_same(path, beneath):
+            continue
+        about = path.lstat()
+        found[place] = f"{about.st_mode:o} {0 if path.is_dir() else about.st_size}"
+    return found
+
+
+def _is_same(path: Path, beneath: Path) -> bool:
+    """Whether a file of the box is as it was, or a directory there for its entries alone."""
+    if path.is_symlink() or beneath.is_symlink():
+        return path.is_symlink() and beneath.is_symlink() and path.readlink() == beneath.readlink()
+    if path.is_dir() or not path.is_file():
+        return path.is_dir() and beneath.is_dir()
+    return beneath.is_file() and path.read_bytes() == beneath.read_bytes()
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -151,7 +165,7 @@ def test_units_of_another_installation_are_named(box: Sandbox) -> None:
 
 
 def test_an_upgrade_refuses_nobody(box: Sandbox) -> None:
-    with asking(box, "127.0.0.1", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         said = dpkg(box, "--no-triggers", "-i", PACKAGE)  # the same version will do
     assert set(answers) == {ANSWER}
     assert "in force: 1 rule (0 added, 0 removed)" in said
@@ -171,6 +185,7 @@ def test_from_installation_to_purge(packages: Path) -> None:
     with bare_box(packages) as box:
         before = files(box)
         assert "warning" not in dpkg(box, "-i", PACKAGE)
+        assert "/usr/bin/sockreg" in files(box)
         # Nothing is started or enabled by itself.
         active = box.systemctl("list-units", "--plain", "--no-legend", "*sockreg*").stdout
         assert active == ""

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from tests.asking import asking
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.load import asking
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit
 
 RULES = ("Bind=tcp 127.0.0.2 80",)
@@ -74,7 +74,7 @@ def test_instances_with_one_name_share_the_traffic_also_after_a_reboot(make_box:
 
 def test_an_instance_that_stops_leaves_its_traffic_to_the_other(make_box: MakeBox) -> None:
     box = pair(make_box)
-    with asking(box, "127.0.0.2", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
         for number in (1, 2):
             box.systemctl("stop", companion(number))
             box.systemctl("start", companion(number))
@@ -90,7 +90,7 @@ def test_an_instance_that_stops_leaves_its_traffic_to_the_other(make_box: MakeBo
 def test_a_rolling_restart_of_the_servers_refuses_nobody(make_box: MakeBox) -> None:
     box = pair(make_box, *ROLLING)
     pids = [box.show(f"web@{number}.service", "MainPID") for number in (1, 2)]
-    with asking(box, "127.0.0.2", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
         for number in (1, 2, 1, 2):
             box.systemctl("restart", f"web@{number}.service")
     assert set(answers) == ANSWERS
@@ -105,7 +105,7 @@ def test_a_rolling_restart_of_the_sockets_refuses_nobody(make_box: MakeBox) -> N
     """The sockets are new afterwards, as after a change of their units."""
     box = pair(make_box, *ROLLING)
     before = cookies(box)
-    with asking(box, "127.0.0.2", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
         for number in (1, 2):
             box.systemctl("restart", f"web@{number}.socket")
             box.systemctl("start", companion(number), f"web@{number}.service")
@@ -116,7 +116,7 @@ def test_a_rolling_restart_of_the_sockets_refuses_nobody(make_box: MakeBox) -> N
 
 def test_a_stopped_server_gets_nothing_until_it_is_started(make_box: MakeBox) -> None:
     box = pair(make_box, *ROLLING)
-    with asking(box, "127.0.0.2", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
         box.systemctl("stop", "web@1.service")
         before = answers["web1 127.0.0.2:80"]
         assert weights(box) == {"web@1.socket": 0, "web@2.socket": 100}
@@ -155,7 +155,7 @@ def test_a_weight_in_a_drop_in_takes_effect(make_box: MakeBox, verb: tuple[str, 
     box.write(f"{UNITS}/web@2.socket.d/canary.conf", "[X-Sockreg]\nWeight=1\n")
     box.systemctl("daemon-reload")
     assert weights(box) == {"web@1.socket": 100, "web@2.socket": 100}
-    with asking(box, "127.0.0.2", 80) as answers:
+    with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
         box.systemctl(*verb)
     assert set(answers) == ANSWERS
     assert weights(box) == {"web@1.socket": 100, "web@2.socket": 1}

@@ -8,8 +8,8 @@ import pytest
 
 from sockreg.errors import EXIT_USAGE
 from sockreg.systemd import journal
+from tests.asking import asking
 from tests.sandbox import Sandbox
-from tests.systemd.load import asking
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web
 from tests.systemd257.conftest import MakeBox
 
@@ -110,7 +110,7 @@ def test_enabling_leaves_a_running_server_alone(make_box: MakeBox) -> None:
     box = make_box(files=files)
     box.systemctl("start", "web.socket", "web.service")
     pid = box.show("web.service", "MainPID")
-    with asking(box, "127.0.0.1", 8080) as answers:
+    with asking(lambda: box.ask("127.0.0.1", 8080)) as answers:
         box.run(["sockreg", "enable", "web.socket"])
         assert box.ask("127.0.0.1", 80) == ANSWER
         box.systemctl("daemon-reload")
