@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, or test, which is everything.
 FOR := test
 
-.PHONY: help setup demo test test-257 test-bare test-kernels bench bpf man deb lint clean
+.PHONY: help setup demo test test-257 test-bare test-kernels bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
+	@echo 'make completion make units/sockreg.{bash-completion,zsh,fish}'
 	@echo 'make deb     build the Debian package in dist/; make setup FOR=deb installs what it needs'
 	@echo 'make clean   remove what was built and installed here'
 
@@ -66,6 +67,11 @@ bpf:
 man:
 	@mkdir -p '$(dir $(MAN))'
 	go-md2man -in docs/man/sockreg.8.md -out '$(MAN)'
+
+# shtab makes them from the parser of the command line, and nothing needs it afterwards.
+completion:
+	@tests/prepare --check test
+	PYTHONPATH=. $(PYTHON) units/completion/generate.py units
 
 deb:
 	@tests/prepare --check deb

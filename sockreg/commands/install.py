@@ -14,38 +14,51 @@ from sockreg.errors import AccessError, RefusedError
 from sockreg.kernel import shipped
 
 _UNITS = "lib/systemd/system"  # systemd.unit(5)
-# By suffix. Of bash completion and man the directories below /usr/local are searched as well
-# (bash-completion's README, manpath(5)).
+# By suffix. Shells and man search the directories below /usr/local, too (bash-completion's README,
+# "Where to put completions" of fish-completions(7), manpath(5)).
 _OTHER_PLACES = {
     ".8": "share/man/man8/sockreg.8",
     ".bash-completion": "share/bash-completion/completions/sockreg",
     ".catalog": "lib/systemd/catalog/sockreg.catalog",
+    ".fish": "share/fish/vendor_completions.d/sockreg.fish",
     ".sysusers": "lib/sysusers.d/sockreg.conf",  # sysusers.d(5)
 }
 GROUPS = _OTHER_PLACES[".sysusers"]
 
 
 class Installation(NamedTuple):
-    """Where a sockreg is: ``package`` is the directory of its Python, ``prefix`` has no slash
-    in front: it is below a root."""
+    """Where a sockreg is.
+
+    ``package`` is the directory of its Python, ``zsh`` the one below the prefix where zsh finds
+    completions. ``prefix`` has no slash in front: it is below a root.
+    """
 
     prefix: str
     command: str
     interpreter: str
     package: str
+    zsh: str
 
 
-# Debian's places: Python Policy, "Module Path".
+# Debian's places: Python Policy, "Module Path"; README.Debian of zsh.
 DEBIAN = Installation(
-    "usr", "/usr/bin/sockreg", "/usr/bin/python3", "/usr/lib/python3/dist-packages/sockreg"
+    prefix="usr",
+    command="/usr/bin/sockreg",
+    interpreter="/usr/bin/python3",
+    package="/usr/lib/python3/dist-packages/sockreg",
+    zsh="share/zsh/vendor-completions",
 )
 
 
 def own() -> Installation:
     """This sockreg. Its command is the script beside the interpreter, where pip puts it."""
-    command = Path(sys.executable).with_name("sockreg")
-    package = shipped.PACKAGE
-    return Installation("usr/local", str(command), sys.executable, str(package))
+    return Installation(
+        prefix="usr/local",
+        command=str(Path(sys.executable).with_name("sockreg")),
+        interpreter=sys.executable,
+        package=str(shipped.PACKAGE),
+        zsh="share/zsh/site-functions",
+    )
 
 
 def rendered(text: str, installation: Installation) -> str:
@@ -63,12 +76,17 @@ def write(root: Path, installation: Installation) -> list[Path]:
     written = []
     sources = [path for path in shipped.units_path().iterdir() if path.is_file()]
     for source in sorted([*sources, shipped.man_page_path()]):
-        place = _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
-        target = root / installation.prefix / place
+        target = root / installation.prefix / _place(source, installation)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(rendered(source.read_text(), installation))
         written.append(target)
     return written
+
+
+def _place(source: Path, installation: Installation) -> str:
+    if source.suffix == ".zsh":
+        return f"{installation.zsh}/_sockreg"
+    return _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
 
 
 def install_units(root: str) -> list[Path]:

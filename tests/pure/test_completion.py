@@ -1,10 +1,11 @@
-"""Completion in bash offers what the command takes, and nothing that the command does not."""
+"""Completion offers what the command takes: in bash, zsh and fish, which the tests run."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.process import run
 from tests.terminal import on_terminal
 from tests.tree import ROOT
 
-COMPLETION = ROOT / "units/sockreg.bash-completion"
+UNITS = ROOT / "units"
+FILES = ("sockreg.bash-completion", "sockreg.zsh", "sockreg.fish")
 
 # What `sockreg status` prints; a second socket has nothing in the first columns.
 STATUS = """\
@@ -31,36 +33,69 @@ two words    tcp    ipv4        1        0       0       0  sk:200f  127.0.0.1:8
 
 LABEL  as a journal line may begin
 """  # noqa: E501
-LABELS = {r"\$\(touch\ x\)", "web", r"two\ words"}
+LABELS = {"$(touch x)", "web", "two words"}
 REGISTERED = {"web.socket", "web@2.socket"}
-SOCKET_UNITS = {r"sp\\x20ace.socket", "web.socket", "web@.socket", "web@2.socket"}
-_STUBS = f"""
-sockreg() {{ echo "$@" >>asked; printf %s {shlex.quote(STATUS)}; }}
-systemctl() {{
-    case "$*" in
-        list-unit-files*) printf '%s enabled -\\n' web.socket web@.socket 'sp\\x20ace.socket' ;;
-        *service*) echo web.service loaded active running A server ;;
-        *) printf '%s loaded active listening A socket\\n' web.socket web@2.socket ;;
-    esac
-}}
-"""
+SOCKET_UNITS = {r"sp\x20ace.socket", "web.socket", "web@.socket", "web@2.socket"}
+_STUBS = {
+    "sockreg": f'#!/bin/sh\necho "$@" >>asked\ncat <<"END"\n{STATUS}END\n',
+    "systemctl": """#!/bin/sh
+case "$*" in
+    list-unit-files*) printf '%s enabled -\\n' web.socket web@.socket 'sp\\x20ace.socket' ;;
+    *service*) echo web.service loaded active running A server ;;
+    *) printf '%s loaded active listening A socket\\n' web.socket web@2.socket ;;
+esac
+""",
+}
 _WORD_BREAKS = " \t\n\"'@><=;|&(:"  # bash(1), COMP_WORDBREAKS
 
 
-def complete(line: str, directory: Path) -> set[str]:
-    """The words that bash would put in place of the last one of ``line``."""
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory to type in, with commands in ``bin`` that say what there is."""
+    (tmp_path / "bin").mkdir()
+    for name, text in _STUBS.items():
+        stub = tmp_path / "bin" / name
+        stub.write_text(text)
+        stub.chmod(0o755)
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"
+
+
+def path_with_stubs(place: Path) -> str:
+    return f"{place.parent}/bin:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+def in_bash(line: str, place: Path) -> set[str]:
+    """What bash offers for the last word of ``line``: whole words, without their quotes."""
     behind_break = re.split(f"[{re.escape(_WORD_BREAKS)}]", line)[-1]
     script = f"""
-        source {shlex.quote(str(COMPLETION))}
-        {_STUBS}
+        source {shlex.quote(str(UNITS / FILES[0]))}
         COMP_WORDBREAKS={shlex.quote(_WORD_BREAKS)}
         COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}
         _sockreg sockreg {shlex.quote(behind_break)} ''
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = run(["bash", "--norc", "-c", f"cd {shlex.quote(str(directory))}\n{script}"])
+    done = run(["bash", "--norc", "-c", script], cwd=place, env={"PATH": path_with_stubs(place)})
     assert done.stderr == ""
-    return set(done.stdout.split("\n")) - {""}
+    last = line.rpartition(" ")[2]
+    kept = last.removesuffix(behind_break).removesuffix("@")
+    offered = (shlex.split(kept + word) for word in done.stdout.split("\n") if word)
+    return {words[0] for words in offered}
+
+
+def in_fish(line: str, place: Path) -> set[str]:
+    """The same of fish, which prints a description behind each."""
+    script = f"source {shlex.quote(str(UNITS / FILES[2]))}; complete -C {shlex.quote(line)}"
+    done = run(
+        ["fish", "--no-config", "-c", script],
+        cwd=place,
+        env={"PATH": path_with_stubs(place), "HOME": str(place.parent)},
+    )
+    assert done.stderr == ""
+    return {word.partition("\t")[0] for word in done.stdout.split("\n")} - {""}
+
+
+IN_SHELL = {"bash": in_bash, "fish": in_fish}
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
@@ -76,116 +111,122 @@ def options(target: argparse.ArgumentParser) -> set[str]:
     return {option for action in target._actions for option in action.option_strings}
 
 
-def test_verbs_and_global_options(tmp_path: Path) -> None:
-    assert complete("sockreg ", tmp_path) == verbs().keys()
-    assert complete("sockreg un", tmp_path) == {"unload", "unbind", "unregister"}
-    assert complete("sockreg -", tmp_path) == options(parser())
+def test_the_files_are_made_from_the_parser(tmp_path: Path) -> None:
+    command = [sys.executable, str(UNITS / "completion/generate.py"), str(tmp_path)]
+    run(command, env={"PYTHONPATH": str(ROOT)})
+    for name in FILES:
+        same = (tmp_path / name).read_text() == (UNITS / name).read_text()
+        assert same, f"units/{name} is not of this command line: make completion"
 
 
-@pytest.mark.parametrize("verb", verbs())
-def test_options_of_a_verb(verb: str, tmp_path: Path) -> None:
-    assert complete(f"sockreg --json {verb} -", tmp_path) == options(verbs()[verb])
+@pytest.mark.parametrize("shell", IN_SHELL)
+def test_verbs_and_global_options(shell: str, place: Path) -> None:
+    complete = IN_SHELL[shell]
+    assert complete("sockreg ", place) == verbs().keys()
+    assert complete("sockreg un", place) >= {"unload", "unbind", "unregister"}
+    assert complete("sockreg --", place) == {it for it in options(parser()) if it[:2] == "--"}
 
 
-def test_options_with_a_value_are_known() -> None:
-    text = re.search(r"_sockreg_valued='(.*?)'", COMPLETION.read_text(), re.DOTALL)
-    assert text is not None
-    assert set(text[1].split()) == {
-        option
-        for target in (parser(), *verbs().values())
-        for action in target._actions
-        if action.nargs is None
-        for option in action.option_strings
-    }
+@pytest.mark.parametrize("shell", IN_SHELL)
+@pytest.mark.parametrize("verb", ["status", "register", "apply", "install-units"])
+def test_options_of_a_verb(shell: str, verb: str, place: Path) -> None:
+    expected = {option for option in options(verbs()[verb]) if option.startswith("--")}
+    assert IN_SHELL[shell](f"sockreg --json {verb} --", place) == expected
 
 
-@pytest.mark.parametrize("verb", verbs())
-def test_arguments_of_a_verb(verb: str, tmp_path: Path) -> None:
-    """At each place what its name in the help promises; there are no other names."""
-    (tmp_path / "bindings.json").touch()
-    offered: dict[str, set[str]] = {
-        "LABEL": LABELS,
-        "UNIT": REGISTERED if verb == "drain" else SOCKET_UNITS,
-        "PROTO": {"tcp", "udp"},
-        "CONDITION": {"from", "dev"} | (set() if verb == "explain" else {"missing=pass"}),
-        "FORMAT": {"tubular"},
-        "SOURCE": {"bindings.json"},
-        **{name: set() for name in ("ADDR", "PORT", "PORTS", "PREFIX", "WEIGHT")},
-    }
-    before = f"sockreg {verb} "
-    for action in verbs()[verb]._get_positional_actions():
-        expected = offered[str(action.metavar)]
-        assert complete(before, tmp_path) == expected, before
-        before += "x "
-        if action.nargs == "*":
-            assert complete(before, tmp_path) == expected, before
-    if not verbs()[verb]._get_positional_actions():
-        assert complete(before, tmp_path) == set()
-    assert not (tmp_path / "x").exists(), "a label was taken for a command"
-
-
-def test_choices_of_options(tmp_path: Path) -> None:
-    found = {
-        (verb, action.option_strings[0]): set(map(str, action.choices))
-        for verb, target in verbs().items()
-        for action in target._actions
-        if action.option_strings and action.choices
-    }
-    assert found
-    for (verb, option), choices in found.items():
-        assert complete(f"sockreg {verb} {option} ", tmp_path) == choices
-        assert complete(f"sockreg {verb} {option}=", tmp_path) == choices
-
-
+@pytest.mark.parametrize("shell", IN_SHELL)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("sockreg weight web --unit ", REGISTERED),
-        ("sockreg unregister --unit web", REGISTERED),
-        ("sockreg register web --of-unit ", {"web.service"}),
-        ("sockreg register web --unit sp", {r"sp\\x20ace.socket"}),
-        ("sockreg apply --start web.", {"web.socket"}),
-        ("sockreg bind --root /srv web ", {"tcp", "udp"}),
-        ("sockreg bind --root=/srv web ", {"tcp", "udp"}),
-        ("sockreg bind web tcp 192.0.2.1 80 from ", set[str]()),
-        ("sockreg bind web tcp 192.0.2.1 80 from 198.51.100.0/24 d", {"dev"}),
-        ("sockreg bind web tcp 192.0.2.1 80 dev l", {"lo"}),
-        ("sockreg register web -- sockreg-no-such-com", set[str]()),
-        # For readline words end behind '=', and begin with '@'.
-        ("sockreg enable web@", {"@.socket", "@2.socket"}),
-        ("sockreg weight --unit=web@", {"@2.socket"}),
-        ("sockreg enable sp\\\\", {r"sp\\x20ace.socket"}),
+        ("inspect ", LABELS),
+        ("bind ", LABELS),
+        ("register ", LABELS),
+        ("register web ", LABELS),
+        ("enable ", SOCKET_UNITS),
+        ("drain web ", REGISTERED),
+        ("weight web --unit ", REGISTERED),
+        ("unregister --unit web", REGISTERED),
+        ("register web --of-unit ", {"web.service"}),
+        ("register web --unit sp", {r"sp\x20ace.socket"}),
+        ("apply --start web.", {"web.socket"}),
+        ("enable web@", {"web@.socket", "web@2.socket"}),
+        ("register web --proto ", {"tcp", "udp"}),
+        ("enable --mode ", {"companion", "exec"}),
+        ("import ", {"tubular"}),
+        ("explain ", {"tcp", "udp"}),
+        ("bind --root /srv web ", {"tcp", "udp"}),
+        ("bind --root=/srv web ", {"tcp", "udp"}),
+        ("bind web tcp ", set[str]()),
+        ("bind web tcp 192.0.2.1 ", set[str]()),
+        ("bind web tcp 192.0.2.1 80 ", {"from", "dev", "missing=pass"}),
+        ("bind web tcp 2001:db8::1 80 ", {"from", "dev", "missing=pass"}),
+        ("explain tcp 192.0.2.1 80 ", {"from", "dev"}),
+        ("bind web tcp 192.0.2.1 80 from ", set[str]()),
+        ("bind web tcp 192.0.2.1 80 from 198.51.100.0/24 d", {"dev"}),
+        ("bind web tcp 192.0.2.1 80 dev l", {"lo"}),
     ],
 )
-def test_values(line: str, expected: set[str], tmp_path: Path) -> None:
-    assert complete(line, tmp_path) == expected
+def test_values(shell: str, line: str, expected: set[str], place: Path) -> None:
+    assert IN_SHELL[shell](f"sockreg {line}", place) == expected
+    assert not (place / "x").exists(), "a label was taken for a command"
 
 
-def test_files_and_processes(tmp_path: Path) -> None:
-    (tmp_path / "picture one.prom").touch()
-    assert complete("sockreg metrics --output pic", tmp_path) == {"picture one.prom"}
-    assert complete("sockreg metrics --output=pic", tmp_path) == {"picture one.prom"}
-    assert "1" in complete("sockreg register web --pid ", tmp_path)
+@pytest.mark.parametrize("shell", IN_SHELL)
+def test_processes(shell: str, place: Path) -> None:
+    assert "1" in IN_SHELL[shell]("sockreg register web --pid ", place)
 
 
-def test_labels_are_those_of_the_network_namespace_of_the_command(tmp_path: Path) -> None:
-    complete("sockreg --netns blue --json inspect --bpffs=/srv/bpf ", tmp_path)
-    assert (tmp_path / "asked").read_text() == ("--netns blue --bpffs=/srv/bpf status --lines 0\n")
+@pytest.mark.parametrize("shell", IN_SHELL)
+def test_labels_are_those_of_the_registry_of_the_command(shell: str, place: Path) -> None:
+    IN_SHELL[shell]("sockreg --netns blue --json inspect --bpffs=/srv/bpf ", place)
+    asked = (place / "asked").read_text().splitlines()
+    assert set(asked) == {"--netns=blue --bpffs=/srv/bpf status --lines 0"}
 
 
-def test_as_a_person_types(tmp_path: Path) -> None:
-    """Within readline: what stands before a character that ends its words stays."""
-    (tmp_path / "rc").write_text(f"source {shlex.quote(str(COMPLETION))}\n{_STUBS}PS1='> '\n")
-    command = ["bash", "--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"]
-    with on_terminal(command, cwd=str(tmp_path)) as terminal:
+START = {
+    "bash": "bash --noprofile --rcfile {rc} -i",
+    "zsh": "zsh -f -i",
+    "fish": "fish --no-config -i -C 'source {rc}'",
+}
+SET_UP = {
+    "bash": "source {file}\nPS1='> '\n",
+    "zsh": "PS1='> '; fpath=({directory} $fpath); autoload -Uz compinit; compinit -D; clear\n",
+    "fish": "source {file}\nfunction fish_prompt; echo -n '> '; end\nfunction fish_greeting; end\n"
+    "set -g fish_autosuggestion_enabled 0\n",
+}
+
+
+@pytest.mark.parametrize("shell", START)
+def test_as_a_person_types(shell: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, where the shell's own editor decides what stays of a word."""
+    (place / "picture one.prom").touch()
+    monkeypatch.setenv("PATH", path_with_stubs(place))
+    monkeypatch.setenv("HOME", str(place.parent))
+    file = dict(zip(START, FILES, strict=True))[shell]
+    rc = place.parent / "rc"
+    completions = place.parent / "completions"
+    completions.mkdir()
+    (completions / "_sockreg").symlink_to(UNITS / FILES[1])  # the name that zsh looks for
+    rc.write_text(SET_UP[shell].format(file=shlex.quote(str(UNITS / file)), directory=completions))
+    command = shlex.split(START[shell].format(rc=rc))
+    with on_terminal(command, cwd=place) as terminal:
+        if shell == "zsh":
+            terminal.press(f" source {rc}\n")
         terminal.wait(lambda lines: lines[0] == ">")
         for typed, shown in (
-            ("sockreg ena\tweb@2\t", "> sockreg enable web@2.socket"),
+            ("sockreg upg\t", "> sockreg upgrade"),
+            ("sockreg disable web@2\t", "> sockreg disable web@2.socket"),
             ("sockreg enable --mode=comp\t", "> sockreg enable --mode=companion"),
             ("sockreg inspect tw\t", r"> sockreg inspect two\ words"),
             ("sockreg disable sp\t", r"> sockreg disable sp\\x20ace.socket"),
+            ("sockreg metrics --output pic\t", r"> sockreg metrics --output picture\ one.prom"),
         ):
             terminal.press(typed)
             terminal.wait(lambda lines, shown=shown: lines[0] == shown)  # type: ignore[misc]
             terminal.press("\x15")  # Ctrl-U takes the line back
             terminal.wait(lambda lines: lines[0] == ">")
+
+
+def test_bash_completes_the_command_that_register_runs(place: Path) -> None:
+    assert in_bash("sockreg register web -- sockre", place) == {"sockreg"}
+    assert in_bash("sockreg register web -- sockreg-no-such-com", place) == set()

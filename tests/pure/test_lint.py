@@ -43,7 +43,7 @@ def text_lines(path: Path) -> list[str]:
     [
         ["ruff", "check", "--no-cache", "."],
         ["ruff", "format", "--no-cache", "--check", "."],
-        ["mypy", "--strict", "sockreg", "tests"],
+        ["mypy", "--strict", "sockreg", "tests", "units/completion/generate.py"],
     ],
     ids=" ".join,
 )

@@ -81,6 +81,8 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
         "lib/systemd/catalog/sockreg.catalog",
         "lib/sysusers.d/sockreg.conf",
         "share/bash-completion/completions/sockreg",
+        "share/fish/vendor_completions.d/sockreg.fish",
+        "share/zsh/site-functions/_sockreg",
         "share/man/man8/sockreg.8",
         *(
             f"lib/systemd/system/{path.name}"

@@ -21,6 +21,6 @@ VERB = Verb(
     group=Group.UNITS,
     summary="install the systemd units, catalog, group, man page",
     description="Write the systemd units and the journal catalog to /usr/local/lib/systemd, make "
-    "the group sockreg, and write the manual page and completion for bash to /usr/local/share.",
+    "the group sockreg, and write the manual page and completion for shells to /usr/local/share.",
     run=_run,
 )
