@@ -13,6 +13,7 @@ from sockreg.model import Action, Binding, Destination, Place
 from sockreg.rules.byport import ByPort
 from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
+from sockreg.systemd.values import boolean
 from sockreg.views.situation import Situation
 
 
@@ -55,11 +56,14 @@ class Unit:
         ]
 
     def is_on(self, section: str, key: str, *, default: bool = False) -> bool:
-        """A boolean setting (parse_boolean() of systemd's basic/parse-util.c)."""
+        """A boolean setting; one that systemd does not understand is off."""
         setting = self.last(section, key)
         if setting is None:
             return default
-        return setting.value.lower() in ("1", "yes", "y", "true", "t", "on")
+        try:
+            return boolean(setting.value)
+        except ValueError:
+            return False
 
     def where(self, section: str, key: str) -> str:
         """The place of the value that holds, or the unit's first file."""

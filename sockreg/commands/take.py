@@ -24,7 +24,7 @@ from sockreg.commands.refusals import (
 )
 from sockreg.context import Context
 from sockreg.errors import SockregError
-from sockreg.host import pidfd, processes, sockdiag
+from sockreg.host import cgroup, pidfd, processes, sockdiag
 from sockreg.host.listener import cookie_text, inspect
 from sockreg.registry import registration
 from sockreg.registry.maps import Maps
@@ -224,7 +224,7 @@ def _registrant(order: Order, candidate: Candidate) -> str:
         return order.of_unit
     if order.cookie is not None and candidate.socket.cgroup:
         # It may be systemd that has it open, for the .socket unit it was made in.
-        unit = processes.unit_of_cgroup_id(candidate.socket.cgroup)
+        unit = cgroup.unit_of_id(candidate.socket.cgroup)
         if unit != NO_UNIT:
             return unit
     try:

@@ -8,9 +8,7 @@ Changes are computed first, as an overlay for read_rule_set(), and written after
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection
-from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +20,7 @@ from sockreg.errors import (
     UsageError,
     failure,
 )
+from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.syntax import format_line, parse_rule, parse_words
 from sockreg.systemd.keyfile import Entry, Section, read_sections
@@ -219,31 +218,7 @@ def _read(path: str) -> str | None:
 
 
 def _write(path: str, text: str | None) -> None:
-    directory = os.path.dirname(path)
     if text is None:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-            _sync(directory)
-        return
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    # Not *.conf, so that nobody reads it half-written.
-    descriptor, unfinished = tempfile.mkstemp(prefix=".90-bind.", dir=directory)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(text.encode(errors="surrogateescape"))
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
-    _sync(directory)
-
-
-def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        files.remove(path)
+    else:
+        files.replace(path, text.encode(errors="surrogateescape"))

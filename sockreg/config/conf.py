@@ -20,6 +20,7 @@ from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems,
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.unitpaths import files_in, has_content, reachable, winners
+from sockreg.systemd.values import boolean
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
 OPTIONS_SECTION = ":registry"
@@ -124,15 +125,8 @@ def _with_option(options: Options, key: str, value: str) -> Options:
 
 
 def _boolean(value: str, default: bool) -> bool:
-    """As parse_boolean() of systemd's basic/parse-util.c; empty for the default."""
-    word = value.lower()
-    if not word:
-        return default
-    if word in ("1", "yes", "y", "true", "t", "on"):
-        return True
-    if word in ("0", "no", "n", "false", "f", "off"):
-        return False
-    raise ValueError("'yes' or 'no' expected")
+    """Empty for the default."""
+    return boolean(value) if value else default
 
 
 def _slots(value: str) -> int:

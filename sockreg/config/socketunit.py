@@ -11,6 +11,7 @@ from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import files_state, find_unit
+from sockreg.systemd.values import number
 from sockreg.terms import DEFAULT_WEIGHT, LOADER, WEIGHT_MAX, companion
 
 RULES_SECTION = "X-Sockreg"
@@ -113,12 +114,10 @@ def unit_weight(unit: SocketUnit, report: Report) -> int:
             for line, _, key, value in section.entries:
                 if key != _WEIGHT:
                     continue
-                if not value:
-                    weight = DEFAULT_WEIGHT
-                elif value.isascii() and value.isdigit() and int(value) <= WEIGHT_MAX:
-                    weight = int(value)
-                else:
-                    text = f"{key}={value}: a number from 0 to {WEIGHT_MAX} expected"
+                try:
+                    weight = number(value, range(WEIGHT_MAX + 1)) if value else DEFAULT_WEIGHT
+                except ValueError as problem:
+                    text = f"{key}={value}: {problem}"
                     report.problems.append(Problem(Place(path, line), text))
     return weight
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sockreg.errors import SockregError
+from sockreg.systemd.unit_of import NO_UNIT, unit_of_cgroup
 
 _CONTROL = "/.control"
 
@@ -24,15 +26,22 @@ def root() -> str:
 
     In a container it is the container's own part of the tree. SockregError if there is none.
     """
+    mounted = _mounted()
+    if mounted:
+        return mounted
+    raise SockregError(
+        "no cgroup2 hierarchy is mounted",
+        "systemd mounts it on /sys/fs/cgroup; in a container ask for one of its own",
+    )
+
+
+def _mounted() -> str:
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         for line in mounts:
             fields = line.split()
             if fields[fields.index("-") + 1] == "cgroup2":
                 return fields[4]
-    raise SockregError(
-        "no cgroup2 hierarchy is mounted",
-        "systemd mounts it on /sys/fs/cgroup; in a container ask for one of its own",
-    )
+    return ""
 
 
 def own() -> Cgroup:
@@ -49,8 +58,22 @@ def own() -> Cgroup:
 
 def all_ids() -> set[int]:
     """The ids of all cgroups there are."""
-    found = set()
-    for path, _, _ in os.walk(root()):
+    return {cgroup.id for cgroup in _all(root())}
+
+
+def unit_of_id(cgroup_id: int) -> str:
+    """The unit whose cgroup has this id (INET_DIAG_CGROUP_ID), or ``-`` if none has.
+
+    A .socket unit has a cgroup as well, in which systemd makes its sockets.
+    """
+    mounted = _mounted()
+    for cgroup in _all(mounted) if mounted else ():
+        if cgroup.id == cgroup_id:
+            return unit_of_cgroup(cgroup.path)
+    return NO_UNIT
+
+
+def _all(mounted: str) -> Iterator[Cgroup]:
+    for directory, _, _ in os.walk(mounted):
         with contextlib.suppress(FileNotFoundError):  # removed since
-            found.add(os.stat(path).st_ino)
-    return found
+            yield Cgroup(directory.removeprefix(mounted) or "/", os.stat(directory).st_ino)

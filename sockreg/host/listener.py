@@ -46,6 +46,7 @@ class Listener:
 
     def __init__(
         self,
+        *,
         fd: int,
         family: int,
         protocol: int,
@@ -142,15 +143,15 @@ def _inspect(sock: _socket.socket) -> Listener:
         serves = (_socket.AF_INET6, _socket.AF_INET)
     cookie = int.from_bytes(sock.getsockopt(level, _SO_COOKIE, 8), _ORDER)
     return Listener(
-        sock.fileno(),
-        family,
-        protocol,
-        serves,
-        address,
-        port,
-        cookie,
-        netns_cookie(sock),
-        protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
+        fd=sock.fileno(),
+        family=family,
+        protocol=protocol,
+        serves=serves,
+        address=address,
+        port=port,
+        cookie=cookie,
+        netns=netns_cookie(sock),
+        asks_address=protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
     )
 
 

@@ -34,6 +34,16 @@ def opened(pid: int) -> Iterator[int]:
         os.close(pidfd)
 
 
+@contextlib.contextmanager
+def duplicated(pidfd: int, fd: int) -> Iterator[int]:
+    """As getfd(), closed with the block."""
+    duplicate = getfd(pidfd, fd)
+    try:
+        yield duplicate
+    finally:
+        os.close(duplicate)
+
+
 def getfd(pidfd: int, fd: int) -> int:
     """Duplicate descriptor ``fd`` of the process; the caller closes the new one (CLOEXEC).
 

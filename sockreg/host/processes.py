@@ -9,9 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sockreg.systemd.unit_of import NO_UNIT, unit_of, unit_of_cgroup
-
-_CGROUPS = "/sys/fs/cgroup"
+from sockreg.systemd.unit_of import unit_of
 
 
 class Process(NamedTuple):
@@ -91,23 +89,3 @@ def pids_of_unit(unit: str) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
     return found
-
-
-def unit_of_cgroup_id(cgroup: int) -> str:
-    """The unit whose cgroup has this id (INET_DIAG_CGROUP_ID), or ``-`` if none has.
-
-    The id is the inode number of the cgroup's directory (kernfs). A .socket unit has a
-    cgroup as well, in which systemd makes its sockets.
-    """
-    # Hosts with cgroup v1 have the hierarchy that counts beside the others.
-    unified = f"{_CGROUPS}/unified"
-    root = unified if os.path.isdir(unified) else _CGROUPS
-    for directory, names, _ in os.walk(root):
-        for name in names:
-            path = f"{directory}/{name}"
-            try:
-                if os.stat(path).st_ino == cgroup:
-                    return unit_of_cgroup(path.removeprefix(root))
-            except FileNotFoundError:
-                continue  # removed since
-    return NO_UNIT

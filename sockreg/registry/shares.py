@@ -10,8 +10,10 @@ Pure, and imported only where there is a pool.
 
 import math
 
-ENTRIES = 1024  # POOL_ENTRIES in bpf/registry.h
-MEMBERS_MAX = 32  # POOL_MEMBERS in bpf/registry.h
+from sockreg.registry import layout
+
+ENTRIES = layout.POOL_ENTRIES
+MEMBERS_MAX = layout.POOL_MEMBERS
 
 _MASK = (1 << 64) - 1
 

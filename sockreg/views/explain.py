@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from sockreg.context import Context
 from sockreg.errors import AccessError, UsageError
-from sockreg.host import processes, routes, sockdiag
+from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import cookie_text
 from sockreg.model import (
     ACTION_NAMES,
@@ -346,7 +346,7 @@ def _target(
             return Target(text, member.address, member.unit, names), notes
     if found is None:
         return Target(cookie_text(cookie), "", NO_UNIT, names), notes
-    unit = processes.unit_of_cgroup_id(found.cgroup) if found.cgroup else NO_UNIT
+    unit = cgroup.unit_of_id(found.cgroup) if found.cgroup else NO_UNIT
     return Target(cookie_text(found.cookie), name_of(found), unit, names), notes
 
 

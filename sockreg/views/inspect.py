@@ -149,17 +149,22 @@ def look_into(
         )
     for process, descriptor in held:
         try:
-            with pidfd.opened(process.pid) as owner:
-                fd = pidfd.getfd(owner, descriptor)
+            with pidfd.opened(process.pid) as owner, pidfd.duplicated(owner, descriptor) as fd:
+                found = _flag_and_options(fd, cookie)
         except OSError as error:
             refused = f"options are unknown: {process}: {error.strerror}; {_NEEDS}"
             continue
-        try:
-            if sockopt.cookie(fd) == cookie:
-                flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-                return bool(flags & os.O_NONBLOCK), sockopt.read(fd), ""
-        except OSError:
-            continue  # another descriptor by now, and no socket
-        finally:
-            os.close(fd)
+        if found is not None:
+            return *found, ""
     return None, None, refused
+
+
+def _flag_and_options(fd: int, cookie: int) -> tuple[bool, dict[str, Value]] | None:
+    """None if this is not the socket with the cookie."""
+    try:
+        if sockopt.cookie(fd) != cookie:
+            return None
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        return bool(flags & os.O_NONBLOCK), sockopt.read(fd)
+    except OSError:
+        return None  # another descriptor by now, and no socket

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from sockreg import garbage
 from sockreg.context import Context
-from sockreg.host import processes, routes, sockdiag
+from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.processes import Holders, Process
 from sockreg.host.sockdiag import DiagSocket
@@ -66,7 +66,7 @@ class Situation:
                     return unit_of.unit_of(process.pid)
                 except OSError:
                     continue  # it has ended
-        return processes.unit_of_cgroup_id(it.cgroup) if it.cgroup else NO_UNIT
+        return cgroup.unit_of_id(it.cgroup) if it.cgroup else NO_UNIT
 
     @cached_property
     def usable(self) -> dict[Destination, list[Member]]:
