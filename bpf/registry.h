@@ -12,7 +12,13 @@
 #define LABEL_SIZE 256 /* 255 characters and a NUL: systemd's FDNAME_MAX */
 #define UNIT_SIZE 256  /* systemd's UNIT_NAME_MAX with its NUL */
 
-/* Slots below FIRST_SLOT never hold a socket. */
+/*
+ * Slots are numbered from 0. A destination has one below DESTINATION_SLOTS, since the leaf of a
+ * table (tables.h) has 14 bits for it. The members of a pool have any, mostly those behind.
+ * Slots below FIRST_SLOT never hold a socket.
+ */
+#define DESTINATION_SLOTS 16384
+#define SLOTS 65536   /* struct pool has them as __u16 */
 #define SLOT_PASS 0   /* no rule, or `pass`: ordinary lookup */
 #define SLOT_REJECT 1 /* `reject`: its counters count the refused packets */
 #define FIRST_SLOT 2

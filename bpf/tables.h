@@ -7,14 +7,14 @@
  * The table is one flat, read-only array of 64-bit words. A lookup starts with one of them and
  * replaces it, step by step, by another until it holds a leaf:
  *
- *           63  62          48  47          32  31       16  15      0
- *   leaf   | 0 |   outside    |    inside     |   first    |  span   |
+ *           63 62 61       47 46       32  31       16  15      0
+ *   leaf   | 00  |  outside  |  inside   |   first    |  span   |
  *
  * A leaf decides by the port: (__u16)(port - first) <= span ? inside : outside. So a host with
  * one port, a range, and any port are one word each. `inside` and `outside` are destinations.
  *
- *           63 62 61       46 45       32  31       16  15      0
- *   pair   | 01 | elsewhere  |  inside   |   first    |  span   |
+ *           63 62 61       47 46       32  31       16  15      0
+ *   pair   | 01  | elsewhere |  inside   |   first    |  span   |
  *
  * A pair is a leaf for the ports inside. For all others, go on with another word: the one at
  * position ELSEWHERE + elsewhere.
@@ -54,15 +54,18 @@
 #define NODE_MASK_BITS 0x3fffff /* 22 bits */
 #define NODE_SHIFT_SHIFT 32
 
-/* A destination, 14 bits: 13 missing=pass | 12..0 slot */
-#define DESTINATION_BITS 0x3fff
-#define DESTINATION_SLOT 0x1fff
-#define DESTINATION_MISSING_PASS 0x2000
+#define LEAF_INSIDE_SHIFT 32
+#define LEAF_OUTSIDE_SHIFT 47
+
+/* A destination, 15 bits: 14 missing=pass | 13..0 slot */
+#define DESTINATION_BITS 0x7fff
+#define DESTINATION_SLOT 0x3fff
+#define DESTINATION_MISSING_PASS 0x4000
 
 #define PAIR_KIND 1 /* the upper two bits of a pair */
 #define PAIR_KIND_SHIFT 62
-#define PAIR_ELSEWHERE_SHIFT 46
-#define PAIR_ELSEWHERE_BITS 0xffff
+#define PAIR_ELSEWHERE_SHIFT 47
+#define PAIR_ELSEWHERE_BITS 0x7fff
 
 /*
  * A branch compares the whole address with one prefix. The next word is `match` if it is inside,

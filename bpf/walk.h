@@ -230,7 +230,8 @@ static __always_inline __u32 find(struct bpf_sk_lookup *ctx)
 		word = follow4(word, NODE_INTERFACE, config.steps_interface, ctx->ingress_ifindex);
 	if (config.steps_source)
 		word = follow_remote(ctx, word);
-	return (is_inside(word, port) ? word >> 32 : word >> 48) & DESTINATION_BITS;
+	return (is_inside(word, port) ? word >> LEAF_INSIDE_SHIFT : word >> LEAF_OUTSIDE_SHIFT) &
+	       DESTINATION_BITS;
 }
 
 #endif

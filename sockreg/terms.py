@@ -11,10 +11,13 @@ UDP = 17
 FAMILY_NAMES = {INET: "IPv4", INET6: "IPv6"}
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 
-# Slots that never hold a socket, and the first that may: as bpf/registry.h has them.
+# Slots that never hold a socket, the first that may, and how many there are: as bpf/registry.h
+# has them.
 SLOT_PASS = 0  # no rule, or ``pass``: ordinary lookup
 SLOT_REJECT = 1  # ``reject``: its counters count the refused packets
 FIRST_SLOT = 2
+DESTINATION_SLOTS = 16384  # a destination has one of the first so many
+SLOTS = 65536  # a member of a pool has any
 
 LOADER = "sockreg.service"
 COMPANION_PREFIX = "sockreg@"

@@ -23,7 +23,7 @@ from sockreg.rules.precedence import settle
 LABELS = [f"label{number}" for number in range(20)]
 INTERFACES = {"lo": 1, "eth0": 2, "eth1": 70000}
 UNKNOWN_INTERFACE = 99
-MISSING_PASS = 0x2000
+MISSING_PASS = 0x4000
 
 Ports = tuple[int, int]
 

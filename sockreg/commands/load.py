@@ -48,7 +48,6 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             context.netns,
             context.object_path,
             compile_rules([], {}),
-            rules.options.slots,
         )
     try:
         change = put_configured(context, force=force, rules=rules)

@@ -20,7 +20,7 @@ from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
-    ALIGNMENT,
+    DESTINATION_SLOT,
     ELSEWHERE,
     PORT,
     Ints,
@@ -37,6 +37,7 @@ class Tables:
 
     words: Words
     config: bytes  # struct config
+    slots: int  # one more than the highest that a rule points to
     rules: int
     prefixes: int  # different (protocol, prefix)
     port_tables: int  # different sets of ports that take more than a leaf
@@ -93,15 +94,12 @@ def compile_rules(
         heads += [build_head(tries, tree) for tree in range(2)]
         steps_by_class[ADDRESS] = max(steps_by_class[ADDRESS], tries.steps)
     parts[0] = encode_heads(heads)
-    if sum(map(len, parts)) == ELSEWHERE:
-        # Else no number is below the bound of elsewhere_at() in bpf/sockreg.bpf.c, and Linux 6.12
-        # refuses, without CAP_PERFMON, what comes after a check that nothing passes.
-        parts.append(np.zeros(ALIGNMENT, np.uint64))
     words = np.concatenate(parts)
     budget.check(len(words))
     return Tables(
         words,
         pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
+        1 + int((rows.outcome & DESTINATION_SLOT).max(initial=0)),
         len(bindings),
         len(forest.tree),
         len(decisions.functions),

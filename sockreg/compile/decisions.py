@@ -29,7 +29,7 @@ from sockreg.compile.ports import (
     steps_of,
 )
 from sockreg.compile.rows import Rows
-from sockreg.compile.words import STEPS_PORT_MAX, Ints
+from sockreg.compile.words import INSIDE_SHIFT, OUTSIDE_SHIFT, STEPS_PORT_MAX, Ints
 from sockreg.errors import ConfigError
 
 # A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
@@ -72,7 +72,7 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
     outcome = rows.outcome[row]
     single = (np.diff(first_row) == 1) & (rows.condition[row] < 0)
     everywhere = width == PORTS - 1
-    own = np.where(everywhere & (outcome == 0), 0, outcome << 32 | first << 16 | width)
+    own = np.where(everywhere & (outcome == 0), 0, outcome << INSIDE_SHIFT | first << 16 | width)
 
     count = len(row)
     decision = np.zeros(count, np.int64)
@@ -86,13 +86,13 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
         parent = forest.parent[here]
         inherited = np.where(parent >= 0, decision[parent], 0)
         constant = (inherited == 0) | ((inherited > 0) & (inherited & 0xFFFFFFFF == PORTS - 1))
-        outside = np.where(constant, inherited >> 32, 0)
+        outside = np.where(constant, inherited >> INSIDE_SHIFT, 0)
         # Without a parent, the inherited decision is constant; so every pair has one.
         is_leaf = single[here] & (everywhere[here] | constant)
         is_pair = (pairs[parent] < PAIRS_MAX) | (size[parent] > COPY_MAX)
         is_pair &= single[here] & ~is_leaf & (nodes[parent] < STEPS_PORT_MAX)
 
-        leaves = np.where(everywhere[here], own[here], own[here] | outside << 48)
+        leaves = np.where(everywhere[here], own[here], own[here] | outside << OUTSIDE_SHIFT)
         leaves = np.where(constant & (outside == outcome[here]), inherited, leaves)
         decision[here] = np.where(is_pair, -1 - here, leaves)
         pairs[here] = np.where(is_pair, pairs[parent] + 1, 0)
@@ -184,7 +184,11 @@ class _Rest:
                     pieces.append((port, outcome))
             return tuple(pieces)
         own = int(self.decisions.own[number])
-        first, last, outcome = own >> 16 & 0xFFFF, (own >> 16 & 0xFFFF) + (own & 0xFFFF), own >> 32
+        first, last, outcome = (
+            own >> 16 & 0xFFFF,
+            (own >> 16 & 0xFFFF) + (own & 0xFFFF),
+            own >> INSIDE_SHIFT,
+        )
         below = self.resolve(int(self.decisions.decision[self._forest.parent[number]]))
         before = section(below, 0, first) if first > 0 else []
         after = section(below, last + 1, PORTS) if last + 1 < PORTS else []

@@ -19,6 +19,7 @@ from sockreg.compile.forest import Forest
 from sockreg.compile.ports import PORTS, Steps
 from sockreg.compile.words import (
     ELSEWHERE_MAX,
+    INSIDE_SHIFT,
     WIDE_PAIR_POSITION,
     WIDE_PAIR_WORDS,
     Ints,
@@ -167,7 +168,7 @@ class _Tries:
             self.words[at] = self._outcome_word(value)
             value = WIDE_PAIR_POSITION | self._base + at
         at = self._reserve(WIDE_PAIR_WORDS, WIDE_PAIR_WORDS)
-        self.words[at] = value << 32 | only.first << 16 | only.last - only.first
+        self.words[at] = value << INSIDE_SHIFT | only.first << 16 | only.last - only.first
         self.words[at + 1] = self._outcome_word(background)
         return wide_pair_node((self._base + at) // WIDE_PAIR_WORDS)
 

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from sockreg.compile.conditions import CELLS, Cells, Condition
-from sockreg.compile.words import leaf
+from sockreg.compile.words import DESTINATION_BITS, INSIDE_SHIFT, OUTSIDE_SHIFT, leaf
 
 PORTS = 65536
 
@@ -146,7 +146,7 @@ def leaf_of(steps: Steps) -> int | None:
 
 def steps_of(word: int) -> Steps:
     """The port function that a leaf stands for: the reverse of leaf_of()."""
-    outside, inside = word >> 48, word >> 32 & 0xFFFF
+    outside, inside = word >> OUTSIDE_SHIFT, word >> INSIDE_SHIFT & DESTINATION_BITS
     first, last = word >> 16 & 0xFFFF, (word >> 16 & 0xFFFF) + (word & 0xFFFF)
     if not word:
         return ((0, 0),)

@@ -40,16 +40,18 @@ STRIDE_MAX = 22  # bits of a node's mask
 
 # Of a pair: what tells it from a leaf, and what it goes on with, a number below ELSEWHERE_MAX.
 PAIR = 1 << 62
-ELSEWHERE_SHIFT = 46
-ELSEWHERE_MAX = 1 << 16
+ELSEWHERE_SHIFT = 47
+ELSEWHERE_MAX = 1 << 15
 
 # In a wide pair's range where a leaf has a destination: 31 bits are the position of a word.
 WIDE_PAIR_POSITION = 1 << 31
 
-# Destinations: what the halves of a leaf hold.
-DESTINATION_BITS = 0x3FFF
-DESTINATION_SLOT = 0x1FFF
-DESTINATION_MISSING_PASS = 0x2000
+# A leaf holds two destinations.
+INSIDE_SHIFT = 32
+OUTSIDE_SHIFT = 47
+DESTINATION_BITS = 0x7FFF
+DESTINATION_SLOT = 0x3FFF
+DESTINATION_MISSING_PASS = 0x4000
 SLOTS_MAX = DESTINATION_SLOT + 1
 
 # The last word of a branch.
@@ -97,12 +99,12 @@ def leaf(first: int, last: int, inside: int, outside: int) -> int:
     """A leaf: ports first..last go to one destination, all others to another."""
     if inside == outside:
         return always(inside)
-    return outside << 48 | inside << 32 | first << 16 | (last - first)
+    return outside << OUTSIDE_SHIFT | inside << INSIDE_SHIFT | first << 16 | (last - first)
 
 
 def always(destination: int) -> int:
     """The leaf that gives every port to one destination; 0 for no destination."""
-    return destination << 32 | 0xFFFF if destination else 0
+    return destination << INSIDE_SHIFT | 0xFFFF if destination else 0
 
 
 def port_node(base: int, stride: int, shift: int) -> int:

@@ -24,7 +24,6 @@ from sockreg.systemd.values import boolean
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
 OPTIONS_SECTION = ":registry"
-SLOTS_RANGE = range(16, 8191)
 
 # Path -> text to read instead of the file's; None for a file that is to be removed.
 Overlay = Mapping[str, str | None]
@@ -34,12 +33,10 @@ Overlay = Mapping[str, str | None]
 class Options:
     """``[:registry]``.
 
-    Whether packets are counted, how many slots a registry has, and whether rules may take
-    the port by which ssh gets in.
+    Whether packets are counted, and whether rules may take the port by which ssh gets in.
     """
 
     counters: bool = True
-    slots: int = 1024
     take_ssh: bool = False
 
 
@@ -117,22 +114,11 @@ def _read_options(section: Section, path: str, options: Options, report: Report)
 def _with_option(options: Options, key: str, value: str) -> Options:
     if key == "Counters":
         return replace(options, counters=_boolean(value, Options.counters))
-    if key == "Slots":
-        return replace(options, slots=_slots(value))
     if key == "TakeSsh":
         return replace(options, take_ssh=_boolean(value, Options.take_ssh))
-    raise ValueError("unknown option: Counters=, Slots=, TakeSsh= expected")
+    raise ValueError("unknown option: Counters=, TakeSsh= expected")
 
 
 def _boolean(value: str, default: bool) -> bool:
     """Empty for the default."""
     return boolean(value) if value else default
-
-
-def _slots(value: str) -> int:
-    if not value:
-        return Options.slots
-    number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
-    if number not in SLOTS_RANGE:
-        raise ValueError(f"a number from {SLOTS_RANGE[0]} to {SLOTS_RANGE[-1]} expected")
-    return number

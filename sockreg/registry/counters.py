@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sockreg.kernel import bpf, libbpf
+from sockreg.kernel import bpf
 from sockreg.registry import layout
+from sockreg.registry.growth import PIN, value_size
 from sockreg.registry.pins import pinned
-
-_PIN = "counters"
 
 
 @dataclass(frozen=True)
@@ -22,26 +21,26 @@ class Counters:
 
 
 def read_counters(registry: str, slots: Iterable[int]) -> dict[int, Counters]:
-    """The counters of these slots, summed over the CPUs. SockregError if they may not be read."""
-    size = _value_size()
-    with pinned(f"{registry}/{_PIN}", read_only=True) as fd:
+    """The counters of these slots, summed over the CPUs. SockregError if they may not be read.
+
+    A slot that no rule has ever pointed to may be beyond them: nothing is counted there.
+    """
+    size = value_size()
+    with pinned(f"{registry}/{PIN}", read_only=True) as fd:
         found = {slot: bpf.map_lookup(fd, layout.SLOT.pack(slot), size) for slot in slots}
-    return {slot: _summed(value or b"") for slot, value in found.items()}
+    return {slot: _summed(value or bytes(size)) for slot, value in found.items()}
 
 
 def reset_counters(registry: str, slots: Iterable[int]) -> None:
     """Begin at zero."""
-    zero = bytes(_value_size())
-    with pinned(f"{registry}/{_PIN}") as fd:
+    zero = bytes(value_size())
+    with pinned(f"{registry}/{PIN}") as fd:
+        end = bpf.map_capacity(fd)
         for slot in slots:
-            bpf.map_update(fd, layout.SLOT.pack(slot), zero)
+            if slot < end:
+                bpf.map_update(fd, layout.SLOT.pack(slot), zero)
 
 
 def _summed(value: bytes) -> Counters:
     columns = zip(*layout.COUNTERS.iter_unpack(value), strict=True)
     return Counters(*(sum(column) for column in columns))
-
-
-def _value_size() -> int:
-    # A multiple of 8: the values of the CPUs lie side by side.
-    return layout.COUNTERS.size * libbpf.possible_cpus()

@@ -25,12 +25,9 @@ from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.pins import make_directory, pin, remove_directory
-from sockreg.terms import FIRST_SLOT
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
-
-_UNITS_MAX = 4096
 
 
 def path_of(bpffs: str, netns: Netns) -> str:
@@ -84,7 +81,7 @@ def is_bpffs(path: str) -> bool:
     return False
 
 
-def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables, slots: int) -> str:
+def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
     """Make the registry of a network namespace: the shared maps, attached to nothing yet.
 
     Does nothing if it is there. Built under another name and renamed, so that it exists
@@ -99,7 +96,7 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables, slots: i
                 remove_directory(leftover)
         if not Path(registry).exists():
             attachment.refuse_second(registry, netns)
-            _build(home, registry, object_path, tables, slots)
+            _build(home, registry, object_path, tables)
     return registry
 
 
@@ -112,20 +109,11 @@ def _is_abandoned(registry: Path) -> bool:
         return not any(members_of(maps, slot) for slot in read_destinations(maps).values())
 
 
-def _build(home: Path, registry: str, object_path: Path, tables: Tables, slots: int) -> None:
+def _build(home: Path, registry: str, object_path: Path, tables: Tables) -> None:
     unfinished = home / f"{UNFINISHED}{os.getpid()}"
     make_directory(unfinished)
     try:
         obj = loading.open_object(object_path)
-        for name, count in (
-            ("sockets", slots),
-            ("counters", slots),
-            ("pools", slots),
-            ("destinations", slots - FIRST_SLOT),
-            ("members", 2 * slots),  # room for records whose socket is gone
-            ("units", _UNITS_MAX),
-        ):
-            obj.set_max_entries(name, count)
         loading.load_program(obj, tables)
         for name in MAPS:
             pin(obj.map_fd(name), unfinished / name)

@@ -7,7 +7,7 @@ On the companion's start-up path.
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
-from sockreg.registry.slots import free_slots
+from sockreg.registry.slots import free_for_destinations
 from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES
 
 
@@ -45,7 +45,7 @@ def add_destinations(
     known = read_destinations(maps)
     missing = [destination for destination in wanted if destination not in known]
     if missing:
-        free = free_slots(maps, known, len(missing), destination_name(*missing[0]))
+        free = free_for_destinations(maps, known, len(missing), destination_name(*missing[0]))
         for destination, slot in zip(missing, free, strict=True):
             label, family, protocol = destination
             key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)

@@ -19,7 +19,7 @@ from sockreg.host import capabilities
 from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Verdict as Verdict
-from sockreg.registry import loading, pins, published, record
+from sockreg.registry import growth, loading, pins, published, record
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
@@ -156,8 +156,9 @@ def build(
 ) -> Generation:
     """Load a program with its table and pin both; nothing is attached yet.
 
-    The shared maps are reused from the registry's pins. SockregError if the kernel
-    refuses; then nothing is left behind.
+    The shared maps are reused from the registry's pins. If the rules point to slots beyond
+    the counters, the generation gets bigger ones, which become the registry's when it comes
+    into force. SockregError if the kernel refuses; then nothing is left behind.
     """
     capabilities.require_loading()
     home = Path(registry, GENERATIONS)
@@ -168,9 +169,17 @@ def build(
         obj = loading.open_object(object_path)
         obj.leave_out(COPY)
         with contextlib.ExitStack() as stack:
+            own_counters = False
             for name in MAPS:
-                obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
+                fd = stack.enter_context(pinned(f"{registry}/{name}"))
+                if name == growth.PIN and bpf.map_capacity(fd) < tables.slots:
+                    own_counters = True
+                    obj.set_max_entries(name, growth.size_for(tables.slots))
+                else:
+                    obj.reuse_map(name, fd)
             loading.load_program(obj, tables)
+        if own_counters:
+            pin(obj.map_fd(growth.PIN), unfinished / growth.PIN)
         pin(obj.map_fd(loading.TABLE_MAP), unfinished / "table")
         pin(obj.program_fd(loading.PROGRAM), unfinished / "program")
         _pin_rules(rules, unfinished / "rules")
@@ -212,6 +221,8 @@ def heal(registry: str) -> None:
     for path in Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"):
         remove_directory(path)
     current = in_force(registry)
+    if current is not None:
+        growth.share(registry, current.path)
     published.publish(registry, current.number if current else 0)
     with contextlib.suppress(FileNotFoundError):
         Path(registry, LINK).chmod(pins.MODE)

@@ -27,7 +27,7 @@ from sockreg.registry.members import (
     write_record,
 )
 from sockreg.registry.shares import MEMBERS_MAX, share
-from sockreg.registry.slots import free_slots, pool_slots
+from sockreg.registry.slots import free_for_members, pool_slots
 
 
 def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
@@ -125,7 +125,7 @@ def _write(maps: Maps, slot: int, members: list[Member], places: dict[str, int])
 
 
 def _free(maps: Maps, count: int, unit: str) -> list[int]:
-    return free_slots(maps, read_destinations(maps), count, unit)
+    return free_for_members(maps, read_destinations(maps), count, unit)
 
 
 def _move(maps: Maps, member: Member, slot: int) -> None:

@@ -11,7 +11,7 @@ from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
-from sockreg.terms import FIRST_SLOT
+from sockreg.terms import DESTINATION_SLOTS, FIRST_SLOT, SLOTS
 
 
 def cookie_in(maps: Maps, slot: int) -> int | None:
@@ -29,23 +29,47 @@ def pool_slots(maps: Maps, slot: int) -> list[int]:
     return [int(slot) for slot in rest[:members]]
 
 
-def free_slots(
+def free_for_destinations(
     maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
 ) -> list[int]:
-    """The lowest slots that neither a destination nor a member of a pool has, made empty.
+    """The lowest slots that a destination may have and nobody has, made empty.
 
-    ``what`` they are for is said by the SockregError (EXIT_REFUSED) if there are too few.
+    ``what`` they are for is said by the RefusedError if there are too few.
     """
+    return _free(maps, destinations, [range(FIRST_SLOT, DESTINATION_SLOTS)], count, what)
+
+
+def free_for_members(
+    maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
+) -> list[int]:
+    """As free_for_destinations(), for members of a pool: they leave low slots to destinations."""
+    ranges = [range(DESTINATION_SLOTS, SLOTS), range(FIRST_SLOT, DESTINATION_SLOTS)]
+    return _free(maps, destinations, ranges, count, what)
+
+
+def _free(
+    maps: Maps,
+    destinations: dict[tuple[str, int, int], int],
+    candidates: list[range],
+    count: int,
+    what: str,
+) -> list[int]:
     used = set(destinations.values())
-    for slot in destinations.values():
-        used.update(pool_slots(maps, slot))
-    capacity = bpf.map_capacity(maps.sockets)
-    free = [slot for slot in range(FIRST_SLOT, capacity) if slot not in used][:count]
+    for key in bpf.map_keys(maps.pools, layout.SLOT.size):
+        (slot,) = layout.SLOT.unpack(key)
+        if slot in used:  # else the pool of a destination that is gone
+            used.update(pool_slots(maps, slot))
+    free: list[int] = []
+    for part in candidates:
+        for slot in part:
+            if len(free) == count:
+                break
+            if slot not in used:
+                free.append(slot)
     if len(free) < count:
         raise RefusedError(
-            f"no slot left for {what}: {len(used)} of {capacity - FIRST_SLOT} are taken",
-            "raise Slots= in section [:registry] of /etc/sockreg/*.conf, then "
-            "'systemctl restart sockreg.service'",
+            f"no slot left for {what}: {sum(map(len, candidates))} are taken, which is the most",
+            "unregister sockets, or remove rules for labels, that nobody needs: 'sockreg status'",
         )
     for slot in free:
         # A registration that died may have left a socket there, and a destination that is

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sockreg.kernel import libbpf
+from sockreg.registry import loading
 from tests.kernel.host import Host
 from tests.netns import Namespace, bpffs
 
@@ -39,3 +41,19 @@ def host(
         yield fresh
     finally:
         fresh.close()
+
+
+@pytest.fixture
+def make_map(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Registries made in this process have a map of this name with so few entries."""
+    opened = loading.open_object
+
+    def make(name: str, entries: int) -> None:
+        def with_fewer(path: Path) -> libbpf.Object:
+            loaded = opened(path)
+            loaded.set_max_entries(name, entries)
+            return loaded
+
+        monkeypatch.setattr(loading, "open_object", with_fewer)
+
+    return make

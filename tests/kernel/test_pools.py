@@ -426,19 +426,23 @@ def test_no_more_members_than_there_is_room_for(host: Host) -> None:
         assert f"web{MEMBERS_MAX + 1}" in pool.flows(1000)
 
 
-def test_when_the_slots_run_out_nothing_changes(host: Host) -> None:
+def test_when_the_slots_run_out_nothing_changes(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also not for the family that there would have been room for."""
+    for name in ("SLOTS", "DESTINATION_SLOTS"):
+        monkeypatch.setattr(f"sockreg.registry.slots.{name}", 16)
     host.ok("unload")
     # Two have a meaning of their own, four are the label's, eight the others': two are left.
     others = [f"[other{n}]\nBind=tcp 198.51.100.{n} 80" for n in range(8)]
-    host.load("[:registry]", "Slots=16", *RULES, *others)
+    host.load(*RULES, *others)
     with Pool(host) as pool:
         pool.add(1, address="127.0.0.1")
         pool.add(2, address="127.0.0.1")
         late = pool.serve(3, "::")
         outcome = pool.register(3, late)
         assert outcome.status == EXIT_REFUSED
-        assert f"no slot left for {unit(3)}: 14 of 14 are taken" in outcome.err
+        assert f"no slot left for {unit(3)}: 14 are taken" in outcome.err
         assert pool.members() == {unit(1): 100, unit(2): 100}
         assert pool.members("ipv6") == {}
         assert set(pool.flows(50)) == {"web1", "web2"}

@@ -273,9 +273,12 @@ def test_a_socket_closed_by_its_owner_leaves_its_slot(host: Host) -> None:
         assert host.ask("192.0.2.7", 80) == "web"
 
 
-def test_records_of_closed_sockets_are_swept(host: Host) -> None:
+def test_records_of_closed_sockets_are_swept(
+    host: Host, make_map: Callable[[str, int], None]
+) -> None:
     """Each leaves a record behind; they must not fill the map for those that come."""
-    host.load("[:registry]", "Slots=16", *RULES)
+    make_map("members", 32)
+    host.load(*RULES)
     for number in range(100):
         with host.serve("web", "::", 8080, unit=f"web{number}.socket"):
             assert host.ask("192.0.2.7", 80) == "web"
@@ -336,17 +339,18 @@ def test_unregister_of_one_unit_only(host: Host) -> None:
         assert host.ask("192.0.2.7", 80) == "refused"
 
 
-def test_slots_run_out(host: Host) -> None:
+def test_slots_run_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """16 slots, of which two are never given out."""
-    host.load("[:registry]", "Slots=16", *RULES)  # 4
+    monkeypatch.setattr("sockreg.registry.slots.DESTINATION_SLOTS", 16)
+    host.load(*RULES)  # 4
     with host.namespace.listen("127.0.0.1") as sock:
         for number in range(10):
             assert host.register([(f"label{number}", sock)]).status == EXIT_OK
         outcome = host.register([("straw", sock)])
         assert outcome.status == EXIT_REFUSED
         assert "no slot left for straw (tcp, IPv4)" in outcome.err
-        assert "raise Slots= in section [:registry]" in outcome.err
-        said = host.conf("[:registry]", "Slots=16", *RULES, "[one]", "Bind=tcp 192.0.2.1 99")
+        assert "remove rules for labels, that nobody needs" in outcome.err
+        said = host.conf(*RULES, "[one]", "Bind=tcp 192.0.2.1 99")
         assert "no slot left for one (tcp, IPv4)" in host.fails(EXIT_REFUSED, "apply"), said
         assert len(host.json("rules")) == 4
 

@@ -24,7 +24,8 @@ def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     word = follow(tables, word, words.SOURCE, packet.source_address, wide, source)
     assert word >> 63 == 0, f"no leaf after all steps: {word:#x}"
     assert not needs_step_port(word, packet.port), f"a pair after all steps: {word:#x}"
-    return word >> (32 if is_inside(word, packet.port) else 48) & words.DESTINATION_BITS
+    inside = is_inside(word, packet.port)
+    return word >> (words.INSIDE_SHIFT if inside else words.OUTSIDE_SHIFT) & words.DESTINATION_BITS
 
 
 def is_inside(leaf: int, port: int) -> bool:
@@ -40,7 +41,7 @@ def needs_step_port(word: int, port: int) -> bool:
 
 def follow_port(tables: Tables, node: int, port: int) -> int:
     if not node >> 63:
-        return int(tables.words[words.ELSEWHERE + (node >> words.ELSEWHERE_SHIFT & 0xFFFF)])
+        return int(tables.words[words.ELSEWHERE + (node >> words.ELSEWHERE_SHIFT & 0x7FFF)])
     at = element(node, port)
     if not node >> words.LOW_SHIFT & 1:
         return int(tables.words[at])

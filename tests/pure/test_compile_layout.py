@@ -17,6 +17,8 @@ HEADER = (ROOT / "bpf/tables.h").read_text()
 
 # Names in tables.h -> in words.py, where these differ.
 NAMES = {
+    "LEAF_INSIDE_SHIFT": "INSIDE_SHIFT",
+    "LEAF_OUTSIDE_SHIFT": "OUTSIDE_SHIFT",
     "NODE_ADDRESS": "ADDRESS",
     "NODE_PORT": "PORT",
     "NODE_INTERFACE": "INTERFACE",

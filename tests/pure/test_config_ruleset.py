@@ -64,7 +64,7 @@ def shown(rules: RuleSet) -> list[str]:
 
 
 def test_nothing_configured(tree: Tree) -> None:
-    assert tree.read() == RuleSet([], [], {}, Options(counters=True, slots=1024))
+    assert tree.read() == RuleSet([], [], {}, Options(counters=True))
 
 
 def test_sections_are_labels(tree: Tree) -> None:
@@ -128,24 +128,20 @@ def test_empty_value_drops_what_was_read_before_under_that_label_and_key(tree: T
 
 
 def test_options(tree: Tree) -> None:
-    tree.put("etc/sockreg/10.conf", "[:registry]\nCounters=no\nSlots=64\n")
-    assert tree.read().options == Options(counters=False, slots=64)
-    tree.put("etc/sockreg/20.conf", "[:registry]\nCounters=On\nSlots=8190\n")
-    assert tree.read().options == Options(counters=True, slots=8190)
-    tree.put("etc/sockreg/20.conf", "[:registry]\nCounters=\nSlots=\n")
+    tree.put("etc/sockreg/10.conf", "[:registry]\nCounters=no\nTakeSsh=yes\n")
+    assert tree.read().options == Options(counters=False, take_ssh=True)
+    tree.put("etc/sockreg/20.conf", "[:registry]\nCounters=On\nTakeSsh=0\n")
+    assert tree.read().options == Options(counters=True, take_ssh=False)
+    tree.put("etc/sockreg/20.conf", "[:registry]\nCounters=\nTakeSsh=\n")
     assert tree.read().options == Options()
 
 
 def test_wrong_options(tree: Tree) -> None:
-    tree.put(
-        "etc/sockreg/a.conf", "[:registry]\nCounters=maybe\nSlots=15\nSlots=8191\nSlots=x\nX=1\n"
-    )
+    tree.put("etc/sockreg/a.conf", "[:registry]\nCounters=maybe\nTakeSsh=2\nX=1\n")
     assert tree.refused() == [
         "etc/sockreg/a.conf:2: Counters=maybe: 'yes' or 'no' expected",
-        "etc/sockreg/a.conf:3: Slots=15: a number from 16 to 8190 expected",
-        "etc/sockreg/a.conf:4: Slots=8191: a number from 16 to 8190 expected",
-        "etc/sockreg/a.conf:5: Slots=x: a number from 16 to 8190 expected",
-        "etc/sockreg/a.conf:6: X=1: unknown option: Counters=, Slots=, TakeSsh= expected",
+        "etc/sockreg/a.conf:3: TakeSsh=2: 'yes' or 'no' expected",
+        "etc/sockreg/a.conf:4: X=1: unknown option: Counters=, TakeSsh= expected",
     ]
 
 

@@ -1,0 +1,87 @@
+"""Counters that outgrow their map: a bigger one goes on from what is counted.
+
+Maps have a fixed size, and counters take memory on every CPU. So they begin small, and a
+generation whose rules point to slots beyond them gets a map of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from sockreg.kernel import bpf, libbpf
+from sockreg.registry import layout
+from sockreg.registry.directory import UNFINISHED
+from sockreg.registry.pins import pin, pinned
+
+PIN = "counters"
+
+
+def size_for(slots: int) -> int:
+    """How many entries to make for so many slots: the next power of two."""
+    return 1 << (slots - 1).bit_length()
+
+
+def value_size() -> int:
+    """Bytes of a value: those of the CPUs lie side by side, each a multiple of 8 long."""
+    return layout.COUNTERS.size * libbpf.possible_cpus()
+
+
+@contextlib.contextmanager
+def counting_on(registry: str, generation: Path) -> Iterator[None]:
+    """While a generation comes into force: counters of its own go on from the registry's."""
+    own = generation / PIN
+    if not own.exists():
+        yield
+        return
+    with pinned(f"{registry}/{PIN}") as theirs, pinned(own) as ours:
+        copied = _copy(theirs, ours)
+        yield
+        _add_later(theirs, ours, copied)
+    share(registry, generation)
+
+
+def share(registry: str, current: Path) -> None:
+    """Make the counters that the generation in force has for its own those of the registry.
+
+    The others have counted in those that were the registry's so far, and keep them, for the
+    case that one of them comes back into force. A death in between is put right by doing
+    it again.
+    """
+    own, shared = current / PIN, Path(registry, PIN)
+    if not own.exists():
+        return
+    with pinned(shared) as counters:
+        for other in current.parent.iterdir():
+            unfinished = other.name.startswith(UNFINISHED)
+            if other != current and not unfinished and not (other / PIN).exists():
+                pin(counters, other / PIN)
+    own.rename(shared)
+
+
+def _copy(old: int, new: int) -> list[bytes]:
+    """Give map ``new`` the values of map ``old``; returns them, by slot."""
+    size = value_size()
+    values = []
+    for slot in range(min(bpf.map_capacity(old), bpf.map_capacity(new))):
+        value = bpf.map_lookup(old, layout.SLOT.pack(slot), size) or bytes(size)
+        bpf.map_update(new, layout.SLOT.pack(slot), value)
+        values.append(value)
+    return values
+
+
+def _add_later(old: int, new: int, copied: list[bytes]) -> None:
+    """Add to map ``new`` what map ``old`` has counted since its values were copied."""
+    size = value_size()
+    numbers = struct.Struct(f"={size // 8}Q")
+    for slot, before in enumerate(copied):
+        key = layout.SLOT.pack(slot)
+        after = bpf.map_lookup(old, key, size) or before
+        if after == before:
+            continue
+        now = bpf.map_lookup(new, key, size) or bytes(size)
+        columns = map(numbers.unpack, (now, after, before))
+        total = [own + late - early for own, late, early in zip(*columns, strict=True)]
+        bpf.map_update(new, key, numbers.pack(*total))
