@@ -8,7 +8,6 @@ import tempfile
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
-from systemd.daemon import is_socket_inet
 
 from sockreg.errors import UsageError
 from sockreg.metrics.collect import RegistryCollector
@@ -47,6 +46,8 @@ def serve(collector: RegistryCollector) -> None:
 
 
 def _listener() -> socket.socket:
+    from systemd.daemon import is_socket_inet
+
     passed = [fd for fd, _ in listen_fds.received()]
     if len(passed) == 1 and is_socket_inet(passed[0], type=socket.SOCK_STREAM, listening=True):
         return socket.socket(fileno=passed[0])
