@@ -17,7 +17,7 @@ from sockreg.commands.apply import put_configured
 from sockreg.context import Context
 from sockreg.host import netns
 from sockreg.kernel import shipped
-from tests.bench import rulesets
+from tests import large_rulesets
 from tests.bench.ground import FIRST, Cost, Ground, ground
 from tests.bench.report import Aim, Part, Table, at_most
 from tests.process import run
@@ -50,7 +50,7 @@ def _applied(here: Ground, size: int, count: int) -> Applied:
     rounds = []
     for number in range(count):
         # Another set each time, so that every round swaps and has all rules to tell of.
-        here.configure(rulesets.mixed(size, seed=number % 2))
+        here.configure(large_rulesets.mixed(size, seed=number % 2))
         rounds.append(here.cost("apply"))
     listings = {}
     if size <= _LISTED:

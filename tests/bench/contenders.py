@@ -22,7 +22,8 @@ from sockreg.config.ruleset import read_rule_set
 from sockreg.kernel import libbpf
 from sockreg.model import Action, Destination
 from sockreg.terms import FIRST_SLOT
-from tests.bench import peer, rulesets
+from tests import large_rulesets
+from tests.bench import peer
 from tests.bench.frames import MAC
 from tests.bench.ground import Ground, ground
 from tests.netns import TCP, UDP, Namespace, connect
@@ -197,12 +198,12 @@ def _attach(scene: _Scene, receiver: Namespace, loaded: libbpf.Object, program: 
 
 
 def _attached(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
-    _load(scene, receiver, rulesets.mixed(RULES, ranges=False))
+    _load(scene, receiver, large_rulesets.mixed(RULES, ranges=False))
     return _ordinary(scene, receiver)
 
 
 def _registered(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
-    place = _load(scene, receiver, rulesets.mixed(RULES, ranges=False))
+    place = _load(scene, receiver, large_rulesets.mixed(RULES, ranges=False))
     return _register(place, _ordinary(scene, receiver))
 
 
@@ -213,7 +214,7 @@ def _steered(scene: _Scene, receiver: Namespace) -> list[socket.socket]:
 
 def _rules() -> list[str]:
     return [
-        *rulesets.mixed(RULES, ranges=False),
+        *large_rulesets.mixed(RULES, ranges=False),
         f"[{_LABEL}]",
         *(
             f"Bind={protocol} {prefix} {PORT}"

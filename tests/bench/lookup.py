@@ -37,7 +37,8 @@ from sockreg.model import (
 from sockreg.registry.directory import COPY
 from sockreg.registry.loading import TABLE_MAP
 from sockreg.rules.syntax import parse_rule
-from tests.bench import peer, rulesets
+from tests import large_rulesets
+from tests.bench import peer
 from tests.bench.own_cpu import own_cpu
 from tests.bench.report import Aim, Part, Table, at_most, machine, show
 from tests.kernel.lookups import context, stand_in
@@ -96,7 +97,7 @@ class Measured(NamedTuple):
 
 
 def _cases() -> list[Case]:
-    """The rules are outside of what rulesets.mixed() uses: RFC 5737 and RFC 9637."""
+    """The rules are outside of what large_rulesets.mixed() uses: RFC 5737 and RFC 9637."""
     host, net, block = "host, one port", "prefix, any port", "prefix, range"
     cases = []
     for protocol, name in PROTOCOL_NAMES.items():
@@ -160,7 +161,7 @@ def _measure(built: Path, size: int, rounds: int) -> Measured:
 def _mixed(count: int) -> list[Binding]:
     bindings: list[Binding] = []
     label = ""
-    for line in rulesets.mixed(count) if count > 0 else []:
+    for line in large_rulesets.mixed(count) if count > 0 else []:
         if line.startswith("["):
             label = line.strip("[]")
         else:

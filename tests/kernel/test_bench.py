@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import apply, connections, contenders, fullpath, swap
+from tests.bench import apply, connections, contenders, fullpath, startup, swap
+
+pytestmark = pytest.mark.bench
 
 NAMES = {
     contenders.ORDINARY,
@@ -80,3 +82,17 @@ def test_connections_reach_every_contender(tmp_path: Path, monkeypatch: pytest.M
         (version, name) for version in (4, 6) for name in NAMES
     }
     assert (tmp_path / "bench-connections.svg").exists()
+
+
+def test_the_start_up_of_a_companion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert startup.main(["--rounds", "3", "--json", str(tmp_path / "figures.json")]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("companion within 1.6 times the bare interpreter: ")
+    content = json.loads((tmp_path / "figures.json").read_text())
+    assert content["rounds"] == 3
+    names = [figure["name"] for figure in content["figures"]]
+    assert names[-2:] == [
+        "bare interpreter: python3 -I -S -c pass",
+        "companion: registers a socket",
+    ]
+    assert all(figure["median"] > 0 for figure in content["figures"])

@@ -11,9 +11,9 @@ import pytest
 from sockreg.errors import EXIT_PERMISSION
 from sockreg.kernel import bpf, libbpf
 from tests import tree
-from tests.bench.rulesets import mixed
 from tests.kernel import privileges
 from tests.kernel.host import Host, bpftool
+from tests.large_rulesets import mixed
 
 _LIMITED = ["setpriv", f"--bounding-set=-all,{privileges.LOADING}", "--inh-caps=-all",
             "/usr/bin/python3"]  # fmt: skip

@@ -12,8 +12,11 @@ import pytest
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.precedence import settle
 from sockreg.rules.syntax import parse_rule
-from tests.bench import apply, contenders, frames, plots, report, rulesets, swap
+from tests import large_rulesets
+from tests.bench import apply, contenders, frames, plots, report, startup, swap
 from tests.netns import TCP, UDP
+
+pytestmark = pytest.mark.bench
 
 
 def _parsed(lines: list[str]) -> list[Binding]:
@@ -30,15 +33,19 @@ def _parsed(lines: list[str]) -> list[Binding]:
 
 @pytest.mark.parametrize("count", [1, 10, 3_000])
 def test_rule_sets_have_so_many_different_rules_and_no_ties(count: int) -> None:
-    bindings = _parsed(rulesets.mixed(count))
+    bindings = _parsed(large_rulesets.mixed(count))
     kept, ties = settle(bindings)
     assert len(kept) == len(bindings) == count
     assert not ties
-    assert rulesets.mixed(count) == rulesets.mixed(count) != rulesets.mixed(count, seed=2)
+    assert (
+        large_rulesets.mixed(count)
+        == large_rulesets.mixed(count)
+        != large_rulesets.mixed(count, seed=2)
+    )
 
 
 def test_rule_sets_without_ranges_name_one_port_or_any() -> None:
-    for binding in _parsed(rulesets.mixed(500, ranges=False)):
+    for binding in _parsed(large_rulesets.mixed(500, ranges=False)):
         assert binding.first == binding.last or (binding.first, binding.last) == (0, 65535)
 
 
@@ -178,3 +185,10 @@ def test_the_same_figures_make_the_same_plots(tmp_path: Path) -> None:
 def _texts(picture: str) -> set[str]:
     root = ElementTree.fromstring(picture)
     return {it.text or "" for it in root.iter() if it.tag.endswith("text")}
+
+
+def test_the_verdict_of_a_start_up_is_that_of_the_ratio() -> None:
+    times = {startup.BARE: [10.0, 10.0, 10.0], startup.COMPANION: [16.0, 16.0, 16.0]}
+    assert startup.verdict(startup.figures(times)) == "met (1.60)"
+    times[startup.COMPANION] = [16.1, 16.1, 16.1]
+    assert startup.verdict(startup.figures(times)) == "not met (1.61)"

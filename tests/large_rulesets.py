@@ -1,4 +1,4 @@
-"""Rule sets of any size for the measurements: the same for the same count, on any machine."""
+"""Rule sets of any size, as lines of a conf file: the same for the same count, on any machine."""
 
 from __future__ import annotations
 
