@@ -37,10 +37,13 @@ demo:
 test: setup
 	@$(PYTHON) -m tests.run $(OPTIONS)
 
+# What sockreg needs, and the tools that tests run inside.
+IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux
+
 # The whole path of a unit, and what only a newer systemd can. Fails if it cannot be had.
 test-257:
 	@tests/prepare --check test
-	@root=$$(tests/trixie) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
+	@root=$$(tests/debian-root trixie $(IN_A_BOX)) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
 		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
 		tests/systemd/test_package.py tests/systemd/test_receive.py \
 		tests/systemd/test_sockets.py tests/systemd/test_sockops.py

@@ -1,0 +1,149 @@
+"""``make test-bare``: the commands of the README in a bare Debian 12, as root typed them there.
+
+debootstrap(8) makes the Debian, once. A copy of it, with a clone of this tree in /root/sockreg,
+runs in namespaces of its own, on this machine's kernel and network; all of it goes at the end.
+What pip installs there it takes from this machine's index, beforehand.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.docs import DOCUMENTS, scenes
+from tests.linux import private_mounts
+from tests.sandbox.host import HostPlace
+from tests.tree import ROOT
+
+# Where pip looks inside. That of pyproject.toml, and of tests/prepare.
+_WHEELS = "/root/wheels"
+_BUNDLED = "pylibbpf==0.0.6"
+
+# The first process: mounts as on a host, then one command after the other.
+_INIT = """
+set -euo pipefail
+mkdir before
+pivot_root . before
+cd /
+mount -t proc proc /proc
+umount -l before
+rmdir before
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf -o mode=0700
+mount -t tmpfs tmpfs /run -o mode=0755
+mount -t tmpfs tmpfs /dev/shm -o mode=1777
+mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666
+cd /root/sockreg
+exec "$@"
+"""
+
+
+def main() -> int:
+    """Play the README's first commands; returns the exit status of the one that failed, or 0."""
+    if os.geteuid() != 0:
+        print("test-bare: it takes root", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    commands = _commands()
+    made = subprocess.run(
+        [ROOT / "tests/debian-root", "bookworm"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if made.returncode != 0:
+        return made.returncode
+    private_mounts()
+    with _bare_root(Path(made.stdout.strip())) as (root, cgroup):
+        for command in commands:
+            print(f"test-bare: # {command}", flush=True)
+            began = time.monotonic()
+            status = _run(root, cgroup, command)
+            minutes = (time.monotonic() - began) / 60
+            print(f"test-bare: ended with {status} after {minutes:.0f} min", flush=True)
+            if status != 0:
+                return status
+    return 0
+
+
+def _commands() -> list[str]:
+    """Those of the README's section "Try it"."""
+    (readme,) = (path for path in DOCUMENTS if path.name == "README.md")
+    (scene,) = (scene for scene in scenes(readme) if scene.title == "README.md: Try it")
+    return [command.line for command in scene.commands()]
+
+
+@contextmanager
+def _bare_root(debian: Path) -> Iterator[tuple[Path, Path]]:
+    """A copy of the Debian with a clone of the tree in it, and a cgroup for its processes."""
+    place = HostPlace()
+    try:
+        root = place.directory / "root"
+        subprocess.run(["cp", "-a", "--reflink=auto", debian, root], check=True)
+        # Not safe.directory of the user: the tree may be somebody else's.
+        subprocess.run(
+            ["git", "-c", "safe.directory=*", "clone", "-q", "--no-hardlinks", ROOT,
+             root / "root/sockreg"],
+            check=True,
+        )  # fmt: skip
+        _download_wheels(Path(f"{root}{_WHEELS}"))
+        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        yield root, place.cgroup
+    finally:
+        place.remove()
+
+
+def _download_wheels(directory: Path) -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    download = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check",
+                "-d", str(directory)]  # fmt: skip
+    subprocess.run([*download, *tools["optional-dependencies"]["test"]], check=True)
+    subprocess.run([*download, "--no-deps", _BUNDLED], check=True)
+
+
+def _run(root: Path, cgroup: Path, command: str) -> int:
+    """Run a command line of root's in namespaces of its own; returns its exit status."""
+    script = f"""
+        set -e
+        echo 0 >{shlex.quote(str(cgroup))}/cgroup.procs
+        mount --bind {shlex.quote(str(root))} {shlex.quote(str(root))}
+        cd {shlex.quote(str(root))}
+        for device in null zero full random urandom tty; do
+            touch dev/$device
+            mount --bind /dev/$device dev/$device
+        done
+        mkdir -p dev/pts dev/shm
+        ln -sfn pts/ptmx dev/ptmx
+        ln -sfn /proc/self/fd dev/fd
+        for number in 0 1 2; do
+            ln -sfn fd/$number dev/$(echo stdin stdout stderr | cut -d' ' -f$((number + 1)))
+        done
+        exec unshare --cgroup --fork --pid --kill-child \\
+            /bin/bash -c {shlex.quote(_INIT)} bash /bin/bash -c {shlex.quote(command)}
+    """
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "TERM": os.environ.get("TERM", "dumb"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": _WHEELS,
+        **{name: value for name, value in os.environ.items() if name.endswith("_proxy")},
+    }
+    own = ["unshare", "--mount", "--uts", "--ipc", "--propagation", "private"]
+    with subprocess.Popen([*own, "/bin/bash", "-c", script], env=environment) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())
