@@ -1,4 +1,8 @@
-"""The list of checks, to which each adds itself: ``@check(Concern.RESTARTS)``."""
+"""The list of checks, to which each adds itself.
+
+``@check(Concern.UNITS)`` is for what units and rule files show, ``@live_check(Concern.UNITS)``
+for what the machine shows as well: it is left out when only files are looked at.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-from sockreg.check.facts import Facts
+from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding
 
 Find = Callable[[Facts], Iterator[Finding]]
+FindLive = Callable[[Facts, Host], Iterator[Finding]]
 
 
 class Concern(IntEnum):
@@ -48,6 +53,20 @@ def check(concern: Concern) -> Callable[[Find], Find]:
 
     def add(find: Find) -> Find:
         CHECKS.append(Check(concern, find))
+        return find
+
+    return add
+
+
+def live_check(concern: Concern) -> Callable[[FindLive], FindLive]:
+    """Add a function that needs the machine to the checks."""
+
+    def add(find: FindLive) -> FindLive:
+        def find_if_live(facts: Facts) -> Iterator[Finding]:
+            if facts.host is not None:
+                yield from find(facts, facts.host)
+
+        CHECKS.append(Check(concern, find_if_live))
         return find
 
     return add

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -179,6 +179,14 @@ class Facts:
             for unit in self.services.values()
             if any(word.value == socket for word in unit.words("Service", "Sockets"))
         ]
+
+    def servers(self) -> Iterator[tuple[str, Unit]]:
+        """The counted .socket units that start a service, with that service."""
+        for name in self.counted:
+            socket = self.sockets.get(name)
+            server = self.server_of(socket) if socket else None
+            if server is not None:
+                yield name, server
 
     def server_of(self, socket: Unit) -> Unit | None:
         """The service that a socket starts, unless it is one for each connection."""

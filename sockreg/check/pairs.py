@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockreg.check.checks import Concern, check
-from sockreg.check.facts import Facts, Unit
+from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
 from sockreg.config.socketunit import RULES_SECTION
@@ -70,11 +70,7 @@ def sockets_without_server(facts: Facts) -> Iterator[Finding]:
 @check(Concern.RESTARTS)
 def restarts(facts: Facts) -> Iterator[Finding]:
     """A server that systemd does not stop together with its socket."""
-    for name in facts.counted:
-        socket = facts.sockets.get(name)
-        server = facts.server_of(socket) if socket else None
-        if server is None:
-            continue
+    for name, server in facts.servers():
         tied = [
             word.value
             for key in ("Requires", "BindsTo", "PartOf")
@@ -93,17 +89,11 @@ def restarts(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.SERVERS)
-def stays_active(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.SERVERS)
+def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
     """A server that is active without a process: systemd starts no other one."""
-    if facts.host is None:
-        return
-    for name in facts.counted:
-        socket = facts.sockets.get(name)
-        server = facts.server_of(socket) if socket else None
-        if server is None:
-            continue
-        now = facts.host.state(server.name)
+    for name, server in facts.servers():
+        now = host.state(server.name)
         if (now.active, now.sub) == ("active", "exited"):
             yield Finding(
                 severity=Severity.ERROR,
@@ -113,8 +103,7 @@ def stays_active(facts: Facts) -> Iterator[Finding]:
                 why=f"so systemd starts no new one, while {name} listens on: clients connect and "
                 "hang",
                 fix=f"no RemainAfterExit= in {server.name}; for now 'systemctl stop "
-                f"{server.name}', "
-                "the next client starts it again",
+                f"{server.name}', the next client starts it again",
             )
         elif now.active == "failed":
             yield Finding(
@@ -129,13 +118,11 @@ def stays_active(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.UNITS)
-def inactive_sockets(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.UNITS)
+def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
     """A socket unit that counts, and does not listen."""
-    if facts.host is None:
-        return
     for name in facts.counted:
-        now = facts.host.state(name)
+        now = host.state(name)
         if name in facts.sockets and now.active in ("inactive", "failed"):
             yield Finding(
                 severity=Severity.ERROR,
@@ -143,8 +130,8 @@ def inactive_sockets(facts: Facts) -> Iterator[Finding]:
                 where=facts.sockets[name].home,
                 what=f"the rules of {name} count, but the unit is {now.active}",
                 why="it has no socket, so what its rules give to its label is refused",
-                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it "
-                "is not",
+                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it is "
+                "not",
             )
 
 
@@ -162,8 +149,7 @@ def hardening(facts: Facts) -> Iterator[Finding]:
                     where=str(setting.place),
                     what=f"{unit.name} has {key}={setting.value}",
                     why="it would succeed, and attach the program to a network namespace of its "
-                    "own, "
-                    "where nobody's traffic is",
+                    "own, where nobody's traffic is",
                     fix=f"remove {key}=",
                 )
         writable = {it.value.lstrip("-+") for it in unit.words("Service", "ReadWritePaths")}
@@ -178,10 +164,10 @@ def hardening(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.LOADER)
-def memlock(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.LOADER)
+def memlock(facts: Facts, host: Host) -> Iterator[Finding]:
     """Kernels that count maps against a limit of 64 KiB."""
-    if facts.host is None or facts.host.kernel >= (5, 11):
+    if host.kernel >= (5, 11):
         return
     for unit in _ours(facts):
         setting = unit.last("Service", "LimitMEMLOCK")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockreg.check.checks import Concern, check
-from sockreg.check.facts import Facts, Setting, Unit
+from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.facts import Facts, Host, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text
 from sockreg.terms import ADDING_PREFIX
@@ -37,8 +37,7 @@ def remain_after_exit(facts: Facts) -> Iterator[Finding]:
                 what=f"{unit.name} receives the sockets of {socket.value} and stays active",
                 why=_HANGS,
                 fix="RemainAfterExit=no; what has to stay active goes into a unit without "
-                "Sockets=, "
-                "as sockreg@.service is",
+                "Sockets=, as sockreg@.service is",
             )
 
 
@@ -74,8 +73,7 @@ def start_limits(facts: Facts) -> Iterator[Finding]:
                 where=unit.where("Service", "TimeoutStartSec"),
                 what=f"{unit.name} may take for ever to start",
                 why="a oneshot has no timeout by default, and a start of the server on demand "
-                "waits "
-                f"for it, as {socket.value} triggers both",
+                f"waits for it, as {socket.value} triggers both",
                 fix="TimeoutStartSec=10",
             )
 
@@ -98,8 +96,7 @@ def nonblocking(facts: Facts) -> Iterator[Finding]:
                     check="nonblocking",
                     where=unit.where("Service", "NonBlocking"),
                     what=f"{unit.name} has NonBlocking={_yes(companion)}, and shares the sockets "
-                    "of "
-                    f"{name} with {server.name if server else 'the server'}, which wants "
+                    f"of {name} with {server.name if server else 'the server'}, which wants "
                     f"NonBlocking={_yes(wanted)}",
                     why=_SHARED,
                     fix=f"NonBlocking={_yes(wanted)} in [Service] of {unit.name}"
@@ -107,16 +104,14 @@ def nonblocking(facts: Facts) -> Iterator[Finding]:
                 )
 
 
-@check(Concern.SERVERS)
-def live_nonblocking(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.SERVERS)
+def live_nonblocking(facts: Facts, host: Host) -> Iterator[Finding]:
     """A running server whose socket blocks, against its own unit's setting."""
-    if facts.host is None:
-        return
-    for cookie, flag in sorted(facts.host.nonblocking.items()):
-        for name in facts.host.units_of(cookie):
+    for cookie, flag in sorted(host.nonblocking.items()):
+        for name in host.units_of(cookie):
             socket = facts.sockets.get(name)
             server = facts.server_of(socket) if socket else None
-            if server is None or facts.host.state(server.name).active != "active":
+            if server is None or host.state(server.name).active != "active":
                 continue
             if server.is_on("Service", "NonBlocking") and not flag:
                 yield Finding(
@@ -126,8 +121,8 @@ def live_nonblocking(facts: Facts) -> Iterator[Finding]:
                     what=f"{server.name} runs with NonBlocking=yes, but its socket "
                     f"{cookie_text(cookie)} blocks",
                     why=f"another unit that receives the sockets of {name} has cleared "
-                    "O_NONBLOCK: an "
-                    "event loop hangs in accept(2), and everything it serves with it",
+                    "O_NONBLOCK: an event loop hangs in accept(2), and everything it serves with "
+                    "it",
                     fix=f"give that unit NonBlocking=yes, then 'systemctl restart {server.name}'",
                 )
 
@@ -147,8 +142,7 @@ def stop_hooks(facts: Facts) -> Iterator[Finding]:
                     where=str(setting.place),
                     what=f"{name} has {key}= and passes its sockets to it",
                     why="systemd clears O_NONBLOCK of the sockets before it, and the server runs "
-                    "on "
-                    "with them: an event loop hangs",
+                    "on with them: an event loop hangs",
                     fix=f"remove {key}=; a slot empties itself when its socket is closed",
                 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from sockreg.check.checks import Concern, check
-from sockreg.check.facts import Facts, Setting, Unit
+from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.facts import Facts, Host, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
@@ -161,18 +161,16 @@ def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.SOCKETS)
-def unserved(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.SOCKETS)
+def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
     """Registered sockets that are there and take nothing."""
-    if facts.host is None:
-        return
-    situation = facts.host.situation
+    situation = host.situation
     for cookie, labels in sorted(situation.labels_of.items()):
         it = situation.by_cookie.get(cookie)
         holders = [] if it is None or situation.holders.hidden else situation.held_by(it)
         ill = ailment(it, holders)
         if ill:
-            units = facts.host.units_of(cookie)
+            units = host.units_of(cookie)
             files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]
             yield Finding(
                 severity=Severity.ERROR,
@@ -184,12 +182,10 @@ def unserved(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.ANSWERS)
-def answers(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.ANSWERS)
+def answers(facts: Facts, host: Host) -> Iterator[Finding]:
     """UDP rules whose clients would see answers from another address or port."""
-    if facts.host is None:
-        return
-    situation = facts.host.situation
+    situation = host.situation
     ports = _udp_ports(facts)
     for destination in ports:
         binding = facts.destinations[destination]
@@ -206,7 +202,7 @@ def answers(facts: Facts) -> Iterator[Finding]:
                     "connect(2) theirs, as most do, never see them",
                     fix=f"ListenDatagram= with the port of the rule in {member.unit}",
                 )
-            elif facts.host.asked_for.get(member.cookie) is False:
+            elif host.asked_for.get(member.cookie) is False:
                 yield Finding(
                     severity=Severity.WARNING,
                     check="udp-address",
@@ -215,8 +211,7 @@ def answers(facts: Facts) -> Iterator[Finding]:
                     "address was asked",
                     why=f"answers leave from {member.address}, which clients did not ask",
                     fix=f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that "
-                    "answers "
-                    "with IP_PKTINFO (docs/recipes.md)",
+                    "answers with IP_PKTINFO (docs/recipes.md)",
                 )
 
 

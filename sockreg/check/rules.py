@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from sockreg.check.checks import Concern, check
-from sockreg.check.facts import Facts
+from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.report import Kind
 from sockreg.host.sockdiag import DiagSocket
@@ -72,18 +72,16 @@ def shadowed_rules(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.ARRIVAL)
-def routes(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.ARRIVAL)
+def routes(facts: Facts, host: Host) -> Iterator[Finding]:
     """Prefixes to which no packet is taken in."""
-    if facts.host is None:
-        return
     seen = set()
     for binding in facts.bindings:
         prefix = binding.family, binding.address, binding.length
         if prefix in seen or binding.action is Action.PASS:
             continue
         seen.add(prefix)
-        local = facts.host.situation.local.of(*prefix)
+        local = host.situation.local.of(*prefix)
         if local is Local.NONE:
             written = format_prefix(*prefix)
             yield Finding(
@@ -106,13 +104,11 @@ def routes(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.RULES)
-def interfaces(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.RULES)
+def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules about interfaces that are not there."""
-    if facts.host is None:
-        return
     for binding in facts.bindings:
-        if binding.interface is not None and binding.interface not in facts.host.interfaces:
+        if binding.interface is not None and binding.interface not in host.interfaces:
             yield Finding(
                 severity=Severity.ERROR,
                 check="no-interface",
@@ -123,12 +119,10 @@ def interfaces(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.RULES)
-def ssh(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.RULES)
+def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules that lock the operator out."""
-    if facts.host is None:
-        return
-    for place, sentence, rule in facts.host.doors:
+    for place, sentence, rule in host.doors:
         allowed = facts.rules.options.take_ssh
         yield Finding(
             severity=Severity.NOTE if allowed else Severity.ERROR,
@@ -141,31 +135,25 @@ def ssh(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.LISTENERS)
-def listeners(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.LISTENERS)
+def listeners(facts: Facts, host: Host) -> Iterator[Finding]:
     """Ordinary sockets that rules take traffic from."""
-    if facts.host is None:
-        return
-    for it in facts.host.situation.there:
-        if it.cookie in facts.host.situation.labels_of:
+    for it in host.situation.there:
+        if it.cookie in host.situation.labels_of:
             continue
         for endpoint in endpoints(it):
-            leaves = partial(_leaves, facts, it)
+            leaves = partial(host.situation.leaves, it)
             for binding in takers(facts.by_port, endpoint, leaves):
                 whole = not is_conditional(binding) and (
                     endpoint.address is not None or binding.length == 0
                 )
-                yield _shadow(facts, it, binding, endpoint, whole=whole)
-
-
-def _leaves(facts: Facts, it: DiagSocket, binding: Binding) -> bool:
-    return facts.host is not None and facts.host.situation.leaves(it, binding)
+                yield _shadow(host, it, binding, endpoint, whole=whole)
 
 
 def _shadow(
-    facts: Facts, it: DiagSocket, binding: Binding, endpoint: Endpoint, *, whole: bool
+    host: Host, it: DiagSocket, binding: Binding, endpoint: Endpoint, *, whole: bool
 ) -> Finding:
-    unit = facts.host.situation.unit_of(it) if facts.host else NO_UNIT
+    unit = host.situation.unit_of(it)
     who = name_of(it) if unit == NO_UNIT else f"{name_of(it)} of {unit}"
     goes = f"label {binding.label}" if binding.action is Action.BIND else "nobody"
     return Finding(
@@ -199,12 +187,10 @@ def any_port(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.ANSWERS)
-def client_ports(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.ANSWERS)
+def client_ports(facts: Facts, host: Host) -> Iterator[Finding]:
     """UDP rules that take the answers to this host's own questions."""
-    if facts.host is None:
-        return
-    ports = facts.host.client_ports
+    ports = host.client_ports
     for found in _by_label(
         binding
         for binding in facts.bindings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockreg.check.checks import Concern, check
-from sockreg.check.facts import Facts
+from sockreg.check.checks import Concern, live_check
+from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.model import PROTOCOL_NAMES
 from sockreg.plural import plural
@@ -13,29 +13,28 @@ from sockreg.rules.syntax import format_line
 from sockreg.views.situation import name_of
 
 
-@check(Concern.PROGRAMS)
-def foreign_programs(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.PROGRAMS)
+def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
     """Other sk_lookup programs of this network namespace."""
-    for program in facts.host.others if facts.host else ():
+    for program in host.others:
         yield Finding(
             severity=Severity.WARNING,
             check="foreign-program",
             where=program,
             what=f"sk_lookup {program} is attached to this network namespace as well",
             why="all of them run: a socket that one selects beats another's refusal, and of "
-            "several "
-            "selected ones the last wins",
+            "several selected ones the last wins",
             fix="'bpftool link list' shows whose it is",
         )
 
 
-@check(Concern.LOADER)
-def not_applied(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.LOADER)
+def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
     """Files that say otherwise than the kernel does."""
-    if facts.host is None or not facts.host.situation.loaded or facts.problems:
+    if not host.situation.loaded or facts.problems:
         return
     files = [binding[:-1] for binding in facts.bindings]  # all but its place
-    kernel = [binding[:-1] for binding in facts.host.situation.bindings]
+    kernel = [binding[:-1] for binding in host.situation.bindings]
     if files == kernel:
         return  # in the same order, mostly: no need to hash all of them
     added, removed = len(set(files) - set(kernel)), len(set(kernel) - set(files))
@@ -51,11 +50,11 @@ def not_applied(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.LOADER)
-def not_loaded(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.LOADER)
+def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules that are configured, and no program to apply them."""
     count = len(facts.bindings)
-    if facts.host is not None and not facts.host.situation.loaded and count:
+    if count and not host.situation.loaded:
         are = "is" if count == 1 else "are"
         yield Finding(
             severity=Severity.WARNING,
@@ -67,14 +66,12 @@ def not_loaded(facts: Facts) -> Iterator[Finding]:
         )
 
 
-@check(Concern.REMARKS)
-def multipath(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.REMARKS)
+def multipath(_: Facts, host: Host) -> Iterator[Finding]:
     """Servers whose sockets cannot be registered."""
-    if facts.host is None:
-        return
-    for it in facts.host.situation.there:
+    for it in host.situation.there:
         if it.upper == "mptcp":
-            owners = ", ".join(map(str, facts.host.situation.held_by(it)[:1])) or "its server"
+            owners = ", ".join(map(str, host.situation.held_by(it)[:1])) or "its server"
             yield Finding(
                 severity=Severity.NOTE,
                 check="mptcp",
@@ -85,10 +82,10 @@ def multipath(facts: Facts) -> Iterator[Finding]:
             )
 
 
-@check(Concern.RULES)
-def interface_rules(facts: Facts) -> Iterator[Finding]:
+@live_check(Concern.RULES)
+def interface_rules(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules with an interface on kernels whose programs do not see it."""
-    if facts.host is None or facts.host.kernel >= (5, 17):
+    if host.kernel >= (5, 17):
         return
     for binding in facts.bindings:
         if binding.interface is not None:

@@ -1,4 +1,7 @@
-"""``sockreg top``: what arrives where, live on a terminal."""
+"""``sockreg top``: what arrives where, live on a terminal.
+
+With curses of Python's own library: the live screens of rich read no keys.
+"""
 
 from __future__ import annotations
 
