@@ -17,6 +17,8 @@ from sockreg.terms import UDP as UDP
 from sockreg.terms import label_problem as label_problem
 
 FAMILY_BITS = {INET: 32, INET6: 128}
+FAMILY_NAMES = {INET: "ipv4", INET6: "ipv6"}
+ANY_ADDRESS = {INET: "0.0.0.0", INET6: "::"}
 ANY_PORT = (0, 65535)
 
 

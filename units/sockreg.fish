@@ -23,6 +23,8 @@ end
 
 function _sockreg_column
     sockreg (_sockreg_globals) status --lines 0 2>/dev/null | awk -v head=$argv[1] '
+        # Labels may contain spaces, so columns are told apart by their positions. A second socket
+        # of a label has empty first columns.
         /^LABEL  / { from = index($0, head); next }
         from && NF == 0 { exit }
         from {

@@ -526,10 +526,11 @@ _shtab_sockreg() {
 # Names that there are, one a line, for bash and zsh. The array _sockreg_globals has the --netns=
 # and --bpffs= options of the line being typed: labels are those of that registry.
 
-# A column of the table that 'sockreg status' prints, by its head. Labels may contain spaces, so
-# columns are told apart by their positions. A second socket of a label has empty first columns.
+# A column of the table that 'sockreg status' prints, by its head.
 _sockreg_column() {
     sockreg "${_sockreg_globals[@]}" status --lines 0 2>/dev/null | awk -v "head=$1" '
+        # Labels may contain spaces, so columns are told apart by their positions. A second socket
+        # of a label has empty first columns.
         /^LABEL  / { from = index($0, head); next }
         from && NF == 0 { exit }
         from {

@@ -161,7 +161,9 @@ def _candidates(
     for socket in sorted(there, key=lambda it: (it.protocol, it.port, it.family, it.address)):
         held = holders.by_inode.get(socket.inode)
         if held and socket.upper != "mptcp":
-            process, descriptor = next((it for it in held if it[0].pid != 1), held[0])
+            process, descriptor = next(
+                (it for it in held if it[0].pid != processes.SYSTEMD), held[0]
+            )
             found.append(Candidate(socket, process, descriptor))
     return found
 

@@ -15,7 +15,7 @@ from sockreg.errors import RefusedError, SockregError
 from sockreg.host import routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import FAMILY_BITS, INET, INET6, TCP, Binding
+from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET, INET6, TCP, Binding
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
@@ -27,7 +27,6 @@ SSH_PORT = 22
 OPTION = "TakeSsh"  # of section [:registry]
 _CONNECTION = "SSH_CONNECTION"
 _SHOWN = 5
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 class Door(NamedTuple):
@@ -178,7 +177,7 @@ def _server(connection: str) -> tuple[str, int] | None:
 
 
 def _listens_on(it: DiagSocket, address: str) -> bool:
-    if it.address not in _WILDCARDS:
+    if it.address != ANY_ADDRESS[it.family]:
         return it.address in (address, f"::ffff:{address}")
     family = _family(address)
     return it.family == family or (it.family == INET6 and not it.v6only)

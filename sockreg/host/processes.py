@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from sockreg.systemd.unit_of import unit_of
 
+SYSTEMD = 1  # its pid; it keeps open the sockets that it passes on
+
 
 class Process(NamedTuple):
     """Prints as ``nginx (pid 123)``."""
@@ -30,6 +32,11 @@ class Holders(NamedTuple):
 
     by_inode: dict[int, list[tuple[Process, int]]]
     hidden: int
+
+    def of(self, inode: int) -> list[Process]:
+        """Who has one socket open, as far as it may be seen; systemd last."""
+        held = [process for process, _ in self.by_inode.get(inode, [])]
+        return sorted(held, key=lambda process: process.pid == SYSTEMD)
 
 
 def named(pid: int) -> Process:

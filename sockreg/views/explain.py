@@ -13,6 +13,7 @@ from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import cookie_text
 from sockreg.model import (
     ACTION_NAMES,
+    ANY_ADDRESS,
     FAMILY_BITS,
     INET,
     INET6,
@@ -35,9 +36,6 @@ from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
 from sockreg.views.situation import name_of
-
-_ANYWHERE = {INET: "0.0.0.0", INET6: "::"}
-_SYSTEMD = 1  # pid; it keeps the sockets that it passes on
 
 
 class Outcome(StrEnum):
@@ -83,7 +81,7 @@ class Target:
     processes: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Explanation:
     """``asked`` says whether the live program gave the verdict, else why it could not.
 
@@ -120,7 +118,7 @@ def query_of(
     if protocol not in numbers:
         raise _no_packet(f"{protocol!r} is not a protocol: tcp or udp")
     family, address = _address(address)
-    source_family, source = (family, _ANYWHERE[family]) if source is None else _address(source)
+    source_family, source = (family, ANY_ADDRESS[family]) if source is None else _address(source)
     if source_family != family:
         raise _no_packet(f"from {source}: not of the same family as {address}")
     if not (0 < port < 65536 and 0 <= source_port < 65536):
@@ -174,19 +172,19 @@ def explain(context: Context, query: Query) -> Explanation:
         outcome = Outcome.NOBODY
     target, notes = _target(members, outcome, cookie, found)
     return Explanation(
-        outcome,
-        asked,
+        outcome=outcome,
+        asked=asked,
         # A pool may choose one that was shut down, or another one.
-        _agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
-        format_rule(winner) if winner else None,
-        ACTION_NAMES[winner.action] if winner else None,
-        winner.label if winner else None,
-        str(winner.place) if winner else None,
-        _reason(winner, members, outcome),
-        [_beaten(first, other) for first, other in pairwise(matching)],
-        target,
-        len(members),
-        [
+        agrees=_agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
+        rule=format_rule(winner) if winner else None,
+        action=ACTION_NAMES[winner.action] if winner else None,
+        label=winner.label if winner else None,
+        place=str(winner.place) if winner else None,
+        reason=_reason(winner, members, outcome),
+        beaten=[_beaten(first, other) for first, other in pairwise(matching)],
+        target=target,
+        members=len(members),
+        notes=[
             *_not_local(query, winner),
             *_others(context, registry),
             *_passed_over(query, outcome, cookie, there),
@@ -294,7 +292,11 @@ def _beaten(first: Binding, other: Binding) -> Beaten:
         else "it says the same as the one above"
     )
     return Beaten(
-        format_rule(other), other.label, ACTION_NAMES[other.action], str(other.place), reason
+        rule=format_rule(other),
+        label=other.label,
+        action=ACTION_NAMES[other.action],
+        place=str(other.place),
+        reason=reason,
     )
 
 
@@ -334,8 +336,7 @@ def _target(
         return None, []
     inode = found.inode if found else 0
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
-    held = [process for process, _ in holders.by_inode.get(inode, [])]
-    held.sort(key=lambda process: process.pid == _SYSTEMD)
+    held = holders.of(inode)
     ill = ailment(found, [] if holders.hidden else held)
     hidden = f"{holders.hidden} processes may not be looked at: that takes root"
     notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
@@ -343,11 +344,15 @@ def _target(
     for member in members:
         if member.cookie == cookie:
             text = cookie_text(cookie)
-            return Target(text, member.address, member.unit, names), notes
+            return Target(
+                cookie=text, address=member.address, unit=member.unit, processes=names
+            ), notes
     if found is None:
-        return Target(cookie_text(cookie), "", NO_UNIT, names), notes
+        return Target(cookie=cookie_text(cookie), address="", unit=NO_UNIT, processes=names), notes
     unit = cgroup.unit_of_id(found.cgroup) if found.cgroup else NO_UNIT
-    return Target(cookie_text(found.cookie), name_of(found), unit, names), notes
+    return Target(
+        cookie=cookie_text(found.cookie), address=name_of(found), unit=unit, processes=names
+    ), notes
 
 
 def _not_local(query: Query, winner: Binding | None) -> list[str]:

@@ -18,7 +18,7 @@ BANDS_MAX = 40
 ROWS_MAX = 64  # of all bands together; a band has one at least
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Count:
     """The counters of one destination of a label."""
 
@@ -29,7 +29,7 @@ class Count:
     errors: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Socket:
     """A member; one that serves several destinations of the label is here once."""
 
@@ -40,7 +40,7 @@ class Socket:
     unit: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Band:
     """What leads to one label, and what is behind it.
 
@@ -58,7 +58,7 @@ class Band:
     sockets: list[Socket]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Graph:
     """``hidden`` counts the bands that are not shown: those with the fewest lookups."""
 
@@ -92,14 +92,24 @@ def arrange(bindings: Sequence[Binding], seen: Status) -> Graph:
     for action, kind in ((Action.PASS, "pass"), (Action.REJECT, "reject")):
         if (action, "") in leading:
             found = leading[action, ""]
-            shown.append(Band(kind, "", len(found), _rows(found), 0, [], []))
+            shown.append(
+                Band(
+                    kind=kind,
+                    name="",
+                    rules=len(found),
+                    rows=_rows(found),
+                    hidden=0,
+                    counts=[],
+                    sockets=[],
+                )
+            )
     return Graph(
-        seen.netns,
-        seen.generation,
-        len(bindings),
-        seen.rejected,
-        _shortened(shown),
-        len(bands) - min(len(bands), BANDS_MAX),
+        netns=seen.netns,
+        generation=seen.generation,
+        rules=len(bindings),
+        rejected=seen.rejected,
+        bands=_shortened(shown),
+        hidden=len(bands) - min(len(bands), BANDS_MAX),
     )
 
 
@@ -107,18 +117,36 @@ def _label(
     label: str, bindings: Sequence[Binding], destinations: Sequence[DestinationStatus]
 ) -> Band:
     counts = [
-        Count(it.protocol, it.family, it.counters.lookups, it.counters.misses, it.counters.errors)
+        Count(
+            protocol=it.protocol,
+            family=it.family,
+            lookups=it.counters.lookups,
+            misses=it.counters.misses,
+            errors=it.counters.errors,
+        )
         for it in destinations
     ]
     sockets = {
         member.cookie: Socket(
-            member.cookie, it.protocol, member.address, member.weight, member.unit
+            cookie=member.cookie,
+            protocol=it.protocol,
+            address=member.address,
+            weight=member.weight,
+            unit=member.unit,
         )
         for it in destinations
         for member in it.members
     }
     ordered = sorted(sockets.values(), key=lambda it: (it.unit, it.protocol, it.address))
-    return Band("label", label, len(bindings), _rows(bindings), 0, counts, ordered)
+    return Band(
+        kind="label",
+        name=label,
+        rules=len(bindings),
+        rows=_rows(bindings),
+        hidden=0,
+        counts=counts,
+        sockets=ordered,
+    )
 
 
 def _rows(bindings: Iterable[Binding]) -> list[str]:

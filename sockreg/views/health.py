@@ -5,10 +5,8 @@ A registered socket stays in its slot until it is closed: presence is not health
 
 from collections.abc import Collection
 
-from sockreg.host.processes import Process
+from sockreg.host.processes import SYSTEMD, Process
 from sockreg.host.sockdiag import LISTENING, DiagSocket
-
-_SYSTEMD = 1  # pid
 
 
 def ailment(socket: DiagSocket | None, holders: Collection[Process]) -> str:
@@ -36,4 +34,4 @@ def _waiting(socket: DiagSocket) -> str:
 
 
 def _only_systemd(holders: Collection[Process]) -> bool:
-    return [holder.pid for holder in holders] == [_SYSTEMD]
+    return [holder.pid for holder in holders] == [SYSTEMD]

@@ -15,7 +15,7 @@ from sockreg.host import pidfd, processes, sockdiag, sockopt
 from sockreg.host.listener import cookie_text
 from sockreg.host.processes import Process
 from sockreg.host.sockopt import Value as Value
-from sockreg.model import INET, PROTOCOL_NAMES
+from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
 from sockreg.registry.registered import registered_under
@@ -48,7 +48,7 @@ class Queue:
     dropped: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Details:
     """A member. None is what could not be read; ``notes`` say why and what it would take.
 
@@ -78,7 +78,7 @@ def read(context: Context, label: str) -> list[Details]:
     with Maps(context.loaded_registry(), read_only=True) as maps:
         for family, protocol, member in registered_under(maps, label):
             _, _, serves = found.setdefault(member.cookie, (protocol, member, []))
-            serves.append("ipv4" if family == INET else "ipv6")
+            serves.append(FAMILY_NAMES[family])
     if not found:
         raise SockregError(
             f"label {label} has no socket",
@@ -108,20 +108,20 @@ def _details(
     if socket is None:
         notes = ["it no longer receives: its server has shut it down, but not closed it"]
     return Details(
-        cookie_text(member.cookie),
-        PROTOCOL_NAMES[protocol],
-        member.address,
-        serves,
-        member.unit,
-        member.weight,
-        member.registered,
-        None if socket is None else socket.uid,
-        None if socket is None else _queue(socket),
-        None if socket is None else sum(same_address(socket, it) for it in there),
-        [_owner(process) for process, _ in held],
-        nonblocking,
-        options,
-        notes,
+        cookie=cookie_text(member.cookie),
+        protocol=PROTOCOL_NAMES[protocol],
+        address=member.address,
+        serves=serves,
+        unit=member.unit,
+        weight=member.weight,
+        registered=member.registered,
+        uid=None if socket is None else socket.uid,
+        queue=None if socket is None else _queue(socket),
+        group=None if socket is None else sum(same_address(socket, it) for it in there),
+        owners=[_owner(process) for process, _ in held],
+        nonblocking=nonblocking,
+        options=options,
+        notes=notes,
     )
 
 

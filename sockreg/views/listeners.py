@@ -20,7 +20,7 @@ from sockreg.views.situation import Situation, endpoints, name_of, read
 _SHOWN = 5  # rules that take from one socket
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shadow:
     """A rule that takes packets away from a socket. ``whole``: all of them that it would get."""
 
@@ -32,7 +32,7 @@ class Shadow:
     place: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Listener:
     """A socket that receives what has no connection.
 
@@ -69,7 +69,7 @@ class Steered(NamedTuple):
     problems: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Listeners:
     """``loaded`` is False where no registry is: then nothing is steered."""
 
@@ -86,10 +86,10 @@ def read_listeners(context: Context) -> Listeners:
     interfaces = dict(socket.if_nameindex())
     absent = _absent_interfaces(situation.bindings)
     return Listeners(
-        situation.loaded,
-        [_listener(situation, rules, interfaces, it) for it in situation.there],
-        [_steered(situation, absent, binding) for binding in situation.bindings],
-        situation.holders.hidden,
+        loaded=situation.loaded,
+        listeners=[_listener(situation, rules, interfaces, it) for it in situation.there],
+        steered=[_steered(situation, absent, binding) for binding in situation.bindings],
+        hidden_processes=situation.holders.hidden,
     )
 
 
@@ -99,15 +99,15 @@ def _listener(
     holders = situation.held_by(it)
     device = f"%{interfaces.get(it.interface, it.interface)}" if it.interface else ""
     return Listener(
-        PROTOCOL_NAMES[it.protocol],
-        name_of(it._replace(address=it.address + device)),
-        it.port,
-        cookie_text(it.cookie),
-        situation.unit_of(it),
-        [str(process) for process in holders],
-        sorted(situation.labels_of.get(it.cookie, ())),
-        list(shadows(situation, rules, it)),
-        ailment(it, [] if situation.holders.hidden else holders),
+        protocol=PROTOCOL_NAMES[it.protocol],
+        local=name_of(it._replace(address=it.address + device)),
+        port=it.port,
+        cookie=cookie_text(it.cookie),
+        unit=situation.unit_of(it),
+        processes=[str(process) for process in holders],
+        labels=sorted(situation.labels_of.get(it.cookie, ())),
+        shadows=list(shadows(situation, rules, it)),
+        problem=ailment(it, [] if situation.holders.hidden else holders),
     )
 
 
@@ -117,12 +117,12 @@ def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Sha
         for binding in takers(rules, endpoint, lambda rule: situation.leaves(it, rule)):
             single = endpoint.address is not None
             yield Shadow(
-                ACTION_NAMES[binding.action],
-                binding.label,
-                format_prefix(binding.family, binding.address, binding.length),
-                format_conditions(binding),
-                not is_conditional(binding) and (single or binding.length == 0),
-                str(binding.place),
+                action=ACTION_NAMES[binding.action],
+                label=binding.label,
+                prefix=format_prefix(binding.family, binding.address, binding.length),
+                conditions=format_conditions(binding),
+                whole=not is_conditional(binding) and (single or binding.length == 0),
+                place=str(binding.place),
             )
 
 
@@ -143,15 +143,15 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
     if binding.interface in absent:
         problems.append(f"there is no interface {binding.interface}")
     return Steered(
-        PROTOCOL_NAMES[binding.protocol],
-        f"{bracketed}:{format_ports(binding.first, binding.last)}",
-        binding.first,
-        ACTION_NAMES[binding.action],
-        binding.label,
-        format_conditions(binding),
-        [cookie_text(member.cookie) for member in usable],
-        str(binding.place),
-        problems,
+        protocol=PROTOCOL_NAMES[binding.protocol],
+        local=f"{bracketed}:{format_ports(binding.first, binding.last)}",
+        first_port=binding.first,
+        action=ACTION_NAMES[binding.action],
+        label=binding.label,
+        conditions=format_conditions(binding),
+        sockets=[cookie_text(member.cookie) for member in usable],
+        place=str(binding.place),
+        problems=problems,
     )
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import INET, INET6
-
-_ANY = {INET: "0.0.0.0", INET6: "::"}  # an address to compare with
+from sockreg.model import ANY_ADDRESS, INET6
 
 
 def receiver(
@@ -52,7 +50,7 @@ def _score(sock: DiagSocket, family: int, address: str, interface: int) -> int:
     mapped = f"::ffff:{address}"
     if sock.address in (address, mapped):
         exact = 8
-    elif sock.address == _ANY[sock.family]:
+    elif sock.address == ANY_ADDRESS[sock.family]:
         exact = 0
     else:
         return 0

@@ -9,9 +9,9 @@ from sockreg import garbage
 from sockreg.context import Context
 from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import address_text
-from sockreg.host.processes import Holders, Process
+from sockreg.host.processes import SYSTEMD, Holders, Process
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import INET, INET6, Action, Binding, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, Action, Binding, Destination
 from sockreg.registry import generations, record
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -21,11 +21,8 @@ from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.locality import Locality
 
-_ANY = ("0.0.0.0", "::")
-_SYSTEMD = 1  # pid
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """``loaded`` is False without a registry: then there are no bindings and no members.
 
@@ -55,13 +52,12 @@ class Situation:
 
     def held_by(self, it: DiagSocket) -> list[Process]:
         """Who has the socket open, as far as it may be seen; systemd, which keeps it, last."""
-        held = [process for process, _ in self.holders.by_inode.get(it.inode, [])]
-        return sorted(held, key=lambda process: process.pid == _SYSTEMD)
+        return self.holders.of(it.inode)
 
     def unit_of(self, it: DiagSocket) -> str:
         """The unit that serves the socket: of its process, or that it was made for."""
         for process in self.held_by(it):
-            if process.pid != _SYSTEMD:
+            if process.pid != SYSTEMD:
                 try:
                     return unit_of.unit_of(process.pid)
                 except OSError:
@@ -97,12 +93,12 @@ def read(context: Context) -> Situation:
         members = _members(context.registry)
     there = [it for it in sockdiag.receiving() if it.port]  # UDP sockets begin without one
     return Situation(
-        loaded,
-        bindings,
-        members,
-        there,
-        processes.holders([it.inode for it in there]),
-        Locality(routes.local_prefixes()),
+        loaded=loaded,
+        bindings=bindings,
+        members=members,
+        there=there,
+        holders=processes.holders([it.inode for it in there]),
+        local=Locality(routes.local_prefixes()),
     )
 
 
@@ -116,7 +112,7 @@ def _members(registry: str) -> dict[Destination, list[Member]]:
 
 def endpoints(it: DiagSocket) -> list[Endpoint]:
     """Where a socket receives: a dual-stack one in both families."""
-    if it.address in _ANY:
+    if it.address == ANY_ADDRESS[it.family]:
         families = [it.family] if it.family == INET or it.v6only else [INET, INET6]
         return [Endpoint(it.protocol, family, None, it.port) for family in families]
     family, address = it.family, it.address

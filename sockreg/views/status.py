@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sockreg.context import Context
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
-from sockreg.model import INET, PROTOCOL_NAMES
+from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
 from sockreg.registry import (
     attachment,
     generations,
@@ -25,7 +25,7 @@ from sockreg.registry.units import read_units
 from sockreg.terms import SLOT_REJECT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Member:
     """A registered socket. ``registered`` is ns since the epoch."""
 
@@ -37,7 +37,7 @@ class Member:
     slot: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
     """One label in one family and protocol; more than one member are a pool."""
 
@@ -83,7 +83,7 @@ class Trial:
     seconds_left: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """``generation`` and ``header`` are None while nothing is in force.
 
@@ -124,18 +124,18 @@ def read(context: Context) -> Status:
             for key, slot in sorted(slots.items())
         ]
         return Status(
-            registry,
-            context.netns.cookie,
-            program,
-            number,
-            header,
-            _applied(registry),
-            [d for d in destinations if d.rules or d.members or d.counters.lookups],
-            counters[SLOT_REJECT].lookups,
-            sorted(read_units(maps)),
-            _expected(registry, maps),
-            attachment.others(registry, context.netns) if os.geteuid() == 0 else None,
-            _trial(registry),
+            registry=registry,
+            netns=context.netns.cookie,
+            program=program,
+            generation=number,
+            header=header,
+            applied=_applied(registry),
+            destinations=[d for d in destinations if d.rules or d.members or d.counters.lookups],
+            rejected=counters[SLOT_REJECT].lookups,
+            units=sorted(read_units(maps)),
+            expected=_expected(registry, maps),
+            others=attachment.others(registry, context.netns) if os.geteuid() == 0 else None,
+            trial=_trial(registry),
         )
 
 
@@ -180,24 +180,24 @@ def _destination(
 ) -> DestinationStatus:
     label, family, protocol = key
     return DestinationStatus(
-        label,
-        PROTOCOL_NAMES[protocol],
-        "ipv4" if family == INET else "ipv6",
-        rules,
-        sorted(map(_member, members_of(maps, slot)), key=lambda member: member.unit),
-        counters,
-        slot,
+        label=label,
+        protocol=PROTOCOL_NAMES[protocol],
+        family=FAMILY_NAMES[family],
+        rules=rules,
+        members=sorted(map(_member, members_of(maps, slot)), key=lambda member: member.unit),
+        counters=counters,
+        slot=slot,
     )
 
 
 def _member(member: members.Member) -> Member:
     return Member(
-        cookie_text(member.cookie),
-        member.address,
-        member.unit,
-        member.weight,
-        member.registered,
-        member.slot,
+        cookie=cookie_text(member.cookie),
+        address=member.address,
+        unit=member.unit,
+        weight=member.weight,
+        registered=member.registered,
+        slot=member.slot,
     )
 
 

@@ -290,12 +290,12 @@ REGISTERED = listener(1, "127.0.0.1", 8080)
 def machine(facts: Facts, **changes: object) -> Host:
     """Everything as it should be, but for ``changes`` of Host and Situation."""
     situation = Situation(
-        True,
-        facts.bindings,
-        {WEB: [member(1)]},
-        [REGISTERED],
-        Holders({1: [(Process(7, "web"), 3)]}, 0),
-        Locality([LocalPrefix(INET, 0xC0000200, 24)]),
+        loaded=True,
+        bindings=facts.bindings,
+        members={WEB: [member(1)]},
+        there=[REGISTERED],
+        holders=Holders({1: [(Process(7, "web"), 3)]}, 0),
+        local=Locality([LocalPrefix(INET, 0xC0000200, 24)]),
     )
     ours = {name: value for name, value in changes.items() if hasattr(situation, name)}
     others = {name: value for name, value in changes.items() if name not in ours}

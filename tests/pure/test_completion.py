@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sockreg.cli.main import parser
+from tests.commandline import options, verbs
 from tests.process import run
 from tests.terminal import on_terminal
 from tests.tree import ROOT
@@ -96,19 +96,6 @@ def in_fish(line: str, place: Path) -> set[str]:
 
 
 IN_SHELL = {"bash": in_bash, "fish": in_fish}
-
-
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    (choices,) = (
-        action.choices
-        for action in parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    return dict(choices)
-
-
-def options(target: argparse.ArgumentParser) -> set[str]:
-    return {option for action in target._actions for option in action.option_strings}
 
 
 def test_the_files_are_made_from_the_parser(tmp_path: Path) -> None:

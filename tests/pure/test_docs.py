@@ -18,6 +18,7 @@ from sockreg.model import Action, Binding, Packet, Place
 from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import parse_words
 from sockreg.systemd import journal
+from tests.commandline import options, verbs
 from tests.docs import DOCUMENTS, MAN_PAGE, Command, File, scenes
 from tests.docs.play import matches
 from tests.process import run
@@ -39,20 +40,6 @@ def definitions(section: str) -> dict[str, str]:
             term = line
             found[term] = ""
     return found
-
-
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all verbs."""
-    (choices,) = (
-        action.choices
-        for action in parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    return dict(choices)
-
-
-def options(target: argparse.ArgumentParser) -> set[str]:
-    return {option for action in target._actions for option in action.option_strings}
 
 
 def arguments(target: argparse.ArgumentParser) -> set[str]:

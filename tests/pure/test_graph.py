@@ -34,14 +34,41 @@ def destination(
     weights: tuple[int, ...] = (),
 ) -> DestinationStatus:
     members = [
-        Member(f"sk:{at + 1:x}", f"127.0.0.1:{8080 + at}", unit, weight, 0, 0)
+        Member(
+            cookie=f"sk:{at + 1:x}",
+            address=f"127.0.0.1:{8080 + at}",
+            unit=unit,
+            weight=weight,
+            registered=0,
+            slot=0,
+        )
         for at, (unit, weight) in enumerate(zip(units, weights or [100] * len(units), strict=True))
     ]
-    return DestinationStatus(label, protocol, family, 1, members, Counters(*counters), 0)
+    return DestinationStatus(
+        label=label,
+        protocol=protocol,
+        family=family,
+        rules=1,
+        members=members,
+        counters=Counters(*counters),
+        slot=0,
+    )
 
 
 def seen(*destinations: DestinationStatus, rejected: int = 0) -> Status:
-    return Status("", 4711, None, 3, None, None, list(destinations), rejected, [], None, None)
+    return Status(
+        registry="",
+        netns=4711,
+        program=None,
+        generation=3,
+        header=None,
+        applied=None,
+        destinations=list(destinations),
+        rejected=rejected,
+        units=[],
+        expected=None,
+        others=None,
+    )
 
 
 SMALL = arrange(

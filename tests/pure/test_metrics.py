@@ -28,8 +28,22 @@ DASHBOARD = ROOT / "docs/grafana-dashboard.json"
 _NAMED = re.compile(r"\bsockreg_[a-z_]+\b")
 
 MEMBERS = [
-    Member("sk:1a", "127.0.0.1:8080", "web@1.socket", 100, 1_700_000_000_000_000_000, 3),
-    Member("sk:1b", "127.0.0.1:8081", "web@2.socket", 0, 1_700_000_000_000_000_000, 4),
+    Member(
+        cookie="sk:1a",
+        address="127.0.0.1:8080",
+        unit="web@1.socket",
+        weight=100,
+        registered=1_700_000_000_000_000_000,
+        slot=3,
+    ),
+    Member(
+        cookie="sk:1b",
+        address="127.0.0.1:8081",
+        unit="web@2.socket",
+        weight=0,
+        registered=1_700_000_000_000_000_000,
+        slot=4,
+    ),
 ]
 SEEN = Status(
     registry="/sys/fs/bpf/sockreg/1",
@@ -49,8 +63,24 @@ SEEN = Status(
     ),
     applied=LastApply(3, 1_700_000_100_000_000_000, 1_700_000_000_000_000_000),
     destinations=[
-        DestinationStatus("web", "tcp", "ipv4", 2, MEMBERS, Counters(40, 3, 1), 2),
-        DestinationStatus('quo"ted\\', "udp", "ipv6", 1, [], Counters(7, 7, 0), 5),
+        DestinationStatus(
+            label="web",
+            protocol="tcp",
+            family="ipv4",
+            rules=2,
+            members=MEMBERS,
+            counters=Counters(40, 3, 1),
+            slot=2,
+        ),
+        DestinationStatus(
+            label='quo"ted\\',
+            protocol="udp",
+            family="ipv6",
+            rules=1,
+            members=[],
+            counters=Counters(7, 7, 0),
+            slot=5,
+        ),
     ],
     rejected=9,
     units=["web@1.socket"],

@@ -56,6 +56,7 @@ def completion(shell: str) -> str:
                 action.choices[listed.dest].description = listed.help  # one line beside the verb
     _mark("", top)
     names = (_HERE / ("names.fish" if shell == "fish" else "names.sh")).read_text()
+    names = names.replace("@COLUMN@", (_HERE / "column.awk").read_text().rstrip("\n"))
     if shell == "fish":
         return shtab.complete(top, "fish", preamble=names)
     if shell == "zsh":

@@ -16,13 +16,7 @@ end
 
 function _sockreg_column
     sockreg (_sockreg_globals) status --lines 0 2>/dev/null | awk -v head=$argv[1] '
-        /^LABEL  / { from = index($0, head); next }
-        from && NF == 0 { exit }
-        from {
-            cell = substr($0, from)
-            sub(/  .*/, "", cell)
-            if (cell != "" && cell != "-" && !seen[cell]++) print cell
-        }'
+@COLUMN@'
 end
 
 function _sockreg_labels
