@@ -74,6 +74,6 @@ def opened(
 
 def libbpf_messages() -> str:
     """What libbpf and the verifier have said in this process, in lines."""
-    from sockreg.kernel import libbpf
+    from sockreg.registry import loading
 
-    return libbpf.log_text()
+    return loading.messages()

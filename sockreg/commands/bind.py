@@ -21,7 +21,7 @@ def bind(
     """
     with writing(context) as writer:
         notices: list[str] = []
-        files = add_binding(context.root, label, words, runtime, notices)
+        files = add_binding(context.root, label, words, runtime=runtime, notices=notices)
         change = put_in_force(writer, writer.active_units(), files, force=force)
     return _told(change, notices)
 
@@ -34,7 +34,7 @@ def unbind(context: Context, label: str, words: list[str]) -> Change:
     with writing(context) as writer:
         notices: list[str] = []
         active = writer.active_units()
-        files = remove_binding(context.root, label, words, active, notices)
+        files = remove_binding(context.root, label, words, active=active, notices=notices)
         change = put_in_force(writer, active, files)
     return _told(change, notices)
 

@@ -47,7 +47,7 @@ def bind_path(root: str, runtime: bool) -> str:
 
 
 def add_binding(
-    root: str, label: str, words: list[str], runtime: bool, notices: list[str]
+    root: str, label: str, words: list[str], *, runtime: bool, notices: list[str]
 ) -> Overlay:
     """What to write so that ``Bind=WORDS`` stands in the file under the label.
 
@@ -66,7 +66,7 @@ def add_binding(
 
 
 def remove_binding(
-    root: str, label: str, words: list[str], active: Collection[str], notices: list[str]
+    root: str, label: str, words: list[str], *, active: Collection[str], notices: list[str]
 ) -> Overlay:
     """What to write so that ``Bind=WORDS`` no longer stands in either file.
 

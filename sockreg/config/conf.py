@@ -59,7 +59,7 @@ def read_conf(root: str, overlay: Overlay, report: Report) -> tuple[list[Binding
                 options = _read_options(section, path, options, report)
             elif _is_label(section, path, report):
                 labels = dict.fromkeys(Action, section.name)
-                add_rules(section, path, labels, rules[section.name], report)
+                add_rules(section, path, labels=labels, lists=rules[section.name], report=report)
     bindings = [b for lists in rules.values() for listed in lists.values() for b in listed]
     return bindings, options
 

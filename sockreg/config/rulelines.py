@@ -21,6 +21,7 @@ def no_rules() -> RuleLists:
 def add_rules(
     section: Section,
     path: str,
+    *,
     labels: dict[Action, str],
     lists: RuleLists,
     report: Report,

@@ -26,7 +26,7 @@ class UnitFiles(NamedTuple):
     weight: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RuleSet:
     """``bindings`` have no ties and no repetitions; ``units`` are all that count."""
 
@@ -77,7 +77,8 @@ def _read(root: str, active: Collection[str], overlay: Overlay) -> tuple[RuleSet
     bindings += from_conf
     kept, ties = settle(bindings)
     report.problems.extend(_tie_problem(tie) for tie in ties)
-    return RuleSet(kept, list(dict.fromkeys(report.notices)), units, options), report
+    notices = list(dict.fromkeys(report.notices))
+    return RuleSet(bindings=kept, notices=notices, units=units, options=options), report
 
 
 def _tie_problem(tie: Tie) -> Problem:

@@ -98,7 +98,15 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
     expand = partial(expand_specifiers, unit=unit.name)
     for path, section in unit.sections:
         if section.name == RULES_SECTION:
-            add_rules(section, path, labels, lists, report, expand, others=(_WEIGHT,))
+            add_rules(
+                section,
+                path,
+                labels=labels,
+                lists=lists,
+                report=report,
+                expand=expand,
+                others=(_WEIGHT,),
+            )
     wrong = label_problem(label)
     if wrong and lists[Action.BIND]:
         text = f"the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="

@@ -63,3 +63,8 @@ def refusal(error: OSError, table_bytes: int) -> SockregError:
         f"the kernel refuses the program: {reason}",
         "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET; -v shows the full log",
     )
+
+
+def messages() -> str:
+    """What libbpf and the verifier have said in this process, in lines."""
+    return libbpf.log_text()

@@ -25,11 +25,11 @@ def root(tmp_path: Path) -> str:
 
 
 def bind(root: str, label: str, rule: str, *, runtime: bool = False) -> None:
-    write_files(add_binding(root, label, rule.split(), runtime, []))
+    write_files(add_binding(root, label, rule.split(), runtime=runtime, notices=[]))
 
 
 def unbind(root: str, label: str, rule: str) -> None:
-    write_files(remove_binding(root, label, rule.split(), (), []))
+    write_files(remove_binding(root, label, rule.split(), active=(), notices=[]))
 
 
 def put(root: str, text: str, *, runtime: bool = False) -> None:
@@ -78,9 +78,9 @@ def test_runtime_rules_live_beside_persistent_ones(root: str) -> None:
 
 def test_binding_again_changes_nothing(root: str) -> None:
     bind(root, "web", "tcp ::1 80,443")
-    assert add_binding(root, "web", ["tcp", "::1/128", "443"], False, []) == {}
+    assert add_binding(root, "web", ["tcp", "::1/128", "443"], runtime=False, notices=[]) == {}
     put(root, "[web]\nBind=tcp ::1 443,80\n")
-    assert add_binding(root, "web", ["tcp", "::1", "80,443"], False, []) == {}
+    assert add_binding(root, "web", ["tcp", "::1", "80,443"], runtime=False, notices=[]) == {}
 
 
 def test_binding_again_with_another_outcome_replaces(root: str) -> None:
@@ -162,17 +162,19 @@ def test_bytes_that_are_not_utf8_survive(root: str) -> None:
 
 def test_the_rule_set_can_be_checked_before_anything_is_written(root: str) -> None:
     bind(root, "a", "tcp ::1 1")
-    change = add_binding(root, "b", ["tcp", "::1", "1"], True, [])
+    change = add_binding(root, "b", ["tcp", "::1", "1"], runtime=True, notices=[])
     with pytest.raises(SockregError, match=r"91-bind-runtime.conf:5: .*ties with.*90-bind.conf:5"):
         read_rule_set(root, overlay=change)
     assert rules(root) == ["a: tcp ::1 1"]
 
 
 def test_changes_can_be_undone(root: str) -> None:
-    undo = write_files(add_binding(root, "a", ["tcp", "::1", "1"], False, []))
+    undo = write_files(add_binding(root, "a", ["tcp", "::1", "1"], runtime=False, notices=[]))
     assert undo == {bind_path(root, runtime=False): None}
     before = content(root)
-    undo_second = write_files(add_binding(root, "a", ["tcp", "::1", "2"], False, []))
+    undo_second = write_files(
+        add_binding(root, "a", ["tcp", "::1", "2"], runtime=False, notices=[])
+    )
     assert content(root) != before
     write_files(undo_second)
     assert content(root) == before
@@ -199,7 +201,7 @@ def test_a_failed_write_puts_the_files_before_it_back(root: str) -> None:
 
 def test_notices_of_what_was_typed(root: str) -> None:
     notices: list[str] = []
-    add_binding(root, "a", ["tcp", "192.0.2.7/24", "1"], False, notices)
+    add_binding(root, "a", ["tcp", "192.0.2.7/24", "1"], runtime=False, notices=notices)
     assert notices == ["192.0.2.7/24 has host bits set and is read as 192.0.2.0/24"]
 
 
@@ -241,7 +243,7 @@ def test_unbind_names_the_unit_in_which_the_rule_stands(root: str) -> None:
     unit.parent.mkdir(parents=True)
     unit.write_text("[X-Sockreg]\nBind=tcp ::1 80\n")
     with pytest.raises(SockregError, match=r"web.socket\) stands in .*/web.socket:2$"):
-        remove_binding(root, "web.socket", ["tcp", "::1", "80"], ["web.socket"], [])
+        remove_binding(root, "web.socket", ["tcp", "::1", "80"], active=["web.socket"], notices=[])
 
 
 def test_unbind_of_no_rule(root: str) -> None:

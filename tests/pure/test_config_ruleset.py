@@ -64,7 +64,7 @@ def shown(rules: RuleSet) -> list[str]:
 
 
 def test_nothing_configured(tree: Tree) -> None:
-    assert tree.read() == RuleSet([], [], {}, Options(counters=True))
+    assert tree.read() == RuleSet(bindings=[], notices=[], units={}, options=Options(counters=True))
 
 
 def test_sections_are_labels(tree: Tree) -> None:
