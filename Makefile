@@ -85,5 +85,5 @@ lint:
 	@$(PYTHON) -m pytest tests/pure/test_lint.py
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .tox .venv build dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
