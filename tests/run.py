@@ -1,39 +1,64 @@
-"""``make test``: all tests, in two halves at once, as most of their time is waiting.
+"""``make test``: all tests, in parts at once, as much of their time is waiting.
 
-What the first half prints is shown as it comes, that of the other afterwards. Both must
-pass. Ctrl-C ends both.
+``python -m tests.run [OPTION...]``: the options are pytest's. What the first part prints is
+shown as it comes, that of the others when they end. All must pass. Ctrl-C ends all.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
+from typing import IO
 
-_HALVES = (("tests/pure", "tests/kernel"), ("tests/systemd",))
-
-
-def main() -> int:
-    """Run both; returns the worse exit status of the two (pytest's)."""
-    shown, other = _HALVES
-    with tempfile.TemporaryFile() as output:
-        beside = subprocess.Popen(_command(other), stdout=output, stderr=subprocess.STDOUT)
-        try:
-            status = subprocess.run(_command(shown), check=False).returncode
-            beside.wait()
-        finally:
-            # As a terminal would on Ctrl-C: pytest then takes its boxes down.
-            if beside.poll() is None:
-                beside.terminate()
-                beside.wait()
-        output.seek(0)
-        sys.stdout.write(output.read().decode("utf-8", "replace"))
-    return max(status, beside.returncode)
+from tests.tree import ROOT
 
 
-def _command(folders: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "pytest", *folders]
+def main(options: list[str]) -> int:
+    """Run them; returns the worst of their exit statuses (pytest's)."""
+    waiting = _parts()
+    at_once = (os.cpu_count() or 1) + 1
+    running: dict[int, tuple[subprocess.Popen[bytes], IO[bytes] | None]] = {}  # by pidfd
+    worst = 0
+    with ExitStack() as stack:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                # The first writes to the terminal.
+                shown = stack.enter_context(tempfile.TemporaryFile()) if running else None
+                process = stack.enter_context(_started([*options, *waiting.pop(0)], shown))
+                stack.callback(_end, process)
+                running[os.pidfd_open(process.pid)] = process, shown
+            for pidfd in select.select(list(running), [], [])[0]:
+                os.close(pidfd)
+                process, output = running.pop(pidfd)
+                worst = max(worst, process.wait())
+                if output is not None:
+                    output.seek(0)
+                    sys.stdout.write(output.read().decode("utf-8", "replace"))
+                    sys.stdout.flush()
+    return worst
+
+
+def _parts() -> list[list[str]]:
+    """Arguments of pytest: the longest parts first, so that none is left alone at the end."""
+    boxes = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/systemd/test_*.py"))
+    return [["tests/kernel"], boxes[::2], boxes[1::2], ["tests/pure"]]
+
+
+def _started(arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # As a terminal would on Ctrl-C: pytest then takes its boxes down.
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

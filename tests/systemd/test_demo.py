@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from tests.sandbox import Sandbox
 from tests.tree import ROOT
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
+def start(directory: Path, *options: str) -> subprocess.Popen[str]:
     """The demo, with its temporary files below ``directory``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.demo"],
+        [sys.executable, "-m", "tests.demo", *options],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(directory)},
         stdout=subprocess.PIPE,
@@ -33,10 +34,18 @@ def cgroups(box: str) -> list[Path]:
     return list(Path("/sys/fs/cgroup").glob(f"**/{box}"))
 
 
+def shape(picture: str) -> str:
+    """The picture without what differs from one time to the next: cookies and numbers."""
+    return re.sub(r"sk:[0-9a-f]+|[\d,.]+", "#", picture)
+
+
 def test_every_step_shows_what_it_says(tmp_path: Path) -> None:
-    with start(tmp_path) as demo:
+    picture = tmp_path / "graph.svg"
+    with start(tmp_path, "--graph", str(picture)) as demo:
         output = demo.communicate(timeout=120)[0]
     assert demo.returncode == 0, output
+    assert shape(picture.read_text()) == shape((ROOT / "docs/graph.svg").read_text())
+    picture.unlink()
     scans = [line.removeprefix("    scan    ") for line in output.splitlines() if " scan " in line]
     assert scans == [
         "127.0.0.1  22 | 127.1.1.1  -",
