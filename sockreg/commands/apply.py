@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import socket
 import time
 from collections import Counter
@@ -276,11 +277,13 @@ def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
 def _slots_to_be(
     maps: Maps, destinations: Collection[tuple[str, int, int]]
 ) -> dict[tuple[str, int, int], int]:
-    """For a mere check: the slots there are, and unused numbers for the rest."""
+    """For a check that changes nothing: the slots there are, and unused ones for the rest."""
     slots = read_destinations(maps)
-    free = max(slots.values(), default=FIRST_SLOT)
-    for number, destination in enumerate(sorted(destinations), free + 1):
-        slots.setdefault(destination, number)
+    taken = set(slots.values())
+    unused = (slot for slot in itertools.count(FIRST_SLOT) if slot not in taken)
+    for destination in sorted(destinations):
+        if destination not in slots:
+            slots[destination] = next(unused)
     return slots
 
 

@@ -88,8 +88,9 @@ def _outcomes(bindings: Sequence[Binding], slot_of: Callable[[Destination], int]
             slot = slot_of(Destination(label, family, protocol))
             if not FIRST_SLOT <= slot < SLOTS_MAX:
                 raise ConfigError(
-                    f"label {label!r}: slot {slot} is not in {FIRST_SLOT}..{SLOTS_MAX - 1}",
-                    "a registry has slots for that many labels in each family and protocol",
+                    f"label {label!r}: no slot is left: rules can point to "
+                    f"{SLOTS_MAX - FIRST_SLOT} destinations",
+                    "a destination is a label with one family and protocol: use fewer labels",
                 )
             values[key] = slot | DESTINATION_MISSING_PASS * missing_pass
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sockreg.errors import EXIT_OK, EXIT_REFUSED
+from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_REFUSED
 from sockreg.kernel import libbpf
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host, bpftool
@@ -117,6 +117,7 @@ def test_as_many_destinations_as_a_leaf_can_name(host: Host) -> None:
     ]
     host.namespace.add_local("10.0.0.0/8")
     host.load(*lines)
+    assert host.json("apply", "--check")["swapped"] is False
     with (
         host.serve("label4094", "127.0.0.1", 8080),
         host.namespace.serve("second", "127.0.0.1", 8081) as second,
@@ -130,4 +131,6 @@ def test_as_many_destinations_as_a_leaf_can_name(host: Host) -> None:
             *lines, "[straw]", "Bind=tcp 192.0.2.0/24 80-81", "Bind=tcp ::1 1", "Bind=udp ::1 1"
         )
         assert "no slot left for straw" in host.fails(EXIT_REFUSED, "apply")
+        said = host.fails(EXIT_CONFIG, "apply", "--check")
+        assert "label 'straw': no slot is left: rules can point to 16382 destinations" in said
         assert host.ask("10.15.254.1", 80) in answers
