@@ -44,6 +44,8 @@ def open_registry(
 class Registry:
     """What can be read and changed. Every method may raise SockregError or OSError.
 
+    ``context`` is for the command line, and may change.
+
     NotLoadedError where nothing is loaded, AccessError where a right is missing. A change
     that fails leaves everything as it was. Changes are told to the journal.
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sockreg.host.netns import Netns, entered
 from sockreg.kernel import shipped
-from sockreg.registry import creation, readers
+from sockreg.registry import readers
 from sockreg.registry.directory import BPFFS as BPFFS
-from sockreg.registry.directory import not_loaded
+from sockreg.registry.directory import netns_name, not_loaded, registry_path
 
 
 def _unseen(_: str) -> None:
@@ -34,11 +34,11 @@ class Context:
     @cached_property
     def registry(self) -> str:
         """The path of the registry, whether it exists or not."""
-        return creation.path_of(self.bpffs, self.netns)
+        return registry_path(self.bpffs, netns_name(self.netns.cookie, self.netns.inode))
 
     @property
     def is_loaded(self) -> bool:
-        return creation.exists(self.registry)
+        return readers.exists(self.registry)
 
     def loaded_registry(self) -> str:
         """The path of the registry; SockregError (EXIT_NOT_LOADED) if there is none."""

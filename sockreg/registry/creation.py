@@ -1,9 +1,8 @@
-"""A registry as a whole: whether it is there, making it, removing it."""
+"""A registry as a whole: making it, removing it."""
 
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,23 +27,6 @@ from sockreg.registry.pins import make_directory, pin, remove_directory
 
 if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
     from sockreg.compile import Tables
-
-
-def path_of(bpffs: str, netns: Netns) -> str:
-    return registry_path(bpffs, netns_name(netns.cookie, netns.inode))
-
-
-def exists(registry: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(registry).st_mode)  # Path.is_dir() may hide EACCES
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except PermissionError as error:
-        raise AccessError(
-            f"{registry}: {error.strerror}",
-            f"run it as root or as a member of group {readers.GROUP}; systemd mounts /sys/fs/bpf "
-            f"for root alone, members need {readers.WINDOW}: see sockreg(8)",
-        ) from None
 
 
 def _home(bpffs: str) -> Path:
@@ -87,7 +69,7 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
     Does nothing if it is there. Built under another name and renamed, so that it exists
     whole or not at all. ``tables`` are those of an empty rule set. Returns its path.
     """
-    registry = path_of(bpffs, netns)
+    registry = registry_path(bpffs, netns_name(netns.cookie, netns.inode))
     home = _home(bpffs)
     with Lock(str(home)):
         for leftover in home.iterdir():

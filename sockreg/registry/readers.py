@@ -9,8 +9,10 @@ unit shows our directory at another place.
 import contextlib
 import grp
 import os
+import stat
 from pathlib import Path
 
+from sockreg.errors import AccessError
 from sockreg.registry.directory import BPFFS, HOME
 
 GROUP = "sockreg"
@@ -24,6 +26,20 @@ def usual_bpffs() -> str:
     if not os.access(BPFFS, os.X_OK) and os.path.exists(f"{WINDOW}/{HOME}"):
         return WINDOW
     return BPFFS
+
+
+def exists(registry: str) -> bool:
+    """Whether a registry is there. AccessError if this user may not know."""
+    try:
+        return stat.S_ISDIR(os.stat(registry).st_mode)  # Path.is_dir() may hide EACCES
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise AccessError(
+            f"{registry}: {error.strerror}",
+            f"run it as root or as a member of group {GROUP}; systemd mounts /sys/fs/bpf "
+            f"for root alone, members need {WINDOW}: see sockreg(8)",
+        ) from None
 
 
 def let_in(home: Path) -> None:
