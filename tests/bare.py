@@ -93,19 +93,19 @@ def _bare_root(debian: Path) -> Iterator[tuple[Path, Path]]:
              root / "root/sockreg"],
             check=True,
         )  # fmt: skip
-        _download_wheels(Path(f"{root}{_WHEELS}"))
+        _make_wheels(Path(f"{root}{_WHEELS}"))
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
         yield root, place.cgroup
     finally:
         place.remove()
 
 
-def _download_wheels(directory: Path) -> None:
+def _make_wheels(directory: Path) -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    download = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check",
-                "-d", str(directory)]  # fmt: skip
-    subprocess.run([*download, *tools["optional-dependencies"]["test"]], check=True)
-    subprocess.run([*download, "--no-deps", _BUNDLED], check=True)
+    make = [sys.executable, "-m", "pip", "wheel", "-qq", "--disable-pip-version-check",
+            "-w", str(directory)]  # fmt: skip
+    subprocess.run([*make, *tools["optional-dependencies"]["test"]], check=True)
+    subprocess.run([*make, "--no-deps", _BUNDLED], check=True)
 
 
 def _run(root: Path, cgroup: Path, command: str) -> int:
