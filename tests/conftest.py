@@ -75,6 +75,18 @@ def _missing(layer: str | None) -> str:
     return ""
 
 
+def _not_installed(call: pytest.CallInfo[None]) -> str:
+    """The program that a test could not start as it is nowhere in PATH; nothing otherwise."""
+    # PermissionError comes where some directory of PATH may not be searched.
+    if call.excinfo is None or not isinstance(
+        call.excinfo.value, FileNotFoundError | PermissionError
+    ):
+        return ""
+    name = str(call.excinfo.value.filename)
+    started = os.path.basename(call.excinfo.traceback[-1].path) == "subprocess.py"
+    return name if started and "/" not in name and shutil.which(name) is None else ""
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -83,8 +95,14 @@ def _interrupt(number: int, frame: object) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``--no-skips`` a test that did not run to its end is a failure."""
+    """A test whose program is not installed is skipped.
+
+    With ``--no-skips`` a test that did not run to its end is a failure.
+    """
     report = yield
+    if program := _not_installed(call):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"{program} is not installed")
     if report.skipped and item.config.stash[_NO_SKIPS]:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped or expected to fail: {report.longrepr}"

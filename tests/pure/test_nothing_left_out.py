@@ -15,6 +15,7 @@ SKIPPING = {
     "by a mark": "import pytest\n@pytest.mark.skip(reason='no time')\ndef test_it(): pass\n",
     "a module": "import pytest\npytest.skip('no time', allow_module_level=True)\n",
     "expecting failure": "import pytest\n@pytest.mark.xfail\ndef test_it(): assert False\n",
+    "without its program": "import subprocess\ndef test_it(): subprocess.run(['nowhere'])\n",
     "in a fixture": (
         "import pytest\n@pytest.fixture\ndef f(): pytest.skip('no time')\ndef test_it(f): pass\n"
     ),
