@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+from sockreg.plural import plural
 from sockreg.views.graph import Band, Count, Graph, Socket
 
 _ADVANCE = 0.602  # width of a monospaced character, in sizes of the font (DejaVu, Liberation)
@@ -120,7 +121,7 @@ def svg(graph: Graph) -> str:
 
 
 def _caption(graph: Graph) -> str:
-    rules = f"{graph.rules:,} rules" if graph.rules != 1 else "1 rule"
+    rules = plural(graph.rules, "rule", ",")
     in_force = f"generation {graph.generation}" if graph.generation else "nothing in force"
     hidden = f", {graph.hidden} quieter labels not shown" if graph.hidden else ""
     return f"sockreg: {in_force}, {rules}, network namespace {graph.netns}{hidden}"
@@ -141,7 +142,7 @@ def _share(value: float, most: float) -> float:
 def _columns(band: Band, graph: Graph, busiest: int) -> list[list[_Box]]:
     share = _share(_lookups(band), busiest)
     if band.kind == "reject":
-        refused = _Line(_packets(graph.rejected, "refused"), "bad")
+        refused = _Line(f"{plural(graph.rejected, 'packet', ',')} refused", "bad")
         return [[_traffic(band, 0.0)], [_Box([_Line("reject", "name"), refused], "bad")], [], []]
     if band.kind == "pass":
         lines = [_Line("pass", "name"), _Line("to ordinary lookup", "small")]
@@ -175,10 +176,6 @@ def _count(it: Count) -> _Line:
     lost = [f"{it.misses:,} without a socket"] if it.misses else []
     lost += [f"{it.errors:,} refused by the kernel"] if it.errors else []
     return _Line(", ".join([text, *lost]), "bad" if lost else "small")
-
-
-def _packets(count: int, what: str) -> str:
-    return f"{count:,} packet {what}" if count == 1 else f"{count:,} packets {what}"
 
 
 def _socket(it: Socket, unit: int, share: float) -> _Box:
