@@ -2,9 +2,9 @@
 /*
  * The walk through a generation's table: packet -> destination. tables.h has the words.
  *
- * `config` and `table` are frozen before the program is loaded. The verifier knows what is in
- * `config`: it removes the parts of the walk that a rule set has no use for, and sees the ends of
- * the loops.
+ * `config` and `table` are frozen before the program is loaded, so the verifier knows what is in
+ * `config`. It sees the ends of the loops, and removes the parts of the walk that a rule set does
+ * not use. docs/dataplane.md explains what looks unusual here, with figures.
  */
 #ifndef SOCKREG_WALK_H
 #define SOCKREG_WALK_H
@@ -71,6 +71,7 @@ static __always_inline __u64 missed(__u64 rest)
 	return word_at(rest >> BRANCH_MISS_SHIFT & BRANCH_MISS_BITS);
 }
 
+/* The word that follows a node of an IPv4 address or an interface. */
 static __always_inline __u64 step4(__u64 node, __u64 field)
 {
 	__u64 at = element(node, field);
@@ -93,6 +94,7 @@ static __always_inline __u64 outside6(const struct branch6 *branch, __u64 high, 
 	return differs | shift_right(high ^ branch->high, branch->rest);
 }
 
+/* The word that follows a node of an IPv6 address. */
 static __always_inline __u64 step6(__u64 node, __u64 high, __u64 low)
 {
 	__u64 at = element(node, node & NODE_LOW ? low : high);
@@ -121,6 +123,7 @@ static __always_inline int needs_step_port(__u64 word, __u64 port)
 	return !is_inside(word, port) && word >= (__u64)PAIR_KIND << PAIR_KIND_SHIFT;
 }
 
+/* The word that follows a pair or a node of a port. */
 static __always_inline __u64 step_port(__u64 word, __u64 port)
 {
 	const struct wide_pair *pair;
@@ -162,6 +165,7 @@ static __always_inline __u64 start(int number, int wide, __u64 high, __u64 low)
 	return head->otherwise;
 }
 
+/* Half of an IPv6 address, of which the context has four words in network byte order. */
 static __always_inline __u64 join(__u32 first, __u32 second)
 {
 	return bpf_be64_to_cpu((__u64)second << 32 | first);
@@ -183,6 +187,7 @@ static __always_inline __u64 follow6(__u64 word, __u64 class, __u32 steps, __u64
 	return word;
 }
 
+/* What the rules for a local address say about ports, interfaces and sources. */
 static __always_inline __u64 follow_local(struct bpf_sk_lookup *ctx)
 {
 	int udp = ctx->protocol == IPPROTO_UDP;
@@ -205,6 +210,7 @@ static __always_inline __u64 follow_local(struct bpf_sk_lookup *ctx)
 	return follow6(word, NODE_ADDRESS, config.steps_address, high, low);
 }
 
+/* What the rules for a remote address say, given all the rest. */
 static __always_inline __u64 follow_remote(struct bpf_sk_lookup *ctx, __u64 word)
 {
 	if (ctx->family == AF_INET)
