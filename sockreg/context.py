@@ -1,4 +1,4 @@
-"""What every command works on: passed in, so that commands can be run anywhere."""
+"""The environment of every command: network namespace, bpffs and root directory."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ def _unseen(_: str) -> None:
 class Context:
     """``root`` is the directory below which configuration is read and written.
 
-    ``step`` is told what a command that may take long does next (``compiling 9 rules``),
-    and '' when it is done.
+    ``step`` is called with what a long command does next (``compiling 9 rules``), and with '' when
+    it is done.
     """
 
     netns: Netns
@@ -41,7 +41,7 @@ class Context:
         return readers.exists(self.registry)
 
     def loaded_registry(self) -> str:
-        """The path of the registry; SockregError (EXIT_NOT_LOADED) if there is none."""
+        """The path of the registry. Raises NotLoadedError if there is none."""
         if not self.is_loaded:
             raise not_loaded(self.registry)
         return self.registry

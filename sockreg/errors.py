@@ -7,21 +7,20 @@ This module is on the companion's start-up path: it imports nothing.
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the kernel or the system refused; the message says what
 EXIT_USAGE = 2  # the command line is wrong
-EXIT_CONFIG = 3  # a rule or unit file is wrong; what was in force stays in force
+EXIT_CONFIG = 3  # a rule or unit file is wrong; the rules in force stay in force
 EXIT_PERMISSION = 4  # a capability or a file permission is missing
 EXIT_NOT_LOADED = 5  # this network namespace has no registry
-EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, clash, foreign)
-EXIT_BUSY = 75  # another sockreg holds the lock (EX_TEMPFAIL of sysexits.h)
-EXIT_INTERRUPTED = 130  # by Ctrl-C; what shells report of a process that died of SIGINT
+EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, conflict, foreign)
+EXIT_BUSY = 75  # another sockreg process holds the lock (EX_TEMPFAIL of sysexits.h)
+EXIT_INTERRUPTED = 130  # Ctrl-C; shells report this status for a process that SIGINT ended
 
 
 class SockregError(Exception):
-    """A failure told to the operator: what failed and why, and what to do next.
+    """A failure reported to the operator: what failed, why, and what to do next.
 
-    ``message`` is one line naming the unit, label, rule or file:line concerned; ``hint`` is
-    one line saying what to do, or empty. Each kind that code or scripts tell apart is a
-    subclass with an exit ``status`` of its own; this one is for what the kernel or the
-    system refused.
+    ``message`` is one line that names the unit, label, rule or file:line. ``hint`` is one line that
+    says what to do, or empty. Each kind of failure that code or scripts tell apart is a subclass
+    with its own exit ``status``. This class is for refusals by the kernel or the system.
     """
 
     status = EXIT_FAILURE
@@ -39,7 +38,7 @@ class UsageError(SockregError):
 
 
 class ConfigError(SockregError):
-    """A rule or a unit file is wrong; what was in force stays in force."""
+    """A rule or a unit file is wrong; the rules in force stay in force."""
 
     status = EXIT_CONFIG
 
@@ -57,13 +56,13 @@ class NotLoadedError(SockregError):
 
 
 class RefusedError(SockregError):
-    """A socket or a program was refused: wrong kind, clash, foreign."""
+    """A socket or a program was refused: wrong kind, conflict, foreign."""
 
     status = EXIT_REFUSED
 
 
 class BusyError(SockregError):
-    """Another sockreg holds the lock."""
+    """Another sockreg process holds the lock."""
 
     status = EXIT_BUSY
 
@@ -72,7 +71,7 @@ class MissingError(SockregError):
     """A package that the command needs is not installed, or cannot be loaded."""
 
 
-# What sockreg imports from elsewhere, by the name of the module: Debian's package, PyPI's.
+# Packages of others by module name: Debian's package, PyPI's package.
 _PACKAGES = {
     "elftools": ("python3-pyelftools", "pyelftools"),
     "numpy": ("python3-numpy", "numpy"),
@@ -82,7 +81,10 @@ _PACKAGES = {
 
 
 def missing(error: ImportError) -> MissingError:
-    """The MissingError that says what to install. Raises ``error`` again if that is unknown."""
+    """The MissingError that names the package to install.
+
+    Raises ``error`` again if its module is unknown.
+    """
     module = (error.name or "").partition(".")[0]
     if module not in _PACKAGES:
         raise error
@@ -94,6 +96,6 @@ def missing(error: ImportError) -> MissingError:
 
 
 def failure(error: OSError, message: str, hint: str = "") -> SockregError:
-    """What the kernel refused: an AccessError if a right was missing."""
+    """A refusal by the kernel: an AccessError if a right was missing."""
     kind = AccessError if isinstance(error, PermissionError) else SockregError
     return kind(message, hint)

@@ -1,4 +1,4 @@
-"""The cyclic garbage collector, out of the way of large rule sets."""
+"""Pausing the cyclic garbage collector for large rule sets."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Keep the collector from walking a million new tuples over and over.
+    """Keep the collector from walking a million new tuples again and again.
 
-    What is done meanwhile should make no reference cycles: they stay. Reading, compiling
-    and comparing rules does not, and takes a third longer with the collector.
+    Code that runs meanwhile should create no reference cycles, because these stay. Reading,
+    compiling and comparing rules creates none, and takes a third longer with the collector.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Finding the bindings that speak of one port among very many."""
+"""Finding the bindings for one port among very many."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Bindings that can never win, because others win all their packets. Pure."""
+"""Bindings that can never win, because other bindings win all their packets. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -11,7 +11,7 @@ from sockreg.model import FAMILY_BITS, Binding
 from sockreg.rules.precedence import rank
 from sockreg.rules.taken import is_conditional
 
-_NEARBY = 512  # bindings inside a binding's prefix that are compared with it
+_NEARBY = 512  # limit on the bindings inside a binding's prefix that are compared with it
 _LONGEST = 128  # prefix
 
 Prefix = tuple[int, int]  # address, length
@@ -20,17 +20,17 @@ _prefix: Callable[[Binding], Prefix] = attrgetter("address", "length")
 
 
 def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Binding]]]:
-    """Each binding that can never win, and those that cover it together.
+    """Each binding that can never win, with the bindings that cover it together.
 
-    What is told is so. Not all is told: bindings with more than a few hundred others inside
-    their prefix are passed over, and so are those covered only by several source prefixes
-    or interfaces together.
+    Every result is right, but not every such binding is found. Bindings with more than a few
+    hundred others inside their prefix are skipped, and so are bindings that are only covered by
+    several source prefixes or interfaces together.
     """
     groups: dict[tuple[int, int], list[Binding]] = defaultdict(list)
     for binding in bindings:
         groups[binding.protocol, binding.family].append(binding)
     for (_, family), group in groups.items():
-        # Shorter prefixes first: what follows a binding and begins in its prefix lies in it.
+        # Shorter prefixes come first: a later binding that begins inside a prefix lies in it.
         group.sort(key=_prefix)
         prefixes = list(map(_prefix, group))
         for binding in _perhaps_covered(group, FAMILY_BITS[family]):
@@ -38,7 +38,7 @@ def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Bindi
             start = bisect_left(prefixes, _prefix(binding))
             inside = group[start : bisect_right(prefixes, (last, _LONGEST))]
             if len(inside) <= _NEARBY:
-                stronger = [it for it in inside if _wins_over(it, binding)]
+                stronger = [other for other in inside if _wins_over(other, binding)]
                 if not any(map(is_conditional, inside)) or _cover(stronger, binding):
                     yield binding, stronger
 
@@ -46,7 +46,8 @@ def never_win(bindings: Sequence[Binding]) -> Iterator[tuple[Binding, list[Bindi
 def _perhaps_covered(group: Iterable[Binding], bits: int) -> Iterator[Binding]:
     """The bindings that would be covered if none of the others had conditions.
 
-    Mostly a few of very many, and those alone need be compared with what is in their prefix.
+    Usually these are few of very many. Only these need to be compared with the bindings inside
+    their prefix.
     """
     there: dict[Prefix, list[Binding]] = defaultdict(list)
     for binding in group:
@@ -65,9 +66,9 @@ def _perhaps_covered(group: Iterable[Binding], bits: int) -> Iterator[Binding]:
 
 
 def _covered_by_longer(there: Mapping[Prefix, list[Binding]], bits: int) -> dict[Prefix, int]:
-    """The ports on which longer prefixes leave nothing of a prefix, bit n for port n.
+    """The ports on which longer prefixes cover all of a prefix; bit n is port n.
 
-    They cover a prefix if they cover its two halves.
+    They cover a prefix if they cover both its halves.
     """
     covered: dict[Prefix, int] = {}
     by_length: dict[int, set[int]] = defaultdict(set)
@@ -97,7 +98,7 @@ def _ports(first: int, last: int) -> int:
 
 
 def _wins_over(one: Binding, other: Binding) -> bool:
-    """Whether ``one``, from inside the other's prefix, wins all packets that both may match."""
+    """Whether ``one``, from inside the other's prefix, wins all packets that both match."""
     return (
         one.first <= other.last
         and other.first <= one.last
@@ -114,13 +115,14 @@ def _source_inside(inner: Binding, outer: Binding) -> bool:
 
 
 def _cover(stronger: Sequence[Binding], binding: Binding) -> bool:
-    """Whether they leave none of its addresses on any of its ports."""
+    """Whether the bindings cover all addresses on all ports of the given one."""
     edges = {binding.first}
-    for it in stronger:
-        edges.update((it.first, it.last + 1))
+    for other in stronger:
+        edges.update((other.first, other.last + 1))
     # Between two edges the same bindings match.
     for port in sorted(edge for edge in edges if binding.first <= edge <= binding.last):
-        ranges = sorted(_range(it) for it in stronger if it.first <= port <= it.last)
+        matching = (other for other in stronger if other.first <= port <= other.last)
+        ranges = sorted(map(_range, matching))
         missing, last = _range(binding)
         for begin, end in ranges:
             if begin > missing:

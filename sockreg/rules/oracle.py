@@ -1,7 +1,7 @@
-"""What a rule set means, said as plainly as possible.
+"""The meaning of a rule set, written as simply as possible.
 
-Slow on purpose: it looks at every binding. The tests compare the compiled tables and the
-live program with it, so it shares nothing with the compiler but the order of precedence.
+Slow on purpose: every binding is compared. The tests compare the compiled tables and the live
+program with the oracle. It therefore shares only the order of precedence with the compiler.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def ranking(bindings: Iterable[Binding], packet: Packet) -> list[Binding]:
 
 
 def matches(binding: Binding, packet: Packet) -> bool:
-    """Whether a binding speaks of this packet at all."""
+    """Whether a binding matches this packet."""
     return (
         binding.protocol == packet.protocol
         and binding.family == packet.family
@@ -37,6 +37,6 @@ def matches(binding: Binding, packet: Packet) -> bool:
 
 
 def _inside(family: int, address: int, prefix: int, length: int) -> bool:
-    """Whether the first ``length`` bits of the address are those of the prefix."""
+    """Whether the first ``length`` bits of the address equal those of the prefix."""
     host_bits = FAMILY_BITS[family] - length
     return address >> host_bits == prefix >> host_bits

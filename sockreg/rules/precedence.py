@@ -1,8 +1,7 @@
-"""Which of two matching bindings wins, and which rule sets leave that open.
+"""Which of two matching bindings wins, and which rule sets are ambiguous.
 
-Precedence, best first: the longer destination prefix; the narrower port range (an
-exact port before any range, any port last); a given interface before none; the longer
-source prefix.
+Precedence, best first: the longer destination prefix; the narrower port range (an exact port before
+any range, any port last); a binding with an interface before one without; the longer source prefix.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ Tie = tuple[Binding, Binding]
 
 
 def rank(binding: Binding) -> Rank:
-    """Sort key: of the bindings that match a packet, the smallest rank wins.
+    """Sort key: of the bindings that match a packet, the one with the smallest rank wins.
 
-    Ranks of bindings that no packet can match together mean nothing to each other.
+    Ranks of two bindings mean nothing if no packet matches both.
     """
     source_length = binding.source[1] if binding.source else 0
     return (
@@ -33,11 +32,11 @@ def rank(binding: Binding) -> Rank:
 def settle(bindings: Iterable[Binding]) -> tuple[list[Binding], list[Tie]]:
     """Drop repeated bindings and find the ties.
 
-    A binding that matches exactly the packets of an earlier one and has the same outcome
-    is dropped. Two bindings tie when some packet matches both, their ranks are equal and
-    their outcomes differ; that is only possible with the same protocol, family, prefix,
-    source and interface, and with port ranges of equal width that overlap. Of each tie
-    the binding read earlier comes first.
+    A binding that matches exactly the packets of an earlier one and has the same outcome is
+    dropped. Two bindings tie if a packet can match both, their ranks are equal, and their outcomes
+    differ. This is only possible with the same protocol, family, prefix, source and interface, and
+    with overlapping port ranges of equal width. The binding that was read first comes first in each
+    tie.
     """
     kept: list[Binding] = []
     ties: list[Tie] = []
@@ -58,7 +57,8 @@ def settle(bindings: Iterable[Binding]) -> tuple[list[Binding], list[Tie]]:
             ranges.setdefault(group, []).append(len(kept))
         kept.append(binding)
     for positions in ranges.values():
-        # Neighbours suffice: ranges of one width that overlap also overlap all between.
+        # Comparing neighbours is enough: if two ranges of one width overlap, they overlap all
+        # between.
         positions.sort(key=lambda position: kept[position].first)
         for low, high in pairwise(positions):
             if kept[high].first <= kept[low].last and kept[low].outcome != kept[high].outcome:

@@ -4,9 +4,9 @@ from sockreg.model import Binding
 
 
 def why_first(winner: Binding, other: Binding) -> str:
-    """What ``winner`` has that ``other`` has not: the first step of precedence that differs.
+    """The first step of precedence that ``winner`` wins over ``other``.
 
-    As the object of "has": ``the longer prefix, /24 over /8``.
+    Reads as the object of "has": ``the longer prefix, /24 over /8``.
     """
     if winner.length != other.length:
         return f"the longer prefix, /{winner.length} over /{other.length}"

@@ -1,7 +1,7 @@
 """Rules as text: ``PROTO PREFIX PORTS [from PREFIX] [dev IFNAME] [missing=pass]``.
 
-A rule set may have a million of them, so the common path is short: three words, the
-C library's inet_pton(3), and a cache of port lists.
+A rule set may have a million rules, so the common path is short: three words, the C library's
+inet_pton(3), and a cache of port lists.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def parse_rule(
 ) -> list[Binding]:
     """Read the value of one ``Bind=``, ``Reject=`` or ``Pass=`` line.
 
-    A list of ports gives one binding for each item. What was understood differently
-    from how it is spelled is appended to ``notices``. Raises ValueError.
+    A list of ports gives one binding per item. If something is read differently from how it is
+    written, a sentence is appended to ``notices``. Raises ValueError.
     """
     return parse_words(action, text.split(), label, place, notices)
 
@@ -42,7 +42,7 @@ def parse_rule(
 def parse_words(
     action: Action, words: list[str], label: str, place: Place, notices: list[str]
 ) -> list[Binding]:
-    """As parse_rule(), for a rule in words, such as arguments of a command."""
+    """Like parse_rule(), for a rule in words, such as the arguments of a command."""
     if len(words) < 3:
         raise ValueError(f"{_FORM} expected, as in 'tcp 192.0.2.0/24 80'")
     protocol = _PROTOCOLS.get(words[0])
@@ -73,10 +73,10 @@ def parse_words(
 
 
 def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
-    """Read ``ADDRESS[/LENGTH]`` as (family, address, length), without a length a host.
+    """Read ``ADDRESS[/LENGTH]`` as (family, address, length). Without a length, it is one host.
 
-    Host bits are cleared, with a notice. IPv4-mapped IPv6 is refused: such packets are
-    IPv4 on the wire, so the rule would never match. Raises ValueError.
+    Host bits are cleared, with a notice. IPv4-mapped IPv6 is refused: such packets are IPv4 on the
+    wire, so the rule would never match. Raises ValueError.
     """
     name, slash, written_length = text.partition("/")
     family = INET6 if ":" in name else INET
@@ -90,7 +90,7 @@ def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
     else:
         length = _number(written_length, 3)
         if not 0 <= length <= bits:
-            raise ValueError(f"prefix {text!r}: the length goes from 0 to {bits}")
+            raise ValueError(f"prefix {text!r}: the length must be from 0 to {bits}")
         host_bits = bits - length
         cleared = address >> host_bits << host_bits
         if cleared != address:
@@ -99,7 +99,7 @@ def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
             notices.append(f"{text} has host bits set and is read as {read_as}")
     if length >= 96 and family == INET6 and address >> 32 == 0xFFFF:
         mapped = format_prefix(INET, address & 0xFFFFFFFF, length - 96)
-        raise ValueError(f"prefix {text!r}: IPv4-mapped IPv6 never matches, write {mapped}")
+        raise ValueError(f"prefix {text!r}: IPv4-mapped IPv6 never matches; write {mapped}")
     return family, address, length
 
 
@@ -161,11 +161,11 @@ def _parse_range(item: str, text: str) -> tuple[int, int]:
     first = _number(low, 5)
     last = _number(high, 5) if dash else first
     if first == 0:
-        raise ValueError(f"ports {text!r}: there is no port 0; any port is '*'")
+        raise ValueError(f"ports {text!r}: there is no port 0; use '*' for any port")
     if not (0 < first <= 65535 and 0 <= last <= 65535):
         raise ValueError(
-            f"ports {text!r}: numbers from 1 to 65535, ranges such as 8000-8999, "
-            "both separated by commas, or '*' expected"
+            f"ports {text!r}: expected numbers from 1 to 65535, ranges such as 8000-8999, both "
+            "separated by commas, or '*'"
         )
     if first > last:
         raise ValueError(f"ports {text!r}: the range {item} is descending")
@@ -193,7 +193,7 @@ def _parse_conditions(
                 raise ValueError("'missing=pass' is for Bind= only")
             missing_pass = True
         else:
-            raise ValueError(f"{word!r} is unknown here: {_CONDITIONS} expected")
+            raise ValueError(f"unknown word {word!r}: {_CONDITIONS} expected")
     return source, interface, missing_pass
 
 
@@ -203,12 +203,12 @@ def _parse_source(text: str, family: int, notices: list[str]) -> tuple[int, int]
     source_family, address, length = parse_prefix(text, notices)
     if source_family != family:
         raise ValueError(f"source {text!r} is of another address family than the prefix")
-    # Every packet comes from somewhere: a source of length 0 says nothing.
+    # Every packet has a source: a source of length 0 is no condition.
     return (address, length) if length else None
 
 
 def _parse_interface(name: str) -> str:
-    """Check an interface name as dev_valid_name() of net/core/dev.c does."""
+    """Check an interface name like dev_valid_name() of net/core/dev.c."""
     if not name:
         raise ValueError("an interface is expected after 'dev'")
     if len(name.encode()) >= _IFNAMSIZ:
@@ -227,4 +227,4 @@ def _number(text: str, digits: int) -> int:
 def _prefix_problem(text: str, name: str) -> str:
     if "%" in name:
         return f"prefix {text!r}: name the interface with 'dev' instead of '%'"
-    return f"prefix {text!r}: an IPv4 or IPv6 address with or without /LENGTH expected"
+    return f"prefix {text!r}: expected an IPv4 or IPv6 address with or without /LENGTH"

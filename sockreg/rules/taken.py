@@ -1,4 +1,4 @@
-"""Which bindings take packets away from a socket that listens by itself. Pure."""
+"""Which bindings take packets away from an ordinary listening socket. Pure."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
@@ -11,7 +11,7 @@ from sockreg.rules.syntax import format_prefix
 
 
 class Endpoint(NamedTuple):
-    """Where a socket listens in one family; ``address`` as in Binding, None is all of them."""
+    """Where a socket listens in one family. ``address`` is as in Binding; None is all addresses."""
 
     protocol: int
     family: int
@@ -20,11 +20,11 @@ class Endpoint(NamedTuple):
 
 
 def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool]) -> list[Binding]:
-    """The bindings that win packets which are for this endpoint.
+    """The bindings that win packets for this endpoint.
 
-    Of a wildcard endpoint those that decide for some prefix, longer prefixes inside it
-    aside. ``leaves`` says of a BIND binding that it takes nothing away, because the packet
-    gets to the same socket in the end. A binding with ``from`` or ``dev`` takes a part.
+    For a wildcard endpoint, these are the bindings that decide for some prefix, apart from longer
+    prefixes inside it. ``leaves`` says whether a BIND binding takes nothing away, because the
+    packet reaches the same socket in the end. A binding with ``from`` or ``dev`` takes a part.
     """
     about = rules.about(endpoint.protocol, endpoint.family, endpoint.port)
     if endpoint.address is not None:
@@ -48,14 +48,14 @@ def pass_line(endpoint: Endpoint, taker: Binding) -> str:
 
 
 def is_conditional(binding: Binding) -> bool:
-    """Whether the binding is about some of the packets to its prefix and ports alone."""
+    """Whether the binding matches only some of the packets to its prefix and ports."""
     return binding.source is not None or binding.interface is not None
 
 
 def _deciding(
     candidates: Iterable[Binding], leaves: Callable[[Binding], bool]
 ) -> Iterable[Binding]:
-    """Of bindings that match the same addresses: those with conditions, until one has none."""
+    """Among bindings for the same addresses: those with conditions, up to the first without."""
     for binding in sorted(candidates, key=rank):
         if binding.action is not Action.PASS and not (
             binding.action is Action.BIND and leaves(binding)

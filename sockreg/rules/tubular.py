@@ -2,8 +2,8 @@
 
     {"bindings": [{"label": "web", "prefix": "192.0.2.0/24", "port": 80}]}
 
-Each of them is about TCP and UDP; port 0 is any port. Early versions of tubular knew no
-port, later ones want one. Both are read here.
+Each entry is for TCP and UDP. Port 0 is any port. Early versions of tubular knew no ports, and
+later ones require them. Both forms are read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sockreg.model import ANY_PORT, FAMILY_BITS, INET6, label_problem
 from sockreg.rules.syntax import format_ports, format_prefix, parse_prefix
 
 _SHOWN = 20  # problems of one file
-_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, in which tubular looks IPv4 addresses up
+_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, where tubular looks up IPv4 addresses
 
 
 class Entry(NamedTuple):
-    """One of the bindings: canonical ``prefix`` and ``ports``, as rules have them."""
+    """One entry, with ``prefix`` and ``ports`` in the canonical form of rules."""
 
     label: str
     prefix: str
@@ -29,14 +29,14 @@ class Entry(NamedTuple):
 
 
 class Document(NamedTuple):
-    """``remarks`` are what was read otherwise than it is written, or means less here."""
+    """``remarks`` name what was read differently from what is written, or means less here."""
 
     entries: list[Entry]
     remarks: list[str]
 
 
 class _Object(NamedTuple):
-    """A JSON object; its members may repeat each other."""
+    """A JSON object. Members may be repeated."""
 
     members: list[tuple[str, object]]
 
@@ -56,9 +56,9 @@ _KINDS: dict[type, str] = {
 def read_document(content: bytes, name: str) -> Document:
     """Read a whole file, which messages call ``name``.
 
-    A binding that repeats another one is left out with a remark. SockregError (EXIT_CONFIG)
-    says all that is wrong, a line each: with line and column where it is no JSON, else with
-    the place in the document as jq(1) has it, such as ``.bindings[3]``.
+    A binding that repeats another one is left out with a remark. ConfigError lists everything that
+    is wrong, one line each: with line and column if the file is not JSON, and otherwise with the
+    place in the notation of jq(1), such as ``.bindings[3]``.
     """
     problems: list[str] = []
     remarks: list[str] = []
@@ -86,7 +86,7 @@ def read_document(content: bytes, name: str) -> Document:
         raise _refused(problems, name)
     if without_port:
         remarks.append(
-            f"{without_port} of {len(bindings)} bindings have no port and are for any port, as "
+            f"{without_port} of {len(bindings)} bindings have no port and apply to any port, as "
             "in early versions of tubular"
         )
     found = [Entry(label, *traffic) for traffic, (label, _) in entries.items()]
@@ -94,7 +94,7 @@ def read_document(content: bytes, name: str) -> Document:
 
 
 def conf_text(entries: list[Entry]) -> str:
-    """The same as a file of /etc/sockreg: a section for each label, in order of appearance."""
+    """The bindings as a file of /etc/sockreg: one section per label, in order of appearance."""
     sections: dict[str, list[str]] = {}
     for label, prefix, ports in entries:
         lines = sections.setdefault(label, [])
@@ -116,7 +116,7 @@ def _parse(content: bytes, name: str) -> object:
 
 
 def _bindings(document: object, problems: list[str]) -> list[object]:
-    """The list of bindings, empty if there is none to be found."""
+    """The list of bindings; empty if there is none."""
     try:
         members = _members(document, {"bindings"})
         return _typed(members.get("bindings"), list, ".bindings: ")
@@ -126,10 +126,10 @@ def _bindings(document: object, problems: list[str]) -> list[object]:
 
 
 def _members(value: object, known: set[str]) -> dict[str, object]:
-    """The members of an object. ValueError for others than the known, and for repeated ones."""
+    """The members of an object. Raises ValueError for unknown and for repeated members."""
     members: dict[str, object] = {}
     for written, content in _typed(value, _Object).members:
-        name = written.lower()  # encoding/json of Go does not look at the case
+        name = written.lower()  # encoding/json of Go ignores case
         if name not in known:
             raise ValueError(f"unknown member {written!r}: {', '.join(sorted(known))} expected")
         if name in members:
@@ -148,8 +148,8 @@ def _entry(members: dict[str, object], where: str, remarks: list[str]) -> Entry:
     prefix = format_prefix(family, address, length)
     if _holds_ipv4(family, address, length):
         notices.append(
-            f"{prefix} takes IPv4 packets as well in tubular, where they have addresses such as "
-            "::ffff:192.0.2.1; here it does not: bind 0.0.0.0/0 too if they are meant"
+            f"in tubular, {prefix} also takes IPv4 packets, as addresses such as "
+            "::ffff:192.0.2.1; here it does not: bind 0.0.0.0/0 as well if you want them"
         )
     remarks += [f"{where}: {notice}" for notice in notices]
     return Entry(label, prefix, _ports(members))
@@ -164,21 +164,21 @@ def _text(members: dict[str, object], name: str) -> str:
 def _ports(members: dict[str, object]) -> str:
     port = members.get("port", 0)
     if type(port) is not int or not 0 <= port <= 65535:  # True is an int, too
-        raise ValueError("port: a number from 0 to 65535 expected")
+        raise ValueError("port: expected a number from 0 to 65535")
     return format_ports(port, port) if port else format_ports(*ANY_PORT)
 
 
 def _holds_ipv4(family: int, address: int, length: int) -> bool:
-    """Whether the IPv4-mapped addresses lie in the prefix."""
+    """Whether the prefix contains the IPv4-mapped addresses."""
     host_bits = FAMILY_BITS[family] - length
     return family == INET6 and address >> host_bits == _MAPPED >> host_bits
 
 
 def _typed(value: object, wanted: type[_T], what: str = "") -> _T:
-    """The value, if it is of this type. ValueError says which one it is instead of which."""
+    """The value, if it has this type. Raises ValueError with both types otherwise."""
     if isinstance(value, wanted):
         return value
-    raise ValueError(f"{what}{_KINDS[wanted]} expected, not {_KINDS[type(value)]}")
+    raise ValueError(f"{what}expected {_KINDS[wanted]}, not {_KINDS[type(value)]}")
 
 
 def _refused(problems: list[str], name: str) -> SockregError:

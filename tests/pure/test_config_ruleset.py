@@ -158,8 +158,8 @@ def test_all_problems_of_all_files_at_once(tree: Tree) -> None:
         "etc/sockreg/a.conf:7: 'word' is no KEY=VALUE",
         "etc/sockreg/a.conf:6: unknown key 'Binde': Bind=, Reject=, Pass= expected",
         (
-            "etc/sockreg/b.conf:2: Bind=tcp ::1 99999: ports '99999': numbers from 1 to 65535, "
-            "ranges such as 8000-8999, both separated by commas, or '*' expected"
+            "etc/sockreg/b.conf:2: Bind=tcp ::1 99999: ports '99999': expected numbers from 1 to "
+            "65535, ranges such as 8000-8999, both separated by commas, or '*'"
         ),
         (
             "etc/sockreg/b.conf:4: Bind=tcp: PROTOCOL PREFIX PORTS expected, "

@@ -64,7 +64,7 @@ def test_without_a_port_as_in_early_versions() -> None:
     )
     assert lines[:3] == ["[foo]", "Bind=tcp 127.0.0.1 *", "Bind=udp 127.0.0.1 *"]
     assert remarks == [
-        "2 of 2 bindings have no port and are for any port, as in early versions of tubular"
+        "2 of 2 bindings have no port and apply to any port, as in early versions of tubular"
     ]
 
 
@@ -88,8 +88,8 @@ def test_what_is_read_otherwise_than_it_is_written_is_told() -> None:
         ".bindings[1] repeats .bindings[0]",
         ".bindings[2]: ::1/64 has host bits set and is read as ::/64",
         (
-            ".bindings[2]: ::/64 takes IPv4 packets as well in tubular, where they have addresses "
-            "such as ::ffff:192.0.2.1; here it does not: bind 0.0.0.0/0 too if they are meant"
+            ".bindings[2]: in tubular, ::/64 also takes IPv4 packets, as addresses such as "
+            "::ffff:192.0.2.1; here it does not: bind 0.0.0.0/0 as well if you want them"
         ),
     ]
 
@@ -112,16 +112,16 @@ def test_everything_wrong_is_told_at_once() -> None:
     )
     assert refusal(content) == [
         "old.json: .bindings[1]: the label 'a:b' contains ':'",
-        "old.json: .bindings[2]: prefix '192.0.2.0/33': the length goes from 0 to 32",
-        "old.json: .bindings[3]: port: a number from 0 to 65535 expected",
-        "old.json: .bindings[4]: port: a number from 0 to 65535 expected",
-        "old.json: .bindings[5]: port: a number from 0 to 65535 expected",
+        "old.json: .bindings[2]: prefix '192.0.2.0/33': the length must be from 0 to 32",
+        "old.json: .bindings[3]: port: expected a number from 0 to 65535",
+        "old.json: .bindings[4]: port: expected a number from 0 to 65535",
+        "old.json: .bindings[5]: port: expected a number from 0 to 65535",
         "old.json: .bindings[6]: unknown member 'weight': label, port, prefix expected",
-        "old.json: .bindings[7]: label: a string expected, not null",
+        "old.json: .bindings[7]: label: expected a string, not null",
         "old.json: .bindings[8]: prefix is missing",
-        "old.json: .bindings[9]: an object expected, not a string",
+        "old.json: .bindings[9]: expected an object, not a string",
         (
-            "old.json: .bindings[10]: prefix '::ffff:192.0.2.1': IPv4-mapped IPv6 never matches, "
+            "old.json: .bindings[10]: prefix '::ffff:192.0.2.1': IPv4-mapped IPv6 never matches; "
             "write 192.0.2.1"
         ),
         (
@@ -146,9 +146,9 @@ def test_very_many_problems_are_summed_up() -> None:
         ),
         (b'{"bindings": []} {}', "old.json:1:18: not JSON: Extra data"),
         (b'{"bindings":\n"\xff"}', "old.json:2: not UTF-8"),
-        (b"[]", "old.json: an object expected, not a list"),
-        (b"{}", "old.json: .bindings: a list expected, not null"),
-        (b'{"bindings": {}}', "old.json: .bindings: a list expected, not an object"),
+        (b"[]", "old.json: expected an object, not a list"),
+        (b"{}", "old.json: .bindings: expected a list, not null"),
+        (b'{"bindings": {}}', "old.json: .bindings: expected a list, not an object"),
         (b'{"rules": []}', "old.json: unknown member 'rules': bindings expected"),
         (
             b'{"bindings": [{"label": "a", "prefix": "::1", "port": 1, "Port": 2}]}',
