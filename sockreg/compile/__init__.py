@@ -39,9 +39,9 @@ class Tables:
     config: bytes  # struct config
     slots: int  # one more than the highest that a rule points to
     rules: int
-    prefixes: int  # different (protocol, prefix)
+    prefixes: int  # different sets of ports that need more than a leaf
     port_tables: int  # different sets of ports that take more than a leaf
-    steps: dict[int, int]  # by class of node: as many on the longest path
+    steps: dict[int, int]  # by class of node: the most on any path
 
     def table_bytes(self) -> memoryview:
         """The content of the table map, in the machine's byte order."""
@@ -56,11 +56,11 @@ def compile_rules(
     interfaces: Mapping[str, int] | None = None,
     limit_bytes: int | None = None,
 ) -> Tables:
-    """Compile a rule set whose ties have been settled.
+    """Compile a rule set without ties.
 
-    ``slot_of`` gives the slot of each destination, ``interfaces`` the index of each
-    interface by name. The order of the bindings makes no difference. SockregError for
-    an unknown interface or a table of more than ``limit_bytes``.
+    ``slot_of`` gives the slot of each destination, and ``interfaces`` the index of each interface
+    by name. The order of the bindings makes no difference. Raises SockregError for an unknown
+    interface or a table of more than ``limit_bytes``.
     """
     find_slot = slot_of.__getitem__ if isinstance(slot_of, Mapping) else slot_of
     rows = build_rows(bindings, find_slot, interfaces or {})
@@ -72,8 +72,8 @@ def compile_rules(
     cells = Cells()
     decisions = decide(rows, first_row, forest, cells)
 
-    # The table: heads, what pairs go on with, second stage, port nodes, tries of addresses.
-    # Nodes refer to what is before them.
+    # The table: heads, words that pairs refer to, second stage, port nodes, tries of addresses.
+    # Nodes refer to earlier words.
     heads: list[Head] = []
     elsewhere = choose_elsewhere(decisions, forest)
     parts = [np.zeros(ELSEWHERE, np.uint64), padded(np.zeros(len(elsewhere), np.uint64))]

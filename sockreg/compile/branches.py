@@ -1,12 +1,12 @@
-"""Prefix forests into branches: level-compressed tries.
+"""Prefix forests as branches: level-compressed tries.
 
-A node looks at a few bits of an address at once, its stride, and has a branch for each
-value of them. The branch compares the whole address with one prefix, the longest that
-encloses everything below it. So a lookup skips bits without reading a word for them,
-and mostly ends after one or two branches.
+A node looks at a few bits of an address at once, its stride, and has one branch for each value of
+them. The branch compares the whole address with one prefix, the longest that encloses everything
+below it. So a lookup skips bits without reading a word for them, and usually ends after one or two
+branches.
 
-All nodes of one depth are made together by array operations; a million prefixes need
-about ten rounds.
+All nodes of one depth are created together by array operations. A million prefixes need about ten
+rounds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sockreg.compile.forest import (
 )
 from sockreg.compile.words import Ints, Words
 
-# A node takes the stride that parts most of its prefixes while at least this share of its
+# A node takes the stride that separates most of its prefixes while at least this share of its
 # branches is in use. Wider nodes save steps but take memory, and memory takes time: the caches
-# hold less of it.
+# hold less of the table.
 OCCUPANCY = 0.2
 
-# More branches than this for each prefix of a node do not pay either.
+# More branches than this per prefix of a node do not pay off either.
 BRANCHES_PER_PREFIX = 4
 
 # After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
@@ -46,7 +46,7 @@ DEEP_STRIDE = 8
 
 
 class Made(NamedTuple):
-    """Branches: the prefix to compare, and the words to go on with."""
+    """Branches: the prefix to compare, and the words to continue with."""
 
     high: Words
     low: Words
@@ -58,21 +58,20 @@ class Made(NamedTuple):
 @dataclass(frozen=True)
 class Branches:
     roots: Words  # first word of each tree
-    otherwise: Words  # of each tree: the word for addresses in no prefix but /0
-    words: Words  # to lie in the table from ``base`` on
+    otherwise: Words  # for each tree, the word for addresses in no prefix but /0
+    words: Words  # starts in the table at ``base``
     steps: int  # nodes on the longest path
     wide: bool
-    first: int  # what nodes call the first branch
+    first: int  # how nodes refer to the first branch
     made: Made
 
 
 class _Nodes(NamedTuple):
-    """Nodes to be made: prefixes ``start``..``stop`` of the forest, all inside one block.
+    """Nodes to create: prefixes ``start``..``stop`` of the forest, all inside one block.
 
-    ``verified`` is the length of that block: the bits known to be right when a lookup
-    gets here. Addresses of the block in none of the prefixes get the word ``otherwise``.
-    The node's own word is to be written at ``target``, a position in the ``match`` of the
-    round before.
+    ``verified`` is the length of that block: the bits that are known to match when a lookup gets
+    here. Addresses of the block in none of the prefixes get the word ``otherwise``. The node's own
+    word is written at ``target``, a position in the ``match`` of the round before.
     """
 
     start: Ints
@@ -83,7 +82,7 @@ class _Nodes(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """How the nodes of a round look at the address and where their branches lie."""
+    """How the nodes of a round read the address, and where their branches are."""
 
     half: Ints  # 0 or 64: where the half of the address that they read starts
     skipped: Ints  # address bits before the stride
@@ -109,11 +108,11 @@ def build_branches(
     base: int,
     budget: Budget,
 ) -> Branches:
-    """Make the tries of all trees of a forest.
+    """Create the tries of all trees of a forest.
 
-    ``outcome`` is the word for addresses whose longest prefix is the one at that
-    position, ``otherwise`` the word of each tree for addresses in no prefix. ``wide``
-    tells struct branch6 from branch4. ``base`` is the position in the table, in words.
+    ``outcome`` is the word for addresses whose longest prefix is the one at that position.
+    ``otherwise`` is the word of each tree for addresses in no prefix. ``wide`` selects struct
+    branch6 or branch4. ``base`` is the position in the table, in words.
     """
     size = words.BRANCH6_WORDS if wide else words.BRANCH4_WORDS
     roots = otherwise.copy()
@@ -139,7 +138,7 @@ def build_branches(
 
     budget.check_steps(len(rounds) - 1, words.STEPS6_MAX if wide else words.STEPS4_MAX)
     made = Made(*(np.concatenate(parts) for parts in zip(*rounds, strict=True)))
-    # The words after a miss lie behind the branches, each of them once.
+    # The words for a miss are behind the branches, each of them once.
     misses, position = np.unique(made.miss, return_inverse=True)
     position += base + size * len(made.match)
     encoded = words.encode_branches(wide, made.high, made.low, made.length, made.match, position)
@@ -159,9 +158,9 @@ def _neighbours(count: int) -> tuple[Ints, Ints]:
 
 
 def _enter(forest: Forest, outcome: Words, nodes: _Nodes, target: Words) -> _Nodes:
-    """Take the prefix that is the node's whole block out of the node.
+    """Remove the prefix that is the node's whole block from the node.
 
-    Nodes that become empty are written as the word they always lead to.
+    Nodes that become empty are replaced by the word that they always lead to.
     """
     whole = forest.length[nodes.start] == nodes.verified
     otherwise = np.where(whole, outcome[nodes.start], nodes.otherwise)
@@ -184,9 +183,9 @@ def _some(nodes: _Nodes, which: Ints | Flags) -> _Nodes:
 def _lay_out(forest: Forest, neighbours: Ints, nodes: _Nodes, deep: bool) -> _Layout:
     skipped = _enclosing_length(forest, nodes.start, nodes.stop)
     stride = _strides(neighbours, nodes, skipped, deep)
-    # Branches compare what was skipped as well. But one that inherits from a short prefix
-    # has nothing of its own to compare then. So either nothing is skipped, or a single
-    # branch verifies these bits first.
+    # Branches also compare the skipped bits. But a branch that inherits from a short prefix has
+    # nothing of its own to compare. Therefore, either nothing is skipped, or a single branch
+    # verifies these bits first.
     shortest = np.minimum.reduceat(
         np.append(forest.length, 0), np.stack((nodes.start, nodes.stop), axis=1).ravel()
     )[::2]
@@ -207,10 +206,10 @@ def _enclosing_length(forest: Forest, start: Ints, stop: Ints) -> Ints:
 
 
 def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints:
-    """The stride of each node after skipping so many bits; ``deep``: it has DEEP nodes above it.
+    """The stride of each node after the skipped bits. ``deep``: the node has DEEP nodes above it.
 
-    With a stride of b bits, as many branches are in use as there are neighbours that
-    differ within these bits, and one more.
+    With a stride of b bits, the number of branches in use is one more than the number of neighbours
+    that differ within these bits.
     """
     if not len(skipped):
         return skipped
@@ -233,7 +232,7 @@ def _strides(neighbours: Ints, nodes: _Nodes, skipped: Ints, deep: bool) -> Ints
     if deep:
         good |= strides <= DEEP_STRIDE
     good &= strides <= widest[:, None]
-    # argmax() finds the first: of strides that part as many prefixes, the narrowest.
+    # argmax() finds the first: the narrowest of the strides that separate as many prefixes.
     stride: Ints = np.argmax(np.where(good, in_use, 0), axis=1)
     return stride
 
@@ -260,7 +259,7 @@ def _fill(forest: Forest, outcome: Words, nodes: _Nodes, layout: _Layout) -> tup
     short = (forest.length[members.prefix] <= reach[members.node]) & (
         layout.stride[members.node] > 0
     )
-    # At first every branch compares its own block and leads to what the block inherits.
+    # At first, every branch compares its own block and leads to what the block inherits.
     inherited = _inherited(forest, outcome, nodes, layout, _select(members, short))
     node: Ints = np.repeat(np.arange(len(nodes.start)), 1 << layout.stride)
     high, low = _blocks(forest, nodes, layout, node)
@@ -308,18 +307,18 @@ def _blocks(forest: Forest, nodes: _Nodes, layout: _Layout, node: Ints) -> tuple
 def _inherited(
     forest: Forest, outcome: Words, nodes: _Nodes, layout: _Layout, short: _Members
 ) -> Words:
-    """The word for each branch's block as a whole: that of the longest short prefix.
+    """The word for each branch's block as a whole: the word of the longest short prefix.
 
-    Prefixes are painted as changes of the word from one branch to the next, one where a
-    prefix starts and one where it ends, and the gaps are filled from the left.
+    Prefixes are written as changes of the word from one branch to the next, at their start and at
+    their end. Then the gaps are filled from the left.
     """
     changed = np.zeros(layout.size, np.bool_)
     word = np.zeros(layout.size, np.uint64)
     changed[layout.base] = True
     word[layout.base] = nodes.otherwise
 
-    # Of several prefixes that end at one branch, the outermost comes first in the forest
-    # and decides; so it is written last.
+    # If several prefixes end at one branch, the outermost decides. It comes first in the forest,
+    # so it is written last.
     prefix, node, start = (part[::-1] for part in short)
     end = start + (1 << (layout.skipped + layout.stride)[node] - forest.length[prefix])
     inside = end < (layout.base + (1 << layout.stride))[node]
@@ -328,7 +327,7 @@ def _inherited(
     changed[end] = True
     word[end] = np.where(parent >= nodes.start[node], outcome[parent], nodes.otherwise[node])
 
-    # Of several that start there, the innermost comes last.
+    # If several prefixes start there, the innermost comes last.
     changed[short.branch] = True
     word[short.branch] = outcome[short.prefix]
     latest = np.maximum.accumulate(np.where(changed, np.arange(layout.size), 0))

@@ -1,8 +1,8 @@
-"""Rules that also look at the interface or the source: cells and their second stage.
+"""Rules with an interface or a source: cells and their second stage.
 
-A cell is what remains to be decided once address and port are known: conditional rules
-in order of precedence, then an outcome without condition. Cells are kept once each and
-known by their number, which starts at CELLS so that it is never a destination.
+A cell is what remains to be decided once address and port are known: conditional rules in order of
+precedence, then an outcome without condition. Each cell is stored once and has a number. Cell
+numbers start at CELLS, so they are never those of destinations.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sockreg.errors import ConfigError
 
 CELLS = 1 << 16
 
-# Conditional rules of all cells together. Every rule can be in the cells of many longer
-# prefixes; this bounds the time and memory of rule sets that multiply it on purpose.
+# Conditional rules of all cells together. A rule can be in the cells of many longer prefixes.
+# This bounds the time and memory for rule sets that multiply rules on purpose.
 CONDITIONS_MAX = 2_000_000
 
 
@@ -76,10 +76,10 @@ class SecondStage(NamedTuple):
 
 
 def build_second_stage(cells: Cells, base: int, budget: Budget) -> SecondStage:
-    """Branches for all cells, from word ``base`` on: over interfaces first, then over sources.
+    """Branches for all cells, from word ``base`` on: interfaces first, then sources.
 
-    Every cell has one tree of sources for each interface that its rules name, and one
-    for all others.
+    Every cell has one tree of sources for each interface that its rules name, and one for all other
+    interfaces.
     """
     sources = {wide: _SourceTrees(wide) for wide in (False, True)}
     named: list[tuple[int, int]] = []  # cell and interface ...
@@ -119,7 +119,7 @@ def build_second_stage(cells: Cells, base: int, budget: Budget) -> SecondStage:
 
 
 class _SourceTrees:
-    """The source prefixes of all cells of a family: for each the best rule that it satisfies."""
+    """The source prefixes of all cells of a family, each with the best rule that it satisfies."""
 
     def __init__(self, wide: bool) -> None:
         self._wide = wide

@@ -1,10 +1,9 @@
-"""What every prefix does with each port, inheritance included.
+"""What every prefix does with each port, including what it inherits.
 
-Most prefixes have a single rule. If it is for any port, or if what they inherit is the
-same for all ports, both together are a leaf. Otherwise they become a pair: the rule, and
-what the prefix inherits. Both are made by array operations. Only prefixes with more
-rules, with conditions, or at the end of a chain of pairs are looked at one by one and
-become port functions.
+Most prefixes have a single rule. If the rule is for any port, or if the prefix inherits the same
+for all ports, both together are a leaf. Otherwise they become a pair: the rule, and what the prefix
+inherits. Array operations create both. Only prefixes with more rules, with conditions, or at the
+end of a chain of pairs are handled one by one and become port functions.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from sockreg.compile.words import INSIDE_SHIFT, OUTSIDE_SHIFT, STEPS_PORT_MAX, I
 from sockreg.errors import ConfigError
 
 # A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
-# these had to be copies of a big one. A function itself takes FUNCTION_NODES at most: see
+# these had to be copies of a big one. A function itself takes at most FUNCTION_NODES; see
 # ``sockreg.compile.portnodes``.
 PAIRS_MAX = 4
 FUNCTION_NODES = 7
 
-# Steps of all port functions together. A million rules on a few prefixes take two million;
-# this bounds the time and memory of rule sets that multiply ports by nesting.
+# Steps of all port functions together. A million rules on a few prefixes take two million.
+# This bounds the time and memory for rule sets that multiply ports by nesting.
 STEPS_MAX = 8_000_000
 
 
@@ -76,10 +75,10 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
 
     count = len(row)
     decision = np.zeros(count, np.int64)
-    # Of each decision: pairs in a row, steps of its port function, nodes on its longest path.
+    # For each decision: pairs in a row, steps of its port function, nodes on its longest path.
     pairs, size, nodes = np.zeros((3, count), np.int64)
     rest = _Rest(rows, first_row, forest, cells, Decisions(decision, own, [], nodes), size)
-    # A prefix is longer than the one that encloses it, so this order finds that one done.
+    # A prefix is longer than the prefix that encloses it, so this order handles the latter first.
     order = np.argsort(forest.length, kind="stable")
     lengths = forest.length[order]
     for here in np.split(order, np.flatnonzero(np.diff(lengths)) + 1):
@@ -104,7 +103,7 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
 
 
 class _Rest:
-    """Decisions one by one, each different problem once."""
+    """Decisions one by one; each distinct problem is solved once."""
 
     def __init__(
         self,
@@ -138,7 +137,8 @@ class _Rest:
         if parent >= 0:
             decision = int(self.decisions.decision[parent])
             nodes, size = int(self.decisions.nodes[parent]), int(self._size[parent])
-            # What is long is not copied, unless the rules are as many or the path gets too long.
+            # Long decisions are not copied, unless there are as many rules or the path gets too
+            # long.
             refer = size > max(COPY_MAX, len(own)) and nodes + FUNCTION_NODES <= STEPS_PORT_MAX
             if refer and decision < 0:
                 inherited = ((0, decision),)
@@ -163,7 +163,7 @@ class _Rest:
                 raise ConfigError(
                     "the rule set is too big: prefixes with many ports nest so that these take "
                     f"more than {STEPS_MAX} entries",
-                    "use fewer ports in prefixes that lie in each other",
+                    "use fewer ports in prefixes that are inside each other",
                 )
         return -1 - len(self.decisions.decision) - number
 

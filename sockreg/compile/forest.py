@@ -18,12 +18,11 @@ ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 class Forest(NamedTuple):
-    """Different prefixes, sorted by tree, address and length, with an array for each part.
+    """Distinct prefixes, sorted by tree, address and length, with an array for each part.
 
-    Addresses are aligned to the left: ``high`` holds bits 0..63, ``low`` bits 64..127,
-    IPv4 addresses are the upper half of ``high``. So a prefix stands right before all
-    prefixes inside it. ``parent`` is the position of the longest enclosing prefix of the
-    same tree, or -1.
+    Addresses are aligned to the left: ``high`` holds bits 0..63, and ``low`` bits 64..127. IPv4
+    addresses are the upper half of ``high``. So a prefix comes directly before all prefixes inside
+    it. ``parent`` is the position of the longest enclosing prefix of the same tree, or -1.
     """
 
     tree: Ints
@@ -34,12 +33,12 @@ class Forest(NamedTuple):
 
 
 def build_forest(tree: Ints, high: Words, low: Words, length: Ints) -> Forest:
-    """The forest of prefixes that are sorted already and differ from each other."""
+    """The forest of prefixes that are already sorted and distinct."""
     return Forest(tree, high, low, length, _parents(tree, high, low, length))
 
 
 def part_of(forest: Forest, first_tree: int, trees: int) -> tuple[slice, Forest]:
-    """Some of the trees as a forest of their own, and where its prefixes are in the whole."""
+    """Some of the trees as a separate forest, and the positions of its prefixes in the whole."""
     start, stop = np.searchsorted(forest.tree, (first_tree, first_tree + trees)).tolist()
     run = slice(start, stop)
     parent = np.where(forest.parent[run] < 0, -1, forest.parent[run] - start)
@@ -75,9 +74,9 @@ def _leading_zeros(values: Words) -> Ints:
 def _parents(tree: Ints, high: Words, low: Words, length: Ints) -> Ints:
     """Find the enclosing prefixes by following candidates.
 
-    The first candidate is the prefix before. A candidate that does not enclose is
-    replaced by its own candidate: whatever lies between these two encloses neither.
-    As all move at once, distances double and few rounds are needed.
+    The first candidate is the preceding prefix. A candidate that does not enclose is replaced by
+    its own candidate, because nothing between these two encloses either. All prefixes move at once,
+    so distances double and few rounds are needed.
     """
     count = len(tree)
     parent: Ints = np.arange(-1, count - 1, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Decisions into words: pairs, and port functions as tries over the 16 bits of a port.
+"""Decisions as words: pairs, and port functions as tries over the 16 bits of a port.
 
-A word of a port node stands for a block of ports. It is a leaf, or leads to a pair, as
-soon as the block has one range of ports in it that differs from the rest, the background.
+A word of a port node represents a block of ports. The word is a leaf, or leads to a pair, as soon
+as the block contains one range of ports that differs from the rest, the background.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from sockreg.compile.words import (
     wide_pair_nodes,
 )
 
-# A node may have this many words for each range in it, to resolve them all in one step. So
-# two ranges get up to three bits, and a path ends after six nodes and a pair.
+# A node may have this many words per range in it, to resolve them all in one step. So two
+# ranges get up to three bits, and a path ends after six nodes and a pair.
 WORDS_PER_RANGE = 4
 
 
 class PortWords(NamedTuple):
-    """``outcome`` is the word of each prefix, ``elsewhere`` are the words for pairs.
+    """``outcome`` is the word of each prefix. ``elsewhere`` are the words that pairs refer to.
 
-    ``words`` lie in the table from ``base`` on.
+    ``words`` start in the table at ``base``.
     """
 
     outcome: Words
@@ -50,7 +50,7 @@ class PortWords(NamedTuple):
 
 
 def choose_elsewhere(decisions: Decisions, forest: Forest) -> Ints:
-    """The decisions that pairs go on with by number, in order: those that most of them need."""
+    """The decisions that pairs refer to by number, most used first."""
     inherited = decisions.decision[forest.parent[decisions.pairs()]]
     needed, count = np.unique(inherited, return_counts=True)
     most = np.argsort(-count, kind="stable")[:ELSEWHERE_MAX]
@@ -69,7 +69,7 @@ def build_port_words(
     prefix = decisions.pairs()
     own, inherited = decisions.own[prefix], decisions.decision[forest.parent[prefix]]
     number = np.searchsorted(elsewhere, inherited)
-    # What has no number is larger than all that have, or less than the one found.
+    # A decision without a number is larger than all that have one, or less than the one found.
     numbered = np.append(elsewhere, 0)[number] == inherited
     numbered &= number < len(elsewhere)
     wide = ~numbered
@@ -103,7 +103,7 @@ class _Range(NamedTuple):
 
 
 class _Tries:
-    """Port functions into words, to lie in the table from word ``base`` on."""
+    """Port functions as words, starting in the table at word ``base``."""
 
     def __init__(
         self, pair_words: Words, cell_words: Sequence[int], base: int, budget: Budget
@@ -116,12 +116,12 @@ class _Tries:
         self._budget = budget
 
     def add(self, steps: Steps) -> None:
-        """Make the words of the next port function; those it refers to exist already."""
+        """Create the words of the next port function. Those that it refers to exist already."""
         ends = [port for port, _ in steps[1:]] + [PORTS]
         covered: dict[int, int] = {}
         for (port, outcome), end in zip(steps, ends, strict=True):
             covered[outcome] = covered.get(outcome, 0) + end - port
-        # The commonest outcome; of equals the smallest, so that the result is always the same.
+        # The most common outcome; of equals the smallest, so that the result is deterministic.
         background = min(covered, key=lambda outcome: (-covered[outcome], outcome))
         ranges = [
             _Range(port, end - 1, outcome)
@@ -131,7 +131,7 @@ class _Tries:
         self.function_words.append(self._word(ranges, background))
 
     def _word(self, ranges: list[_Range], background: int) -> int:
-        """The word for ports of which these ranges do not get the background's outcome."""
+        """The word for ports where these ranges differ from the background's outcome."""
         if not ranges:
             return self._outcome_word(background)
         if len(ranges) == 1:
@@ -142,7 +142,7 @@ class _Tries:
         return self._node(ranges, background)
 
     def _node(self, ranges: list[_Range], background: int) -> int:
-        # Leaves and pairs compare the whole port, so bits that all ranges share need no look.
+        # Leaves and pairs compare the whole port, so bits that all ranges share are skipped.
         bits = (ranges[0].first ^ ranges[-1].last).bit_length()
         nearest = min((a.last ^ b.first).bit_length() for a, b in pairwise(ranges))
         affordable = (WORDS_PER_RANGE * len(ranges)).bit_length() - 1

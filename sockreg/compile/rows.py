@@ -1,4 +1,4 @@
-"""The rules of a rule set as columns: one array for each part, one row for each rule."""
+"""The rules of a rule set as columns: one array per part, one row per rule."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build_rows(
     slot_of: Callable[[Destination], int],
     interfaces: Mapping[str, int],
 ) -> Rows:
-    """Turn bindings into sorted columns. SockregError for a slot or interface that cannot be."""
+    """Convert bindings to sorted columns. Raises SockregError for an invalid slot or interface."""
     is_6: Flags = np.array([b.family for b in bindings], np.int64) == INET6
     is_udp: Flags = np.array([b.protocol for b in bindings], np.int64) == UDP
     groups = 2 * is_6 + is_udp  # GROUP_TCP4 and so on of bpf/tables.h

@@ -1,9 +1,9 @@
-"""The top of a trie as a short list of prefixes, tried one after the other.
+"""The top of a trie as a short list of prefixes, tried one after another.
 
-A step through a node has to wait for the word that the step before has read. Comparisons
-with a list at fixed places wait for nothing but the packet, and the processor predicts
-them: eight take less time than two steps. So small rule sets need no node at all, and
-prefixes that lie far from the others do not lengthen the path to these.
+A step through a node has to wait for the word that the step before has read. Comparisons with a
+list at fixed places only wait for the packet, and the processor predicts them: eight take less time
+than two steps. So small rule sets need no node at all, and prefixes that are far from the others do
+not lengthen the path to these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BRANCHES_MAX = 64
 
 
 class Shortcut(NamedTuple):
-    """Addresses in the prefix go on with ``word``, unless one before took them."""
+    """Addresses in the prefix continue with ``word``, unless an earlier shortcut took them."""
 
     high: int
     low: int
@@ -45,7 +45,9 @@ class Shortcut(NamedTuple):
 
 
 class Head(NamedTuple):
-    """How lookups in one tree start: with the first shortcut that fits, else ``otherwise``."""
+    """How lookups in one tree start: with the first shortcut that matches, or with
+    ``otherwise``.
+    """
 
     shortcuts: list[Shortcut]
     otherwise: int
@@ -65,7 +67,7 @@ _EVERYTHING = Shortcut(0, 0, 0, 0)
 
 
 def build_head(branches: Branches, tree: int) -> Head:
-    """Replace nodes of a tree by their branches, from the root on, while the list stays short."""
+    """Replace nodes of a tree by their branches, from the root on, while the list is short."""
     root, otherwise = int(branches.roots[tree]), int(branches.otherwise[tree])
     shortcuts = [_EVERYTHING._replace(word=root)]
     at = 0
@@ -85,7 +87,7 @@ def build_head(branches: Branches, tree: int) -> Head:
 
 
 def _expanded(branches: Branches, node: Shortcut, outer: int) -> list[Shortcut]:
-    """The branches of the node that a shortcut leads to; ``outer`` is what follows behind it."""
+    """The branches of the node that a shortcut leads to; ``outer`` is what comes after it."""
     count = (node.word >> MASK_SHIFT & MASK_BITS) + 1
     if node.word >> CLASS_SHIFT != ADDRESS or count > BRANCHES_MAX:
         return [node]
@@ -96,7 +98,7 @@ def _expanded(branches: Branches, node: Shortcut, outer: int) -> list[Shortcut]:
     # A branch that compares its whole block cannot be missed by what is in the node's prefix.
     whole = [count > 1 and row.length == reach for row in rows]
     rest = [row.match if is_whole else row.miss for row, is_whole in zip(rows, whole, strict=True)]
-    # Most branches miss to the same word. Around the root that is what follows anyway.
+    # Most branches miss to the same word. Near the root, that word comes next anyway.
     usual = max(sorted(set(rest)), key=rest.count) if node.length else outer
     inside: list[Shortcut] = []
     blocks: list[Shortcut] = []
@@ -118,7 +120,7 @@ def _reach(node: int, wide: bool) -> int:
 
 
 def _block(row: _Row, length: int) -> Shortcut:
-    """All addresses that come to a branch, to go on with its word after a miss."""
+    """All addresses that reach a branch, to continue with its word after a miss."""
     address = (row.high << 64 | row.low) >> 128 - length << 128 - length
     return Shortcut(address >> 64, address & (1 << 64) - 1, length, row.miss)
 

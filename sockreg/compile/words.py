@@ -1,4 +1,4 @@
-"""The words of a table and the configuration of a program, as bpf/tables.h has them.
+"""The words of a table and the configuration of a program, as in bpf/tables.h.
 
 A test compares the structures here with the BTF of the object. Change both or none.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# As numpy.typing.NDArray, which takes 5 ms to import.
+# Like numpy.typing.NDArray, which takes 5 ms to import.
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -25,7 +25,7 @@ WIDE_PAIR_WORDS = 2
 # lies across two cache lines.
 ALIGNMENT = 4
 
-# Classes of nodes, in the order in which a lookup goes through them.
+# Classes of nodes, in the order in which a lookup visits them.
 ADDRESS = 7
 PORT = 6
 INTERFACE = 5
@@ -75,8 +75,8 @@ STEPS_PORT_MAX = 16
 
 CONFIG = struct.Struct("=IBBBBB4s3s")
 
-# C structure and member names in order, for the comparison with BTF. What is not packed by
-# struct is arrays of 64-bit words.
+# C structures and member names in order, for the comparison with BTF. Everything that struct
+# does not pack is arrays of 64-bit words.
 CONFIG_MEMBERS = (
     "words",
     "steps_address",

@@ -6,7 +6,7 @@ from sockreg.views.graph import Band, Graph
 
 
 def dot(graph: Graph) -> str:
-    """The picture as a directed graph, for dot -Tsvg and the like."""
+    """The picture as a directed graph, for dot -Tsvg and similar."""
     lines = [
         "digraph sockreg {",
         "  rankdir=LR;",
@@ -50,7 +50,7 @@ def _band(number: int, band: Band, rejected: int) -> list[str]:
 
 
 def _quoted(lines: Sequence[str], *, left: bool = False) -> str:
-    """A string of the language; its lines are centred, or begin at the left."""
+    """A string of the language. Its lines are centred or left-aligned."""
     escaped = [line.replace("\\", "\\\\").replace('"', '\\"') for line in lines]
     end = "\\l" if left else "\\n"
     return '"' + end.join(escaped) + (end if left else "") + '"'

@@ -1,8 +1,7 @@
 """A Graph as SVG. Pure.
 
-Four columns: traffic, label, sockets, units. A band takes as much height as its tallest
-column; what is lower stands in its middle. Text is set in a monospaced font, so that its
-width is known without asking a font.
+There are four columns: traffic, label, sockets, units. A band is as high as its tallest column; the
+others are centred in it. Text uses a monospaced font, so that its width is known without a font.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from xml.sax.saxutils import escape
 from sockreg.plural import plural
 from sockreg.views.graph import Band, Count, Graph, Socket
 
-_ADVANCE = 0.602  # width of a monospaced character, in sizes of the font (DejaVu, Liberation)
+_ADVANCE = (
+    0.602  # width of a monospaced character, relative to the size of the font (DejaVu, Liberation)
+)
 _SIZE, _SMALL = 13, 12  # of the font, px
 _LINE = 20
 _PADDING = 10
@@ -27,7 +28,7 @@ _FOOT = 40
 _BAND_GAP = 18
 _BOX_GAP = 8
 _COLUMN_GAP = 64
-_LONGEST = 56  # characters of a line
+_LONGEST = 56  # characters per line
 _THIN, _THICK = 1.5, 7.0  # of an edge
 _HEADINGS = ("traffic", "label, packets", "socket", "unit")
 
@@ -61,7 +62,7 @@ class _Line(NamedTuple):
 
 @dataclass(frozen=True)
 class _Box:
-    """``to``: position in the next column of a box it leads to -> weight of the edge, 0 to 1."""
+    """``to``: position in the next column of a connected box -> weight of the edge, 0 to 1."""
 
     lines: list[_Line]
     style: str = ""
@@ -73,7 +74,7 @@ class _Box:
 
 
 class _Place(NamedTuple):
-    """Where a box stands."""
+    """The place of a box."""
 
     box: _Box
     x: float
@@ -136,7 +137,7 @@ def _share(value: float, most: float) -> float:
     return math.log1p(value) / math.log1p(most) if most else 0.0
 
 
-# What stands in the columns
+# The content of the columns
 
 
 def _columns(band: Band, graph: Graph, busiest: int) -> list[list[_Box]]:
@@ -187,7 +188,7 @@ def _socket(it: Socket, unit: int, share: float) -> _Box:
     return _Box(lines, "idle" if drained else "good", {unit: share})
 
 
-# Where it stands, and how it looks
+# Position and style
 
 
 def _width(bands: Sequence[Sequence[Sequence[_Box]]], at: int) -> list[float]:
@@ -253,7 +254,7 @@ def _drawn(place: _Place) -> Iterator[str]:
 
 
 def _fitting(text: str) -> str:
-    """The text, or its beginning and its end."""
+    """The text, or its beginning and its end if it is too long."""
     if len(text) <= _LONGEST:
         return text
     return f"{text[: _LONGEST - 16]}…{text[-15:]}"

@@ -1,6 +1,6 @@
-"""Where traffic goes, as a picture: prefixes -> label -> sockets -> units.
+"""Traffic as a picture: prefixes -> label -> sockets -> units.
 
-One band for each label, one for what is rejected and one for what is passed on.
+There is one band for each label, one for rejected traffic and one for passed traffic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sockreg.views import rules, status
 from sockreg.views.status import DestinationStatus, Status
 
 BANDS_MAX = 40
-ROWS_MAX = 64  # of all bands together; a band has one at least
+ROWS_MAX = 64  # of all bands together; a band has at least one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Socket:
-    """A member; one that serves several destinations of the label is here once."""
+    """A member. A socket that serves several destinations of the label appears once."""
 
     cookie: str
     protocol: str
@@ -42,11 +42,11 @@ class Socket:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """What leads to one label, and what is behind it.
+    """The rules that point to one label, and its sockets.
 
-    ``kind`` is ``label``, ``reject`` or ``pass``; ``name`` is empty but for labels.
-    ``rows`` are prefixes with their ports, ``hidden`` how many more there are. ``rules``
-    counts rules: several can be one row.
+    ``kind`` is ``label``, ``reject`` or ``pass``. ``name`` is empty except for labels. ``rows`` are
+    prefixes with their ports; ``hidden`` counts the rows that are left out. ``rules`` counts rules:
+    several can be one row.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """``hidden`` counts the bands that are not shown: those with the fewest lookups."""
+    """``hidden`` counts the bands that are left out: those with the fewest lookups."""
 
     netns: int
     generation: int | None
@@ -71,12 +71,12 @@ class Graph:
 
 
 def read(context: Context) -> Graph:
-    """Read the registry. SockregError if there is none or it may not be read."""
+    """Read the registry. Raises SockregError if there is none or it cannot be read."""
     return arrange(rules.read(context), status.read(context))
 
 
 def arrange(bindings: Sequence[Binding], seen: Status) -> Graph:
-    """What to show of a rule set; too much of it is left out, and counted."""
+    """The visible part of a rule set. The rest is left out and counted."""
     leading: dict[tuple[Action, str], list[Binding]] = {}
     for binding in bindings:
         name = binding.label if binding.action is Action.BIND else ""
@@ -150,7 +150,7 @@ def _label(
 
 
 def _rows(bindings: Iterable[Binding]) -> list[str]:
-    """``tcp 192.0.2.0/24 80, 443``: rules that differ in their ports alone share a row."""
+    """``tcp 192.0.2.0/24 80, 443``: rules that only differ in their ports share a row."""
     ports: dict[tuple[str, str, str], list[str]] = {}
     for it in bindings:
         prefix = format_prefix(it.family, it.address, it.length)
@@ -164,14 +164,14 @@ def _rows(bindings: Iterable[Binding]) -> list[str]:
 
 
 def _busiest(bands: list[Band]) -> list[Band]:
-    """Those with the most lookups, in the order they came in."""
+    """The bands with the most lookups, in their original order."""
     kept = sorted(bands, key=lambda it: -sum(count.lookups for count in it.counts))[:BANDS_MAX]
     names = {band.name for band in kept}
     return [band for band in bands if band.name in names]
 
 
 def _shortened(bands: list[Band]) -> list[Band]:
-    """The same with at most ROWS_MAX rows in all, as evenly as can be."""
+    """The same bands with at most ROWS_MAX rows in all, distributed evenly."""
     limit = next(
         (n for n in range(ROWS_MAX, 1, -1) if sum(_lines(it, n) for it in bands) <= ROWS_MAX), 1
     )
@@ -179,5 +179,5 @@ def _shortened(bands: list[Band]) -> list[Band]:
 
 
 def _lines(band: Band, limit: int) -> int:
-    """How many lines a band takes with that many rows: one says how many are left out."""
+    """How many lines a band takes with that many rows: one line counts the rest."""
     return len(band.rows) if len(band.rows) <= limit else limit + 1

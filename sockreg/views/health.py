@@ -1,6 +1,6 @@
-"""Whether a socket that is there is also served. Pure.
+"""Whether a registered socket is also served. Pure.
 
-A registered socket stays in its slot until it is closed: presence is not health.
+A registered socket stays in its slot until it is closed, even if no server accepts.
 """
 
 from collections.abc import Collection
@@ -12,19 +12,19 @@ from sockreg.host.sockdiag import LISTENING, DiagSocket
 def ailment(socket: DiagSocket | None, holders: Collection[Process]) -> str:
     """What is wrong with a registered socket, or an empty string.
 
-    ``socket`` is what sock_diag tells of it, None if it is not among those that receive.
-    ``holders`` are all processes that have it open, none if they may not be looked at.
+    ``socket`` is the socket as sock_diag reports it; None if it does not receive. ``holders`` are
+    all processes that have it open; empty if they cannot be read.
     """
     if socket is None:
-        return "it takes nothing any more: its server has shut it down, but not closed it"
+        return "it receives nothing any more: its server has shut it down, but not closed it"
     if socket.state == LISTENING:
-        # sk_acceptq_is_full() (include/net/sock.h) lets one more in than the backlog says.
+        # sk_acceptq_is_full() (include/net/sock.h) allows one more than the backlog.
         if socket.received > socket.limit:
-            return f"its queue is full, {_waiting(socket)}: nobody accepts, clients hang"
+            return f"its queue is full, {_waiting(socket)}: no server accepts, and clients hang"
         if socket.received and _only_systemd(holders):
-            return f"{_waiting(socket)}, and no server has it open: only systemd"
+            return f"{_waiting(socket)}, but no server has it open, only systemd"
     elif socket.received and _only_systemd(holders):
-        return "datagrams wait, and no server has it open: only systemd"
+        return "datagrams wait, but no server has it open, only systemd"
     return ""
 
 

@@ -1,7 +1,7 @@
 """Whether packets to a prefix arrive here at all. Pure.
 
-Rules are about packets for local addresses. Those of interfaces are local; others by a
-route of type local (ip-route(8)), "AnyIP".
+Rules apply to packets for local addresses. The addresses of interfaces are local. A route of type
+local (ip-route(8), "AnyIP") makes others local.
 """
 
 from bisect import bisect_right
@@ -30,7 +30,7 @@ class Locality:
         """How much of this prefix is local."""
         first, last = _bounds(family, address, length)
         begins, ends = self._ranges[family]
-        # The last range that begins at or before the prefix ends.
+        # The last range that begins before or at the end of the prefix.
         at = bisect_right(begins, last) - 1
         if at < 0 or ends[at] < first:
             return Local.NONE

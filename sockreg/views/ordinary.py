@@ -1,4 +1,4 @@
-"""Which socket ordinary lookup gives a packet to, after the rules have left it alone."""
+"""Which socket ordinary lookup gives a packet to, if no rule decides."""
 
 from collections.abc import Iterable
 
@@ -16,10 +16,10 @@ def receiver(
 ) -> DiagSocket | None:
     """The listener or unconnected socket that the kernel's tables lead to, or None.
 
-    As compute_score() in net/ipv4/inet_hashtables.c and udp.c has it: the exact address
-    before the wildcard, a socket bound to the interface before one that is not, one of
-    the packet's own family before a dual-stack one. ``address`` is in its canonical text.
-    Of a reuseport group any may be meant; the first is given.
+    The order is that of compute_score() in net/ipv4/inet_hashtables.c and udp.c: the exact address
+    before the wildcard, a socket bound to the interface before one that is not, a socket of the
+    packet's family before a dual-stack one. ``address`` is in its canonical text. For a reuseport
+    group, the first socket is returned.
     """
     best, best_score = None, 0
     for sock in sockets:
@@ -30,10 +30,10 @@ def receiver(
 
 
 def same_address(one: DiagSocket, other: DiagSocket) -> bool:
-    """Whether they are of one reuseport group, or one socket.
+    """Whether both are in one reuseport group, or are the same socket.
 
-    What shares an address is in one group (reuseport_add_sock(), net/core), if the same
-    user opened it.
+    Sockets that share an address are in one group (reuseport_add_sock(), net/core) if the same user
+    opened them.
     """
     return all(
         getattr(one, name) == getattr(other, name)

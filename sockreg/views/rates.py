@@ -1,4 +1,4 @@
-"""What the counters say of the time between two looks. Pure."""
+"""Rates between two readings of the counters. Pure."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Key(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Packets a second: see Counters."""
+    """Packets per second; see Counters."""
 
     lookups: float
     misses: float
@@ -26,7 +26,7 @@ def key_of(it: DestinationStatus) -> Key:
 
 
 def rates(before: Status, after: Status, seconds: float) -> dict[Key, Rate]:
-    """The rates of all destinations of ``after``; ``seconds`` lie between the looks."""
+    """The rates of all destinations in ``after``. ``seconds`` is the time between the readings."""
     known = {key_of(it): it.counters for it in before.destinations}
     return {
         key_of(it): _rate(known.get(key_of(it)), it.counters, seconds) for it in after.destinations
@@ -34,7 +34,7 @@ def rates(before: Status, after: Status, seconds: float) -> dict[Key, Rate]:
 
 
 def _rate(before: Counters | None, after: Counters, seconds: float) -> Rate:
-    # Fewer than before: its slot was given back in between, and its counters began anew.
+    # Lower than before: the slot was freed in between, and its counters restarted.
     if before is None or before.lookups > after.lookups:
         before = Counters(0, 0, 0)
     return Rate(
@@ -45,7 +45,7 @@ def _rate(before: Counters | None, after: Counters, seconds: float) -> Rate:
 
 
 def rate_text(value: float) -> str:
-    """Short: ``0``, ``0.3``, ``17``, ``12k``, ``3.4M``."""
+    """A short number: ``0``, ``0.3``, ``17``, ``12k``, ``3.4M``."""
     if value < 9.95:
         return f"{value:.1f}".removesuffix(".0")
     for size, letter in ((1e6, "M"), (1e3, "k")):

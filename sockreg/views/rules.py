@@ -32,7 +32,7 @@ def row(binding: Binding) -> tuple[str, str, str, str]:
 
 
 def body(binding: Binding) -> dict[str, object]:
-    """A rule of docs/json.md."""
+    """A rule as described in docs/json.md."""
     return {
         "label": binding.label,
         "action": ACTION_NAMES[binding.action],

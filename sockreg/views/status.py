@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
-    """One label in one family and protocol; more than one member are a pool."""
+    """One label in one family and protocol. Several members are a pool."""
 
     label: str
     protocol: str
@@ -52,9 +52,9 @@ class DestinationStatus:
 
 @dataclass(frozen=True)
 class ExpectedUnit:
-    """A unit whose listener the sock_ops program will register. ``port`` 0: the first one.
+    """A unit whose listener the sock_ops program will register. ``port`` 0 is the first one.
 
-    ``failed`` counts the sockets that the kernel did not take.
+    ``failed`` counts the sockets that the kernel refused.
     """
 
     unit: str
@@ -65,9 +65,9 @@ class ExpectedUnit:
 
 @dataclass(frozen=True)
 class LastApply:
-    """How the last apply ended: its exit status, and when. Times are ns since the epoch.
+    """The end of the last apply: its exit status and time. Times are ns since the epoch.
 
-    ``succeeded`` is when the last one that succeeded was, 0 if none did.
+    ``succeeded`` is the time of the last successful apply, or 0.
     """
 
     status: int
@@ -77,7 +77,7 @@ class LastApply:
 
 @dataclass(frozen=True)
 class Trial:
-    """Rules that wait for ``sockreg confirm``: which generation comes back, and in how long."""
+    """A trial that waits for ``sockreg confirm``: which generation comes back, and when."""
 
     generation: int
     seconds_left: int
@@ -87,9 +87,9 @@ class Trial:
 class Status:
     """``generation`` and ``header`` are None while nothing is in force.
 
-    ``program`` also if it may not be opened: that takes root. ``expected`` is None unless
-    the sock_ops program is attached; ``others`` if we may not ask. ``trial`` is None unless
-    what is in force was put there by apply --confirm.
+    ``program`` is also None if it cannot be opened, which takes root. ``expected`` is None unless
+    the sock_ops program is attached. ``others`` is None without permission. ``trial`` is None
+    unless apply --confirm put the current generation in force.
     """
 
     registry: str
@@ -110,7 +110,7 @@ _NOTHING = (None, None, None)
 
 
 def read(context: Context) -> Status:
-    """Read the registry. SockregError if there is none or it may not be read."""
+    """Read the registry. Raises SockregError if there is none or it cannot be read."""
     registry = context.loaded_registry()
     with Maps(registry, read_only=True) as maps:
         number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
@@ -202,7 +202,7 @@ def _member(member: members.Member) -> Member:
 
 
 def latest_entries(count: int) -> list[str]:
-    """The latest lines of the journal that sockreg wrote, oldest first; at most ``count``."""
+    """The latest lines that sockreg wrote to the journal, oldest first; at most ``count``."""
     if count <= 0:
         return []
     from sockreg.systemd import journal_reader

@@ -1,4 +1,4 @@
-"""What ``sockreg top`` shows: destinations by what arrives there right now. Pure."""
+"""What ``sockreg top`` shows: destinations by their current traffic. Pure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _in_force(seen: Status, now: int) -> str:
 def _together(rates: Mapping[Key, Rate]) -> str:
     sums = (sum(column) for column in zip(*rates.values(), strict=True))
     found = [rate_text(value) for value in sums] or ["-", "-", "-"]
-    return "a second: {} lookups, {} without a socket, {} refused by the kernel".format(*found)
+    return "per second: {} lookups, {} without a socket, {} refused by the kernel".format(*found)
 
 
 def _row(it: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:

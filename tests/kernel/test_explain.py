@@ -130,11 +130,11 @@ def test_what_a_user_reads(host: Host) -> None:
     assert told[3] == (f"rule      bind web: tcp 192.0.2.0/24 80 from 198.51.100.0/24  ({path}:7)")
     assert told[4:10] == [
         f"over      bind web: tcp 192.0.2.0/24 80  ({path}:2)",
-        "          the one above has the longer source prefix",
+        "          the rule above has the longer source prefix",
         f"over      bind web: tcp 192.0.2.0/24 1-1000  ({path}:4)",
-        "          the one above has an exact port",
+        "          the rule above has an exact port",
         f"over      bind web: tcp 192.0.2.0/24 *  ({path}:3)",
-        "          the one above has the narrower port range",
+        "          the rule above has the narrower port range",
     ]
     assert told[10] == f"socket    {socket_text}, from web.socket"
     assert told[11].startswith("open in   ")
@@ -152,7 +152,7 @@ def test_refusals_and_why(host: Host) -> None:
     )
     empty = host.ok("explain", "tcp", "192.0.2.1", "80")
     assert "verdict   refused with RST" in empty
-    assert "because   label web: it has no socket; that is a miss" in empty
+    assert "because   label web: it has no socket; this is a miss" in empty
     rejected = host.ok("explain", "udp", "192.0.2.3", "53")
     assert "verdict   refused with ICMP port unreachable" in rejected
     assert "because   a reject rule refuses it" in rejected
@@ -193,8 +193,11 @@ def test_rules_with_an_interface(host: Host) -> None:
     with host.serve("web", "127.0.0.1", 8080):
         told = host.ok("explain", "tcp", "192.0.2.1", "80", "dev", "lo")
         assert "goes to a socket of label web" in told
-        assert "(the kernel takes no interface in a test run; this is what the rules say)" in told
-        assert "the one above has an interface" in told
+        assert (
+            "(the kernel takes no interface in a test run; this verdict comes from the rules)"
+            in told
+        )
+        assert "the rule above has an interface" in told
         assert "refused with RST" in host.ok("explain", "tcp", "192.0.2.1", "80")
 
 
@@ -208,7 +211,7 @@ def test_a_server_that_does_not_serve(host: Host) -> None:
                 client = clients.enter_context(host.namespace.new_socket(2, 1))
                 client.connect(("192.0.2.1", 80))
             told = host.ok("explain", "tcp", "192.0.2.1", "80")
-            assert "its queue is full, 2 connections wait: nobody accepts" in told
+            assert "its queue is full, 2 connections wait: no server accepts" in told
         sock.shutdown(socket.SHUT_RDWR)
         told = host.ok("explain", "tcp", "192.0.2.1", "80")
         assert "refused with RST" in told

@@ -187,7 +187,7 @@ def test_without_privilege_it_says_what_it_would_take(host: Host) -> None:
         assert "queue       0 of 100 connections waiting" in said.stdout
         text = " ".join(said.stdout.split())
         assert "options and processes are unknown: " in text
-        assert "may not be looked at; it takes root, the user of the process, or CAP_SYS" in text
+        assert "could not be read; this takes root, the user of the process, or CAP_SYS" in text
         without = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
         assert "CAP_SYS_PTRACE" in unprivileged(host, without, "inspect", "web").stdout
         # As the server's own user one sees all of it.
@@ -207,7 +207,7 @@ def test_a_listener_that_was_shut_down_but_not_closed(host: Host) -> None:
         assert it["cookie"] == cookie(sock)
         assert it["queue"] is None
         assert it["notes"] == [
-            "it no longer receives: its server has shut it down, but not closed it"
+            "it receives nothing any more: its server has shut it down, but not closed it"
         ]
 
 

@@ -56,7 +56,7 @@ def test_a_list_for_80_columns(host: Host) -> None:
         assert row(told, "127.0.0.1:8080").startswith(f"tcp 127.0.0.1:8080 {web_cookie} label web")
         plain = row(told, "0.0.0.0:80")
         assert plain.startswith(f"tcp 0.0.0.0:80 {cookie(nginx.sock)} ")
-        assert f"! what is for 192.0.2.0/24 goes to label web by {path}:2" in plain
+        assert f"! traffic to 192.0.2.0/24 goes to label web by {path}:2" in plain
         assert "192.0.2.9 " in plain
         # The pass rule is for its port alone.
         assert "!" not in told.split(cookie(sshd.sock))[1].splitlines()[0]
@@ -105,7 +105,7 @@ def test_what_does_not_serve(host: Host) -> None:
         client = clients.enter_context(host.namespace.new_socket(socket.AF_INET, 1))
         client.connect(("192.0.2.1", 80))
         told = host.ok("listeners")
-        assert "its queue is full, 1 connection waits: nobody accepts" in told
+        assert "its queue is full, 1 connection waits: no server accepts" in told
         host.ok("drain", "web")
         assert "the label's sockets are all drained: refused" in host.ok("listeners")
         host.ok("weight", "web", "1")

@@ -341,13 +341,13 @@ def test_no_socket(tmp_path: Path) -> None:
 def test_sockets_that_do_not_serve(tmp_path: Path) -> None:
     full = REGISTERED._replace(received=129)
     assert (
-        "129 connections wait: nobody accepts"
+        "129 connections wait: no server accepts"
         in only(found_on(tmp_path, there=[full]), "dead-server").what
     )
     waiting = REGISTERED._replace(received=3)
     by_systemd = Holders({1: [(Process(1, "systemd"), 30)]}, 0)
     assert (
-        "3 connections wait, and no server has it open: only systemd"
+        "3 connections wait, but no server has it open, only systemd"
         in only(found_on(tmp_path / "2", there=[waiting], holders=by_systemd), "dead-server").what
     )
     shut = found_on(tmp_path / "3", there=[])

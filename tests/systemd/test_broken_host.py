@@ -147,7 +147,7 @@ def repair_label(box: Sandbox, found: Findings) -> None:
 def repair_dead_server(box: Sandbox, found: Findings) -> None:
     """The dead server, whose socket lives."""
     waiting, ended = found["dead-server"]
-    assert "2 connections wait, and no server has it open: only systemd" in waiting.what
+    assert "2 connections wait, but no server has it open, only systemd" in waiting.what
     assert ended.where == f"{UNITS}/api.service:5"
     assert ended.what == "the server of api.service has ended, but the unit is active still"
     assert "for now 'systemctl stop api.service'" in ended.fix
@@ -167,7 +167,7 @@ def repair_shadow(box: Sandbox, found: Findings) -> None:
     )
     assert f"! everything goes to label web by {UNITS}/web.socket:6" in sockreg(box, "listeners")
     told = sockreg(box, "explain", "tcp", "192.0.2.80", "80")
-    assert "192.0.2.80:80 listens there and is passed over" in told
+    assert "192.0.2.80:80 listens there but does not get the packet" in told
     rule = shadowed.fix.removeprefix("if that is not meant: ").removesuffix(" as well")
     assert rule == "Pass=tcp 192.0.2.80 80"
     box.run(["tee", "-a", SHOP], text=f"{rule}\n")

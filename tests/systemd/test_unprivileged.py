@@ -61,7 +61,7 @@ def test_a_member_of_the_group_reads(box: Sandbox) -> None:
     assert rule["rule"] == "tcp 127.0.0.1 80"
     explained = shown(box, "explain", "tcp", "127.0.0.1", "80")
     assert (explained["outcome"], explained["label"]) == ("socket", "web")
-    assert explained["asked"] == "only root can run the program; this is what the rules say"
+    assert explained["asked"] == "only root can run the program; this verdict comes from the rules"
     assert explained["target"]["unit"] == "web.socket"
     assert any(it["labels"] == ["web"] for it in shown(box, "listeners")["listeners"])
     assert shown(box, "check") == []
