@@ -1,4 +1,4 @@
-"""What the checks look at."""
+"""The facts that the checks use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sockreg.views.situation import Situation
 
 
 class Setting(NamedTuple):
-    """A value that a unit's files give, and where."""
+    """A value in a unit's files, and its place."""
 
     value: str
     place: Place
@@ -43,7 +43,7 @@ class Unit:
         return found
 
     def last(self, section: str, key: str) -> Setting | None:
-        """The value that holds, or None if no file gives one."""
+        """The value in effect, or None if no file has one."""
         found = self.all(section, key)
         return found[-1] if found else None
 
@@ -66,7 +66,7 @@ class Unit:
             return False
 
     def where(self, section: str, key: str) -> str:
-        """The place of the value that holds, or the unit's first file."""
+        """The place of the value in effect, or the unit's first file."""
         setting = self.last(section, key)
         return str(setting.place) if setting else self.home
 
@@ -88,11 +88,11 @@ class Unit:
         try:
             return expand_specifiers(word, self.name)
         except ValueError:
-            return word  # systemd knows more specifiers than we need
+            return word  # systemd knows more specifiers than these
 
 
 class UnitState(NamedTuple):
-    """What systemd says of a unit: systemctl(1), ``show``."""
+    """What systemd reports about a unit: systemctl(1), ``show``."""
 
     active: str
     sub: str
@@ -101,12 +101,12 @@ class UnitState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """What the checks know of the machine, beyond its sockets.
+    """Facts about the machine besides its sockets.
 
-    ``others`` are foreign sk_lookup programs, ``doors`` are rules that take the ssh port, as
-    (place, sentence, how to keep it open). By the cookies of members: ``nonblocking`` is
-    whether O_NONBLOCK is set, ``asked_for`` whether a UDP server is told the address that was
-    asked. They are empty for whoever may not look into sockets.
+    ``others`` are foreign sk_lookup programs. ``doors`` are rules that take the ssh port, as
+    (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
+    whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
+    address of datagrams. Both are empty without permission to look into sockets.
     """
 
     kernel: tuple[int, int]
@@ -121,7 +121,7 @@ class Host:
     states: Mapping[str, UnitState] = field(default_factory=dict)
 
     def state(self, unit: str) -> UnitState:
-        """What systemd says of a unit; empty if it was not asked."""
+        """What systemd reports about a unit; empty if it was not queried."""
         return self.states.get(unit, UnitState("", "", 0))
 
     def units_of(self, cookie: int) -> list[str]:
@@ -138,11 +138,11 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """``sockets`` are all .socket units, ``counted`` the names of those whose rules count.
+    """``sockets`` are all .socket units; ``counted`` names those whose rules count.
 
-    ``services`` are all .service units that matter: servers of counted sockets, units that
-    receive sockets, and our own. ``wanted`` are the .socket units whose companion is enabled.
-    ``host`` is None when only files are looked at.
+    ``services`` are all relevant .service units: servers of counted sockets, units that receive
+    sockets, and sockreg's own. ``wanted`` are the .socket units whose companion is enabled.
+    ``host`` is None if only files are checked.
     """
 
     rules: RuleSet
@@ -165,7 +165,9 @@ class Facts:
 
     @cached_property
     def destinations(self) -> dict[Destination, Binding]:
-        """Where BIND rules lead, with the first rule that leads there, missing=pass last."""
+        """The destinations of BIND rules, each with the first rule that points there; missing=pass
+        last.
+        """
         found: dict[Destination, Binding] = {}
         for binding in sorted(self.bindings, key=lambda it: it.missing_pass):
             if binding.action is Action.BIND:
@@ -173,7 +175,7 @@ class Facts:
         return found
 
     def receivers_of(self, socket: str) -> list[Unit]:
-        """The services that systemd passes this socket unit's sockets to by Sockets=."""
+        """The services that get this socket unit's sockets through Sockets=."""
         return [
             unit
             for unit in self.services.values()
@@ -189,7 +191,7 @@ class Facts:
                 yield name, server
 
     def server_of(self, socket: Unit) -> Unit | None:
-        """The service that a socket starts, unless it is one for each connection."""
+        """The service that a socket starts, unless there is one per connection."""
         if socket.is_on("Socket", "Accept"):
             return None
         return self.services.get(self.server_name(socket))

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""What a check found."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
-    ERROR = "error"  # traffic does not get where the rules say, or nothing will load
-    WARNING = "warning"  # it works, but a trap lies open
-    NOTE = "note"  # worth knowing; nothing need be done
+    ERROR = "error"  # traffic does not go where the rules say, or nothing will load
+    WARNING = "warning"  # a trap that has not sprung yet
+    NOTE = "note"  # for information; nothing needs to be done
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """``check`` is the name of its kind, ``where`` a file:line, a unit or an address.
+    """``check`` is the name of its kind; ``where`` is a file:line, a unit or an address.
 
-    ``what`` is wrong, ``why`` it matters, and how to ``fix`` it: a sentence each, the last
-    with the command or line to write.
+    ``what`` is wrong, ``why`` it matters, and how to ``fix`` it: one sentence each. The last has
+    the command or line to write.
     """
 
     severity: Severity

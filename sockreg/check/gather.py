@@ -34,13 +34,13 @@ _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORI
 
 
 def gather(context: Context) -> Facts:
-    """SockregError if a directory, the registry or the kernel's tables may not be read."""
+    """Raises SockregError if a directory, the registry or the kernel's tables cannot be read."""
     facts = gather_files(context.root, _active(context))
     return replace(facts, host=_host(context, facts))
 
 
 def gather_files(root: str, active: Collection[str] = ()) -> Facts:
-    """What the files below ``root`` say; ``active`` as in read_rule_set()."""
+    """The facts in the files below ``root``; ``active`` is as in read_rule_set()."""
     rules, report = examine_rule_set(root, active)
     wanted = units_of_companions(root)
     named = _installed(root, ".socket") | rules.units.keys() | wanted
@@ -129,7 +129,7 @@ def _client_ports() -> range:
 
 def _others(context: Context, there: Situation) -> list[str]:
     if os.geteuid() != 0:
-        return []  # asking takes CAP_NET_ADMIN
+        return []  # listing takes CAP_NET_ADMIN
     if there.loaded:
         return [str(program) for program in attachment.others(context.registry, context.netns)]
     return [str(program) for program in attachment.attached(context.netns)]
@@ -145,7 +145,7 @@ def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str
 
 
 def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
-    """Of the members that may be looked into: O_NONBLOCK, and whether UDP asks for addresses."""
+    """For readable members: O_NONBLOCK, and whether UDP sockets receive destination addresses."""
     nonblocking, asked_for = {}, {}
     for cookie in there.labels_of:
         it = there.by_cookie.get(cookie)
@@ -160,14 +160,16 @@ def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
 
 
 def _states(context: Context, units: list[str]) -> dict[str, UnitState]:
-    """What systemd says of the units, if it is the systemd of these files and this namespace."""
+    """What systemd reports about the units, if it is the systemd of these files and this
+    namespace.
+    """
     if not os.path.isdir("/run/systemd/system") or context.root != "/":  # sd_booted(3)
         return {}
     try:
         if os.stat("/proc/1/ns/net").st_ino != context.netns.inode:
             return {}
     except PermissionError:
-        pass  # asked by a user, who has no business with other namespaces
+        pass  # run by a user, who has no access to other namespaces
     command = ["systemctl", "show", "-p", "Id,ActiveState,SubState,MainPID", "--", *units]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = {}

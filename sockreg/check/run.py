@@ -17,9 +17,9 @@ _ORDER = list(Severity)
 
 
 def run(facts: Facts) -> list[Finding]:
-    """The findings of all checks, the gravest first; the same one is told once.
+    """The findings of all checks, most severe first, each one once.
 
-    Those of one severity stand in the order of their concerns.
+    Findings of one severity are in the order of their concerns.
     """
     ordered = sorted(CHECKS, key=lambda check: check.concern)
     found = dict.fromkeys(finding for check in ordered for finding in check.find(facts))

@@ -1,1 +1,1 @@
-"""What keeps an operator from locking himself out."""
+"""Guards that keep operators from locking themselves out."""

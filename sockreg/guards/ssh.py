@@ -1,7 +1,7 @@
-"""Keeping an operator from locking himself out: rules that would take the ssh port.
+"""Keeping operators from locking themselves out: rules that would take the ssh port.
 
-What counts is where something listens for ssh at this moment: on port 22, or on the port
-by which the operator came (SSH_CONNECTION, ssh(1)). Over the loopback nobody is locked out.
+What counts is where something listens for ssh at this moment: on port 22, or on the port of the
+operator's session (SSH_CONNECTION, ssh(1)). The loopback does not count.
 """
 
 import os
@@ -30,7 +30,7 @@ _SHOWN = 5
 
 
 class Door(NamedTuple):
-    """An address and port where ssh can be reached, and the cookie of who listens there."""
+    """An address and port where ssh can be reached, and the cookie of the listening socket."""
 
     endpoint: Endpoint
     cookie: int
@@ -44,7 +44,7 @@ class Taken(NamedTuple):
 
 
 def doors() -> list[Door]:
-    """Where ssh is reached in this network namespace. SockregError if the kernel does not tell."""
+    """Where ssh can be reached in this network namespace. Raises SockregError on refusal."""
     session = _session()
     ports = {SSH_PORT} | ({session[1]} if session else set())
     listeners = [
@@ -69,7 +69,7 @@ def doors() -> list[Door]:
 def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | None) -> list[Taken]:
     """Which bindings of a rule set win packets to these doors.
 
-    One that leads to the very socket that listens there takes nothing. ``maps`` None is a
+    A binding that points to the very socket that listens there takes nothing. ``maps`` None is a
     registry that does not exist yet.
     """
     ports = {door.endpoint.port for door in through}
@@ -90,14 +90,14 @@ def guard(
     *,
     force: bool,
 ) -> list[Notice]:
-    """SockregError (EXIT_REFUSED) if ``after`` takes a door that ``before`` left alone.
+    """Raise RefusedError if ``after`` takes a door that ``before`` did not.
 
-    With ``force`` that is a notice. Returns notices, also why it could not be found out.
+    With ``force``, this is only a notice. Returns notices, also if the doors cannot be found out.
     """
     try:
         through = doors()
     except SockregError as error:
-        text = f"rules that take the ssh port are not held back: {error.message}"
+        text = f"rules that take the ssh port cannot be detected: {error.message}"
         return [Notice(None, text)]
     newly = taken(through, after, maps) if through else []
     if newly:
@@ -105,13 +105,13 @@ def guard(
         newly = [it for it in newly if it.door not in lost]
     if newly and not force:
         raise _refusal(newly)
-    lasting = f"units refuse that, unless {OPTION}=yes stands in section [:registry]"
+    lasting = f"units refuse this, unless section [:registry] has {OPTION}=yes"
     return [Notice(it.binding.place, f"{sentence(it)}; {lasting}") for it in newly]
 
 
 def sentence(it: Taken) -> str:
-    """``RULE takes 192.0.2.1:22, by which ssh gets in``."""
-    return f"{format_line(it.binding)} takes {door_text(it.door)}, by which ssh gets in"
+    """``RULE takes 192.0.2.1:22, which ssh listens on``."""
+    return f"{format_line(it.binding)} takes {door_text(it.door)}, which ssh listens on"
 
 
 def door_text(door: Door) -> str:
@@ -132,16 +132,16 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     first = next(iter(newly))
     return RefusedError(
         "\n".join(lines),
-        f"nothing was changed; '{pass_rule(first)}' keeps it open, 'sockreg apply "
-        f"--confirm 60' tries it out, --force insists; {OPTION}=yes in section [:registry] "
-        "of a file of /etc/sockreg insists for units, too",
+        f"nothing was changed; '{pass_rule(first)}' keeps the port open, 'sockreg apply "
+        f"--confirm 60' tries the rules out, --force applies them anyway; {OPTION}=yes in "
+        "section [:registry] of a file in /etc/sockreg allows them for units, too",
     )
 
 
 def _session() -> tuple[str, int] | None:
     """The address and port of this host that the operator's ssh session came to.
 
-    sudo(8) hides the variable from us, but not from the processes that we descend from.
+    sudo(8) hides the variable from this process, but not from its ancestors.
     """
     connection = os.environ.get(_CONNECTION)
     pid = os.getpid()
@@ -149,12 +149,12 @@ def _session() -> tuple[str, int] | None:
         try:
             pid, connection = _of_process(pid)
         except (OSError, ValueError):
-            return None  # not ours to read, or it has just ended
+            return None  # not readable, or the process has just ended
     return _server(connection) if connection else None
 
 
 def _of_process(pid: int) -> tuple[int, str | None]:
-    """(parent's pid, SSH_CONNECTION) of a process, as it was when it began."""
+    """(parent's pid, SSH_CONNECTION) of a process, as it was when the process began."""
     with open(f"/proc/{pid}/environ", "rb") as file:
         variables = dict(part.partition(b"=")[::2] for part in file.read().split(b"\0"))
     with open(f"/proc/{pid}/stat", "rb") as file:

@@ -1,7 +1,7 @@
-"""Is this file an object of ours, whole and of this version?
+"""Whether a file is one of our BPF objects, complete and of this version.
 
-The shipped file is known by its hash; others are looked at with pyelftools. What maps and
-programs an object defines follows from its sources, whose hash it carries.
+The shipped file is known by its hash. Other files are inspected with pyelftools. The sources, whose
+hash an object carries, determine its maps and programs.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ SOCK_OPS = Kind("sockops.bpf.o", "sockops")
 
 
 class ObjectInfo(NamedTuple):
-    """``source`` is the SHA-256 (hex) of the C sources it was built from."""
+    """``source`` is the SHA-256 (hex) of the C sources that the object was built from."""
 
     source: str
     license: str
 
 
 def read(content: bytes, kind: Kind) -> ObjectInfo:
-    """What the object says of itself. Any kind of exception if it is not a BPF object."""
-    # This takes 30 ms to import, and is needed for foreign objects only.
+    """Facts about the object. Raises any kind of exception if it is not a BPF object."""
+    # This takes 30 ms to import, and only foreign objects need it.
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(content))
@@ -64,11 +64,11 @@ def _text(data: bytes) -> str:
 def check(path: Path, kind: Kind) -> str:
     """Read the object and compare it with what this version of sockreg expects.
 
-    Returns the SHA-256 (hex) of the sources it was built from. SockregError says in one
-    sentence what is wrong. The kernel's program tag is not looked at: how it is computed
-    has changed (Linux 6.18) and may again.
+    Returns the SHA-256 (hex) of the sources it was built from. SockregError says in one sentence
+    what is wrong. The kernel's program tag is not compared: its computation has changed (Linux
+    6.18) and may change again.
     """
-    hint = "reinstall sockreg, so that object and commands are of one version"
+    hint = "reinstall sockreg, so that the object and the commands have the same version"
     expected = SOURCES[kind.file]
     try:
         content = path.read_bytes()
@@ -83,7 +83,7 @@ def check(path: Path, kind: Kind) -> str:
     except ImportError:
         raise  # pyelftools itself is missing
     except Exception as error:  # noqa: BLE001
-        # pyelftools meets damaged files with a dozen kinds of exception.
+        # For damaged files, pyelftools raises a dozen kinds of exception.
         raise SockregError(
             f"{path} is not an object of sockreg: {str(error) or type(error).__name__}", hint
         ) from None
@@ -94,8 +94,8 @@ def check(path: Path, kind: Kind) -> str:
             f"{path} was built from other sources (hash {info.source[:12]}, not {expected[:12]})",
             hint,
         )
-    # The verifier keeps a flipped bit from harming the kernel, not from steering wrongly.
-    # An object that somebody else has built from the same sources may have other bytes.
+    # The verifier keeps a flipped bit from harming the kernel, but not from steering wrongly.
+    # An object that others have built from the same sources may have other bytes.
     if path in (shipped.object_path(), shipped.sock_ops_object_path()):
         raise SockregError(f"{path} is damaged: it is not the file that was shipped", hint)
     return info.source

@@ -22,7 +22,7 @@ _SHOWN = 5  # rules that take from one socket
 
 @dataclass(frozen=True, kw_only=True)
 class Shadow:
-    """A rule that takes packets away from a socket. ``whole``: all of them that it would get."""
+    """A rule that takes packets away from a socket. ``whole``: all of its packets."""
 
     action: str
     label: str
@@ -34,9 +34,9 @@ class Shadow:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A socket that receives what has no connection.
+    """A socket that receives packets without a connection.
 
-    ``labels`` are those it is registered under. ``problem`` is why it does not serve, or
+    ``labels`` are those that it is registered under. ``problem`` says why it does not serve, or is
     empty. ``shadows`` are in the order of the prefixes.
     """
 
@@ -52,10 +52,10 @@ class Listener:
 
 
 class Steered(NamedTuple):
-    """A rule as something that listens.
+    """A rule, shown like a listener.
 
-    ``sockets`` are the cookies of those that get its packets; ``problems`` why none gets
-    there, each a sentence.
+    ``sockets`` are the cookies of the sockets that get its packets. ``problems`` are sentences that
+    say why none does.
     """
 
     protocol: str
@@ -71,7 +71,7 @@ class Steered(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Listeners:
-    """``loaded`` is False where no registry is: then nothing is steered."""
+    """``loaded`` is False without a registry: nothing is steered then."""
 
     loaded: bool
     listeners: list[Listener]
@@ -80,7 +80,7 @@ class Listeners:
 
 
 def read_listeners(context: Context) -> Listeners:
-    """SockregError if the kernel does not tell, or the registry may not be read."""
+    """Raises SockregError if the kernel refuses, or the registry cannot be read."""
     situation = read(context)
     rules = ByPort(situation.bindings)
     interfaces = dict(socket.if_nameindex())
@@ -156,7 +156,7 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
 
 
 def _absent_interfaces(bindings: Iterable[Binding]) -> set[str]:
-    """The interfaces that rules name and that are not there, under any of their names."""
+    """The interfaces that rules name but that do not exist under any name."""
     absent = set()
     for name in {it.interface for it in bindings if it.interface is not None}:
         try:
@@ -167,7 +167,7 @@ def _absent_interfaces(bindings: Iterable[Binding]) -> set[str]:
 
 
 def _lack(members: Collection[Member]) -> str:
-    """Why new packets can get to none of the members of a label."""
+    """Why new packets reach none of a label's members."""
     if not members:
         return "the label has no socket"
     if not any(member.weight for member in members):
@@ -176,12 +176,14 @@ def _lack(members: Collection[Member]) -> str:
 
 
 def summed_up(found: list[Shadow]) -> list[str]:
-    """A sentence for each rule that takes from a socket, the first ones if they are many."""
+    """One sentence for each rule that takes packets from a socket; only the first if there are
+    many.
+    """
     lines = []
     for shadow in found[:_SHOWN]:
         goes = f"goes to label {shadow.label}" if shadow.action == "bind" else "is refused"
         part = f"{shadow.prefix} {shadow.conditions}".rstrip()
-        what = "everything" if shadow.whole else f"what is for {part}"
+        what = "everything" if shadow.whole else f"traffic to {part}"
         lines.append(f"{what} {goes} by {shadow.place}")
     if len(found) > _SHOWN:
         lines.append(f"and {len(found) - _SHOWN} more rules take from it")

@@ -40,7 +40,7 @@ def test_an_error_shows_in_the_status(host: Host) -> None:
     assert lines[0] == f"error (no-route): {path}:3"
     assert lines[1] == "  what no address of Bind=tcp 203.0.113.0/24 80 is local"
     told = " ".join(outcome.out.split())
-    assert "fix ip route add local 203.0.113.0/24 dev lo; for good" in told
+    assert "fix ip route add local 203.0.113.0/24 dev lo; permanently" in told
     host.namespace.add_local("203.0.113.0/24")
     with host.serve("web", "127.0.0.1", 8080):
         assert host.run("check").status == EXIT_OK
@@ -82,7 +82,7 @@ def test_listeners_in_the_shadow(host: Host) -> None:
         host.namespace.serve("plain", "192.0.2.7", 80),
     ):
         told = " ".join(host.ok("check").split())
-        fix = told.partition("if that is not meant: ")[2].removesuffix(" as well")
+        fix = told.partition("if you do not want this, add ")[2]
         assert host.ask("192.0.2.7", 80) == "web"
         host.apply("[web]", "Bind=tcp 192.0.2.0/24 80", fix)
         assert host.ask("192.0.2.7", 80) == "plain"

@@ -44,8 +44,8 @@ def wait(condition: Callable[[], bool]) -> None:
 def test_load_apply_and_bind_refuse(host: Host, ssh: Server) -> None:
     path = host.conf("[web]", TAKES)
     told = host.fails(EXIT_REFUSED, "load")
-    assert told.startswith(f"sockreg: {path}:2: {TAKES} takes {OWN}:22, by which ssh gets in\n")
-    assert f"'Pass=tcp {OWN} 22' keeps it open" in told
+    assert told.startswith(f"sockreg: {path}:2: {TAKES} takes {OWN}:22, which ssh listens on\n")
+    assert f"'Pass=tcp {OWN} 22' keeps the port open" in told
     assert not host.home.exists() or not list(host.home.iterdir())
     host.load("[web]", "Bind=tcp 198.51.100.0/24 80")
     host.conf("[web]", TAKES)
@@ -97,7 +97,10 @@ def test_what_takes_a_part_is_refused(host: Host, ssh: Server, rule: str) -> Non
 def test_who_insists(host: Host, ssh: Server) -> None:
     host.conf("[web]", TAKES)
     told = host.ok("load", "--force")
-    assert f"takes {OWN}:22, by which ssh gets in; units refuse that, unless TakeSsh=yes" in told
+    assert (
+        f"takes {OWN}:22, which ssh listens on; units refuse this, unless section "
+        "[:registry] has TakeSsh=yes" in told
+    )
     assert host.ask(OWN, 22) == "refused"
     # What was taken before may be changed.
     host.conf("[web]", TAKES, "Bind=tcp 192.0.2.0/24 80")

@@ -244,7 +244,7 @@ def test_what_a_finding_suggests(tmp_path: Path) -> None:
     files = {"etc/sockreg/x.conf": "[web]\nBind=tcp 2001:db8::/64 80\n"}
     finding = only(run(gather_files(root(tmp_path / "6", files))), "no-socket")
     assert finding.fix == (
-        "the units with this label serve IPv4 alone: listen on [::] or an IPv6 address"
+        "the units with this label serve only IPv4: listen on [::] or an IPv6 address"
     )
 
 
@@ -325,7 +325,7 @@ def test_no_route(tmp_path: Path) -> None:
     finding = only(found_on(tmp_path, local=Locality([])), "no-route")
     assert finding.severity is Severity.ERROR
     assert finding.where == f"{tmp_path}/{UNITS}/web.socket:5"
-    assert finding.fix.startswith("ip route add local 192.0.2.0/24 dev lo; for good")
+    assert finding.fix.startswith("ip route add local 192.0.2.0/24 dev lo; permanently")
     assert "[Route] Destination=192.0.2.0/24 Type=local Table=local" in finding.fix
     part = Locality([LocalPrefix(INET, 0xC0000201, 32)])
     assert only(found_on(tmp_path / "part", local=part), "partly-local").severity is Severity.NOTE
@@ -394,7 +394,9 @@ def test_ssh(tmp_path: Path) -> None:
     )
     finding = only(found_on(tmp_path, doors=[door]), "ssh")
     assert (finding.severity, finding.where) == (Severity.ERROR, "/etc/x:2")
-    assert finding.fix.startswith("Pass=tcp 192.0.2.1 22; to try it out: sockreg apply --confirm")
+    assert finding.fix.startswith(
+        "Pass=tcp 192.0.2.1 22; to try the rule out: sockreg apply --confirm"
+    )
     allowed = found_on(tmp_path / "2", "[:registry]\nTakeSsh=yes\n", doors=[door])
     assert only(allowed, "ssh").severity is Severity.NOTE
 
@@ -420,7 +422,7 @@ def test_answers_of_udp_servers(
 def test_ports_of_clients(tmp_path: Path) -> None:
     found = found_on(tmp_path, "[web]\nReject=udp 192.0.2.0/24 *\n")
     assert only(found, "client-ports").what == (
-        "Reject=udp 192.0.2.0/24 * is about ports from which this host asks (32768-60999)"
+        "Reject=udp 192.0.2.0/24 * covers ports that this host uses as a client (32768-60999)"
     )
 
 
@@ -428,8 +430,8 @@ def test_what_all_rules_of_a_label_do_is_told_once(tmp_path: Path) -> None:
     conf = "[web]\nBind=tcp 192.0.2.1 *\nBind=tcp 192.0.2.2 *\nBind=tcp 192.0.2.3 *\n"
     found = found_on(tmp_path, conf + "[other]\nBind=tcp 192.0.2.4 *\nBind=tcp 192.0.2.5 *\n")
     assert [finding.what for finding in found if finding.check == "later-binds"] == [
-        "Bind=tcp 192.0.2.1 * is about every port, like 2 more rules of label web",
-        "Bind=tcp 192.0.2.4 * is about every port, like 1 more rule of label other",
+        "Bind=tcp 192.0.2.1 * covers every port, like 2 more rules of label web",
+        "Bind=tcp 192.0.2.4 * covers every port, like 1 more rule of label other",
     ]
 
 

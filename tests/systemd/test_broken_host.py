@@ -136,7 +136,7 @@ def repair_label(box: Sandbox, found: Findings) -> None:
     (no_socket,), (no_rules,) = found["no-socket"], found["no-rules"]
     assert (no_socket.severity, no_socket.where) == ("error", f"{SHOP}:2")
     assert no_socket.fix.startswith("did you mean shop?")
-    assert no_rules.what == "label shop has a socket, but no rule leads to it (shop.socket)"
+    assert no_rules.what == "label shop has a socket, but no rule points to it (shop.socket)"
     assert f"! the label has no socket: refused ({SHOP}:2)" in sockreg(box, "listeners")
     assert "label shopp: it has no socket" in sockreg(box, "explain", "tcp", "192.0.2.10", "443")
     box.run(["sed", "-i", "s/shopp/shop/", SHOP])
@@ -149,8 +149,8 @@ def repair_dead_server(box: Sandbox, found: Findings) -> None:
     waiting, ended = found["dead-server"]
     assert "2 connections wait, but no server has it open, only systemd" in waiting.what
     assert ended.where == f"{UNITS}/api.service:5"
-    assert ended.what == "the server of api.service has ended, but the unit is active still"
-    assert "for now 'systemctl stop api.service'" in ended.fix
+    assert ended.what == "the server of api.service has ended, but the unit is still active"
+    assert "for now, run 'systemctl stop api.service'" in ended.fix
     for words in (["listeners"], ["explain", "tcp", "192.0.2.11", "443"]):
         assert "connections wait, and no server has it open" in sockreg(box, *words)
     box.run(["tee", f"{UNITS}/api.service"], text=WORKING_API)

@@ -45,7 +45,7 @@ def test_units_do_not_take_the_ssh_port_unless_told(box: Sandbox) -> None:
     box.systemctl("reload", "sockreg.service", check=False)
     assert served_by(box) == "plain"
     (refused,) = [text for text in messages(box, "-p", "err", "-u", "sockreg") if OWN in text]
-    assert f"{CONF}:2: {TAKES} takes {OWN}:22, by which ssh gets in" in refused
+    assert f"{CONF}:2: {TAKES} takes {OWN}:22, which ssh listens on" in refused
     # What was in force stays in force.
     assert served_by(box, "127.0.0.1", 80) == "web"
     write(box, "[web]", TAKES, "[:registry]", "TakeSsh=yes")
