@@ -1,6 +1,6 @@
 """The vocabulary of rules as data: labels, places, bindings, rule sets.
 
-Pure: knows neither files nor the kernel.
+Pure: this module knows neither files nor the kernel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ACTION_NAMES = {action: action.name.lower() for action in Action}
 
 
 class Place(NamedTuple):
-    """Where a binding is written; prints as ``path:line``. Line 0 is the file as a whole."""
+    """Where a binding is written; prints as ``path:line``. Line 0 means the whole file."""
 
     path: str
     line: int
@@ -54,12 +54,11 @@ class Destination(NamedTuple):
 class Binding(NamedTuple):
     """One rule of a rule set.
 
-    ``label`` is where a BIND points; for REJECT and PASS it names the section or unit
-    the rule stands in. ``address`` is the prefix as an integer of 32 or 128 bits in
-    host order of the whole number, host bits cleared. ``first``..``last`` are ports,
-    both inclusive; ``ANY_PORT`` is the rule that was written ``*``. ``source`` is
-    (address, length) in the same family, or None. ``missing_pass`` leaves the packet
-    to ordinary lookup when the label has no usable socket.
+    ``label`` is the label that a BIND rule points to. For REJECT and PASS, it names the section or
+    unit that contains the rule. ``address`` is the prefix as an integer of 32 or 128 bits in host
+    order, with host bits cleared. ``first`` and ``last`` are ports, both inclusive; ``ANY_PORT`` is
+    a rule that was written with ``*``. ``source`` is (address, length) in the same family, or None.
+    ``missing_pass`` leaves the packet to ordinary lookup when the label has no usable socket.
     """
 
     label: str
@@ -81,14 +80,14 @@ class Binding(NamedTuple):
 
     @property
     def outcome(self) -> tuple[Action, str, bool]:
-        """What two tying bindings must agree on not to be a conflict."""
+        """What two tying bindings must have in common, or they conflict."""
         if self.action is Action.BIND:
             return (self.action, self.label, self.missing_pass)
         return (self.action, "", False)
 
 
 class Packet(NamedTuple):
-    """The part of a packet that rules look at. ``source_address`` as in Binding."""
+    """The part of a packet that rules match. ``source_address`` is an integer as in Binding."""
 
     protocol: int
     family: int

@@ -3,7 +3,7 @@
 On the companion's start-up path: imports nothing.
 """
 
-# Families and protocols carry the kernel's own numbers (linux/socket.h, linux/in.h).
+# Families and protocols have the kernel's numbers (linux/socket.h, linux/in.h).
 INET = 2
 INET6 = 10
 TCP = 6
@@ -24,15 +24,15 @@ COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"
 
 LABEL_MAX = 255
-DEFAULT_WEIGHT = 100  # of a socket among those of a pool
+DEFAULT_WEIGHT = 100  # weight of a socket in its label's pool
 WEIGHT_MAX = 65535
 
 
 def label_problem(label: str) -> str:
-    """Say what is wrong with a label, or return ''.
+    """Return what is wrong with a label, or ''.
 
-    The rule is systemd's for FileDescriptorName= (systemd.socket(5), fdname_is_valid()
-    in src/basic/fd-util.c): 1 to 255 printable ASCII characters without ':'.
+    The rule is systemd's for FileDescriptorName= (systemd.socket(5), fdname_is_valid() in
+    src/basic/fd-util.c): 1 to 255 printable ASCII characters without ':'.
     """
     if not label:
         return "is empty"

@@ -1,6 +1,6 @@
 """Which .socket units count: those whose ``sockreg@`` companion is enabled or active.
 
-A unit that is merely installed changes nothing.
+A unit that is only installed changes nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sockreg.terms import COMPANION_PREFIX, companion
 
 
 def counted_units(root: str, active: Collection[str], report: Report) -> dict[str, SocketUnit]:
-    """The units that count, by name in order.
+    """The units that count, sorted by name.
 
-    These are the ``active`` ones, those whose companion is enabled, and those that are
-    enabled themselves and want their companion in their own files. Units that are
-    missing or masked do not count, nor do those whose companion is masked.
+    These are the ``active`` units, the units whose companion is enabled, and the units that are
+    enabled themselves and want their companion in their own files. Units that are missing or masked
+    do not count, nor do units whose companion is masked.
     """
     pulled_in = _pulled_in(root)
     by_companion = _of_companions(pulled_in)
@@ -63,11 +63,10 @@ def _of_companions(pulled_in: Collection[str]) -> set[str]:
 
 
 def _pulled_in(root: str) -> set[str]:
-    """Names of companions and .socket units that some unit's .wants or .requires holds.
+    """Names of companions and .socket units in the .wants or .requires directory of any unit.
 
-    The name of the link decides, not where it leads; the first directory that has it
-    wins, and a link to /dev/null undoes it (process_deps() of systemd's
-    core/load-dropin.c).
+    The name of the link counts, not its target. The first directory that has the link wins, and a
+    link to /dev/null undoes it (process_deps() of systemd's core/load-dropin.c).
     """
     directories = search_path(root)
     lists = {
@@ -95,7 +94,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _is_mask(root: str, path: str) -> bool:
-    """Whether a link leads to something empty; one that leads nowhere is fine."""
+    """Whether a link leads to an empty file. A dangling link does not."""
     return os.path.exists(reachable(root, path)) and not has_content(root, path)
 
 

@@ -1,4 +1,4 @@
-"""What reading the configuration found: every problem of every file, told at once."""
+"""Problems and notices found in the configuration, so that all are reported at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Kind(Enum):
     """What a problem is about."""
 
     FILE = auto()  # a file that cannot be read
-    LINE = auto()  # a line that says nothing that sockreg understands
-    TIE = auto()  # two rules of which neither comes before the other
+    LINE = auto()  # a line that cannot be parsed
+    TIE = auto()  # two rules with equal precedence
 
 
 class Problem(NamedTuple):
-    """What makes the rule set unusable; prints as ``path:line: text``."""
+    """A problem that makes the rule set unusable; prints as ``path:line: text``."""
 
     place: Place
     text: str
@@ -32,9 +32,9 @@ class Problem(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What was understood differently than written; prints as ``path:line: text``.
+    """Something that is read differently from how it is written; prints as ``path:line: text``.
 
-    ``place`` is None if the notice is about no line of a file.
+    ``place`` is None if the notice belongs to no line of a file.
     """
 
     place: Place | None
@@ -46,13 +46,13 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Collected while files are read."""
+    """Problems and notices, collected while files are read."""
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
     def refuse_problems(self) -> None:
-        """Raise ConfigError with one problem a line, if there are any."""
+        """Raise ConfigError with one problem per line, if there are any."""
         if not self.problems:
             return
         different = list(dict.fromkeys(map(str, self.problems)))
@@ -66,6 +66,6 @@ class Report:
 
 
 def unreadable(error: OSError, path: str | None = None) -> Problem:
-    """The problem that a file cannot be read; ``path`` if the error does not name the file."""
+    """The problem that a file cannot be read. ``path`` is used if the error names no file."""
     place = Place(str(error.filename) if path is None else path, 0)
     return Problem(place, f"cannot be read: {error.strerror}", Kind.FILE)

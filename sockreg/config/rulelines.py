@@ -1,4 +1,4 @@
-"""``Bind=``, ``Reject=`` and ``Pass=`` lines of a section, in conf files and units alike."""
+"""``Bind=``, ``Reject=`` and ``Pass=`` lines of a section, in conf files and units."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ def add_rules(
     expand: Callable[[str], str] | None = None,
     others: Collection[str] = (),
 ) -> None:
-    """Add a section's rules to what earlier sections gave.
+    """Add a section's rules to those of earlier sections.
 
-    ``labels`` says which label the bindings of each action carry; ``others`` are keys that
-    somebody else reads. As with systemd's own
-    lists, a key with an empty value drops what that key gave so far. Wrong lines go to
-    the report even if they are dropped later.
+    ``labels`` has the label for the bindings of each action. ``others`` are keys that other code
+    reads. As in systemd's lists, a key with an empty value drops the earlier values of the key.
+    Wrong lines go to the report even if they are dropped later.
     """
     add_section_problems(section, path, report)
     for line, _, key, value in section.entries:
@@ -61,5 +60,5 @@ def add_rules(
 
 
 def add_section_problems(section: Section, path: str, report: Report) -> None:
-    """Report what the reader of the file's syntax found in a section."""
+    """Report the problems that the parser of the file found in a section."""
     report.problems.extend(Problem(Place(path, line), text) for line, text in section.problems)

@@ -1,4 +1,4 @@
-"""The configured rule set: everything the files say, checked as a whole."""
+"""The configured rule set: the rules of all files, checked as a whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sockreg.rules.syntax import format_line
 
 
 class UnitFiles(NamedTuple):
-    """A unit that counts: its label, its files, files_state() of them as read, its weight."""
+    """A unit that counts: its label, its files, their files_state() when read, and its weight."""
 
     label: str
     paths: list[str]
@@ -28,7 +28,7 @@ class UnitFiles(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSet:
-    """``bindings`` have no ties and no repetitions; ``units`` are all that count."""
+    """``bindings`` has no ties and no repetitions. ``units`` are all units that count."""
 
     bindings: list[Binding]
     notices: list[Notice]
@@ -41,10 +41,10 @@ def read_rule_set(
 ) -> RuleSet:
     """Read units and conf files below ``root``.
 
-    ``active`` names .socket units that count although nothing enables them. ``overlay``
-    gives the text of conf files that are not written yet, or None for one that is to be
-    removed. Raises SockregError with all problems of all files in one message, a line
-    each (EXIT_CONFIG); if a directory cannot be read, EXIT_PERMISSION or EXIT_FAILURE.
+    ``active`` names .socket units that count although they are not enabled. ``overlay`` has the
+    text of conf files that are not written yet, or None for a file that will be removed. Raises
+    ConfigError with all problems of all files in one message, one per line; AccessError or
+    SockregError if a directory cannot be read.
     """
     rules, report = examine_rule_set(root, active, overlay)
     report.refuse_problems()
@@ -54,9 +54,9 @@ def read_rule_set(
 def examine_rule_set(
     root: str = "/", active: Collection[str] = (), overlay: Overlay | None = None
 ) -> tuple[RuleSet, Report]:
-    """As read_rule_set(), but what is wrong with the files is in the report.
+    """Like read_rule_set(), but problems are in the report.
 
-    Then the rule set is what remains without the wrong lines; ties are in it.
+    The rule set then has the bindings of all correct lines, including ties.
     """
     try:
         with garbage.paused():

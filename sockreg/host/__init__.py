@@ -1,1 +1,1 @@
-"""This machine as it is: sockets, processes, routes, namespaces, control groups."""
+"""The state of this machine: sockets, processes, routes, namespaces, control groups."""

@@ -1,6 +1,6 @@
-"""What a file descriptor is: a socket that rules can steer to, or why it is not.
+"""What a file descriptor is: a socket that rules can steer to, or why it is not one.
 
-On the companion's start-up path; reads the socket, never changes it.
+On the companion's start-up path. Reads the socket, never changes it.
 """
 
 import _socket
@@ -38,10 +38,10 @@ _PROTOCOLS = {
 class Listener:
     """A listening TCP or bound UDP socket.
 
-    ``family`` is the socket's own; ``serves`` are the families of the packets it can
-    take: a dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its
-    network namespace, 0 on kernels before 5.14, which do not tell. ``asks_address`` is
-    whether a UDP server is told the address that each datagram was sent to.
+    ``family`` is the socket's own family. ``serves`` are the families of the packets it can take: a
+    dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its network namespace; 0
+    on kernels before 5.14, which do not report it. ``asks_address`` is whether the socket receives
+    the destination address of each datagram.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ def _refused(what: str, hint: str = "") -> SockregError:
 
 
 def inspect(fd: int) -> Listener:
-    """Describe the socket behind ``fd``; SockregError (EXIT_REFUSED) says why it is none.
+    """Describe the socket behind ``fd``. Raises RefusedError if rules cannot steer to it.
 
-    The message is a predicate ("is a UNIX socket; ...") for the caller to complete.
-    The kernel takes listening TCP and bound UDP sockets into a SOCKMAP
-    (net/core/sock_map.c, sock_map_sk_state_allowed). It also takes AF_UNIX datagram
-    sockets, to which no packet can be steered: those are refused here.
+    The message is a predicate ("is a UNIX socket; ...") that the caller completes. The kernel takes
+    listening TCP and bound UDP sockets into a SOCKMAP (net/core/sock_map.c,
+    sock_map_sk_state_allowed). It also takes AF_UNIX datagram sockets, but no packet can be steered
+    to these, so they are refused here.
     """
     mode = posix.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
@@ -118,14 +118,14 @@ def _inspect(sock: _socket.socket) -> Listener:
     if protocol == _IPPROTO_MPTCP:
         raise _refused(
             "is an MPTCP socket, which the kernel does not steer to",
-            "make it plain TCP: no SocketProtocol=mptcp in the unit; "
-            "for a Go server set GODEBUG=multipathtcp=0",
+            "make it plain TCP: remove SocketProtocol=mptcp from the unit; for a Go server, set "
+            "GODEBUG=multipathtcp=0",
         )
     if protocol not in (_socket.IPPROTO_TCP, _socket.IPPROTO_UDP):
         what = _PROTOCOLS.get(protocol, f"of protocol {protocol}")
         raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
     if sock.type == _socket.SOCK_RAW:
-        raise _refused("is a raw socket, which no packet can be steered to")
+        raise _refused("is a raw socket, and no packet can be steered to it")
     name = sock.getsockname()
     address, port = str(name[0]), int(name[1])
     if protocol == _socket.IPPROTO_TCP:
@@ -135,7 +135,7 @@ def _inspect(sock: _socket.socket) -> Listener:
         if port == 0:
             raise _refused("is a UDP socket that is not bound", "register it after bind(2)")
         if _is_connected(sock):
-            raise _refused("is a connected UDP socket, which receives from its peer alone")
+            raise _refused("is a connected UDP socket, which only receives from its peer")
     serves: tuple[int, ...] = (family,)
     if family == _socket.AF_INET6 and not sock.getsockopt(
         _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY
@@ -156,7 +156,7 @@ def _inspect(sock: _socket.socket) -> Listener:
 
 
 def _asks_address(sock: _socket.socket, family: int) -> bool:
-    """Whether IP_PKTINFO, IP_RECVORIGDSTADDR or their IPv6 kin are set (ip(7), ipv6(7))."""
+    """Whether IP_PKTINFO, IP_RECVORIGDSTADDR or an IPv6 equivalent is set (ip(7), ipv6(7))."""
     if family == _socket.AF_INET6:
         level, options = _socket.IPPROTO_IPV6, (_IPV6_RECVPKTINFO, _IPV6_RECVORIGDSTADDR)
     else:
@@ -173,7 +173,7 @@ def _is_connected(sock: _socket.socket) -> bool:
 
 
 def netns_cookie(sock: _socket.socket) -> int:
-    """SO_NETNS_COOKIE, the number of a network namespace that is never used again.
+    """SO_NETNS_COOKIE, a number of a network namespace that is never reused.
 
     0 on kernels before 5.14 (ENOPROTOOPT).
     """

@@ -1,4 +1,4 @@
-"""Dumps of netlink(7): one request, answers until the kernel says that it is done."""
+"""Dumps of netlink(7): one request, and answers until the kernel reports the end."""
 
 import socket
 import struct
@@ -16,9 +16,9 @@ _CHUNK = 1 << 16
 
 
 def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
-    """The messages, without their headers, that answer a request of this nlmsg_type.
+    """The messages, without headers, that answer a request of this nlmsg_type.
 
-    ``protocol`` is that of the netlink socket. OSError with the errno of a refusal.
+    ``protocol`` is that of the netlink socket. Raises OSError with the errno of a refusal.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
         sock.send(request(kind, body))
@@ -29,14 +29,14 @@ def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
 
 
 def request(kind: int, body: bytes) -> bytes:
-    """The datagram that asks for a dump."""
+    """The datagram that requests a dump."""
     return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_DUMP, 0, 0) + body
 
 
 def messages(datagram: bytes) -> tuple[list[bytes], bool]:
     """The messages in one datagram of an answer, and whether the answer ends with it.
 
-    OSError with the errno of a refusal.
+    Raises OSError with the errno of a refusal.
     """
     found: list[bytes] = []
     offset = 0
@@ -65,7 +65,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _refuse_error(content: bytes) -> None:
-    # Both kinds carry 0 or a negative errno; some kernels send DONE without.
+    # Both kinds carry 0 or a negative errno; some kernels send DONE without one.
     if len(content) >= _ERRNO.size:
         (number,) = _ERRNO.unpack_from(content)
         if number < 0:

@@ -1,4 +1,4 @@
-"""Network namespaces: which one this process is in, and going into another one."""
+"""Network namespaces: which one this process is in, and entering another one."""
 
 import contextlib
 import ctypes
@@ -21,10 +21,10 @@ _NAMED = "/run/netns"  # ip-netns(8)
 
 @dataclass(frozen=True)
 class Netns:
-    """The network namespace a command works on.
+    """The network namespace that a command works on.
 
-    ``fd`` is open on it; ``cookie`` is its SO_NETNS_COOKIE (0 before Linux 5.14);
-    ``inode`` is what link information and /proc show.
+    ``fd`` is open on it. ``cookie`` is its SO_NETNS_COOKIE (0 before Linux 5.14). ``inode`` is the
+    number that link information and /proc show.
     """
 
     fd: int
@@ -34,9 +34,10 @@ class Netns:
 
 @contextlib.contextmanager
 def entered(name: str | None) -> Iterator[Netns]:
-    """Work inside the namespace of that name or path; None is the one we are in.
+    """Enter the namespace with this name or path; None is the current one.
 
-    The calling thread is in it until the context ends. SockregError if there is none.
+    The calling thread is in the namespace until the context ends. Raises SockregError if there is
+    no such namespace.
     """
     home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     fd = home if name is None else _open(name)
@@ -64,7 +65,7 @@ def _open(name: str) -> int:
         kind = AccessError if isinstance(error, PermissionError) else UsageError
         raise kind(
             f"network namespace {name}: {path}: {error.strerror}",
-            "'ip netns list' shows the named ones; a path like /proc/PID/ns/net works too",
+            "'ip netns list' shows named ones; a path such as /proc/PID/ns/net works, too",
         ) from None
 
 
@@ -75,5 +76,5 @@ def _enter(fd: int, name: str) -> None:
         raise failure(
             OSError(number, os.strerror(number)),
             f"cannot enter network namespace {name}: {os.strerror(number)}",
-            "that needs CAP_SYS_ADMIN, and a file of a network namespace",
+            "this needs CAP_SYS_ADMIN and a file of a network namespace",
         )

@@ -1,7 +1,7 @@
 """Duplicating a descriptor out of a running process: pidfd_open(2) and pidfd_getfd(2).
 
-The duplicate shares the open file description, as after dup(2): nothing of it is changed
-here, and O_NONBLOCK in particular stays as the server set it.
+The duplicate shares the open file description, as after dup(2). It is not changed here; in
+particular, O_NONBLOCK stays as the server set it.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def opened(pid: int) -> Iterator[int]:
-    """A pidfd of the process while the block lasts. ProcessLookupError if there is none.
+    """A pidfd of the process during the block. Raises ProcessLookupError if there is none.
 
-    It means this one process, also after it ended and its number went to another.
+    The pidfd refers to this one process, even after it has ended and its number was reused.
     """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        # EINVAL, and ENOENT since Linux 6.9: the number of a thread or no number at all.
+        # EINVAL, and ENOENT since Linux 6.9: the number of a thread, or no number at all.
         if isinstance(error, PermissionError):
             raise
         raise ProcessLookupError(error.errno, error.strerror) from None
@@ -45,10 +45,10 @@ def duplicated(pidfd: int, fd: int) -> Iterator[int]:
 
 
 def getfd(pidfd: int, fd: int) -> int:
-    """Duplicate descriptor ``fd`` of the process; the caller closes the new one (CLOEXEC).
+    """Duplicate descriptor ``fd`` of the process. The caller closes the new one (CLOEXEC).
 
-    PermissionError: it takes PTRACE_MODE_ATTACH_REALCREDS (ptrace(2)), that is the same
-    user or CAP_SYS_PTRACE. ProcessLookupError: it has ended. EBADF: it has closed ``fd``.
+    Raises PermissionError without PTRACE_MODE_ATTACH_REALCREDS (ptrace(2)), which the same user and
+    CAP_SYS_PTRACE have; ProcessLookupError if the process has ended; EBADF if it has closed ``fd``.
     """
     result: int = _libc.syscall(
         ctypes.c_long(_PIDFD_GETFD), ctypes.c_int(pidfd), ctypes.c_int(fd), ctypes.c_uint(0)

@@ -1,4 +1,4 @@
-"""Which kernel this is, for the few things that cannot be found out by trying."""
+"""The release of the kernel, for the few facts that cannot be found out by trying."""
 
 import os
 import re

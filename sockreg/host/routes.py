@@ -1,7 +1,7 @@
-"""Which addresses are local: asked of the kernel by rtnetlink(7), as ip(8) does.
+"""Which addresses are local, queried from the kernel with rtnetlink(7), like ip(8).
 
-Needs no privilege, and AF_NETLINK where RestrictAddressFamilies= is set. What is told is
-what the network namespace of the calling thread has.
+Needs no privileges, but AF_NETLINK where RestrictAddressFamilies= is set. The result is for the
+network namespace of the calling thread.
 """
 
 import socket
@@ -13,7 +13,7 @@ from sockreg.host import netlink
 
 _NETLINK_ROUTE = 0
 _RTM_GETADDR, _RTM_GETROUTE = 22, 26
-_RTN_LOCAL = 2  # rtm_type: what goes there is taken in
+_RTN_LOCAL = 2  # rtm_type: the host accepts packets to this destination
 
 # struct rtmsg (linux/rtnetlink.h): family, length of the destination, length of the source,
 # tos, table, protocol, scope, type, flags.
@@ -21,11 +21,11 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _RTA_DST = 1
 # struct ifaddrmsg (linux/if_addr.h): family, length of the prefix, flags, scope, interface.
 _ADDRESS = struct.Struct("=BBBBI")
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # of a point-to-point interface the first is the peer's
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # on a point-to-point interface, the first is the peer's
 
 
 class LocalPrefix(NamedTuple):
-    """Packets to these addresses are taken in: ``address`` as in Binding."""
+    """The host accepts packets to these addresses. ``address`` is as in Binding."""
 
     family: int
     address: int
@@ -33,20 +33,20 @@ class LocalPrefix(NamedTuple):
 
 
 class InterfaceAddress(NamedTuple):
-    """An address that an interface has, in its canonical text."""
+    """An address of an interface, in its canonical text."""
 
     family: int
     address: str
 
 
 def local_prefixes() -> list[LocalPrefix]:
-    """The destinations of all routes of type local, of whichever table."""
+    """The destinations of all routes of type local, in all tables."""
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         request = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for message in _dump(_RTM_GETROUTE, request):
             of, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message)
-            # A dump of IPv6 routes has those of others in it where IPv6 is compiled out.
+            # If IPv6 is compiled out, a dump of IPv6 routes contains those of other families.
             if kind == _RTN_LOCAL and of == family:
                 attributes = netlink.attributes(message[_ROUTE.size :])
                 address = int.from_bytes(attributes.get(_RTA_DST, b""), "big")
@@ -55,7 +55,7 @@ def local_prefixes() -> list[LocalPrefix]:
 
 
 def interface_addresses() -> list[InterfaceAddress]:
-    """What the interfaces have been given, those of the loopback included."""
+    """The addresses of all interfaces, including the loopback."""
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         for message in _dump(_RTM_GETADDR, _ADDRESS.pack(family, 0, 0, 0, 0)):
@@ -72,6 +72,6 @@ def _dump(kind: int, request: bytes) -> list[bytes]:
     except OSError as error:
         raise failure(
             error,
-            f"cannot ask the kernel for its addresses and routes: {error.strerror}",
-            "a unit that does needs AF_NETLINK in RestrictAddressFamilies=",
+            f"cannot read addresses and routes from the kernel: {error.strerror}",
+            "in a unit, add AF_NETLINK to RestrictAddressFamilies=",
         ) from None

@@ -1,11 +1,11 @@
-"""Which sockets there are, asked of the kernel by sock_diag(7), as ss(8) does.
+"""The sockets of this host, queried from the kernel with sock_diag(7), like ss(8).
 
-Needs no privilege, and AF_NETLINK where RestrictAddressFamilies= is set. What is told is
-what the network namespace of the calling thread has.
+Needs no privileges, but AF_NETLINK where RestrictAddressFamilies= is set. The result is for the
+network namespace of the calling thread.
 
-A request is a struct inet_diag_req_v2, an answer a struct inet_diag_msg and attributes
-(linux/inet_diag.h), each in a message of netlink(7). Numbers are in the machine's byte
-order, ports and addresses in network order.
+A request is a struct inet_diag_req_v2. An answer is a struct inet_diag_msg with attributes
+(linux/inet_diag.h). Each is a message of netlink(7). Numbers are in the machine's byte order, ports
+and addresses in network order.
 """
 
 import errno
@@ -23,8 +23,8 @@ _SOCKID = "2s2s16s16sIQ"  # source and destination port and address, interface, 
 _REQUEST = struct.Struct(f"=BBBxI{_SOCKID}")  # family, protocol, extensions, states
 _MESSAGE = struct.Struct(f"=BBBB{_SOCKID}IIIII")  # ..., expires, queues, uid, inode
 
-# enum in linux/inet_diag.h. The first eight are asked for by their bit.
-_INFO = 2  # brings _ULP along
+# enum in linux/inet_diag.h. The first eight are requested by their bit.
+_INFO = 2  # adds _ULP to the answer
 _CONGESTION = 4
 _MEMORY = 7
 _V6ONLY = 11
@@ -38,15 +38,15 @@ ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
 
 
 class DiagSocket(NamedTuple):
-    """A socket as sock_diag tells it.
+    """A socket as sock_diag reports it.
 
-    ``interface`` is the index of the device it is bound to, 0 for none. The queues of a
-    listening TCP socket are connections, ``received`` those waiting for accept(2) and
-    ``limit`` how many may; of others they are bytes received and waiting to be sent.
-    ``dropped`` counts packets that did not fit. ``inode`` is what /proc/PID/fd shows, 0
-    if no descriptor is open on it. ``cgroup`` is the id of the cgroup it was made in, 0
-    if unknown. ``congestion`` is empty for UDP. ``upper`` is the protocol on top of TCP:
-    ``mptcp`` means that the descriptor with this inode is an MPTCP socket.
+    ``interface`` is the index of the device that the socket is bound to, or 0. For a listening TCP
+    socket, the queues are connections: ``received`` wait for accept(2), and ``limit`` is the
+    maximum. For others, they are bytes received and bytes to be sent. ``dropped`` counts packets
+    that did not fit. ``inode`` is the number in /proc/PID/fd, or 0 if no descriptor is open.
+    ``cgroup`` is the id of the cgroup in which the socket was created, or 0 if unknown.
+    ``congestion`` is empty for UDP. ``upper`` is the protocol on top of TCP: ``mptcp`` means that
+    the descriptor with this inode is an MPTCP socket.
     """
 
     protocol: int
@@ -70,7 +70,7 @@ class DiagSocket(NamedTuple):
 
 
 def receiving() -> list[DiagSocket]:
-    """Every socket that takes what has no connection: listening TCP, UDP without a peer."""
+    """Every socket that takes packets without a connection: listening TCP, unconnected UDP."""
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         found += dump(family, socket.IPPROTO_TCP, (LISTENING,))
@@ -79,7 +79,7 @@ def receiving() -> list[DiagSocket]:
 
 
 def dump(family: int, protocol: int, states: tuple[int, ...]) -> list[DiagSocket]:
-    """All sockets of one family and protocol in these states. SockregError if not told."""
+    """All sockets of one family and protocol in these states. Raises SockregError on refusal."""
     body = encode_request(family, protocol, states)
     try:
         answers = netlink.dump(_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, body)
@@ -89,14 +89,14 @@ def dump(family: int, protocol: int, states: tuple[int, ...]) -> list[DiagSocket
 
 
 def encode_request(family: int, protocol: int, states: tuple[int, ...]) -> bytes:
-    """The struct inet_diag_req_v2 that asks for them."""
+    """The struct inet_diag_req_v2 of the request."""
     wanted = sum(1 << (extension - 1) for extension in (_INFO, _CONGESTION, _MEMORY))
     bits = sum(1 << state for state in states)
     return _REQUEST.pack(family, protocol, wanted, bits, b"", b"", b"", b"", 0, 0)
 
 
 def decode(message: bytes, protocol: int) -> DiagSocket:
-    """The socket that one message of an answer tells of."""
+    """The socket in one message of an answer."""
     (
         family, state, _, _,
         port, peer_port, address, peer_address, interface, cookie,
@@ -136,7 +136,7 @@ def _address(family: int, packed: bytes) -> str:
 
 
 def _refused(error: OSError) -> SockregError:
-    what = "cannot ask the kernel which sockets there are"
+    what = "cannot list sockets"
     if error.errno == errno.EAFNOSUPPORT:
         return AccessError(
             f"{what}: netlink sockets are forbidden here",
@@ -144,7 +144,7 @@ def _refused(error: OSError) -> SockregError:
         )
     if error.errno == errno.ENOENT:
         return SockregError(
-            f"{what}: it has no socket diagnostics",
+            f"{what}: the kernel has no socket diagnostics",
             "load the modules tcp_diag and udp_diag (modprobe(8))",
         )
     return failure(error, f"{what}: {error.strerror or errno.errorcode.get(error.errno or 0, '')}")

@@ -18,7 +18,7 @@ Value = bool | int | str
 
 
 class _Option(NamedTuple):
-    """``only`` is the family or protocol whose sockets have it; None is all."""
+    """``only`` is the family or protocol whose sockets have the option; None is all."""
 
     name: str
     level: int
@@ -66,7 +66,7 @@ _OPTIONS = (
     _Option("UDP_SEGMENT", _UDP, 103, NUMBER, _UDP),
     _Option("UDP_GRO", _UDP, 104, FLAG, _UDP),
 )
-# Of UDP sockets over IPv6 alone.
+# Only for UDP sockets over IPv6.
 _UDP_INET6 = (
     _Option("IPV6_RECVPKTINFO", _IPV6, 49, FLAG),
     _Option("IPV6_RECVORIGDSTADDR", _IPV6, 74, FLAG),
@@ -74,9 +74,9 @@ _UDP_INET6 = (
 
 
 def read(fd: int) -> dict[str, Value]:
-    """The options of a TCP or UDP socket. Those that this kernel does not know are left out.
+    """The options of a TCP or UDP socket. Options that this kernel does not know are left out.
 
-    Nothing is changed. OSError if ``fd`` is no such socket.
+    Nothing is changed. Raises OSError if ``fd`` is not such a socket.
     """
     sock = socket.socket(fileno=fd)
     try:

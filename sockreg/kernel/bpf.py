@@ -8,9 +8,9 @@ only the C halves of ctypes and struct (importing ctypes would double the start-
 import _ctypes
 import _struct as struct
 import errno
-import posix  # os without the modules it drags in
+import posix  # os without the modules that it imports
 
-# The syscall's number: arch/*/entry/syscalls/*.tbl; the rest use the generic table.
+# The number of the system call: arch/*/entry/syscalls/*.tbl; others use the generic table.
 _NUMBERS = {"x86_64": 321, "i686": 357, "armv7l": 386, "s390x": 351, "ppc64le": 361}
 _BPF = _NUMBERS.get(posix.uname().machine, 280)
 
@@ -29,7 +29,7 @@ ANY = 0
 NOEXIST = 1
 EXIST = 2
 
-# Flags of obj_get: ask for no more than the pin's mode allows.
+# Flags of obj_get: request no more than the pin's mode allows.
 READ_WRITE = 0
 READ_ONLY = 1 << 3
 
@@ -59,7 +59,7 @@ class _Function(_ctypes.CFuncPtr):
     _restype_ = _Long
 
 
-# dlopen(3): None is the program itself, which has the C library.
+# dlopen(3): None is the program itself, which includes the C library.
 _syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def _bpf(command: int, attr: bytes) -> int:
 
 
 def _bpf_at(command: int, attr: "Buffer") -> int:
-    """As _bpf(), for a command that writes its answer into the attributes."""
+    """Like _bpf(), for a command that writes its answer into the attributes."""
     result: int = _syscall(_Long(_BPF), _Long(command), _Long(attr.address), _Long(attr.size))
     if result < 0:
         number = _ctypes.get_errno()
@@ -89,7 +89,7 @@ class Buffer:
 
 
 def obj_get(path: str, flags: int = READ_WRITE) -> int:
-    """Open a pin; returns a descriptor that the caller closes. ENOENT, EACCES, EPERM."""
+    """Open a pin. Returns a descriptor that the caller closes. ENOENT, EACCES, EPERM."""
     name = Buffer(path.encode("utf-8", "surrogateescape") + b"\0")
     try:
         return _bpf(_OBJ_GET, _ATTR_OBJ.pack(name.address, 0, flags))
@@ -107,7 +107,7 @@ def obj_pin(fd: int, path: str) -> None:
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
-    """The value under ``key`` or None. ``value_size`` counts every CPU of a per-CPU map."""
+    """The value of ``key``, or None. ``value_size`` covers all CPUs for a per-CPU map."""
     k, value = Buffer(key), Buffer(bytes(value_size))
     try:
         _bpf(_MAP_LOOKUP_ELEM, _ATTR_ELEM.pack(fd, k.address, value.address, 0))
@@ -119,18 +119,18 @@ def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
 
 
 def map_update(fd: int, key: bytes, value: bytes, flags: int = ANY) -> None:
-    """Put ``value`` under ``key`` in one step; EEXIST with NOEXIST, ENOENT with EXIST."""
+    """Store ``value`` under ``key`` in one step. EEXIST with NOEXIST, ENOENT with EXIST."""
     k, v = Buffer(key), Buffer(value)
     _bpf(_MAP_UPDATE_ELEM, _ATTR_ELEM.pack(fd, k.address, v.address, flags))
 
 
 def map_delete(fd: int, key: bytes) -> bool:
-    """Remove ``key``; False if it was not there."""
+    """Remove ``key``. Returns False if it was not there."""
     k = Buffer(key)
     try:
         _bpf(_MAP_DELETE_ELEM, _ATTR_ELEM.pack(fd, k.address, 0, 0))
     except OSError as error:
-        # SOCKMAP says EINVAL for an empty slot, hash maps say ENOENT.
+        # SOCKMAP returns EINVAL for an empty slot, hash maps return ENOENT.
         if error.errno in (errno.ENOENT, errno.EINVAL):
             return False
         raise
@@ -138,7 +138,7 @@ def map_delete(fd: int, key: bytes) -> bool:
 
 
 def map_keys(fd: int, key_size: int) -> list[bytes]:
-    """All keys of a hash map, each once; changes meanwhile may or may not be seen."""
+    """All keys of a hash map, each once. Concurrent changes may or may not be visible."""
     keys: dict[bytes, None] = {}
     previous = None
     while True:
@@ -152,24 +152,23 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
             raise
         key = following.content()
         if key in keys:
-            # ``previous`` was deleted under us and the kernel has started over.
+            # ``previous`` was deleted in the meantime, and the kernel has started over.
             return list(keys)
         keys[key] = None
         previous = following
 
 
 def map_capacity(fd: int) -> int:
-    """How many entries a map can have."""
+    """The maximum number of entries in a map."""
     info = Buffer(bytes(_MAP_INFO.size))
     _bpf(_OBJ_GET_INFO_BY_FD, _ATTR_INFO.pack(fd, info.size, info.address))
     return int(_MAP_INFO.unpack(info.content())[4])
 
 
 def run_sk_lookup(fd: int, remote: int, local: int) -> bool:
-    """Run an sk_lookup program on a packet between two IPv4 addresses; returns if it passes.
+    """Run an sk_lookup program on a packet between two IPv4 addresses. Returns whether it passes.
 
-    The program sees the numbers as they are. EINVAL on kernels without such a run (before
-    Linux 5.13).
+    The program sees the numbers unchanged. EINVAL on kernels without test runs (before Linux 5.13).
     """
     context = Buffer(_RUN_CONTEXT.pack(_AF_INET, remote, local))
     attr = Buffer(_ATTR_RUN.pack(fd, 0, 0, 0, 0, 0, 1, 0, context.size, 0, context.address, 0))

@@ -1,12 +1,12 @@
 """A typed layer over the part of libbpf's public C API that sockreg needs.
 
-No ctypes object leaves this module. Errors are OSError with libbpf's errno. The library
-is the system's libbpf.so.1, else the libbpf inside pylibbpf's extension module, which
-exports the same C symbols; that file is opened as a plain shared library, because
-importing the package takes 30 ms and its Python surface has neither links nor pins.
+No ctypes object leaves this module. Errors are OSError with libbpf's errno. The library is the
+system's libbpf.so.1, or else the libbpf inside pylibbpf's extension module, which exports the same
+C symbols. That file is opened as a plain shared library, because importing the package takes 30 ms
+and its Python interface has neither links nor pins.
 
-Option structs follow LIBBPF_OPTS (libbpf_common.h): ``sz`` first; a struct shorter than
-the library's own is valid, so one definition serves old and new libraries.
+Option structs follow LIBBPF_OPTS (libbpf_common.h): ``sz`` comes first. A struct shorter than the
+library's own is valid, so one definition serves old and new libraries.
 """
 
 import ctypes
@@ -76,7 +76,7 @@ class LoadError(OSError):
         self.log = log
 
     def reason(self) -> str:
-        """The line of the log that says most: the verifier's last word, else libbpf's."""
+        """The most useful line of the log: the verifier's last line, or else libbpf's."""
         lines = [line.strip() for line in self.log.splitlines() if line.strip()]
         for index, line in enumerate(lines):
             if line.startswith("processed ") and "insns" in line and index:
@@ -126,7 +126,7 @@ _libc = ctypes.CDLL(None)
 _libc.vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
 
 
-_LOG_MAX = 1 << 24  # as much as libbpf has the verifier write, handed over in one piece
+_LOG_MAX = 1 << 24  # the most that libbpf lets the verifier write, passed on in one piece
 _INFO = 1  # enum libbpf_print_level; debug output is above it
 
 
@@ -134,7 +134,7 @@ _INFO = 1  # enum libbpf_print_level; debug output is above it
 def _print(level: int, pattern: bytes, arguments: int) -> int:
     if level > _INFO:
         return 0
-    # libbpf hands over a va_list: on every ABI it lives on, that is one pointer.
+    # libbpf passes a va_list: on every ABI that it supports, that is one pointer.
     text = ctypes.create_string_buffer(_LOG_MAX)
     _libc.vsnprintf(text, len(text), pattern, arguments)
     _log.append(text.value.decode("utf-8", "replace"))
@@ -153,8 +153,10 @@ def bundled_library() -> str | None:
 
 
 def open_library(path: str) -> ctypes.CDLL:
-    """Open one libbpf by path or soname and declare what is called. OSError if it cannot be,
-    AttributeError if it lacks one of these functions."""
+    """Open one libbpf by path or soname, and declare the functions that are called.
+
+    Raises OSError if it cannot be opened, and AttributeError if it lacks one of these functions.
+    """
     lib = ctypes.CDLL(path, use_errno=True)
     pointer, path_or_name = c_void_p, c_char_p
     for name, result, arguments in (
@@ -200,7 +202,7 @@ def _library() -> ctypes.CDLL:
             continue
         try:
             return open_library(path)
-        except (OSError, AttributeError) as error:  # the latter of one without a function
+        except (OSError, AttributeError) as error:  # AttributeError if a function is missing
             why.append(str(error))
     raise MissingError(
         f"neither {SYSTEM_LIBRARY} nor the libbpf of the Python package pylibbpf can be used: "
@@ -216,23 +218,23 @@ def library_version() -> str:
 
 
 def log_text() -> str:
-    """What libbpf and the verifier have said so far in this process (shown by -v)."""
+    """The messages of libbpf and the verifier so far in this process (shown by -v)."""
     return "".join(_log)
 
 
 def _checked(result: int) -> int:
     if result < 0:
-        # libbpf 1.x returns -errno and sets errno too; bpf(2) wrappers do the same.
+        # libbpf 1.x returns -errno and also sets errno; the bpf(2) wrappers do the same.
         number = -result if result < -1 else ctypes.get_errno() or errno.EPERM
         raise OSError(number, os.strerror(number))
     return result
 
 
 class Object:
-    """One opened object file, its maps adjusted by name before ``load``.
+    """One opened object file, whose maps are adjusted by name before ``load``.
 
-    It is never closed: libbpf 1.1 unmaps the wrong size when a resized .data map was
-    reused, and the process that loads an object ends soon after.
+    The object is never closed: libbpf 1.1 unmaps the wrong size if a resized .data map was reused,
+    and the process that loads an object ends soon after.
     """
 
     def __init__(self, path: str) -> None:
@@ -264,7 +266,7 @@ class Object:
         _checked(self._lib.bpf_program__set_autoload(self._program(name), False))
 
     def load(self) -> None:
-        """Create the maps and have the programs verified. LoadError with the log."""
+        """Create the maps and load the programs. Raises LoadError with the log."""
         result = self._lib.bpf_object__load(self._object)
         if result < 0:
             raise LoadError(-result, log_text())
@@ -332,12 +334,12 @@ def create_link(program_fd: int, netns_fd: int) -> int:
 
 
 def create_cgroup_link(program_fd: int, cgroup_fd: int) -> int:
-    """Attach a sock_ops program to a cgroup and those below it, beside what is there."""
+    """Attach a sock_ops program to a cgroup and those below it, beside existing programs."""
     return _checked(_library().bpf_link_create(program_fd, cgroup_fd, ATTACH_CGROUP_SOCK_OPS, None))
 
 
 def update_link(link_fd: int, new_program_fd: int, old_program_fd: int) -> None:
-    """Replace the program in one step, if the old one is still attached (else EPERM)."""
+    """Replace the program in one step, if the old one is still attached (otherwise EPERM)."""
     opts = _LinkUpdateOpts(
         sz=ctypes.sizeof(_LinkUpdateOpts), flags=LINK_REPLACE, old_prog_fd=old_program_fd
     )
@@ -345,7 +347,7 @@ def update_link(link_fd: int, new_program_fd: int, old_program_fd: int) -> None:
 
 
 def detach_link(link_fd: int) -> None:
-    """Detach the program now, also while others have the link open. Twice is fine."""
+    """Detach the program now, even while other processes have the link open. May be repeated."""
     _checked(_library().bpf_link_detach(link_fd))
 
 
@@ -399,7 +401,7 @@ def attached_programs(netns_fd: int) -> list[int]:
 
 
 def test_run(program_fd: int, context: bytes, repeat: int = 1) -> TestRun:
-    """Run a program on a context of the kernel's making (BPF_PROG_TEST_RUN)."""
+    """Run a program on a context made by the kernel (BPF_PROG_TEST_RUN)."""
     given = ctypes.create_string_buffer(context, len(context))
     out = ctypes.create_string_buffer(len(context))
     opts = _TestRunOpts(

@@ -1,4 +1,4 @@
-"""Where the files are that sockreg ships beside its Python: BPF objects, units, manual page."""
+"""Paths of the files that sockreg ships beside its Python: BPF objects, units, manual page."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def man_page_path() -> Path:
 
 
 def _shipped(name: str, in_tree: str) -> Path:
-    # An installed sockreg has its data inside the package; in a source tree, also one
-    # installed with `pip install -e`, it stands beside the package.
+    # An installed sockreg has its data inside the package. In a source tree, which may also
+    # be installed with `pip install -e`, the data is beside the package.
     for path in (PACKAGE / "data" / name, PACKAGE.parent / in_tree):
         if path.is_dir():
             return path
     raise SockregError(
         f"{PACKAGE}: the {name} files of sockreg are missing",
-        "The installation is incomplete: install sockreg again.",
+        "The installation is incomplete; install sockreg again.",
     )

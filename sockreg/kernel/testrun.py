@@ -1,4 +1,4 @@
-"""Asking the live program about a packet that nobody sends: BPF_PROG_TEST_RUN."""
+"""Running the live program on a test packet: BPF_PROG_TEST_RUN."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ _CONTEXT = struct.Struct("=QII4s16s2s2x4s16sII4x")
 
 
 class Verdict(NamedTuple):
-    """``cookie`` is that of the socket selected; 0 means none was."""
+    """``cookie`` is that of the selected socket; 0 means that none was selected."""
 
     passed: bool
     cookie: int
@@ -23,10 +23,10 @@ class Verdict(NamedTuple):
 def ask(
     program_fd: int, family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]
 ) -> Verdict:
-    """What the program does with a packet from ``remote`` to ``local`` (address, port).
+    """The program's verdict on a packet from ``remote`` to ``local`` (address, port).
 
-    The kernel takes no interface here: to the program the packet came in on interface 0.
-    It counts like a real one. EPERM, EINVAL (before Linux 5.13 there is no such run).
+    The kernel takes no interface here: the packet arrives on interface 0. The packet is counted
+    like a real one. Raises OSError: EPERM, or EINVAL before Linux 5.13, which has no such run.
     """
     result = libbpf.test_run(program_fd, _context(family, protocol, local, remote))
     return Verdict(result.verdict == PASS, int(_CONTEXT.unpack(result.context)[0]))

@@ -1,1 +1,1 @@
-"""What systemd says and hears: passed sockets, unit files, units of processes, the journal."""
+"""The interfaces of systemd: passed sockets, unit files, units of processes, the journal."""

@@ -1,8 +1,9 @@
-"""What happened, as journal entries with fields, and as lines for whoever looks.
+"""Events as journal entries with fields, and as lines on stderr.
 
-One native datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): the journal module of
-systemd-python would cost the companion more time than everything else it does. The
-texts behind the message ids are in units/sockreg.catalog.
+Each entry is one native datagram (systemd.io/JOURNAL_NATIVE_PROTOCOL): the journal module of
+systemd-python would take more time than everything else the companion does. units/sockreg.catalog
+has the texts for the message IDs.
+
 On the companion's start-up path.
 """
 
@@ -14,7 +15,7 @@ from sockreg.terms import companion
 
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
-_OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # what journalctl -u looks for beside the sender's own unit
+_OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # journalctl -u looks for this field beside the sender's own unit
 
 # MESSAGE_ID= of each kind of entry, made by systemd-id128(1).
 REGISTERED = "84e1825ebc704b10955afccb6960c51c"
@@ -38,10 +39,10 @@ Fields = dict[str, str | list[str]]  # a field may have several values
 def say(
     message: str, message_id: str = NOTICE, priority: int = INFO, fields: Fields | None = None
 ) -> None:
-    """Log one line with fields, and show it to whoever runs this.
+    """Log one line with fields, and print it on stderr.
 
-    The line goes to stderr too, unless that is the
-    journal already (JOURNAL_STREAM, systemd.exec(5)). Without a journal, stderr has it.
+    The line is not printed if stderr is the journal already (JOURNAL_STREAM, systemd.exec(5)).
+    Without a journal, it is only printed.
     """
     if not (record(message, message_id, priority, fields) and under_systemd()):
         print(message, file=sys.stderr)
@@ -69,7 +70,7 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
         **fields,
     }
     if under_systemd() and _OF_UNIT not in fields:
-        # The journal asks /proc which unit a sender is of: too late for one that has ended.
+        # The journal reads the sender's unit from /proc, too late for a process that has ended.
         from sockreg.systemd.unit_of import unit_of_this_process
 
         everything[_OF_UNIT] = unit_of_this_process()
@@ -81,7 +82,7 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
             else:
                 entry += b"%s=%s\n" % (name.encode(), data)
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    # A journal that is stuck must not hold up a socket's companion.
+    # A stuck journal must not delay the companion of a socket.
     sock.settimeout(_PATIENCE)
     try:
         sock.sendto(entry, SOCKET)
@@ -93,9 +94,9 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
 
 
 def unit_fields(unit: str) -> Fields:
-    """Fields that make an entry show up under ``journalctl -u`` of the units concerned.
+    """Fields that make ``journalctl -u`` show an entry for these units.
 
-    OBJECT_SYSTEMD_UNIT= is what journalctl(1) looks for beside the sender's own unit.
+    journalctl(1) looks for OBJECT_SYSTEMD_UNIT= beside the sender's own unit.
     """
     if not unit.endswith(".socket"):
         return {}

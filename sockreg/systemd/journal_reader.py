@@ -1,4 +1,4 @@
-"""The latest journal entries that sockreg wrote, read with systemd-python."""
+"""The latest journal entries of sockreg, read with systemd-python."""
 
 import datetime
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from systemd import journal
 
 
 def latest(count: int) -> list[str]:
-    """Up to ``count`` lines, oldest first; none where there is no journal or no right to it."""
+    """Up to ``count`` lines, oldest first; none without a journal or permission to read it."""
     reader = journal.Reader()
     reader.this_boot()
     reader.add_match(SYSLOG_IDENTIFIER="sockreg")

@@ -1,14 +1,14 @@
 """The syntax of systemd's configuration files (systemd.syntax(7)).
 
-Nothing is refused here: what does not fit is recorded in the section where it stands,
-because a wrong line in systemd's part of a unit file is systemd's business.
+Nothing is refused here. Problems are recorded in their section, because a wrong line in systemd's
+part of a unit file is systemd's business.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-_WHITESPACE = " \t\r"  # systemd's own idea of it (basic/string-util.h)
+_WHITESPACE = " \t\r"  # systemd's definition of whitespace (basic/string-util.h)
 
 
 class Entry(NamedTuple):
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One ``[name]`` with what follows; what precedes the first has the name ''.
+    """One ``[name]`` with its entries. What precedes the first section has the name ''.
 
     ``problems`` are (line, what is wrong).
     """
@@ -33,10 +33,10 @@ class Section(NamedTuple):
 
 
 def read_sections(content: bytes) -> list[Section]:
-    """Read a whole file, sections in order; one name may come several times.
+    """Read a whole file. Sections are in order, and a name may occur several times.
 
-    A line that ends in a backslash goes on in the next line that is no comment; the
-    backslash is read as a space.
+    A line that ends in a backslash continues in the next line that is not a comment. The backslash
+    is read as a space.
     """
     section = Section("", 0, [], [])
     sections = [section]
@@ -67,9 +67,9 @@ def read_sections(content: bytes) -> list[Section]:
 def _add_line(section: Section, begun: int, end: int, line: str) -> None:
     key, equals, value = line.partition("=")
     if not section.line:
-        section.problems.append((begun, f"{line!r} stands before the first [section]"))
+        section.problems.append((begun, f"{line!r} is before the first [section]"))
     elif not equals:
-        section.problems.append((begun, f"{line!r} is no KEY=VALUE"))
+        section.problems.append((begun, f"{line!r} is not KEY=VALUE"))
     elif not line.isascii() and _has_surrogates(line):
         shown = line.encode(errors="surrogateescape")
         section.problems.append((begun, f"{shown!r} is not UTF-8"))

@@ -1,11 +1,11 @@
 """The sockets that systemd passes to a process it starts: sd_listen_fds(3).
 
-libsystemd says how many there are. The names are read here: libsystemd takes the backslash of an
-escaped unit name (``a\\x2db.socket``) for a quote and drops it, but a label must arrive as it is.
+libsystemd gives their number. The names are read here, because libsystemd takes the backslash of an
+escaped unit name (``a\\x2db.socket``) for a quote and drops it, but a label must arrive unchanged.
 tests/pure/test_listen_fds.py compares both with sd_listen_fds_with_names(3).
 
-On the companion's start-up path: it imports only the C module of systemd-python, which takes a
-millisecond. systemd.daemon, the module around it, takes eight, most of them for socket.
+On the companion's start-up path: this module only imports the C module of systemd-python, which
+takes a millisecond. systemd.daemon, the module around it, takes eight, most of them for socket.
 """
 
 import errno
@@ -15,16 +15,16 @@ import sys
 from sockreg.errors import UsageError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
-UNNAMED = "unknown"  # what sd_listen_fds_with_names(3) calls a socket without a name
+UNNAMED = "unknown"  # the name that sd_listen_fds_with_names(3) gives to a socket without one
 
 _HINT = "run it from a unit with Sockets=, or under systemd-socket-activate(1)"
 
 
 def received() -> list[tuple[int, str]]:
-    """The sockets passed to this process, (descriptor, name) in their order, made CLOEXEC.
+    """The sockets passed to this process as (descriptor, name) in order, made CLOEXEC.
 
-    The environment stays as it is. UsageError if there are no sockets or the variables
-    contradict each other, ImportError without systemd-python.
+    The environment is not changed. Raises UsageError if there are no sockets or the variables
+    contradict each other, and ImportError without systemd-python.
     """
     try:
         count = _sd_listen_fds()
@@ -43,14 +43,14 @@ def received() -> list[tuple[int, str]]:
 
 
 def _sd_listen_fds() -> int:
-    """How many sockets were passed. OSError with libsystemd's errno, ImportError."""
+    """The number of passed sockets. Raises OSError with libsystemd's errno, and ImportError."""
     try:
         from systemd import _daemon
     except ImportError:
         if not sys.flags.no_site or "site" in sys.modules:
             raise
-        # Python was started with -S, and systemd-python is not where sockreg is: a virtual
-        # environment with --system-site-packages. Look where Python does without -S.
+        # Python was started with -S, and systemd-python is not where sockreg is: in a virtual
+        # environment with --system-site-packages. Look where Python looks without -S.
         import site
 
         site.main()
@@ -61,22 +61,22 @@ def _sd_listen_fds() -> int:
 
 
 def _refusal(number: int | None) -> UsageError:
-    """Why libsystemd found no sockets; ``number`` is its errno, None if it just found none."""
+    """Why libsystemd found no sockets. ``number`` is its errno; None if it found none."""
     count = posix.environ.get(b"LISTEN_FDS", b"")
     if not count:
         return UsageError("no sockets were passed: LISTEN_FDS is not set", _HINT)
     pid = posix.environ.get(b"LISTEN_PID", b"")
     if pid != b"%d" % posix.getpid():
         return UsageError(
-            f"the sockets passed are for process {_shown(pid)} (LISTEN_PID), "
-            f"not for this one, {posix.getpid()}",
+            f"the passed sockets are for process {_shown(pid)} (LISTEN_PID), not for this one, "
+            f"{posix.getpid()}",
             _HINT,
         )
-    # From systemd 258: the inode number of the process's pidfd, which is used once in a boot.
+    # systemd 258 and later: the inode number of the process's pidfd, unique until the next boot.
     pidfd_id = posix.environ.get(b"LISTEN_PIDFDID", b"")
     if number is None:
         return UsageError(
-            f"the sockets passed are for another process, which had the number {_shown(pid)} "
+            f"the passed sockets are for another process, which had the number {_shown(pid)} "
             f"before this one (LISTEN_PIDFDID={_shown(pidfd_id)})",
             _HINT,
         )

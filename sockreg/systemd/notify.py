@@ -1,4 +1,4 @@
-"""What a process tells the systemd that has started it: sd_notify(3)."""
+"""Status of a process for the systemd that started it: sd_notify(3)."""
 
 import os
 
@@ -9,7 +9,7 @@ from sockreg.systemd import journal
 def status(text: str) -> None:
     """Set the line that 'systemctl status' shows under Status:, if systemd listens.
 
-    Without systemd-python this says so and leaves it: no reason to fail for the caller.
+    Without systemd-python, this only prints a notice: the caller must not fail.
     """
     if "NOTIFY_SOCKET" not in os.environ:
         return

@@ -1,4 +1,4 @@
-"""The specifiers of systemd.unit(5) that follow from a unit's name alone."""
+"""The specifiers of systemd.unit(5) that only depend on a unit's name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
 def expand_specifiers(text: str, unit: str) -> str:
     """Replace %n %N %p %P %i %I %j %J and %% in a setting of ``unit``.
 
-    Raises ValueError for any other: what systemd would make of it is not known here.
+    Raises ValueError for any other specifier, because its value in systemd is not known here.
     """
     if "%" not in text:
         return text
@@ -35,7 +35,9 @@ def expand_specifiers(text: str, unit: str) -> str:
             return values[match[1]]
         except KeyError:
             allowed = " ".join(f"%{letter}" for letter in "iIjJnNpP%")
-            raise ValueError(f"specifier {match[0]} is not allowed here, only {allowed}") from None
+            raise ValueError(
+                f"specifier {match[0]} is not allowed here; only {allowed} are"
+            ) from None
 
     return _SPECIFIER.sub(value, text)
 

@@ -1,29 +1,29 @@
-"""Which systemd unit a process belongs to, from its cgroup (proc(5), cgroups(7)).
+"""The systemd unit of a process, from its cgroup (proc(5), cgroups(7)).
 
-On the start-up path of the receiver: imports next to nothing.
+On the start-up path of the receiver: this module imports next to nothing.
 """
 
 import posix
 
-NO_UNIT = "-"  # a process, or a socket, of no unit
+NO_UNIT = "-"  # a process or a socket without a unit
 
 
 def unit_of(pid: int) -> str:
-    """The systemd unit a process belongs to, or ``-``. OSError if there is no such process."""
+    """The systemd unit of a process, or ``-``. Raises OSError if there is no such process."""
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="backslashreplace") as text:
         return unit_of_membership(text.read())
 
 
 def unit_of_this_process() -> str:
-    """The unit this process runs in, or ``-``."""
+    """The unit of this process, or ``-``."""
     return unit_of(posix.getpid())
 
 
 def unit_of_membership(text: str) -> str:
     """The unit in the text of a /proc/PID/cgroup.
 
-    systemd keeps its tree in the hierarchy without a number, or on hosts with cgroup v1
-    in the one it named itself (cgroups(7)).
+    systemd keeps its tree in the hierarchy without a number. On hosts with cgroup v1, it uses a
+    hierarchy that it named itself (cgroups(7)).
     """
     paths = {}
     for line in text.splitlines():
@@ -37,14 +37,14 @@ def unit_of_membership(text: str) -> str:
 
 
 def unit_of_cgroup(path: str) -> str:
-    """The unit that a cgroup is of: the first part of its path that is no slice.
+    """The unit of a cgroup: the first part of its path that is not a slice.
 
-    So does systemd (cg_path_get_unit() in src/basic/cgroup-util.c); what a user's own
-    manager runs is of user@UID.service. A login session and systemd itself are no
-    services of anybody: ``-``, as if there were no systemd.
+    This is how systemd does it (cg_path_get_unit() in src/basic/cgroup-util.c). Processes of a
+    user's own service manager belong to user@UID.service. A login session and systemd itself are no
+    service: they give ``-``, as if there were no systemd.
     """
     for part in path.split("/"):
-        # A name that the kernel could take for a file of its own has an underscore before it.
+        # systemd puts an underscore before a name that could be a file of the kernel.
         name = part.removeprefix("_")
         if name in ("", "..") or name.endswith(".slice"):
             continue

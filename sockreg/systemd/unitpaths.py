@@ -1,18 +1,18 @@
 """Where systemd finds a unit's files: its fragment and its drop-ins (systemd.unit(5)).
 
-On the companion's start-up path: imports ``os`` and nothing else.
+On the companion's start-up path: this module only imports ``os``.
 
-Every function takes ``root``, the directory that stands for ``/``; the paths returned
-start with it. Below another root an absolute symbolic link points into that root, as
-systemctl --root= has it. A file is *masked* when it is empty or a link to /dev/null.
+Every function takes ``root``, the directory that stands for ``/``. The returned paths start with
+it. Below another root, an absolute symbolic link points into that root, as for systemctl --root=. A
+file is *masked* if it is empty or a link to /dev/null.
 """
 
 from __future__ import annotations
 
 import os
 
-# The system manager's search path, earlier directories win. Left out is system.attached
-# (portablectl): its units come with drop-ins of their own and no sockreg@ instance.
+# The search path of the system manager; earlier directories win. system.attached
+# (portablectl) is left out: its units come with their own drop-ins and no sockreg@ instance.
 _SYSTEM = (
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
@@ -30,18 +30,17 @@ _LINKS_MAX = 8  # as many as systemd follows (FOLLOW_MAX, basic/unit-file.c)
 
 
 def search_path(root: str) -> list[str]:
-    """The directories that hold units, the strongest first; some may not exist."""
+    """The directories that hold units, highest precedence first. Some may not exist."""
     prefix = root.rstrip("/")
     merged = os.path.islink(prefix + "/lib")  # then /lib is /usr/lib
     return [prefix + d for d in _SYSTEM if not (merged and d.startswith("/lib/"))]
 
 
 def find_unit(root: str, name: str) -> tuple[str, list[str]]:
-    """The name systemd knows the unit by (aliases followed), and the unit's files.
+    """The unit's name in systemd (aliases resolved), and the unit's files.
 
-    The files are the fragment and then the drop-ins in the order in which systemd
-    applies them, masked drop-ins left out. There are none when the unit does not exist,
-    is masked, or is a template.
+    The files are the fragment and then the drop-ins in the order in which systemd applies them,
+    without masked drop-ins. There are none if the unit does not exist, is masked, or is a template.
     """
     directories = search_path(root)
     identity, fragment = _follow_aliases(root, directories, name)
@@ -54,7 +53,7 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
         for directory in directories
         for unit in _dropin_names(one)
     ]
-    # Drop-ins for a whole unit type come last: any other of the same file name wins.
+    # Drop-ins for a whole unit type come last: any other drop-in of the same file name wins.
     unit_type = identity.rpartition(".")[2]
     places += [f"{directory}/{unit_type}.d" for directory in directories]
     dropins = winners([(directory, files_in(directory, ".conf")) for directory in places])
@@ -63,11 +62,11 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
 
 
 def files_state(paths: list[str]) -> tuple[int, int, int, int]:
-    """(files, newest, inodes, bytes) as struct unit_state of bpf/registry.h has them.
+    """(files, newest, inodes, bytes), like struct unit_state of bpf/registry.h.
 
-    The four differ whenever one of the files was edited, replaced, added or removed:
-    any change of a file's content or inode moves its ctime, and unlike the mtime a
-    program cannot set the ctime back.
+    The four numbers differ whenever a file was edited, replaced, added or removed. Any change of a
+    file's content or inode changes its ctime, and unlike the mtime, a program cannot set the ctime
+    back.
     """
     files = newest = inodes = size = 0
     for path in paths:
@@ -94,7 +93,7 @@ def is_masked(root: str, name: str) -> bool:
 
 
 def files_in(directory: str, suffix: str) -> list[str]:
-    """Names of visible files and links in a directory; none if it does not exist."""
+    """Names of visible files and links in a directory; none if the directory does not exist."""
     try:
         with os.scandir(directory) as entries:
             return [
@@ -109,7 +108,7 @@ def files_in(directory: str, suffix: str) -> list[str]:
 
 
 def winners(listings: list[tuple[str, list[str]]]) -> list[str]:
-    """Of (directory, names) pairs the path of each name's first, in order of the names."""
+    """For (directory, names) pairs, the path of each name's first occurrence, sorted by name."""
     found: dict[str, str] = {}
     for directory, names in listings:
         for name in names:
@@ -118,7 +117,7 @@ def winners(listings: list[tuple[str, list[str]]]) -> list[str]:
 
 
 def has_content(root: str, path: str) -> bool:
-    """Whether a file is there and not masked."""
+    """Whether a file exists and is not masked."""
     path = reachable(root, path)
     try:
         return os.stat(path).st_size > 0  # 0 for /dev/null as well
@@ -127,7 +126,7 @@ def has_content(root: str, path: str) -> bool:
 
 
 def reachable(root: str, path: str) -> str:
-    """The path to open: below another root, links are followed inside that root."""
+    """The path to open. Below another root, links are resolved inside that root."""
     prefix = root.rstrip("/")
     if not prefix:
         return path
@@ -186,7 +185,7 @@ def _aliases(root: str, directories: list[str], identity: str) -> list[str]:
 
 
 def _first(root: str, directories: list[str], name: str) -> str:
-    """The path of the unit file that wins; links that are no proper alias do not count."""
+    """The path of the unit file that wins. Links that are not proper aliases do not count."""
     for directory in directories:
         path = f"{directory}/{name}"
         if os.path.lexists(path):
@@ -197,9 +196,9 @@ def _first(root: str, directories: list[str], name: str) -> str:
 
 
 def _may_be_alias(name: str, target: str) -> bool:
-    """Whether systemd lets ``name`` be a link to ``target``: another unit of one kind.
+    """Whether systemd lets ``name`` be a link to ``target``: another unit of the same type.
 
-    As unit_validate_alias_symlink_and_warn() of systemd's basic/unit-file.c has it.
+    Like unit_validate_alias_symlink_and_warn() of systemd's basic/unit-file.c.
     """
     _, instance, suffix = _parts(name)
     _, target_instance, target_suffix = _parts(target)
@@ -226,10 +225,10 @@ def _with_instance_of(name: str, other: str) -> str:
 
 
 def _dropin_names(name: str) -> list[str]:
-    """The names whose .d directories apply, the most specific first.
+    """The names whose .d directories apply, most specific first.
 
-    For ``foo-bar@1.socket``: itself, ``foo-bar@.socket``, ``foo-.socket`` and so on, as
-    unit_file_find_dirs() of systemd's shared/dropin.c walks them.
+    For ``foo-bar@1.socket``: the unit itself, ``foo-bar@.socket``, ``foo-.socket`` and so on, like
+    unit_file_find_dirs() of systemd's shared/dropin.c.
     """
     prefix, instance, suffix = _parts(name)
     names = [name]

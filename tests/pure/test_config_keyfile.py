@@ -87,11 +87,11 @@ def test_problems_stand_in_their_section() -> None:
         (
             "",
             [
-                (1, "'early=1' stands before the first [section]"),
-                (2, "'late' stands before the first [section]"),
+                (1, "'early=1' is before the first [section]"),
+                (2, "'late' is before the first [section]"),
             ],
         ),
-        ("S", [(4, "'word' is no KEY=VALUE"), (6, "b'L=\\xff' is not UTF-8")]),
+        ("S", [(4, "'word' is not KEY=VALUE"), (6, "b'L=\\xff' is not UTF-8")]),
         ("T", [(7, "'[T' lacks its ']'")]),
     ]
     assert sections[1].entries == [Entry(5, 5, "K", "1")]

@@ -95,15 +95,15 @@ REFUSED = {
     ),
     "no process": (
         {"LISTEN_FDS": "1"},
-        "the sockets passed are for process (empty) (LISTEN_PID), not for this one, OWN",
+        "the passed sockets are for process (empty) (LISTEN_PID), not for this one, OWN",
     ),
     "another process": (
         {**PASSED, "LISTEN_PID": "1"},
-        "the sockets passed are for process 1 (LISTEN_PID), not for this one, OWN",
+        "the passed sockets are for process 1 (LISTEN_PID), not for this one, OWN",
     ),
     "a garbled process": (
         {**PASSED, "LISTEN_PID": "OWN\u00fc"},
-        r"the sockets passed are for process OWN\xc3\xbc (LISTEN_PID), not for this one, OWN",
+        r"the passed sockets are for process OWN\xc3\xbc (LISTEN_PID), not for this one, OWN",
     ),
     "zero": ({**PASSED, "LISTEN_FDS": "0"}, "LISTEN_FDS=0 is not a number of sockets"),
     "negative": ({**PASSED, "LISTEN_FDS": "-1"}, "LISTEN_FDS=-1 is not a number of sockets"),
@@ -200,7 +200,7 @@ def test_a_descriptor_that_is_not_open(answers: Answers) -> None:
 @pytest.mark.parametrize(
     ("answer", "pidfd_id", "sentence"),
     [
-        (0, "4711", "the sockets passed are for another process, which had the number "),
+        (0, "4711", "the passed sockets are for another process, which had the number "),
         (OSError(errno.EINVAL, ""), "a word", "LISTEN_PIDFDID=a word is not a number"),
     ],
 )

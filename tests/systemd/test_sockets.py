@@ -261,4 +261,4 @@ def test_a_name_that_systemd_does_not_take_falls_back_to_the_unit(make_box: Make
     assert registered(box) == ["web.socket tcp ipv4 127.0.0.1:8080 web.socket"]
     assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
     (notice,) = messages(box, f"MESSAGE_ID={journal.NOTICE}")
-    assert notice.startswith(f"{UNITS}/web.socket:4: FileDescriptorName=a:b is ignored by systemd")
+    assert notice.startswith(f"{UNITS}/web.socket:4: systemd ignores FileDescriptorName=a:b")

@@ -181,7 +181,7 @@ SystemCallFilter=bpf pidfd_getfd
         ("CAP_SYS_PTRACE", "web.service: not permitted to take sockets from its process"),
         ("CAP_DAC_READ_SEARCH", "or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"),
         ("pidfd_getfd", "not permitted to take sockets from its process"),
-        ("AF_NETLINK", "cannot ask the kernel which sockets there are: netlink sockets are"),
+        ("AF_NETLINK", "cannot list sockets: netlink sockets are"),
     ],
     ids=["enough", "ptrace", "read", "system call", "netlink"],
 )
