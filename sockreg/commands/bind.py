@@ -1,4 +1,4 @@
-"""Rules added and removed by command: in a file, and in force at once."""
+"""Rules added and removed by command: written to a file and applied at once."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ def bind(
 ) -> Change:
     """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
 
-    ``runtime`` rules last until the next boot; ``force`` lets the rule take the ssh port.
-    SockregError if the words or the whole rule set would be wrong; then neither file nor
-    kernel has changed.
+    ``runtime`` rules last until the next boot. ``force`` lets the rule take the ssh port. Raises
+    SockregError if the words or the whole rule set would be wrong; neither the file nor the kernel
+    has changed then.
     """
     with writing(context) as writer:
         notices: list[str] = []
@@ -29,7 +29,7 @@ def bind(
 def unbind(context: Context, label: str, words: list[str]) -> Change:
     """Remove what bind added, persistent or not, and apply.
 
-    SockregError names the place if the rule stands in a file that bind did not write.
+    SockregError names the place if the rule is in a file that bind did not write.
     """
     with writing(context) as writer:
         notices: list[str] = []

@@ -1,4 +1,4 @@
-"""What a change of the rules in force comes to."""
+"""The result of a change of the rules in force."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from sockreg.plural import plural
 class Change:
     """What a command changed, or would change.
 
-    ``generation`` is the number in force afterwards; ``swapped`` says whether it is new.
-    ``count`` is the number of rules it has. Bindings are compared by what they mean, not by
-    where they stand.
+    ``generation`` is the number in force afterwards, and ``swapped`` says whether it is new.
+    ``count`` is its number of rules. Bindings are compared by their meaning, not by their place.
     """
 
     generation: int | None

@@ -1,4 +1,4 @@
-"""Which of the sockets that were found is meant. Pure."""
+"""Selecting one of the sockets that were found. Pure."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """What --proto and --local ask for; None is anything. ``address`` is in canonical form."""
+    """The values of --proto and --local; None is any. ``address`` is in canonical form."""
 
     protocol: int | None = None
     address: str | None = None
@@ -43,7 +43,7 @@ class Selector(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether only one socket, or one reuseport group, can be meant."""
+        """Whether only one socket, or one reuseport group, can match."""
         return None not in self
 
     def matches(self, socket: DiagSocket) -> bool:
@@ -83,18 +83,18 @@ def parse_local(text: str) -> tuple[str | None, int]:
 def _not_local(text: str) -> SockregError:
     return UsageError(
         f"--local {text}: not an address and a port",
-        "write 127.0.0.1:80, [2001:db8::1]:80, or :80 for whatever address",
+        "write 127.0.0.1:80, [2001:db8::1]:80, or :80 for any address",
     )
 
 
 def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
-    """The sockets to register of those that match: one, or an IPv4 and an IPv6 one.
+    """The sockets to register among those that match: one, or an IPv4 and an IPv6 one.
 
-    The sockets of a reuseport group share protocol, address and port: one stands for all,
-    as the kernel spreads over the group whichever of them is given. A server that listens
-    on one port with a socket for each family (``listen 80; listen [::]:80;``) means both.
-    Anything else is for the operator to decide: SockregError (EXIT_REFUSED) lists what
-    was found. ``who`` has the sockets, for that message.
+    The sockets of a reuseport group share protocol, address and port. One represents all, because
+    the kernel spreads traffic over the group for any of them. A server that listens on one port
+    with one socket per family (``listen 80; listen [::]:80;``) means both. In all other cases the
+    operator must decide: RefusedError lists what was found. ``who`` has the sockets, for that
+    message.
     """
     groups: dict[tuple[object, ...], Candidate] = {}
     for candidate in candidates:
@@ -106,13 +106,13 @@ def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
     families = {it.socket.family for it in chosen}
     if len(services) > 1 or len(families) < len(chosen):
         raise RefusedError(
-            f"{who} has {len(chosen)} sockets that could be meant: {listed(chosen)}",
-            "choose: --local ADDR:PORT, --proto tcp or udp, or --cookie",
+            f"{who} has {len(chosen)} sockets that match: {listed(chosen)}",
+            "select one: --local ADDR:PORT, --proto tcp or udp, or --cookie",
         )
     return chosen
 
 
 def listed(candidates: Sequence[Candidate]) -> str:
-    """Their texts with commas, the first ones if they are many."""
+    """Their texts with commas; only the first ones if there are many."""
     more = len(candidates) - _SHOWN
     return ", ".join(map(str, candidates[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -1,8 +1,8 @@
-"""Changes that go back by themselves: apply --confirm, confirm, and what ends the wait.
+"""Changes that revert by themselves: apply --confirm, confirm, and the end of the trial.
 
-Whoever locks himself out cannot confirm. So the wait must not hang on his session: it is
-a timer of systemd where systemd runs this network namespace, else a process in a session
-of its own (setsid(2)), which a hangup of the terminal does not reach.
+An operator who is locked out cannot confirm, so the trial must not depend on the session. If
+systemd runs this network namespace, a timer of systemd ends the trial. Otherwise, a process in its
+own session (setsid(2)) does, which a hangup of the terminal does not reach.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from sockreg.registry.trial import Unconfirmed
 from sockreg.systemd import journal
 
 SECONDS_MAX = 86400
-_POLL = 0.2  # s between two looks whether it was confirmed
+_POLL = 0.2  # s between two checks for a confirmation
 _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 
 
 def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed | None]:
-    """Apply, and go back after ``seconds`` unless ``confirm`` comes first.
+    """Apply, and revert after ``seconds`` unless ``confirm`` comes first.
 
-    Rules may take the ssh port. The second is None if nothing changed. SockregError leaves
-    what was in force in force, and what waited before waits on.
+    Rules may take the ssh port. The second value is None if nothing changed. If this raises
+    SockregError, the rules in force have not changed, and an earlier trial continues.
     """
     if not 1 <= seconds <= SECONDS_MAX:
-        message = f"--confirm {seconds}: a number of seconds from 1 to {SECONDS_MAX} expected"
+        message = f"--confirm {seconds}: expected a number of seconds from 1 to {SECONDS_MAX}"
         raise UsageError(message, "")
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
         if current is None:
             raise NotLoadedError(
-                "nothing is in force that one could come back to",
+                "there is no generation in force to return to",
                 "'sockreg apply' without --confirm puts the configured rules in force",
             )
         earlier = trial.read(writer.registry)
-        # Of several changes in a row the first one says where to come back to.
+        # Of several changes in a row, the first determines the generation to return to.
         base = earlier[0].base if earlier else current.number
         waiting = trial.after(seconds, base)
         trial.write(writer.registry, [waiting])
         try:
-            # First: a change that nobody would take back must not come into force.
+            # First, because a change that nothing would revert must not come into force.
             with failure_published(writer.registry):
                 _arm(context, waiting, seconds)
                 change = put_in_force(writer, writer.active_units(), {}, force=True)
@@ -71,28 +71,28 @@ def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed |
 
 
 def confirm(context: Context) -> int:
-    """Keep what is in force; returns its generation. SockregError if nothing waits."""
+    """Keep the rules in force. Returns their generation. Raises SockregError without a trial."""
     with writing(context) as writer:
         found = trial.read(writer.registry)
         current = generations.in_force(writer.registry)
         if not found or current is None:
             raise SockregError(
-                "nothing waits for confirmation",
-                "it was confirmed before, or it has gone back: 'sockreg rules' shows what is in "
-                "force, 'sockreg apply --confirm SECONDS' tries again",
+                "there is no trial to confirm",
+                "it was confirmed before, or has been reverted: 'sockreg rules' shows the rules "
+                "in force, 'sockreg apply --confirm SECONDS' tries again",
             )
         trial.write(writer.registry, [])
     if _is_systemds(context):
-        # Left alone they would do nothing, but stand among the timers until then.
+        # They would do nothing, but would be listed among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]
         subprocess.run(["systemctl", "stop", *timers], check=False, capture_output=True)
     return current.number
 
 
 def go_back(context: Context, token: str) -> Change | None:
-    """Wait until the deadline of a change; undo it if it waits for confirmation still.
+    """Wait until the deadline of a trial. Revert it if it is still not confirmed.
 
-    None if there is nothing to undo.
+    Returns None if there is nothing to revert.
     """
     waiting = trial.parse_token(token)
     while waiting.seconds_left > 0 and _waits(context, waiting):
@@ -106,11 +106,11 @@ def go_back(context: Context, token: str) -> Change | None:
         change = None
         if current is not None and current.number != waiting.base:
             change = swap_back(writer, current, waiting.base)
-            # As after an apply that failed, the files say something else than what is in force.
+            # As after a failed apply, the files differ from the rules in force.
             published.publish_outcome(writer.registry, EXIT_FAILURE)
             journal.say(
-                f"generation {waiting.base} is in force again: nobody confirmed generation "
-                f"{current.number}; the files still say otherwise",
+                f"generation {waiting.base} is in force again: generation {current.number} was "
+                "not confirmed; the files still have its rules",
                 journal.WENT_BACK,
                 journal.WARNING,
                 {"SOCKREG_GENERATION": str(waiting.base)},
@@ -126,7 +126,7 @@ def _waits(context: Context, waiting: Unconfirmed) -> bool:
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
-    """Have ``go_back`` run at the deadline, whatever becomes of this process and its parents."""
+    """Have ``go_back`` run at the deadline, even if this process and its parents have ended."""
     arguments = ["--bpffs", context.bpffs, "--root", context.root]
     command = [sys.executable, "-m", "sockreg", *arguments]
     command += ["rollback", "--unconfirmed", waiting.token]
@@ -142,7 +142,7 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     done = subprocess.run([*run, *command], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise SockregError(
-            f"cannot set the timer that would undo the change: {done.stderr.strip()}",
+            f"cannot set the timer that would revert the change: {done.stderr.strip()}",
             "nothing was changed; 'systemd-run --on-active=1 true' should work here",
         )
 
@@ -152,7 +152,7 @@ def _unit(waiting: Unconfirmed) -> str:
 
 
 def _is_systemds(context: Context) -> bool:
-    """Whether what systemd starts sees this network namespace and this bpffs as we do."""
+    """Whether processes that systemd starts see this network namespace and this bpffs."""
     if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
         return False
     mounts = os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
@@ -160,15 +160,15 @@ def _is_systemds(context: Context) -> bool:
 
 
 def _detach(command: list[str], home: str) -> None:
-    """Run a command in a session of its own, as a child of nobody.
+    """Run a command in its own session, without a parent.
 
-    It has the network namespace of the calling thread, and nothing open.
+    It has the network namespace of the calling thread, and no open descriptors.
     """
     child = os.fork()
     if child == 0:
         try:
             os.setsid()
-            # A second time: what is no leader of its session never gets a terminal.
+            # A second time: a process that does not lead its session never gets a terminal.
             if os.fork() == 0:
                 os.chdir(home)
                 nothing = os.open(os.devnull, os.O_RDWR)

@@ -1,8 +1,8 @@
-"""Enable a .socket unit with the registry, in the way that the systemd here offers.
+"""Enabling a .socket unit with the registry, in the best mode for the installed systemd.
 
-companion   sockreg@NAME.service is enabled: any systemd
-exec        the .socket unit registers its own sockets, by a drop-in: systemd 256 and later,
-            where PassFileDescriptorsToExec= hands them to ExecStartPost= (systemd.socket(5))
+companion   sockreg@NAME.service is enabled: any systemd exec        the .socket unit registers its
+own sockets, with a drop-in: systemd 256 and later,
+            where PassFileDescriptorsToExec= passes them to ExecStartPost= (systemd.socket(5))
 """
 
 import os
@@ -32,9 +32,9 @@ EXEC_SINCE = 256  # systemd's version
 DROPIN = "50-sockreg.conf"
 _DIRECTORY = "etc/systemd/system"
 
-# No command for the stop: systemd clears O_NONBLOCK of the sockets before ExecStopPre= and
-# ExecStopPost=, which a running server shares. Slots empty themselves when a socket is closed.
-# The '-' keeps a failed registration from failing the socket.
+# No command for the stop: before ExecStopPre= and ExecStopPost=, systemd clears O_NONBLOCK of
+# the sockets, which a running server shares. Closing a socket empties its slot anyway. The '-'
+# keeps a failed registration from failing the socket.
 _DROPIN = f"""\
 # Written by 'sockreg enable'; 'sockreg disable' removes it.
 [Unit]
@@ -55,10 +55,10 @@ class Mode(Enum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What enabling or disabling comes to.
+    """The steps of enabling or disabling.
 
-    ``dropin`` is the file to write, or to remove if ``text`` is None. ``commands`` are those
-    of systemctl(1) that follow. ``registered`` says whether sockets are to be there after.
+    ``dropin`` is the file to write, or to remove if ``text`` is None. ``commands`` are those of
+    systemctl(1) that follow. ``registered`` says whether sockets must be registered afterwards.
     """
 
     unit: str
@@ -70,10 +70,10 @@ class Plan:
 
 
 def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
-    """How ``name`` is to be enabled; ``mode`` None takes the best that this systemd offers.
+    """How to enable ``name``. ``mode`` None selects the best mode of this systemd.
 
-    SockregError if there is no such unit, if it is enabled in the other mode, if the units of
-    sockreg are not installed, or if systemd is too old for ``mode``.
+    Raises SockregError if there is no such unit, if it is enabled in the other mode, if the units
+    of sockreg are not installed, or if systemd is too old for ``mode``.
     """
     unit = _unit(context.root, name)
     chosen = _mode(context.root, mode)
@@ -95,7 +95,7 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
     if _is_elsewhere(context.root):
         commands = [[*_systemctl(context.root), "enable", unit]]
     elif _succeeds("is-active", "--quiet", unit):
-        # A restart would be refused while its server runs. Once, a companion will do.
+        # systemd refuses a restart while the server runs. For this once, a companion will do.
         add = adding_unit(unit)
         commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", unit],
                     ["systemctl", "start", add]]  # fmt: skip
@@ -122,7 +122,9 @@ def plan_disable(context: Context, name: str) -> Plan | None:
 
 
 def enable(context: Context, plan: Plan) -> int:
-    """Carry out a plan of plan_enable(); returns how many destinations the unit serves then."""
+    """Carry out a plan of plan_enable(). Returns the number of destinations that the unit
+    serves.
+    """
     if plan.dropin is not None:
         _write(plan.dropin, plan.text or "")
     for command in plan.commands:
@@ -141,7 +143,7 @@ def enable(context: Context, plan: Plan) -> int:
 
 
 def disable(context: Context, plan: Plan) -> None:
-    """Carry out a plan of plan_disable(): sockets and rules of the unit are out after it."""
+    """Carry out a plan of plan_disable(): removes the unit's sockets and rules."""
     if plan.dropin is not None:
         try:
             plan.dropin.unlink()
@@ -166,7 +168,7 @@ def _unit(root: str, name: str) -> str:
     if not paths:
         raise UsageError(
             f"there is no {wanted}, or it is masked",
-            "'systemctl list-unit-files *.socket' shows those there are",
+            "'systemctl list-unit-files *.socket' lists them",
         )
     return identity
 
@@ -175,8 +177,9 @@ def _mode(root: str, mode: Mode | None) -> Mode:
     if _is_elsewhere(root):
         if mode is None:
             raise UsageError(
-                f"which systemd will boot {root} is not known here",
-                f"say it: --mode companion, or --mode exec for systemd {EXEC_SINCE} and later",
+                f"the systemd version of {root} is unknown",
+                f"give the mode: --mode companion, or --mode exec for systemd {EXEC_SINCE} and "
+                "later",
             )
         return mode
     version = _systemd_version()
@@ -185,7 +188,7 @@ def _mode(root: str, mode: Mode | None) -> Mode:
     if mode is Mode.EXEC and version < EXEC_SINCE:
         raise UsageError(
             f"--mode exec needs systemd {EXEC_SINCE}; this is {version}",
-            "--mode companion works with any",
+            "--mode companion works with any version",
         )
     return mode
 
@@ -197,13 +200,13 @@ def _systemd_version() -> int:
     if found is None:
         raise SockregError(
             f"systemd says that it is version {text.strip()!r}",
-            "say which way to go: --mode companion works with any",
+            "give the mode: --mode companion works with any version",
         )
     return int(found[1])
 
 
 def _is_elsewhere(root: str) -> bool:
-    """Whether the files are not those of the systemd that runs here."""
+    """Whether the files are not those of the running systemd."""
     return os.path.realpath(root) != "/"
 
 
@@ -227,7 +230,7 @@ def _systemctl(root: str) -> list[str]:
 def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["(it says nothing)"]
+        lines = done.stderr.strip().splitlines() or ["(no message)"]
         kind = SockregError if os.geteuid() == 0 else AccessError
         raise kind(f"'{' '.join(command)}' failed: {lines[0]}", " ".join(lines[1:]))
     return done.stdout
@@ -248,7 +251,7 @@ def _denied(path: Path, error: OSError) -> SockregError:
 def _other_mode(unit: str, mode: Mode) -> SockregError:
     return UsageError(
         f"{unit} is enabled already, in mode {mode.value}",
-        f"undo that first: 'sockreg disable {unit}'",
+        f"undo this first: 'sockreg disable {unit}'",
     )
 
 

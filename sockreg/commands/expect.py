@@ -1,4 +1,4 @@
-"""Tell the sock_ops program that the unit which runs this is about to listen."""
+"""Telling the sock_ops program that the unit of this process is about to listen."""
 
 import os
 import time
@@ -20,10 +20,10 @@ from sockreg.terms import label_problem
 
 
 def expect(context: Context, label: str, port: int | None) -> None:
-    """Have the next TCP socket that this process's cgroup listens on registered under ``label``.
+    """Register the next TCP socket that this process's cgroup listens on under ``label``.
 
-    ``port`` is the local port it will have; None takes the first one. SockregError:
-    EXIT_NOT_LOADED without the program, EXIT_REFUSED if another unit serves the label.
+    ``port`` is its local port; None takes the first one. Raises NotLoadedError without the program,
+    and RefusedError if another unit serves the label.
     """
     problem = label_problem(label)
     if problem:
@@ -35,7 +35,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
         sockops.expectations(registry) as entries,
         Lock(registry),
     ):
-        drop_stale_members(maps)  # the program cannot make room for itself
+        drop_stale_members(maps)  # the program cannot create slots itself
         slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
         for family in (INET, INET6):
             _clear(maps, label, family, slots[label, family, TCP], unit)
@@ -58,7 +58,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
 
 
 def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
-    """Make sure that nobody else serves the destination: the program knows nothing of pools."""
+    """Make sure that no other unit serves the destination: the program does not support pools."""
     for member in members_of(maps, slot):
         if member.unit != unit:
             what = destination_name(label, family, TCP)
@@ -66,7 +66,7 @@ def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
                 f"{unit}: label {what} is already served by {member.unit} "
                 f"({cookie_text(member.cookie)})",
                 "a label that sock_ops registers for has no other member: use another label, or "
-                "register both by a companion",
+                "register both with a companion",
             )
     if pool_slots(maps, slot):
         pools.arrange(maps, slot, [])

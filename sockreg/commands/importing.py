@@ -13,7 +13,7 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Imported:
-    """``text`` is a conf file with so many ``rules`` to so many ``labels``."""
+    """``text`` is a conf file with this many ``rules`` for this many ``labels``."""
 
     text: str
     rules: int
@@ -24,7 +24,7 @@ class Imported:
 def import_tubular(path: str) -> Imported:
     """Read the bindings of tubular's JSON from a file, or from standard input for ``-``.
 
-    SockregError if it cannot be read, or anything in it is wrong.
+    Raises SockregError if it cannot be read, or if anything in it is wrong.
     """
     name = "standard input" if path == STDIN else path
     document = tubular.read_document(_content(path), name)
@@ -35,12 +35,14 @@ def import_tubular(path: str) -> Imported:
 
 
 def write(path: str, text: str, *, replace: bool) -> None:
-    """Write a file as a whole, making its directory. SockregError if it cannot be written.
+    """Write a whole file, creating its directory. Raises SockregError if it cannot be written.
 
-    One that exists stays as it is, unless ``replace`` says otherwise.
+    An existing file is only replaced if ``replace`` is true.
     """
     if os.path.lexists(path) and not replace:
-        raise UsageError(f"{path} exists already", "give another name, or --force to replace it")
+        raise UsageError(
+            f"{path} already exists", "give another name, or use --force to replace it"
+        )
     write_files({os.path.abspath(path): text})
 
 

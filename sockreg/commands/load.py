@@ -1,4 +1,4 @@
-"""Load: make the registry, attach the program, put the rules in force. Unload: undo it."""
+"""Load: create the registry, attach the program, apply the rules. Unload: undo it."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from sockreg.systemd import journal
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """``created`` is False if the registry was there; ``others`` are foreign programs."""
+    """``created`` is False if the registry existed; ``others`` are foreign programs."""
 
     registry: str
     created: bool
@@ -25,23 +25,22 @@ class Loaded:
 
     @property
     def summary(self) -> str:
-        """One line about the registry that has been made."""
+        """One line about the new registry."""
         return f"loaded: the registry is at {self.registry}"
 
 
 def load(context: Context, *, force: bool = False) -> Loaded:
     """Attach sockreg to the network namespace with the configured rules in force.
 
-    Done twice, it is an apply. Rules that are refused, an object that is not ours or a
-    kernel that cannot do it leave the system as it was (SockregError). ``force`` lets rules
-    take the ssh port.
+    If it is loaded already, this is an apply. Refused rules, a foreign object or an unsuitable
+    kernel leave the system unchanged (SockregError). ``force`` lets rules take the ssh port.
     """
     capabilities.require_loading()
     loading.check_object(context.object_path)
     created = not context.is_loaded
     rules = None
     if created:
-        # Before anything exists: a registry whose rules are refused would be of no use.
+        # Before anything exists: a registry whose rules are refused would be useless.
         rules = read_rule_set(context.root)
         creation.create(
             context.bpffs,

@@ -17,10 +17,10 @@ def register(
     unit: str | None = None,
     weight: int | None = None,
 ) -> None:
-    """Register descriptors, each under the label beside it; they stay the caller's.
+    """Register descriptors, each under its label. They remain the caller's.
 
-    ``unit`` is what they are registered for, by default the unit of this process; ``weight``
-    is their share of the label's new flows, by default what the unit's files say.
+    ``unit`` is the unit that they are registered for, by default that of this process. ``weight``
+    is their share of the label's new flows, by default the weight in the unit's files. Raises
     SockregError if none of them can be registered.
     """
     context.loaded_registry()
@@ -43,8 +43,8 @@ def register_inherited(
 ) -> None:
     """Register the sockets passed with the LISTEN_FDS protocol: see wrap.labelled().
 
-    ``command`` is what will be run with them: SockregError before anything is registered
-    if there is no such program.
+    ``command`` is the command that will be run with them. Raises SockregError before anything is
+    registered if there is no such program.
     """
     received = wrap.labelled(listen_fds.received(), labels)
     if command:
@@ -53,14 +53,14 @@ def register_inherited(
 
 
 def check_label(label: str) -> None:
-    """UsageError if no socket can have this label."""
+    """Raises UsageError if the label is invalid."""
     problem = label_problem(label)
     if problem:
         raise UsageError(f"label {label!r:.300} {problem}", "")
 
 
 def check_unit_name(unit: str) -> None:
-    """UsageError if no unit can have this name."""
+    """Raises UsageError if the unit name is invalid."""
     if not 0 < len(unit) <= 255 or not all("!" <= c <= "~" for c in unit):
         raise UsageError(
             f"--unit {unit!r:.300}: not the name of a unit",

@@ -1,4 +1,4 @@
-"""Put the generation before back in force."""
+"""Putting the previous generation back in force."""
 
 from sockreg.commands import tell
 from sockreg.commands.apply import Writer, writing
@@ -9,11 +9,10 @@ from sockreg.registry import attachment, generations, record, trial
 
 
 def rollback(context: Context) -> Change:
-    """Swap back to the generation that the one in force replaced.
+    """Swap back to the generation that was replaced last.
 
-    If a change waits for confirmation, it is the one that was confirmed last. Files stay as
-    they are: the next apply puts them in force again. SockregError (EXIT_NOT_LOADED) if
-    there is no generation before.
+    During a trial, this is the generation that was confirmed last. Files stay as they are: the next
+    apply puts them in force again. Raises NotLoadedError if there is no previous generation.
     """
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
@@ -28,7 +27,7 @@ def rollback(context: Context) -> Change:
 
 
 def swap_back(writer: Writer, current: generations.Generation, number: int | None) -> Change:
-    """Put generation ``number`` in force. SockregError (EXIT_NOT_LOADED) if it is gone."""
+    """Put generation ``number`` in force. Raises NotLoadedError if it is gone."""
     for before in generations.generations(writer.registry):
         if before.number == number:
             break
@@ -53,6 +52,6 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
 
 def _nothing_before() -> SockregError:
     return NotLoadedError(
-        "there is no generation before the one in force",
+        "there is no previous generation",
         "'sockreg apply' puts the configured rules in force",
     )

@@ -1,4 +1,4 @@
-"""Pass inherited sockets to a receiver of the registry: registering without any privilege."""
+"""Passing inherited sockets to a receiver of the registry: registration without privileges."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,9 @@ _TIMEOUT = 5.0  # s; the receiver is started on demand
 def send(path: str, label: str | None, *, command: Sequence[str] | None = None) -> list[str]:
     """Pass the sockets of this process to ``path``, all under ``label`` or each under its name.
 
-    Returns the labels. SockregError if one is refused; those before it are registered.
-    ``command`` is what will be run with them: SockregError before if there is none such.
+    Returns the labels. Raises SockregError if one is refused; those before it are registered.
+    ``command`` is the command that will be run with them; SockregError before anything is passed if
+    there is no such program.
     """
     if command:
         wrap.check_command(command)

@@ -1,4 +1,4 @@
-"""What commands tell the journal and the service manager, beside what they return."""
+"""What commands report to the journal and the service manager, besides what they return."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sockreg.systemd import journal, notify
 
 
 def is_seen() -> bool:
-    """Whether our output is the journal: it has the entries, so nobody need print them again."""
+    """Whether our output is the journal: it has the entries, so they need not be printed again."""
     return journal.under_systemd()
 
 
 def applied(change: Change) -> None:
-    """The rules in force are others, or have been confirmed to be the same."""
+    """The rules in force have changed, or have been confirmed to be the same."""
     for notice in change.notices:
         _tell(str(notice), journal.NOTICE, {})
     fields: journal.Fields = {
@@ -26,12 +26,12 @@ def applied(change: Change) -> None:
 
 
 def loaded(registry: str, message: str) -> None:
-    """A registry has been made."""
+    """A registry was created."""
     _tell(message, journal.LOADED, {"SOCKREG_REGISTRY": registry})
 
 
 def unloaded(registry: str, message: str) -> None:
-    """A registry is gone."""
+    """A registry was removed."""
     _tell(message, journal.UNLOADED, {"SOCKREG_REGISTRY": registry})
 
 
@@ -41,6 +41,6 @@ def notice(message: str) -> None:
 
 
 def _tell(message: str, message_id: str, fields: journal.Fields) -> None:
-    sys.stdout.flush()  # what was printed before comes before it in the journal
+    sys.stdout.flush()  # so that earlier output comes first in the journal
     if not journal.record(message, message_id, fields=fields) and is_seen():
-        print(message, file=sys.stderr)  # there is no journal after all
+        print(message, file=sys.stderr)  # there is no journal

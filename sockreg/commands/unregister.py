@@ -1,4 +1,4 @@
-"""Take the sockets of a label out of the registry."""
+"""Removing the sockets of a label from the registry."""
 
 from sockreg.context import Context
 from sockreg.errors import SockregError
@@ -6,12 +6,12 @@ from sockreg.registry import registration
 
 
 def unregister(context: Context, label: str, unit: str | None) -> int:
-    """Returns how many slots were emptied; SockregError if the label has no such socket."""
+    """Returns how many slots were emptied. Raises SockregError if the label has no such socket."""
     count = registration.unregister(context.loaded_registry(), label, unit)
     if count == 0:
         of_unit = f" of {unit}" if unit is not None else ""
         raise SockregError(
             f"label {label} has no socket{of_unit}",
-            "'sockreg status' shows the labels that have",
+            "'sockreg status' shows the labels with sockets",
         )
     return count

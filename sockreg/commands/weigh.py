@@ -14,10 +14,10 @@ from sockreg.terms import WEIGHT_MAX
 
 
 def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
-    """Give the members of a label, or the one of ``unit``, another weight; returns how many.
+    """Change the weight of the members of a label, or of that of ``unit``. Returns how many.
 
-    None is the weight that their units' files say. It lasts until the unit registers
-    again. Weight 0 drains a member: nothing new arrives there, what is there goes on.
+    None is the weight in their units' files. The weight lasts until the unit registers again.
+    Weight 0 drains a member: nothing new arrives there, and existing connections continue. Raises
     SockregError if the label has no such member.
     """
     if weight is not None and not 0 <= weight <= WEIGHT_MAX:
@@ -38,14 +38,14 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
         of_unit = f" of {unit}" if unit is not None else ""
         raise SockregError(
             f"label {label} has no socket{of_unit}",
-            "'sockreg status' shows the labels that have",
+            "'sockreg status' shows the labels with sockets",
         )
     return changed
 
 
 def _tell(label: str, family: int, protocol: int, member: Member, weight: int) -> None:
     what = destination_name(label, family, protocol)
-    effect = "drained" if weight == 0 else f"has weight {weight} now"
+    effect = "drained" if weight == 0 else f"now has weight {weight}"
     journal.say(
         f"label {what}: {cookie_text(member.cookie)} of {member.unit} {effect}",
         journal.WEIGHED,

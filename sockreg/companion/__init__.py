@@ -1,1 +1,1 @@
-"""The entry of the units of one socket: registers it, and lets its rules enter and leave force."""
+"""The entry of the units of one socket: registers it, and adds or removes its rules."""

@@ -4,10 +4,10 @@
     python3 -I -S companion/__main__.py start    UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
 
-RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py), SOCKREG the path
-of the full command. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. It runs at boot
-for every socket: -I and -S keep the interpreter from looking around, and nothing is
-imported that the verb does not use.
+RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SOCKREG is the path of
+the full command. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for every
+socket: -I and -S keep the interpreter from searching for files, and only the imports that the verb
+needs are made.
 """
 
 import gc
@@ -18,7 +18,7 @@ import sys
 def main(arguments: list[str]) -> int:
     verb, unit, path = arguments
     if verb == "register":
-        # First of all, and before the other imports: see sockreg/companion/flags.py.
+        # Before anything else, including the other imports: see sockreg/companion/flags.py.
         from sockreg.companion import flags
 
         count = posix.environ.get(b"LISTEN_FDS", b"")
@@ -68,12 +68,12 @@ def _full(sockreg: str, bpffs: str, option: str, unit: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    # Each saves a hundredth of the time this runs: nothing is collected, and no directory is
-    # tried as a zip file.
+    # Each saves a hundredth of the run time: nothing is collected, and no directory is tried as
+    # a zip file.
     gc.disable()
     del sys.path_hooks[0]
     sys.path.insert(0, __file__.rpartition("/sockreg/")[0])
     status = main(sys.argv[1:])
-    # Taking the interpreter apart would take a seventh of the time this runs; stderr is
-    # written line by line.
+    # An orderly exit of the interpreter would take a seventh of the run time; stderr is written
+    # line by line.
     posix._exit(status)

@@ -1,11 +1,11 @@
-"""Give a shared socket its O_NONBLOCK back.
+"""Restoring O_NONBLOCK of a shared socket.
 
-Before ExecStart= systemd sets or clears O_NONBLOCK on every descriptor it passes, after
-this unit's NonBlocking=, and the flag lives in the open file description that a running
-server shares. Unit sockreg-add@.service therefore records the flags of PID 1's
-descriptors beforehand (/proc/1/fdinfo, proc(5)) and the companion puts them back as its
-very first act. The time between the two is the one thing that cannot be avoided here;
-see docs/nonblocking.md. Imports nothing that is not needed: every millisecond counts.
+Before ExecStart=, systemd sets or clears O_NONBLOCK on every descriptor that it passes, as this
+unit's NonBlocking= says. The flag belongs to the open file description, which a running server
+shares. Therefore, sockreg-add@.service records the flags of PID 1's descriptors beforehand
+(/proc/1/fdinfo, proc(5)), and the companion restores them before it does anything else. The time
+between the two cannot be avoided; see docs/nonblocking.md. This module imports nothing unnecessary,
+because every millisecond counts.
 """
 
 import fcntl
@@ -13,10 +13,10 @@ import posix
 
 
 def restore(record: str, fds: range) -> int:
-    """Set O_NONBLOCK of ``fds`` as ``record`` has it; returns how many were changed.
+    """Set O_NONBLOCK of ``fds`` as in ``record``. Returns how many were changed.
 
-    ``record`` is a file with the fdinfo texts of PID 1, one after the other. A socket
-    that is not in it is left alone: kernels before 5.14 do not tell inode numbers.
+    ``record`` is a file with the fdinfo texts of PID 1, one after another. A socket that is not in
+    the file is not changed: kernels before 5.14 do not report inode numbers.
     """
     try:
         flags = _flags_by_inode(record)
@@ -27,7 +27,7 @@ def restore(record: str, fds: range) -> int:
         try:
             recorded = flags.get(posix.fstat(fd).st_ino)
         except OSError:
-            break  # not open, or no number of a descriptor: sockreg/systemd/listen_fds.py says it
+            break  # not open, or not a descriptor: sockreg/systemd/listen_fds.py reports it
         if recorded is None:
             continue
         now = fcntl.fcntl(fd, fcntl.F_GETFL)

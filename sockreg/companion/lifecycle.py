@@ -1,9 +1,9 @@
-"""A unit's rules enter and leave force with its sockreg@ instance.
+"""A unit's rules start and stop counting with its sockreg@ instance.
 
-At boot the loader has already put the rules of all enabled units in force; then all that
-is left to do here is a look at the unit's files and one mark in the registry. Only if
-the files have changed since, or were not counted, the whole rule set is compiled again,
-by the full command. On the start-up path of sockreg@.service: imports no rule syntax.
+At boot, the loader has already put the rules of all enabled units in force. Then this only checks
+the unit's files and sets one mark in the registry. If the files have changed since, or did not
+count, the full command compiles the whole rule set again. On the start-up path of sockreg@.service:
+imports no rule syntax.
 """
 
 import _socket
@@ -25,7 +25,7 @@ _SHUTDOWN = "shutdown.target"
 
 
 def own_registry(bpffs: str) -> str:
-    """The registry of the network namespace this process is in."""
+    """The registry of this process's network namespace."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     cookie = netns_cookie(sock)
     sock.close()
@@ -33,14 +33,14 @@ def own_registry(bpffs: str) -> str:
 
 
 def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
-    """Count ``unit`` as active; runs ``command`` in place of this process if that changes rules.
+    """Count ``unit`` as active. Runs ``command`` in place of this process if rules change.
 
     ``command`` is the argument vector of the full 'sockreg apply --start UNIT'.
     """
     try:  # noqa: SIM105  # contextlib is a heavy import on this path
         posix.unlink(_marker(unit))
     except FileNotFoundError:
-        pass  # this is not the second half of a restart that changes nothing
+        pass  # this is not the second half of a restart without changes
     with Maps(own_registry(bpffs)) as maps:
         state = unit_state(maps, unit)
         if state is not None and state.files == _files(root, unit):
@@ -52,7 +52,7 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 
 
 def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
-    """Take the unit's sockets out, and its rules too unless it stays enabled.
+    """Remove the unit's sockets, and also its rules unless it stays enabled.
 
     ``command`` is the argument vector of the full 'sockreg apply --stop UNIT'.
     """
@@ -70,10 +70,10 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     """What ExecStop= does: ``stop``, unless systemd is about to start the unit again.
 
-    ExecStop= is not told why it runs; the jobs say. A restart, also one that a restart of
-    the socket or the loader brought about, keeps the old socket in its slot until the
-    new one replaces it, so that no connection meets an empty slot. When the machine goes
-    down there is nothing to tidy: what is in the kernel goes with it.
+    systemd does not tell ExecStop= why it runs, but its jobs do. A restart, including one caused by
+    a restart of the socket or the loader, keeps the old socket in its slot until the new one
+    replaces it, so that no connection meets an empty slot. At shutdown there is nothing to clean
+    up: the state in the kernel ends with it.
     """
     jobs = _jobs(companion(unit), unit, LOADER, _SHUTDOWN)
     if _SHUTDOWN in jobs:
@@ -85,7 +85,7 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 
 
 def _jobs(*names: str) -> dict[str, str]:
-    """The type of the job that each of these units has, of those that have one (job.h)."""
+    """The job type of each of these units that has a job (job.h)."""
     reader, writer = posix.pipe()
     pid = posix.posix_spawn(
         _SYSTEMCTL,
@@ -102,7 +102,7 @@ def _jobs(*names: str) -> dict[str, str]:
         output += chunk
     posix.close(reader)
     posix.waitpid(pid, 0)
-    # JOB UNIT TYPE STATE; escaped names may hold backslashes but no spaces.
+    # JOB UNIT TYPE STATE; escaped names may contain backslashes but no spaces.
     lines = [line.split() for line in output.decode().splitlines()]
     return {words[1]: words[2] for words in lines if len(words) >= 3}
 
@@ -110,8 +110,7 @@ def _jobs(*names: str) -> dict[str, str]:
 def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
     """Whether registering the unit again would change nothing.
 
-    Its files are those that were read, and it has sockets in the registry, all with the
-    weight that the files say.
+    Its files are unchanged, and it has sockets in the registry, all with the weight in the files.
     """
     with Maps(own_registry(bpffs)) as maps:
         state = unit_state(maps, unit)
@@ -126,16 +125,16 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
 
 
 def _files(root: str, unit: str) -> tuple[int, int, int, int]:
-    """The state of the unit's files, as the registry remembers it."""
+    """The state of the unit's files, as stored in the registry."""
     return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
 
 
 def _marker(unit: str) -> str:
-    """The file that tells sockreg-add@ not to start: it lives through a restart alone.
+    """The file that keeps sockreg-add@ from starting; it only survives a restart.
 
-    sockreg@.service has its directory, together with its other instances, of which the
-    first to stop for good removes it (RuntimeDirectoryPreserve=restart). A unit that
-    registers its own sockets (commands/enable.py) has none, nor a companion to tell.
+    sockreg@.service shares its directory with its other instances. The first of them to stop, other
+    than in a restart, removes it (RuntimeDirectoryPreserve=restart). A unit that registers its own
+    sockets (commands/enable.py) has no such file, and no companion that would read it.
     """
     directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode()
     return f"{directory}/{unit.removesuffix('.socket')}"
@@ -151,7 +150,7 @@ def _mark(unit: str) -> None:
 def _is_enabled(root: str, unit: str) -> bool:
     """Whether a .wants or .requires directory names the unit's sockreg@ instance.
 
-    There are other ways to be enabled; those are left to the full command.
+    There are other ways to be enabled; the full command handles those.
     """
     name = companion(unit)
     for directory in unitpaths.search_path(root):

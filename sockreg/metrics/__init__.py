@@ -1,1 +1,1 @@
-"""A registry for Prometheus: what is told, and how it is served."""
+"""A registry for Prometheus: its metrics, and how they are served."""

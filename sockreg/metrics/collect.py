@@ -20,10 +20,10 @@ _NS = 1e9  # in a second
 
 
 class RegistryCollector(Collector):
-    """Reads the registry anew whenever metrics are asked for.
+    """Reads the registry again for each scrape.
 
-    A failure gives ``sockreg_up 0`` and no numbers of the registry; it is kept in
-    ``failure`` until the next time, and counted.
+    After a failure, there is ``sockreg_up 0`` and no numbers of the registry. The failure is kept
+    in ``failure`` until the next scrape, and counted.
     """
 
     def __init__(self, context: Context) -> None:
@@ -37,7 +37,7 @@ class RegistryCollector(Collector):
         yield _gauge("up", "Whether the registry could be read", seen is not None)
         yield CounterMetricFamily(
             "sockreg_collection_errors",
-            "How often the registry could not be read, since the exporter was started",
+            "Failed reads of the registry since the exporter started",
             value=self._failures,
         )
         build = GaugeMetricFamily(
@@ -77,7 +77,7 @@ def _of_registry(seen: Status) -> Iterator[Metric]:
     if header is not None:
         yield _gauge(
             "generation_created_timestamp_seconds",
-            "When the generation in force was made",
+            "When the generation in force was created",
             header.created / _NS,
         )
         yield _gauge("bindings", "Rules in force", header.count)
@@ -93,30 +93,30 @@ def _of_registry(seen: Status) -> Iterator[Metric]:
         )
         yield _gauge(
             "last_apply_success_timestamp_seconds",
-            "When the last apply that succeeded ended",
+            "When the last successful apply ended",
             applied.succeeded / _NS,
         )
 
 
 def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
     lookups = CounterMetricFamily(
-        "sockreg_lookups", "Packets that a rule gave to the label", labels=_DESTINATION
+        "sockreg_lookups", "Packets that a rule sent to the label", labels=_DESTINATION
     )
     misses = CounterMetricFamily(
-        "sockreg_misses", "Of these, those for which there was no socket", labels=_DESTINATION
+        "sockreg_misses", "Lookups that found no socket", labels=_DESTINATION
     )
     errors = CounterMetricFamily(
-        "sockreg_errors", "Of these, those whose socket the kernel refused", labels=_DESTINATION
+        "sockreg_errors", "Lookups whose socket the kernel refused", labels=_DESTINATION
     )
     rules = GaugeMetricFamily(
-        "sockreg_rules", "Rules in force that lead to the label", labels=_DESTINATION
+        "sockreg_rules", "Rules in force that point to the label", labels=_DESTINATION
     )
     members = GaugeMetricFamily(
         "sockreg_members", "Sockets registered under the label", labels=_DESTINATION
     )
     has_socket = GaugeMetricFamily(
         "sockreg_has_socket",
-        "Whether the label has a socket that takes what is new",
+        "Whether the label has a socket with a weight above 0",
         labels=_DESTINATION,
     )
     for it in destinations:
@@ -133,7 +133,7 @@ def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
 def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
     weights = GaugeMetricFamily(
         "sockreg_member_weight",
-        "Share of the label's new flows that the unit's socket gets",
+        "Weight of the unit's socket: its share of new flows",
         labels=(*_DESTINATION, "unit"),
     )
     registered = GaugeMetricFamily(

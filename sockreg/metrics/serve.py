@@ -1,4 +1,4 @@
-"""Metrics for a scraper: printed once, or served on a socket that systemd has passed."""
+"""Metrics for a scraper: printed once, or served on a socket from systemd."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from sockreg.errors import UsageError
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.systemd import listen_fds
 
-_IDLE = 600.0  # s without a scrape, then the server ends; the next one starts it again
+_IDLE = 600.0  # s without a scrape, then the server exits; the next scrape starts it again
 _PATIENCE = 10.0  # s that a client may take for its request
 
 
@@ -23,9 +23,9 @@ def exposition(collector: RegistryCollector) -> bytes:
 
 
 def write_textfile(path: str, content: bytes) -> None:
-    """Replace a file of node_exporter's textfile collector in one step, readable for all."""
+    """Replace a file of node_exporter's textfile collector in one step, readable by all."""
     directory = os.path.dirname(path) or "."
-    # Its name does not end in .prom: node_exporter leaves it alone.
+    # The name does not end in .prom, so node_exporter ignores it.
     fd, unfinished = tempfile.mkstemp(prefix=".sockreg-", dir=directory)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -39,7 +39,7 @@ def write_textfile(path: str, content: bytes) -> None:
 
 
 def serve(collector: RegistryCollector) -> None:
-    """Answer scrapes on the socket passed, until nobody has asked for a while."""
+    """Answer scrapes on the passed socket, until there have been none for a while."""
     with _Server(_listener(), collector) as server:
         while not server.idle:
             server.handle_request()
@@ -52,7 +52,7 @@ def _listener() -> socket.socket:
     if len(passed) == 1 and is_socket_inet(passed[0], type=socket.SOCK_STREAM, listening=True):
         return socket.socket(fileno=passed[0])
     raise UsageError(
-        "metrics are served on one listening TCP socket, and something else was passed",
+        "metrics need exactly one listening TCP socket",
         "give sockreg-metrics.socket one ListenStream= with a port",
     )
 
@@ -67,14 +67,14 @@ class _Handler(WSGIRequestHandler):
     timeout = _PATIENCE
 
     def log_message(self, *_: object) -> None:
-        """Scrapes are not worth a line each."""
+        """Do not log a line per scrape."""
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     timeout = _IDLE
 
     def __init__(self, listener: socket.socket, collector: RegistryCollector) -> None:
-        # TCPServer would make a socket, which the unit does not allow.
+        # TCPServer would create a socket, which the unit does not allow.
         socketserver.BaseServer.__init__(self, listener.getsockname(), _Handler)
         self.idle = False
         self.socket = listener

@@ -8,8 +8,8 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/sockreg/")[0])
-    # A module of its own: it is compiled once and not at every run.
+    # A separate module, because it is compiled once and not at every run.
     from sockreg.receive.connection import main
 
-    # As companion/__main__.py: taking the interpreter apart would take longer than it is worth.
+    # As in companion/__main__.py: an orderly exit of the interpreter takes too long.
     posix._exit(main())

@@ -1,10 +1,9 @@
-"""One connection to sockreg-receive.socket: who is there, and what it passes.
+"""One connection to sockreg-receive.socket: the peer and the sockets that it passes.
 
-Takes sockets that the peer passes (sockreg/receive/protocol.py says how) and registers them under
-the label it names: all of them or none. SOCKREG_ALLOW= says who may do that: users and
-@groups, by name or number, ``root`` by default. SOCKREG_BPFFS= names another bpffs than
-/sys/fs/bpf. One short-lived process a connection; the peer waits for it, so it imports
-little.
+Receives sockets from the peer (see sockreg/receive/protocol.py) and registers them under the label
+that it names: all of them or none. SOCKREG_ALLOW= lists who may do so: users and @groups, by name
+or number, ``root`` by default. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. Each connection
+has one short-lived process. The peer waits for it, so it imports little.
 """
 
 import _socket
@@ -12,14 +11,14 @@ import posix
 import struct
 
 _CONNECTION = 3  # SD_LISTEN_FDS_START
-_PATIENCE = 0.8  # s; peers wait one
+_PATIENCE = 0.8  # s; peers wait for one
 _SO_PEERGROUPS = 59  # asm-generic/socket.h
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _GROUPS_SIZE = 1024  # bytes; what getsockopt() of Python takes
 
 
 class Peer:
-    """Who connected, when it connected (SO_PEERCRED of unix(7)).
+    """The peer when it connected (SO_PEERCRED of unix(7)).
 
     ``registrant`` is its unit, or ``uid:NNN`` if it has none or is gone.
     """
@@ -39,7 +38,7 @@ class Peer:
         try:
             unit = unit_of.unit_of(self.pid)
         except OSError:
-            return ""  # it has ended, or lives where its number says nothing here
+            return ""  # it has ended, or its number means nothing in this pid namespace
         return "" if unit == NO_UNIT else unit
 
     def __str__(self) -> str:
@@ -47,7 +46,7 @@ class Peer:
 
 
 def is_allowed(peer: Peer, words: list[str]) -> bool:
-    """Whether one of ``words`` is the peer's user, or with an ``@`` before it one of its groups."""
+    """Whether one of ``words`` is the peer's user, or, with an ``@``, one of its groups."""
     return any(
         _group(word[1:]) in peer.gids if word.startswith("@") else _user(word) == peer.uid
         for word in words
@@ -82,13 +81,13 @@ def _warn_unknown(kind: str, name: str) -> None:
     from sockreg.systemd import journal
 
     journal.say(
-        f"SOCKREG_ALLOW= names the {kind} {name}, which is unknown here",
+        f"SOCKREG_ALLOW= names the unknown {kind} {name}",
         priority=journal.WARNING,
     )
 
 
 def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
-    """Handle one request and answer it; returns the exit status."""
+    """Handle one request and answer it. Returns the exit status."""
     from sockreg.errors import EXIT_FAILURE, EXIT_OK, AccessError, SockregError
     from sockreg.receive import protocol
     from sockreg.systemd import journal
@@ -101,7 +100,7 @@ def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
         if not is_allowed(peer, allowed):
             raise AccessError(
                 f"user {peer.uid} may not register sockets here",
-                "SOCKREG_ALLOW= of sockreg-receive@.service names who may",
+                "SOCKREG_ALLOW= of sockreg-receive@.service lists who may",
             )
         _register(label, fds, peer.registrant, bpffs)
         answer, status = protocol.OK.decode(), EXIT_OK
@@ -151,7 +150,7 @@ def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
 
 
 def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
-    """Register all sockets under one label, or none: SockregError says which one is wrong."""
+    """Register all sockets under one label, or none. SockregError names the wrong one."""
     from sockreg.errors import RefusedError, SockregError
     from sockreg.host.listener import address_text, inspect
     from sockreg.registry import registration
@@ -165,17 +164,17 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
             raise type(error)(f"{which} {error.message}", error.hint) from None
         where = address_text(it.family, it.address, it.port)
         first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
-        # One socket of a reuseport group stands for all of it (sk_select_reuseport in
+        # One socket of a reuseport group represents all of it (sk_select_reuseport in
         # Documentation/bpf/prog_sk_lookup.rst).
         if first[1] != where:
             raise RefusedError(
-                f"{which} is bound to {where}, another one of its kind to {first[1]}",
-                "a label takes one of each family and protocol: use one label for each address",
+                f"{which} is bound to {where}, but another one of the same kind to {first[1]}",
+                "a label takes one address per family and protocol: use one label for each address",
             )
         if it.netns != next(iter(chosen.values()))[2]:
             raise RefusedError(
                 f"{which} is of another network namespace than the first",
-                "pass the sockets of each namespace by themselves",
+                "pass the sockets of each namespace separately",
             )
     registration.register([(fd, label) for fd, _, _ in chosen.values()], registrant, bpffs)
 

@@ -1,11 +1,12 @@
 """Passing sockets over a UNIX socket: the protocol between senders and sockreg-receive@.
 
     sender      one or several messages (SOCK_SEQPACKET); their texts together are the label
-                and a final '#', without a NUL; 1 to 253 descriptors ride along (SCM_RIGHTS
+                and a final '#', without a NUL; 1 to 253 descriptors come with them (SCM_RIGHTS
                 of unix(7)), usually in one message
     receiver    the two bytes OK, or another text: one line that says what is wrong
 
-Descriptors are shared like those of dup(2), so nothing of the sender's socket changes.
+Descriptors are shared as by dup(2), so nothing of the sender's socket changes.
+
 On the receiver's start-up path.
 """
 
@@ -29,17 +30,17 @@ _FD_SIZE = 4
 _ANCILLARY_SIZE = _socket.CMSG_SPACE(FDS_MAX * _FD_SIZE)
 _TEXT_SIZE = LABEL_MAX + len(END)
 _ANSWER_SIZE = 4096
-# What connecting and sending end with where too many connect at once: the queue is full, or
+# Errors of connecting and sending if too many processes connect at once: the queue is full, or
 # systemd has closed the connection (MaxConnections= of systemd.socket(5)).
 _TURNED_AWAY = (BlockingIOError, ConnectionResetError, BrokenPipeError)
 _PAUSE = 0.05  # s; before the next attempt
 
 
 def receive(connection: _socket.socket, timeout: float) -> tuple[str, list[int]]:
-    """The label and the descriptors of one request; the caller closes these (CLOEXEC).
+    """The label and the descriptors of one request. The caller closes these (CLOEXEC).
 
-    SockregError says what is wrong with it, or that it was not complete after ``timeout``
-    seconds; then no descriptor is left open.
+    Raises SockregError if the request is wrong, or not complete after ``timeout`` seconds; no
+    descriptor is left open then.
     """
     fds: list[int] = []
     try:
@@ -54,7 +55,7 @@ def _receive(connection: _socket.socket, deadline: float, fds: list[int]) -> str
     while not text.endswith(END):
         text += _message(connection, deadline, fds)
         if len(fds) > FDS_MAX:
-            raise _wrong(f"more than {FDS_MAX} descriptors came along")
+            raise _wrong(f"more than {FDS_MAX} descriptors were passed")
         if len(text) > _TEXT_SIZE:
             raise _wrong(f"the label is longer than {LABEL_MAX} characters")
     label = text[: -len(END)].decode("latin-1")  # every byte is one character
@@ -62,7 +63,7 @@ def _receive(connection: _socket.socket, deadline: float, fds: list[int]) -> str
     if problem:
         raise _wrong(f"the label {problem}")
     if not fds:
-        raise _wrong(f"no socket came along with label {label}")
+        raise _wrong(f"no socket was passed with label {label}")
     return label
 
 
@@ -74,17 +75,17 @@ def _message(connection: _socket.socket, deadline: float, fds: list[int]) -> byt
             _TEXT_SIZE + 1, _ANCILLARY_SIZE, _socket.MSG_CMSG_CLOEXEC
         )
     except TimeoutError:
-        raise _wrong("no message that ends in '#' came in time") from None
+        raise _wrong("no message that ends in '#' arrived in time") from None
     except OSError as error:
         raise _wrong(f"the connection failed: {error.strerror}") from None
     for level, kind, data in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
             fds += _descriptors(data)
     if flags & _socket.MSG_CTRUNC:
-        # The kernel has closed those that found no room (unix(7)).
+        # The kernel has closed those that did not fit (unix(7)).
         raise _wrong(
-            f"not all descriptors could be received: {len(fds)} came through, {FDS_MAX} is the "
-            "limit of a message and RLIMIT_NOFILE that of this process"
+            f"not all descriptors could be received: {len(fds)} arrived; {FDS_MAX} is the limit "
+            "of a message, and RLIMIT_NOFILE that of this process"
         )
     if flags & _socket.MSG_TRUNC:
         raise _wrong(f"the label is longer than {LABEL_MAX} characters")
@@ -105,10 +106,10 @@ def _wrong(message: str) -> SockregError:
 
 
 def drain(connection: _socket.socket) -> None:
-    """Take in and drop what else was sent.
+    """Read and drop everything else that was sent.
 
-    Closing a connection with unread messages would be an error at the other end, where it
-    hides the answer (unix_release_sock() in net/unix/af_unix.c).
+    Closing a connection with unread messages would be an error at the other end and hide the answer
+    there (unix_release_sock() in net/unix/af_unix.c).
     """
     connection.setblocking(False)
     try:
@@ -121,7 +122,7 @@ def drain(connection: _socket.socket) -> None:
             if not text and not ancillary:
                 return
     except OSError:
-        return  # nothing more, or nobody there
+        return  # no more data, or no peer
 
 
 def close(fds: list[int]) -> None:
@@ -132,9 +133,9 @@ def close(fds: list[int]) -> None:
 def send(path: str, label: str, fds: list[int], timeout: float) -> None:
     """Pass sockets to the receiver at ``path`` under a label, and wait for its OK.
 
-    SockregError: EXIT_REFUSED with the receiver's answer, EXIT_PERMISSION if it may not be
-    connected to, EXIT_FAILURE if it is not there or does not answer within ``timeout`` s. If it
-    turns connections away, it is asked again until then.
+    Raises RefusedError with the receiver's answer, AccessError without permission to connect, and
+    SockregError if the receiver does not exist or does not answer within ``timeout`` s. If it turns
+    connections away, this tries again until then.
     """
     if len(fds) > FDS_MAX:
         raise RefusedError(
@@ -155,7 +156,7 @@ def send(path: str, label: str, fds: list[int], timeout: float) -> None:
             f"{path} refused label {label}: {answer.decode('utf-8', 'replace')}"
             if answer
             else f"{path} closed the connection without an answer for label {label}",
-            "'journalctl -u sockreg-receive@*' says more",
+            "'journalctl -u sockreg-receive@*' has details",
         )
 
 
@@ -183,12 +184,13 @@ def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
     if isinstance(error, _TURNED_AWAY):
         return SockregError(
             f"{path} turned every attempt away for {timeout:g} s",
-            "too many connect to it, or what it starts fails: see 'journalctl -u sockreg-receive*'",
+            "too many processes connect, or the receiver fails: see 'journalctl -u "
+            "sockreg-receive*'",
         )
     if isinstance(error, PermissionError):
         return AccessError(
             f"{path}: {error.strerror}",
-            "be root, or of the group that SocketGroup= of sockreg-receive.socket names",
+            "run it as root, or as a member of the group in SocketGroup= of sockreg-receive.socket",
         )
     return SockregError(
         f"{path}: {error.strerror}", "start it: 'systemctl start sockreg-receive.socket'"

@@ -21,7 +21,7 @@ from sockreg.registry.pins import closing, pin, pinned
 
 @dataclass(frozen=True)
 class Attached:
-    """An sk_lookup program of a network namespace; ``name`` is None if we may not ask."""
+    """An sk_lookup program of a network namespace; ``name`` is None without permission."""
 
     program_id: int
     name: str | None
@@ -33,15 +33,14 @@ class Attached:
 def attached(netns: Netns) -> list[Attached]:
     """All sk_lookup programs of the namespace, in the order they run.
 
-    SockregError: EXIT_PERMISSION without CAP_NET_ADMIN; EXIT_FAILURE on kernels that
-    have no sk_lookup.
+    Raises AccessError without CAP_NET_ADMIN, and SockregError on kernels without sk_lookup.
     """
     try:
         ids = libbpf.attached_programs(netns.fd)
     except PermissionError as error:
         raise AccessError(
-            f"cannot ask which programs are attached: {error.strerror}",
-            "that needs CAP_NET_ADMIN: run it as root",
+            f"cannot list the attached programs: {error.strerror}",
+            "this needs CAP_NET_ADMIN: run it as root",
         ) from None
     except OSError as error:
         raise SockregError(
@@ -98,7 +97,7 @@ def attach(registry: str, generation: Generation, netns: Netns) -> None:
 
 
 def swap(registry: str, old: Generation, new: Generation) -> None:
-    """Put ``new`` in force in place of ``old``, program and rules in one step."""
+    """Put ``new`` in force instead of ``old``, program and rules in one step."""
     with (
         pinned(f"{registry}/{LINK}") as link,
         pinned(old.path / "program") as before,
@@ -115,7 +114,7 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
 
 
 def detach(registry: str) -> None:
-    """Undo ``attach``. Unlinking alone would wait for readers that have the link open."""
+    """Undo ``attach``. Unlinking would wait for readers that have the link open."""
     published.publish(registry, 0)
     with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
         libbpf.detach_link(link)

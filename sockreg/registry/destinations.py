@@ -17,7 +17,7 @@ def destination_name(label: str, family: int, protocol: int) -> str:
 
 
 def find_slot(maps: Maps, label: str, family: int, protocol: int) -> int | None:
-    """The slot of a destination, or None if it has none yet."""
+    """The slot of a destination, or None if it has none."""
     key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
     value = bpf.map_lookup(maps.destinations, key, layout.SLOT.size)
     return None if value is None else int(layout.SLOT.unpack(value)[0])
@@ -37,10 +37,10 @@ def read_destinations(maps: Maps) -> dict[tuple[str, int, int], int]:
 def add_destinations(
     maps: Maps, wanted: list[tuple[str, int, int]]
 ) -> dict[tuple[str, int, int], int]:
-    """Give every wanted destination a slot; returns all destinations.
+    """Give every wanted destination a slot. Returns all destinations.
 
-    SockregError (EXIT_REFUSED) when the registry has no slot left: nothing is added then
-    that would be in anybody's way, as a destination without socket or rule does nothing.
+    Raises RefusedError if the registry has no slot left. Destinations that were added before that
+    do no harm, because a destination without sockets and rules does nothing.
     """
     known = read_destinations(maps)
     missing = [destination for destination in wanted if destination not in known]
@@ -55,6 +55,6 @@ def add_destinations(
 
 
 def drop_destination(maps: Maps, label: str, family: int, protocol: int) -> None:
-    """Give the slot of a destination back."""
+    """Free the slot of a destination."""
     key = layout.DESTINATION.pack(label.encode("ascii"), family, protocol)
     bpf.map_delete(maps.destinations, key)

@@ -3,13 +3,14 @@
     BPFFS/sockreg/NETNS/            the registry; its lock guards slots and members
         sockets counters pools destinations members units       pinned maps
         copy_socket                 a program that copies a socket from slot to slot
-        link                        the attached program: this is what is in force
+        link                        the attached program: this is in force
         generations/                its lock guards the swap of generations
             7/program table rules   a compiled rule set and the program that holds it
-        sockops/                    for those who ask for it: see registry/sockops.py
+        sockops/                    optional: see registry/sockops.py
 
-NETNS is the namespace's cookie (SO_NETNS_COOKIE), which unlike an inode number is never
-used twice; ``inode-N`` on kernels before 5.14. bpffs forbids dots in names.
+NETNS is the namespace's cookie (SO_NETNS_COOKIE), which is never reused, unlike an inode number. It
+is ``inode-N`` on kernels before 5.14. bpffs forbids dots in names.
+
 On the companion's start-up path.
 """
 
@@ -19,12 +20,12 @@ import posix
 from sockreg.errors import AccessError, NotLoadedError, SockregError
 
 BPFFS = "/sys/fs/bpf"
-HOME = "sockreg"  # our directory in the bpffs
+HOME = "sockreg"  # sockreg's directory in the bpffs
 MAPS = ("sockets", "counters", "pools", "destinations", "members", "units")
 COPY = "copy_socket"  # a program that copies a socket between slots
 LINK = "link"
 GENERATIONS = "generations"
-UNFINISHED = "new-"  # prefix of a registry or generation that is still being built
+UNFINISHED = "new-"  # prefix of a registry or generation that is being built
 
 
 def netns_name(cookie: int, inode: int) -> str:
@@ -33,7 +34,7 @@ def netns_name(cookie: int, inode: int) -> str:
 
 
 def named_bpffs() -> str:
-    """The bpffs that SOCKREG_BPFFS= of this process names, else the usual one."""
+    """The bpffs that SOCKREG_BPFFS= of this process names, or the default."""
     return posix.environ.get(b"SOCKREG_BPFFS", BPFFS.encode()).decode()
 
 
@@ -50,7 +51,7 @@ def not_loaded(path: str) -> SockregError:
 
 def denied(path: str, error: OSError) -> SockregError:
     hint = "run it as root, or as a member of the group that owns the pin"
-    # Not the pin's mode (EACCES) but bpf(2) itself, whatever one does (__sys_bpf()).
+    # Not the pin's mode (EACCES) but bpf(2) itself refuses, whatever the mode (__sys_bpf()).
     if error.errno == errno.EPERM:
-        hint = "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
+        hint = "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
     return AccessError(f"{path}: {error.strerror}", hint)

@@ -1,7 +1,7 @@
-"""Who is expected to listen: what bpf/sockops.h says, in Python.
+"""Units that are expected to listen: the structures of bpf/sockops.h in Python.
 
-An entry names a unit by its cgroup. The sock_ops program puts the first TCP socket that
-listens in this cgroup, or the one on the port given, into the label's slots.
+An entry names a unit by its cgroup. The sock_ops program puts the first TCP socket that listens in
+this cgroup, or the one on the given port, into the label's slots.
 """
 
 import errno
@@ -40,10 +40,10 @@ STRUCTURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """``port`` is the one asked for, or ANY_PORT. ``netns`` is the registry's cookie.
+    """``port`` is the expected port, or ANY_PORT. ``netns`` is the registry's cookie.
 
-    ``clock`` is CLOCK_REALTIME minus CLOCK_MONOTONIC in ns: programs have the latter only.
-    ``failed`` counts sockets that the kernel did not take.
+    ``clock`` is CLOCK_REALTIME minus CLOCK_MONOTONIC in ns, because programs only have the latter.
+    ``failed`` counts sockets that the kernel refused.
     """
 
     cgroup: int
@@ -57,16 +57,15 @@ class Expected:
 
 
 class Expectations:
-    """The pinned map of who is expected. It does not own its descriptor, ``fd``."""
+    """The pinned map of expected units. It does not own its descriptor, ``fd``."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def expect(self, entry: Expected) -> None:
-        """Expect a unit, instead of what was expected of it in an earlier life.
+        """Expect a unit, in place of entries from an earlier start of the unit.
 
-        What a unit has expected in the same cgroup for other ports stays. OSError: E2BIG
-        if there is no room.
+        Entries of the same cgroup for other ports stay. Raises OSError: E2BIG if there is no room.
         """
         for other in self.read():
             if other.unit == entry.unit and other.cgroup != entry.cgroup:
@@ -80,7 +79,7 @@ class Expectations:
             self._write(entry)
 
     def read(self) -> list[Expected]:
-        """All entries, also those of units that have ended since."""
+        """All entries, including those of units that have ended."""
         found = []
         for key in bpf.map_keys(self._fd, EXPECTED_KEY.size):
             value = bpf.map_lookup(self._fd, key, EXPECTED.size)
@@ -92,7 +91,7 @@ class Expectations:
         bpf.map_update(self._fd, _key(entry), _packed(entry))
 
     def _drop_stale(self) -> None:
-        """Delete the entries whose cgroup is gone; the kernel never gives an id to another."""
+        """Delete the entries whose cgroup is gone; the kernel never reuses the id."""
         alive = cgroup.all_ids()
         for entry in self.read():
             if entry.cgroup not in alive:

@@ -1,8 +1,8 @@
-"""The byte layout of the registry's pinned maps, as bpf/registry.h has it.
+"""The byte layout of the registry's pinned maps, as in bpf/registry.h.
 
-A test compares every size and offset here with the BTF of the object. On the
-companion's start-up path: imports the C half of ``struct`` and nothing else.
-All numbers are in the machine's byte order unless said otherwise.
+A test compares every size and offset here with the BTF of the object. On the companion's start-up
+path: this module only imports the C half of ``struct``. All numbers are in the machine's byte order
+unless stated otherwise.
 """
 
 import _struct as struct

@@ -19,7 +19,7 @@ CONFIG_MAP = ".rodata.config"
 
 
 def check_object(path: Path) -> str:
-    """As objects.check()."""
+    """Like objects.check()."""
     return objects.check(path, objects.SK_LOOKUP)
 
 
@@ -33,7 +33,7 @@ def open_object(path: Path) -> libbpf.Object:
 
 
 def load_program(obj: libbpf.Object, tables: Tables) -> None:
-    """Give an opened object its table and constants and have the kernel take it."""
+    """Set the table and the constants of an opened object, and load it into the kernel."""
     table = tables.table_bytes()
     try:
         with closing(libbpf.create_constant("table", table)) as fd:
@@ -45,18 +45,18 @@ def load_program(obj: libbpf.Object, tables: Tables) -> None:
 
 
 def refusal(error: OSError, table_bytes: int) -> SockregError:
-    """Say in one sentence why the kernel did not take the program or its maps."""
-    # libbpf's own errors are no PermissionError; a verifier that refuses says EACCES.
+    """One sentence that says why the kernel refused the program or its maps."""
+    # libbpf's own errors are not PermissionError; a verifier that refuses returns EACCES.
     if isinstance(error, PermissionError) or error.errno == errno.EPERM:
         return AccessError(
             f"the kernel does not let this process load the program: {error.strerror}",
-            "before Linux 5.11 add LimitMEMLOCK=infinity to its unit; in a user namespace, "
+            "before Linux 5.11, add LimitMEMLOCK=infinity to its unit; in a user namespace, "
             "capabilities do not count for bpf(2)",
         )
     if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
         return SockregError(
-            f"the kernel gives no table of {table_bytes} bytes: {error.strerror}",
-            "before Linux 6.0 a table ends at 4 MiB; else the memory does not suffice",
+            f"the kernel refuses a table of {table_bytes} bytes: {error.strerror}",
+            "before Linux 6.0, a table is limited to 4 MiB; otherwise there is not enough memory",
         )
     reason = error.reason() if isinstance(error, libbpf.LoadError) else error.strerror
     return SockregError(

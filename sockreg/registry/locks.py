@@ -1,7 +1,8 @@
-"""Who may write to a registry, and when: locks on its directories.
+"""Locks on directories: who may write to a registry, and when.
 
-They are taken in this order: our directory in the bpffs to make or remove a registry,
-its generations to change rules, the registry itself to change slots and members.
+They are taken in this order: sockreg's directory in the bpffs to create or remove a registry, its
+generations to change rules, the registry itself to change slots and members.
+
 On the companion's start-up path.
 """
 
@@ -13,17 +14,17 @@ import time
 from sockreg.errors import BusyError
 from sockreg.registry.directory import denied, not_loaded
 
-PATIENCE = 60.0  # s; a million rules take half of it
+PATIENCE = 60.0  # s; a million rules take half of this
 REGISTRATION_PATIENCE = 5.0  # s; the companion's unit gives up after 10
-_POLL = 0.01  # s between two looks at a lock
+_POLL = 0.01  # s between two attempts to lock
 
 
 class Lock:
-    """An exclusive flock(2) on a directory, released with the block or by the process's end.
+    """An exclusive flock(2) on a directory, released with the block or when the process ends.
 
-    A registry can be removed and made again between opening the directory and locking
-    it; then the lock is taken on the new one. ``patience`` is in seconds. BusyError names
-    the holder, NotLoadedError says that the directory is gone.
+    A registry can be removed and created again between opening and locking the directory; then the
+    new directory is locked. ``patience`` is in seconds. Raises BusyError, which names the holder,
+    and NotLoadedError if the directory is gone.
     """
 
     def __init__(self, path: str, patience: float | None = None) -> None:
@@ -59,8 +60,8 @@ class Lock:
                     raise
             if time.monotonic() >= deadline:
                 raise BusyError(
-                    f"{self.path} is locked by {_holder(posix.fstat(self._fd).st_ino)} "
-                    f"for more than {self._patience:g} s",
+                    f"{self.path} has been locked by {_holder(posix.fstat(self._fd).st_ino)} for "
+                    f"more than {self._patience:g} s",
                     "wait for it to end and try again",
                 )
             time.sleep(_POLL)
@@ -86,5 +87,5 @@ def _holder(inode: int) -> str:
                     with open(f"/proc/{words[4]}/comm", encoding="utf-8") as comm:
                         return f"{comm.read().strip()} (pid {words[4]})"
     except OSError:
-        pass  # /proc may be hidden from a hardened unit; the message does without
+        pass  # /proc may be hidden from a hardened unit; the message then has no name
     return "another process"

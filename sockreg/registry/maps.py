@@ -13,8 +13,8 @@ from sockreg.registry.directory import denied, not_loaded
 class Maps:
     """Descriptors of the pinned maps that registrations write, closed with the block.
 
-    ``read_only`` asks for no more than readers have. NotLoadedError without a registry,
-    AccessError if it may not be opened.
+    ``read_only`` requests no more than readers have. Raises NotLoadedError without a registry, and
+    AccessError if it cannot be opened.
     """
 
     def __init__(self, registry: str, *, read_only: bool = False) -> None:

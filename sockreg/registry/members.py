@@ -1,11 +1,11 @@
-"""Members: the sockets in the slots, and the records that tell about them.
+"""Members: the sockets in the slots, and their records.
 
-A registration first writes the member's record under (cookie, slot), then puts the
-socket into its slot in one step, then drops the record of the one before. A reader that
-takes the cookie from the slot therefore always finds the record that belongs to it, and
-a crash at any point leaves at most a record that nobody looks up.
+A registration first writes the member's record under (cookie, slot), then puts the socket into its
+slot in one step, then drops the previous record. A reader that takes the cookie from the slot
+therefore always finds the right record, and a crash leaves at most a record that nothing refers to.
 
 Callers hold the lock of the registry's directory for everything that writes.
+
 On the companion's start-up path.
 """
 
@@ -26,7 +26,7 @@ _ORDER = sys.byteorder
 
 
 class Member:
-    """A registered socket as its record tells: see struct member in bpf/registry.h."""
+    """A registered socket, from its record: see struct member in bpf/registry.h."""
 
     def __init__(self, cookie: int, slot: int, record: bytes) -> None:
         self.cookie = cookie
@@ -50,7 +50,7 @@ class Member:
 
 
 def member_in(maps: Maps, slot: int) -> Member | None:
-    """The member in a slot; one without a record (a foreign writer) has unit ``-``."""
+    """The member in a slot. Without a record (a foreign writer), its unit is ``-``."""
     cookie = cookie_in(maps, slot)
     if cookie is None:
         return None
@@ -63,9 +63,9 @@ def member_in(maps: Maps, slot: int) -> Member | None:
 
 
 def members_of(maps: Maps, slot: int) -> list[Member]:
-    """The members of a destination that have a socket, one a unit: of its pool, or the lone one.
+    """The members of a destination that have a socket, one per unit: of its pool, or the lone one.
 
-    Between the steps of a change the lone one and a pool can be there together.
+    During a change, the lone member and a pool can exist together.
     """
     members: dict[str, Member] = {}
     for place in (*pool_slots(maps, slot), slot):
@@ -76,9 +76,9 @@ def members_of(maps: Maps, slot: int) -> list[Member]:
 
 
 def put(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
-    """Put a socket into a slot in place of whatever is there; returns the cookie it replaced.
+    """Put a socket into a slot, replacing any other. Returns the replaced cookie, or None.
 
-    ``now`` is CLOCK_REALTIME in ns. None when the slot was empty.
+    ``now`` is CLOCK_REALTIME in ns.
     """
     previous = cookie_in(maps, slot)
     record = layout.MEMBER.pack(
@@ -103,7 +103,7 @@ def put(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: 
 
 
 def write_record(maps: Maps, key: bytes, record: bytes) -> None:
-    """Write a member's record, making room if those of sockets long gone fill the map."""
+    """Write a member's record. If the map is full, removes records of closed sockets first."""
     try:
         bpf.map_update(maps.members, key, record)
     except OSError as error:
@@ -118,20 +118,20 @@ def _refused(listener: Listener, error: OSError) -> SockregError:
     if error.errno == errno.EPERM:
         return RefusedError(
             f"the kernel does not let this process register {where}: {error.strerror}",
-            "before Linux 5.19 that needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
+            "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
         )
     return RefusedError(f"the kernel refuses to register {where}: {error.strerror}", "")
 
 
 def take_out(maps: Maps, slot: int, cookie: int) -> None:
-    """Empty a slot if this socket is in it, and drop its record."""
+    """Empty a slot if it has this socket, and drop its record."""
     if cookie_in(maps, slot) == cookie:
         bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
     bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0))
 
 
 def read_members(maps: Maps) -> list[Member]:
-    """All records, also of sockets that are gone since."""
+    """All records, including those of closed sockets."""
     found = []
     for key in bpf.map_keys(maps.members, layout.MEMBER_KEY.size):
         record = bpf.map_lookup(maps.members, key, layout.MEMBER.size)
@@ -142,7 +142,7 @@ def read_members(maps: Maps) -> list[Member]:
 
 
 def drop_stale_members(maps: Maps) -> int:
-    """Delete the records whose socket is no longer in its slot; returns how many."""
+    """Delete the records whose socket is no longer in its slot. Returns how many."""
     dropped = 0
     for member in read_members(maps):
         if cookie_in(maps, member.slot) != member.cookie:

@@ -35,16 +35,16 @@ def closing(fd: int) -> Iterator[int]:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin for the owner to write and the group to read."""
+    """Pin, so that the owner may write and the group may read."""
     bpf.obj_pin(fd, str(path))
     path.chmod(MODE)
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory of pins for the owner to write and the group to read.
+    """Create a directory of pins that the owner may write and the group may read.
 
-    Whatever the umask is; chmod(2) would take the set-group-ID bit that it inherits from
-    its parent (setattr_copy() in fs/attr.c), see registry/readers.py.
+    The umask does not matter. chmod(2) would remove the set-group-ID bit that the directory
+    inherits from its parent (setattr_copy() in fs/attr.c); see registry/readers.py.
     """
     before = os.umask(0o027)
     try:
@@ -54,6 +54,6 @@ def make_directory(path: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Remove a directory of pins, if it is there."""
+    """Remove a directory of pins, if it exists."""
     if path.exists():
         shutil.rmtree(path)

@@ -1,12 +1,12 @@
 """Pools: several members of one destination share its flows.
 
-Every change is made so that a flow meets the pool before it or after it. The program
-looks at a pool only when the destination's own slot is empty; so a pool comes into being
-when that slot is emptied last, and ends when the last member is put there first.
+Every change is made so that a flow meets either the old pool or the new one. The program looks at a
+pool only if the destination's own slot is empty. So a pool starts to work when that slot is
+emptied, as the last step, and ends when its last member is put there, as the first step.
 
-User space has no descriptor of a socket that somebody else registered: the registry's
-program copy_socket moves those between slots. Callers hold the registry's lock.
-Imported by the companion only where a label has more than one socket.
+User space has no descriptor of a socket that another process registered. The registry's program
+copy_socket moves such sockets between slots. Callers hold the registry's lock. The companion
+imports this module only if a label has more than one socket.
 """
 
 import posix
@@ -31,9 +31,9 @@ from sockreg.registry.slots import free_for_members, pool_slots
 
 
 def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
-    """Register a socket beside those of other units; returns the cookie it replaced.
+    """Register a socket beside those of other units. Returns the cookie that it replaced.
 
-    SockregError (EXIT_REFUSED) if the pool is full or no slot is left: nothing changes.
+    Raises RefusedError if the pool is full or no slot is left; nothing changes then.
     """
     members = members_of(maps, slot)
     mine = [member for member in members if member.unit == unit]
@@ -45,7 +45,7 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
     else:
         if len(others) >= MEMBERS_MAX:
             raise RefusedError(
-                f"{unit}: its pool has {MEMBERS_MAX} members already, which is the most",
+                f"{unit}: its pool has {MEMBERS_MAX} members already, which is the maximum",
                 "stop one of them; 'sockreg status' shows them",
             )
         own_place = next((member.slot for member in mine if member.slot != slot), None)
@@ -59,19 +59,19 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
 
 
 def leave(maps: Maps, slot: int, leaving: Member) -> None:
-    """Take a member out; the flows it had go to the others."""
+    """Remove a member. Its flows go to the other members."""
     members = members_of(maps, slot)
     arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
 def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
-    """Give a member another weight; 0 drains it: nothing new arrives there."""
+    """Change the weight of a member. 0 drains it: nothing new arrives there."""
     members = members_of(maps, slot)
     arrange(maps, slot, [_weighed(m, weight) if m.unit == member.unit else m for m in members])
 
 
 def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
-    """Give the sockets of these units these weights."""
+    """Set the weights of these units' sockets."""
     for slot in read_destinations(maps).values():
         for member in members_of(maps, slot):
             if weights.get(member.unit, member.weight) != member.weight:
@@ -85,10 +85,10 @@ def _weighed(member: Member, weight: int) -> Member:
 
 
 def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | None = None) -> None:
-    """Make ``members`` all there are of a destination, wherever they sit now.
+    """Make ``members`` all members of a destination, wherever they are now.
 
-    ``spare`` are free slots for those that cannot stay in the destination's own; without
-    them some are looked for.
+    ``spare`` are free slots for those that cannot stay in the destination's own slot. Without them,
+    free slots are searched for.
     """
     before = {*pool_slots(maps, slot), slot}
     if len(members) == 1 and members[0].weight > 0:
@@ -129,14 +129,14 @@ def _free(maps: Maps, count: int, unit: str) -> list[int]:
 
 
 def _move(maps: Maps, member: Member, slot: int) -> None:
-    """Let a member be in ``slot`` too, with the record it carries."""
+    """Put a member into ``slot``, too, with its record."""
     key = layout.MEMBER_KEY.pack(member.cookie, slot, 0)
     write_record(maps, key, member.record)
     if member.slot == slot:
         return
     fd = bpf.obj_get(f"{maps.registry}/{COPY}")
     try:
-        # A socket that was closed a moment ago passes: its place is as empty as before.
+        # A socket that was just closed is no error: its slot is empty, as before.
         moved = bpf.run_sk_lookup(fd, member.slot, slot)
     finally:
         posix.close(fd)

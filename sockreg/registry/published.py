@@ -1,15 +1,15 @@
-"""What writers tell readers that may not open the link.
+"""State that writers publish for readers that cannot open the link.
 
     BPFFS/sockreg/NETNS/published   array map with one element:
         u32  generation     number of the one in force; 0: none, or it is being changed
         u32  status         exit status of the last apply
         u64  attempted      when that was, ns since the epoch; 0: never
-        u64  succeeded      when the last one that succeeded was
+        u64  succeeded      when the last successful one was
 
-Links and programs open for reading and writing alone, maps for whoever may read the pin
-(bpf_obj_get_user() in kernel/bpf/inode.c). The link stays the truth: this is for those who
-cannot see it. A writer takes the number back before it changes the link, and writes the new
-one after. If it dies in between, readers find no number rather than a wrong one, and the next
+The kernel opens links and programs only for reading and writing, but maps for every reader of the
+pin (bpf_obj_get_user() in kernel/bpf/inode.c). The link remains the truth; this is for readers that
+cannot open it. A writer clears the number before it changes the link, and writes the new number
+afterwards. If it dies in between, readers find no number rather than a wrong one, and the next
 writer publishes it. Callers hold the lock of the generations for everything that writes.
 """
 
@@ -30,12 +30,12 @@ PIN = "published"
 
 _VALUE = struct.Struct("=IIQQ")
 _INDEX = bytes(4)
-_PATIENCE = 1.0  # s for a change that is under way; it takes microseconds
+_PATIENCE = 1.0  # s for a change in progress, which takes microseconds
 _POLL = 0.01  # s
 
 
 class Published(NamedTuple):
-    """See above for what the numbers mean."""
+    """See above for the numbers."""
 
     generation: int
     status: int
@@ -47,7 +47,7 @@ NOTHING = Published(0, EXIT_OK, 0, 0)
 
 
 def read(registry: str) -> Published:
-    """SockregError if it may not be read."""
+    """Raises SockregError if it cannot be read."""
     try:
         with pinned(f"{registry}/{PIN}", read_only=True) as fd:
             return _read(fd)
@@ -56,9 +56,9 @@ def read(registry: str) -> Published:
 
 
 def settled(registry: str) -> int | None:
-    """The number of the generation in force, None if nothing is. Waits out a change.
+    """The number of the generation in force; None if there is none. Waits for a change to end.
 
-    SockregError if a writer died while it changed what is in force.
+    Raises SockregError if a writer died while it changed the link.
     """
     deadline = time.monotonic() + _PATIENCE
     while _has_link(registry):
@@ -67,9 +67,9 @@ def settled(registry: str) -> int | None:
             return number
         if time.monotonic() > deadline:
             raise SockregError(
-                "a change of rules was cut short: which generation is in force is known to root "
-                "alone",
-                "'sockreg apply' as root puts it right",
+                "a change of rules was interrupted: only root can find out which generation is "
+                "in force",
+                "run 'sockreg apply' as root to repair this",
             )
         time.sleep(_POLL)
     return None
@@ -86,7 +86,7 @@ def _has_link(registry: str) -> bool:
 
 
 def publish(registry: str, number: int) -> None:
-    """Say which generation is in force; 0 before that changes."""
+    """Publish the generation in force; 0 before it changes."""
     with _opened(registry) as fd:
         before = _read(fd)
         if before.generation != number:
@@ -94,7 +94,7 @@ def publish(registry: str, number: int) -> None:
 
 
 def publish_outcome(registry: str, status: int) -> None:
-    """Say that an apply has just ended with this exit status."""
+    """Publish that an apply has just ended with this exit status."""
     now = time.time_ns()
     with _opened(registry) as fd:
         before = _read(fd)
@@ -109,7 +109,7 @@ def _read(fd: int) -> Published:
 
 @contextlib.contextmanager
 def _opened(registry: str) -> Iterator[int]:
-    """A descriptor of the map for writing; it is made if it is not there."""
+    """A descriptor of the map for writing. The map is created if it does not exist."""
     path = Path(registry, PIN)
     try:
         opened = bpf.obj_get(str(path))
@@ -117,7 +117,7 @@ def _opened(registry: str) -> Iterator[int]:
         opened = libbpf.create_array(PIN, _VALUE.size)
     with closing(opened) as fd:
         if not path.exists():
-            # Renamed when all is right: a death in between would leave it closed to the group.
+            # Renamed at the end: an interruption would leave the map closed to the group.
             unfinished = path.with_name(f"{UNFINISHED}{PIN}")
             unfinished.unlink(missing_ok=True)
             pin(fd, unfinished)

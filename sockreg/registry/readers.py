@@ -1,9 +1,9 @@
-"""Who may read registries without being root: the members of a group.
+"""Reading registries without root: the members of a group.
 
-Our directory in the bpffs belongs to the group, with the set-group-ID bit: what is made below
-it belongs to the group as well (inode_init_owner() in fs/inode.c), and writers need no right
-to change owners. The bpffs itself stays as systemd mounts it, closed to all but root: a mount
-unit shows our directory at another place.
+sockreg's directory in the bpffs belongs to the group and has the set-group-ID bit. Everything
+created below it belongs to the group as well (inode_init_owner() in fs/inode.c), so writers need no
+right to change owners. The bpffs itself stays as systemd mounts it, open only to root. A mount unit
+shows the directory at another path.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from sockreg.errors import AccessError
 from sockreg.registry.directory import BPFFS, HOME
 
 GROUP = "sockreg"
-WINDOW = "/run/sockreg/bpf"  # where run-sockreg-bpf-sockreg.mount shows our directory
+WINDOW = "/run/sockreg/bpf"  # where run-sockreg-bpf-sockreg.mount shows sockreg's directory
 
 _MODE = 0o2750
 
 
 def usual_bpffs() -> str:
-    """The bpffs to look in when none is named: for those who cannot enter it, the window."""
+    """The default bpffs; for users who cannot enter it, the path of the mount unit."""
     if not os.access(BPFFS, os.X_OK) and os.path.exists(f"{WINDOW}/{HOME}"):
         return WINDOW
     return BPFFS
@@ -43,7 +43,7 @@ def exists(registry: str) -> bool:
 
 
 def let_in(home: Path) -> None:
-    """Open our directory in the bpffs to the group, if this system has that group."""
+    """Open sockreg's directory in the bpffs to the group, if this system has that group."""
     try:
         group = grp.getgrnam(GROUP).gr_gid
     except KeyError:
@@ -51,7 +51,7 @@ def let_in(home: Path) -> None:
     found = home.stat()
     if found.st_gid == group and found.st_mode & 0o7777 == _MODE:
         return
-    # Without CAP_CHOWN root alone reads; a unit has it done before it drops capabilities.
+    # Without CAP_CHOWN, only root can read. A unit does this before it drops capabilities.
     with contextlib.suppress(PermissionError):
         os.chown(home, -1, group)
         home.chmod(_MODE)

@@ -1,12 +1,12 @@
-"""What a generation remembers of its rule set: pinned beside its program and table.
+"""The stored rule set of a generation: pinned beside its program and table.
 
     magic      8 bytes  b"sockreg1"
     header     u32      length of the header
     records    u32      length of the compressed records
     header     JSON     see Header
-    records    zlib     one _BINDING a rule, in the order of the files
+    records    zlib     one _BINDING per rule, in the order of the files
 
-Reading commands show what is in force from here, never from files.
+Reading commands show the rules in force from here, never from files.
 """
 
 import json
@@ -20,11 +20,11 @@ from sockreg.model import Action, Binding, Place
 
 _MAGIC = b"sockreg1"
 _FRAME = struct.Struct("=8sII")
-# path, line, label, interface + 1 (0: none); and what a rule says besides: action, protocol,
-# family, missing_pass, first, last, length, source length + 1 (0: none), address, source address
+# path, line, label, interface + 1 (0: none); and the rest of a rule: action, protocol, family,
+# missing_pass, first, last, length, source length + 1 (0: none), address, source address
 _BINDING = struct.Struct("=IIHIBBBBHHBB16s16s")
 _MEANING = struct.Struct("=8xHI42s")  # the same without its place
-_PORTS = struct.Struct("=15xBBxHH34x")  # protocol, family, first and last alone
+_PORTS = struct.Struct("=15xBBxHH34x")  # only protocol, family, first and last
 _FASTEST = 1  # zlib level
 
 
@@ -32,10 +32,10 @@ _FASTEST = 1  # zlib level
 class Header:
     """What status needs without unpacking a million rules.
 
-    ``fingerprint`` names the content (rules, table and program); ``created`` is ns since
-    the epoch; ``source`` is the source hash of the object; ``previous`` is the number of
-    the generation it replaced; ``destinations`` are (label, family, protocol, how many
-    rules point there); ``labels``, ``paths`` and ``interfaces`` are what records point into.
+    ``fingerprint`` is a hash of the content (rules, table and program). ``created`` is ns since the
+    epoch. ``source`` is the source hash of the object. ``previous`` is the number of the generation
+    that was replaced. ``destinations`` are (label, family, protocol, number of rules that point
+    there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``.
     """
 
     version: str
@@ -53,7 +53,7 @@ class Header:
 
 
 class Packed(NamedTuple):
-    """Bindings in small: one _BINDING each, and what they point into."""
+    """Bindings in compact form: one _BINDING each, and the tables that they refer to."""
 
     records: bytes
     labels: list[str]
@@ -134,7 +134,7 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
 
 
 def about_port(packed: Packed, protocol: int, family: int, port: int) -> list[int]:
-    """The positions of the bindings whose protocol, family and ports are those of a packet."""
+    """The positions of the bindings with the protocol, family and ports of a packet."""
     return [
         at
         for at, (of, its_family, first, last) in enumerate(_PORTS.iter_unpack(packed.records))
@@ -143,10 +143,10 @@ def about_port(packed: Packed, protocol: int, family: int, port: int) -> list[in
 
 
 def difference(before: Packed, after: Packed) -> tuple[list[int], list[int]]:
-    """What the step from one rule set to the other adds and removes.
+    """The difference between two rule sets: what is added and removed.
 
-    Positions in ``after`` and in ``before``. Bindings are compared by what they mean, not
-    by where they stand. They stay packed: of a million rules mostly a few change.
+    Positions in ``after`` and in ``before``. Bindings are compared by their meaning, not by their
+    place. They stay packed: of a million rules, usually a few change.
     """
     old, new = _meanings(before), _meanings(after)
     known, wanted = set(old), set(new)
@@ -156,7 +156,7 @@ def difference(before: Packed, after: Packed) -> tuple[list[int], list[int]]:
 
 
 def _meanings(packed: Packed) -> list[bytes]:
-    """Each record without its place, in a form that another rule set's can be compared with."""
+    """Each record without its place, in a form that is comparable between rule sets."""
     labels = [label.encode() + b"\0" for label in packed.labels]
     interfaces = [name.encode() + b"\0" for name in ("", *packed.interfaces)]
     return [
@@ -172,9 +172,9 @@ def encode(header: Header, records: bytes) -> bytes:
 
 
 def header_end(content: bytes) -> int:
-    """Where the header ends; ``content`` holds at least the first 16 bytes.
+    """The end of the header. ``content`` has at least the first 16 bytes.
 
-    ValueError if this is not such a record.
+    Raises ValueError if this is not such a record.
     """
     magic, length, _ = _FRAME.unpack_from(content)
     if magic != _MAGIC:
@@ -183,7 +183,7 @@ def header_end(content: bytes) -> int:
 
 
 def decode_header(content: bytes) -> Header:
-    """ValueError if this is not such a record."""
+    """Raises ValueError if this is not such a record."""
     fields = json.loads(content[_FRAME.size : header_end(content)])
     fields["destinations"] = [tuple(destination) for destination in fields["destinations"]]
     return Header(**fields)

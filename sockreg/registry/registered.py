@@ -1,4 +1,4 @@
-"""What is registered under a label."""
+"""The members of a label."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Registered(NamedTuple):
 
 
 def registered_under(maps: Maps, label: str) -> list[Registered]:
-    """The members of a label, by family and protocol. A dual-stack socket shows up twice."""
+    """The members of a label, by family and protocol. A dual-stack socket appears twice."""
     found = []
     for (name, family, protocol), slot in sorted(read_destinations(maps).items()):
         if name == label:

@@ -1,6 +1,6 @@
-"""Putting sockets into the registry and taking them out: what the companion does.
+"""Adding sockets to the registry and removing them: what the companion does.
 
-On its start-up path: knows nothing of rules.
+On its start-up path: this module knows nothing of rules.
 """
 
 import _socket
@@ -27,12 +27,12 @@ from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES, label_problem
 
 
 class Offer:
-    """A socket that can be registered, under the label it is offered for."""
+    """A socket that can be registered, and its label."""
 
     def __init__(self, label: str, listener: Listener) -> None:
         self.label = label
         self.listener = listener
-        self.families: list[int] = []  # of the destinations it is to serve
+        self.families: list[int] = []  # of the destinations that it will serve
 
     def __str__(self) -> str:
         it = self.listener
@@ -50,11 +50,11 @@ def register(
 ) -> None:
     """Register the sockets of one unit, each under its name, or all under ``label``.
 
-    A socket takes the place of the unit's own earlier one; those of other units under
-    the same label share its flows, by ``weight`` (None: what the unit's files say).
-    Sockets that cannot be registered are skipped with a sentence each. SockregError if
-    none is left, or if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another
-    network namespace; then nothing has changed.
+    A socket replaces the unit's earlier one. Sockets of other units under the same label share its
+    flows by ``weight`` (None: the weight in the unit's files). Sockets that cannot be registered
+    are skipped with a notice each. Raises SockregError if none is left, or if ``netns`` (a
+    SO_NETNS_COOKIE) is given and a socket is of another network namespace; nothing has changed
+    then.
     """
     offers = _offers(received, unit, label)
     if not offers:
@@ -117,9 +117,9 @@ def _skip(unit: str, label: str, message: str, hint: str) -> None:
 
 
 def _assign_families(offers: list[Offer], unit: str) -> None:
-    """Let each destination have one socket: of its own family first, else a dual-stack one.
+    """Give each destination one socket: of its own family first, otherwise a dual-stack one.
 
-    Of several that could serve the same destination the first Listen line wins.
+    If several sockets could serve the same destination, the first Listen line wins.
     """
     taken: dict[tuple[str, int, int], Offer] = {}
     for native in (True, False):
@@ -138,8 +138,8 @@ def _assign_families(offers: list[Offer], unit: str) -> None:
                 unit,
                 offer.label,
                 f"skipped {offer}{_of(unit)}: {first} already serves {offer.label}",
-                "one socket serves all rules of a label; give the other an own "
-                "FileDescriptorName= in an own .socket unit",
+                "one socket serves all rules of a label; give the other its own "
+                "FileDescriptorName= in a separate .socket unit",
             )
     offers[:] = [offer for offer in offers if offer.families]
 
@@ -157,7 +157,7 @@ def _register(registry: str, offers: list[Offer], unit: str, weight: int | None)
 
 
 def _places(maps: Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
-    """(offer, slot) of every destination concerned; new ones are given a slot."""
+    """(offer, slot) of every destination; new ones are given a slot."""
     slots: dict[tuple[str, int, int], int] = {}
     keys = []
     for offer in offers:
@@ -178,7 +178,7 @@ def _enter(
 ) -> list[tuple[Offer, int | None]]:
     """Register every socket in its places, or none that was not registered before.
 
-    Returns which cookie each replaced.
+    Returns the cookies that they replaced.
     """
     now = time.time_ns()
     entered: list[tuple[Offer, int | None]] = []
@@ -221,19 +221,20 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
 
 
 def _warn_of_answers(offer: Offer, unit: str) -> None:
-    """A socket sends from its own address; the rules exist to have it asked at others.
+    """Warn that a socket replies from its own address, although rules steer other addresses to it.
 
-    That the server will see to it itself cannot be known here: it may not run yet.
+    Whether the server chooses the address itself cannot be known here: it may not run yet.
     """
     journal.say(
-        f"label {offer.label}: answers of {offer} leave from its own address, whichever was "
-        "asked, unless its server sees to it (PassPacketInfo=yes in the .socket unit lets it know)",
+        f"label {offer.label}: replies of {offer} carry the socket's own address, not the one "
+        "the client used, unless the server sets it (PassPacketInfo=yes in the .socket unit "
+        "gives it the address)",
         fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
     )
 
 
 def unregister(registry: str, label: str | None, unit: str | None) -> int:
-    """Take out the members of a label, or of a unit, or both; returns how many."""
+    """Remove the members of a label, of a unit, or both. Returns how many."""
     removed = 0
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         for (name, family, protocol), slot in read_destinations(maps).items():
@@ -261,23 +262,23 @@ def unregister(registry: str, label: str | None, unit: str | None) -> int:
 def enter(
     maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int
 ) -> int | None:
-    """Register a socket for a destination, in place of the unit's own one if it has one.
+    """Register a socket for a destination, replacing the unit's own one if there is one.
 
-    With sockets of other units it forms a pool. ``weight`` is its share of new flows
-    there; 0 keeps new flows away. Returns the cookie that it replaced, or None. A socket
-    that is there already for another unit goes over to this one.
+    With sockets of other units, it forms a pool. ``weight`` is its share of new flows there; 0
+    drains it. Returns the cookie that it replaced, or None. If another unit has registered the
+    socket already, this unit takes it over.
     """
     if weight > 0 and not pool_slots(maps, slot):
         member = member_in(maps, slot)
         if member is None or member.unit == unit or member.cookie == listener.cookie:
             return put(maps, slot, listener, unit, weight, now)
-    from sockreg.registry import pools  # only where a label has several sockets, slots
+    from sockreg.registry import pools  # only if a label has several sockets, slots
 
     return pools.join(maps, slot, listener, unit, weight, now)
 
 
 def remove(maps: Maps, slot: int, member: Member) -> None:
-    """Take a member of a destination out, if it is still there."""
+    """Remove a member of a destination, if it is still there."""
     if pool_slots(maps, slot):
         from sockreg.registry import pools
 

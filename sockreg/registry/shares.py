@@ -1,11 +1,11 @@
-"""Sharing flows between the members of a pool: which member gets which entry.
+"""Sharing flows between the members of a pool: the member of each entry.
 
-The program hashes a flow to one of ENTRIES entries and hands it to the member in it. A
-member's number of entries follows its weight exactly (largest remainders); which ones
-they are follows from names alone (weighted rendezvous hashing), so that adding or
-removing a member moves little more than its own share of the flows.
+The program hashes a flow to one of ENTRIES entries and passes it to the member of that entry. A
+member's number of entries follows its weight exactly (largest remainders). Names decide which
+entries these are (weighted rendezvous hashing), so adding or removing a member moves little more
+than its own share of the flows.
 
-Pure, and imported only where there is a pool.
+Pure, and only imported if there is a pool.
 """
 
 import math
@@ -21,7 +21,7 @@ _MASK = (1 << 64) - 1
 def share(weights: dict[str, int]) -> list[str]:
     """The member of each entry, for members by name with their weights.
 
-    A member of weight 0 gets nothing; if all have 0, the list is empty.
+    A member of weight 0 gets nothing. If all have 0, the list is empty.
     """
     active = {name: weight for name, weight in weights.items() if weight > 0}
     if not active:
@@ -35,7 +35,7 @@ def share(weights: dict[str, int]) -> list[str]:
 
 
 def _quotas(weights: dict[str, int]) -> dict[str, int]:
-    """ENTRIES divided by weight; what rounding leaves goes to the largest remainders."""
+    """ENTRIES divided by weight. The rest goes to the largest remainders."""
     total = sum(weights.values())
     quotas = {name: ENTRIES * weight // total for name, weight in weights.items()}
     by_remainder = sorted(weights, key=lambda name: (-(ENTRIES * weights[name] % total), name))
@@ -45,10 +45,10 @@ def _quotas(weights: dict[str, int]) -> dict[str, int]:
 
 
 def _scores(name: str, weight: int) -> list[float]:
-    """For each entry how far the member is from wanting it: exponential of rate ``weight``.
+    """For each entry, the member's distance from it: exponential with rate ``weight``.
 
-    The member with the least of independent exponentials is drawn with a probability in
-    proportion to its rate; and a new member changes nothing between the others.
+    Among independent exponentials, the smallest is drawn with a probability in proportion to its
+    rate. A new member changes nothing between the others.
     """
     state = 0
     for byte in name.encode():
@@ -69,7 +69,7 @@ def _mix(value: int) -> int:
 
 
 def _level(entries: list[str], quotas: dict[str, int], scores: dict[str, list[float]]) -> None:
-    """Move entries from members above their quota to members below it, where it hurts least."""
+    """Move entries from members above their quota to members below it, at the lowest cost."""
     owned = dict.fromkeys(quotas, 0)
     for name in entries:
         owned[name] += 1

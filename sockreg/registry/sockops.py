@@ -1,11 +1,11 @@
-"""The sock_ops program of a registry, for those who ask for it.
+"""The sock_ops program of a registry. Optional.
 
     BPFFS/sockreg/NETNS/sockops/
         link        attached to the root cgroup
         program
-        expected    pinned map: who is expected to listen, see registry/expected.py
+        expected    pinned map of expected units, see registry/expected.py
 
-It shares the maps of sockets and members with the registry, and goes with it.
+The program shares the maps of sockets and members with the registry, and is removed with it.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ def is_loaded(registry: str) -> bool:
 
 
 def load(registry: str, object_path: Path) -> None:
-    """Attach the program to the root cgroup. One that is attached already is replaced.
+    """Attach the program to the root cgroup, replacing one that is attached already.
 
-    Who was expected stays expected. While both are attached, they do the same twice.
-    SockregError if the kernel refuses; then nothing has changed.
+    Expected units stay expected. While both programs are attached, they do the same twice. Raises
+    SockregError if the kernel refuses; nothing has changed then.
     """
     capabilities.require_loading()
     objects.check(object_path, objects.SOCK_OPS)
@@ -96,7 +96,7 @@ def _refusal(error: OSError) -> SockregError:
 
 
 def unload(registry: str) -> bool:
-    """Detach it and forget who was expected; sockets stay. False if it was not loaded."""
+    """Detach the program and forget expected units. Sockets stay. False if it was not loaded."""
     home = Path(registry, _DIRECTORY)
     with Lock(registry):
         loaded = home.exists()
@@ -107,7 +107,7 @@ def unload(registry: str) -> bool:
 
 
 def _remove(home: Path) -> None:
-    # Unlinking alone would wait for readers that have the link open.
+    # Unlinking would wait for readers that have the link open.
     with contextlib.suppress(FileNotFoundError), pinned(home / "link") as link:
         libbpf.detach_link(link)
     remove_directory(home)
@@ -118,7 +118,7 @@ def _unfinished(registry: str) -> Path:
 
 
 def expected_slots(registry: str) -> set[int]:
-    """The slots that a listener may be put into at any moment."""
+    """The slots that a listener may enter at any moment."""
     if not is_loaded(registry):
         return set()
     with expectations(registry, read_only=True) as entries:
@@ -127,7 +127,7 @@ def expected_slots(registry: str) -> set[int]:
 
 @contextlib.contextmanager
 def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectations]:
-    """Who is expected to listen. NotLoadedError if the program is not loaded."""
+    """The expected units. Raises NotLoadedError if the program is not loaded."""
     if not is_loaded(registry):
         raise NotLoadedError(
             f"no sock_ops program is loaded with the registry at {registry}",

@@ -1,4 +1,4 @@
-"""Removing what nobody needs any more, after a swap."""
+"""Removing generations and slots that are no longer needed, after a swap."""
 
 from collections.abc import Collection
 
@@ -11,12 +11,11 @@ from sockreg.registry.members import drop_stale_members, members_of
 
 
 def sweep(registry: str, maps: Maps, numbers: Collection[int | None]) -> None:
-    """Keep the generations of these numbers, and the slots that generations or sockets use.
+    """Keep the generations with these numbers, and the slots that generations or sockets use.
 
-    What an unconfirmed change would come back to is kept as well.
+    The generation that an unconfirmed trial would return to is also kept.
 
-    A destination that lost its last rule and its socket gives its slot back, with its
-    counters at zero.
+    A destination that lost its last rule and its socket frees its slot and resets its counters.
     """
     generations.keep(registry, {*numbers, *(it.base for it in trial.read(registry))})
     used = {

@@ -1,8 +1,8 @@
-"""A change that goes back by itself unless somebody confirms it.
+"""A change that reverts by itself unless it is confirmed.
 
-What waits is the name of a directory in the registry, ``unconfirmed-6-123456789``: the
-generation to come back to, and when, in ms of CLOCK_BOOTTIME. Of several changes the
-first one says where to come back to, the last one when.
+The trial is the name of a directory in the registry, ``unconfirmed-6-123456789``: the generation to
+return to, and the deadline in ms of CLOCK_BOOTTIME. Of several changes, the first one determines
+the generation, the last one the deadline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Unconfirmed(NamedTuple):
 
     @property
     def token(self) -> str:
-        """What names this one among all that ever waited in the registry."""
+        """The name of this trial, unique in the registry."""
         return f"{self.base}-{self.deadline}"
 
     @property
@@ -33,25 +33,25 @@ class Unconfirmed(NamedTuple):
 
 
 def after(seconds: float, base: int) -> Unconfirmed:
-    """What waits from now on for so long."""
+    """A trial that starts now and lasts this long."""
     return Unconfirmed(base, round((time.clock_gettime(time.CLOCK_BOOTTIME) + seconds) * 1000))
 
 
 def read(registry: str) -> list[Unconfirmed]:
-    """What waits for confirmation: nothing or one; two only if a change of it was cut short."""
+    """Waiting trials: none or one; two only if a change of the trial was interrupted."""
     return [parse_token(path.name.removeprefix(_PREFIX)) for path in _marks(registry)]
 
 
 def parse_token(token: str) -> Unconfirmed:
-    """SockregError (EXIT_USAGE) if it is none."""
+    """Raises UsageError if the token is invalid."""
     base, _, deadline = token.partition("-")
     if not (base.isdecimal() and deadline.isdecimal()):
-        raise UsageError(f"{token!r} names no change that waits", "")
+        raise UsageError(f"{token!r} does not name a trial", "")
     return Unconfirmed(int(base), int(deadline))
 
 
 def write(registry: str, waiting: list[Unconfirmed]) -> None:
-    """Let these wait, and nothing else."""
+    """Make these the only waiting trials."""
     wanted = {f"{_PREFIX}{it.token}" for it in waiting}
     for name in wanted:
         Path(registry, name).mkdir(mode=0o750, exist_ok=True)

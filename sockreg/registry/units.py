@@ -11,11 +11,11 @@ from sockreg.terms import DEFAULT_WEIGHT
 
 
 class UnitState:
-    """What the registry remembers of a unit that counts.
+    """What the registry stores about a unit that counts.
 
-    ``active`` is whether its sockreg@ instance is started, ``files`` are files_state() of
-    its files as they were read (systemd/unitpaths.py), ``weight`` is what they give its
-    sockets.
+    ``active`` is whether its sockreg@ instance is started. ``files`` are files_state() of its files
+    when they were read (systemd/unitpaths.py). ``weight`` is the weight of its sockets in these
+    files.
     """
 
     def __init__(self, active: bool, files: tuple[int, int, int, int], weight: int) -> None:
@@ -57,17 +57,17 @@ def active_units(maps: Maps) -> set[str]:
 
 
 def write_unit(maps: Maps, unit: str, state: UnitState) -> None:
-    """Let a unit count."""
+    """Make a unit count."""
     value = layout.UNIT_STATE.pack(state.active, *state.files, state.weight, 0)
     bpf.map_update(maps.units, _key(unit), value)
 
 
 def drop_unit(maps: Maps, unit: str) -> None:
-    """Let a unit no longer count."""
+    """Make a unit no longer count."""
     bpf.map_delete(maps.units, _key(unit))
 
 
 def unit_weight(maps: Maps, unit: str) -> int:
-    """The weight that the unit's files give its sockets, as the loader read them."""
+    """The weight of the unit's sockets in its files, as the loader read them."""
     state = unit_state(maps, unit)
     return DEFAULT_WEIGHT if state is None else state.weight

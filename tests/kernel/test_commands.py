@@ -132,7 +132,7 @@ def test_one_wrong_line_refuses_the_whole_set(host: Host) -> None:
     assert "rules.conf:4: unknown key 'Bnid'" in said
     entries = host.entries()
     assert [entry["MESSAGE_ID"] for entry in entries] == [[journal.APPLY_REFUSED]]
-    assert "rules refused, those in force stay" in entries[0]["MESSAGE"][0]
+    assert "rules refused, the rules in force stay" in entries[0]["MESSAGE"][0]
     assert [rule["rule"] for rule in host.json("rules")] == ["tcp 192.0.2.0/24 80"]
 
 
@@ -214,7 +214,7 @@ def test_a_bind_that_is_refused_writes_nothing(host: Host) -> None:
     assert "ties with" in host.fails(EXIT_CONFIG, "bind", "other", "tcp", "192.0.2.0/24", "80")
     assert "protocol 'sctp'" in host.fails(EXIT_USAGE, "bind", "web", "sctp", "192.0.2.1", "80")
     said = host.fails(EXIT_CONFIG, "unbind", "web", "tcp", "192.0.2.0/24", "80")
-    assert "stands in" in said
+    assert "(web) is in" in said
     assert "rules.conf:2" in said
     assert not (host.root / "etc/sockreg/90-bind.conf").exists()
     assert len(host.json("rules")) == 1

@@ -298,7 +298,9 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
             said = host.fails(EXIT_BUSY, *arguments)
-            assert f"{locked} is locked by flock (pid {holder.pid}) for more than 0.05 s" in said
+            assert (
+                f"{locked} has been locked by flock (pid {holder.pid}) for more than 0.05 s" in said
+            )
             assert "wait for it to end and try again" in said
             assert host.run("status").status == EXIT_OK
             assert host.run("rules").status == EXIT_OK

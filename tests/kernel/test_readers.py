@@ -16,7 +16,7 @@ from tests.kernel.host import Host
 
 WEB = ["[web]", "Bind=tcp 192.0.2.0/24 80"]
 MORE = [*WEB, "Bind=tcp 192.0.2.0/24 443"]
-CUT_SHORT = "a change of rules was cut short"
+CUT_SHORT = "a change of rules was interrupted"
 
 Ask = Callable[[], tuple[int, str]]
 

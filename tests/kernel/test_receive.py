@@ -179,7 +179,7 @@ def test_300_descriptors_are_refused(loaded: Host) -> None:
             Served(loaded, (b"web#", many))
         # ... and in two messages it is too many for us.
         answer = refused(loaded, (b"we", many[:150]), (b"b#", many[150:]))
-        assert answer == "more than 253 descriptors came along"
+        assert answer == "more than 253 descriptors were passed"
 
 
 def test_descriptors_that_find_no_room_are_refused(loaded: Host) -> None:
@@ -199,8 +199,8 @@ def test_descriptors_that_find_no_room_are_refused(loaded: Host) -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        (b"web", "no message that ends in '#' came in time"),
-        (b"web#\0", "no message that ends in '#' came in time"),
+        (b"web", "no message that ends in '#' arrived in time"),
+        (b"web#\0", "no message that ends in '#' arrived in time"),
         (b"#", "the label is empty"),
         (b"we:b#", "the label contains ':'"),
         (b"we\0b#", "the label contains '\\x00'; only printable ASCII is allowed"),
@@ -220,7 +220,7 @@ def test_a_label_of_255_characters_is_fine(loaded: Host) -> None:
 
 
 def test_no_socket_is_refused(loaded: Host) -> None:
-    assert refused(loaded, (b"web#", [])) == "no socket came along with label web"
+    assert refused(loaded, (b"web#", [])) == "no socket was passed with label web"
 
 
 def test_what_is_no_such_socket_is_refused_with_all_that_came_along(loaded: Host) -> None:
@@ -248,7 +248,8 @@ def test_two_addresses_under_one_label_are_refused(loaded: Host) -> None:
     ):
         answer = refused(loaded, (b"web#", [one.fileno(), two.fileno()]))
         assert answer == (
-            "socket 2 of 2 is bound to 127.0.0.1:8081, another one of its kind to 127.0.0.1:8080"
+            "socket 2 of 2 is bound to 127.0.0.1:8081, but another one of the same kind to "
+            "127.0.0.1:8080"
         )
 
 

@@ -74,7 +74,7 @@ def test_the_files_stay_and_the_next_apply_reads_them(served: Host) -> None:
 
 def test_nothing_before(served: Host) -> None:
     said = served.fails(EXIT_NOT_LOADED, "rollback")
-    assert "there is no generation before the one in force" in said
+    assert "there is no previous generation" in said
     served.apply(*rules("second"))
     served.apply(*rules("third"))
     served.ok("rollback")

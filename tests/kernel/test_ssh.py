@@ -141,7 +141,7 @@ def test_confirmed_in_time(host: Host, ssh: Server) -> None:
     assert host.ok("confirm") == "generation 2 stays in force\n"
     assert "on trial" not in host.ok("status")
     assert host.ask(OWN, 22) == "refused"
-    assert "nothing waits for confirmation" in host.fails(EXIT_FAILURE, "confirm")
+    assert "there is no trial to confirm" in host.fails(EXIT_FAILURE, "confirm")
 
 
 def test_not_confirmed(host: Host, ssh: Server) -> None:

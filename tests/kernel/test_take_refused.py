@@ -93,13 +93,13 @@ def test_two_that_match(web: Host) -> None:
     words = ("tcp 127.0.0.1 8080", "tcp 127.0.0.1 8081", "udp 127.0.0.1 53")
     with opener(web.namespace, "two", *words) as server:
         said = refused(web, EXIT_REFUSED, *of(server))
-        assert "has 3 sockets that could be meant: " in said
+        assert "has 3 sockets that match: " in said
         for text in ("tcp 127.0.0.1:8080 (sk:", "tcp 127.0.0.1:8081 (sk:", "udp 127.0.0.1:53 (sk:"):
             assert text in said
         assert "--local" in said
         assert "--proto" in said
         said = refused(web, EXIT_REFUSED, *of(server, "--proto", "tcp"))
-        assert "has 2 sockets that could be meant: " in said
+        assert "has 2 sockets that match: " in said
 
 
 def test_none_that_matches(web: Host) -> None:

@@ -173,7 +173,7 @@ def test_register_tells_of_answers_from_the_wrong_address(
         notices = [e for e in host.entries() if e["MESSAGE_ID"] == [journal.NOTICE]]
         warned = protocol == UDP and option is None
         assert len(notices) == warned
-        assert ("leave from its own address" in outcome.err) == warned
+        assert ("the socket's own address, not the one" in outcome.err) == warned
         for notice in notices:
             assert "PassPacketInfo=yes" in notice["MESSAGE"][0]
             assert notice["SOCKREG_LABEL"] == ["dns"]

@@ -11,5 +11,5 @@ def test_the_limit_is_named(host: Host) -> None:
     limit = ("prlimit", "--memlock=65536:65536")
     refused = privileges.run(host, privileges.LOADING, "load", prefix=limit)
     assert refused.status == 4, refused.text
-    assert "before Linux 5.11 add LimitMEMLOCK=infinity" in refused.err
+    assert "before Linux 5.11, add LimitMEMLOCK=infinity" in refused.err
     assert not host.home.exists() or list(host.home.iterdir()) == []

@@ -20,8 +20,8 @@ def test_a_larger_table_is_refused_with_sizes_and_the_old_rules_hold(host: Host)
         ]
         host.conf("[web]", *lines)
         refused = host.fails(1, "apply")
-        assert "the kernel gives no table of " in refused
-        assert "before Linux 6.0 a table ends at 4 MiB" in refused
+        assert "the kernel refuses a table of " in refused
+        assert "before Linux 6.0, a table is limited to 4 MiB" in refused
         assert host.ask("192.0.2.7", 80) == "web"
         assert sorted((host.registry / "generations").iterdir()) == before
 

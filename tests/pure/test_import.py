@@ -273,7 +273,7 @@ def test_a_file_that_exists_is_replaced_only_by_force(
     conf.write_text("mine\n")
     status, _, err = run(capsys, str(old), "--output", str(conf))
     assert status == EXIT_USAGE
-    assert err.splitlines()[0] == f"sockreg: {conf} exists already"
+    assert err.splitlines()[0] == f"sockreg: {conf} already exists"
     assert conf.read_text() == "mine\n"
     assert run(capsys, str(old), "--output", str(conf), "--force")[0] == EXIT_OK
     assert len(read_rule_set(str(tmp_path)).bindings) == 2

@@ -54,7 +54,7 @@ def test_what_is_for_the_operator_to_choose(texts: list[str]) -> None:
     with pytest.raises(SockregError) as refusal:
         choose(candidates(*texts), "process web (pid 7)")
     assert refusal.value.status == EXIT_REFUSED
-    assert refusal.value.message.startswith("process web (pid 7) has 2 sockets that could be meant")
+    assert refusal.value.message.startswith("process web (pid 7) has 2 sockets that match")
     for it in candidates(*texts):
         assert str(it) in refusal.value.message
 

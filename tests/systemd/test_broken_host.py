@@ -98,7 +98,7 @@ def repair_tie(box: Sandbox, found: Findings) -> None:
     assert (tie.severity, tie.where) == ("error", f"{TIE}:2")
     assert f"ties with Bind=tcp 192.0.2.0/24 80 (web) of {UNITS}/web.socket:6" in tie.what
     assert tie.fix.startswith("remove one of them, or narrow one")
-    assert f"rules refused, those in force stay: {TIE}:2" in sockreg(box, "status")
+    assert f"rules refused, the rules in force stay: {TIE}:2" in sockreg(box, "status")
     box.run(["rm", TIE])
     box.systemctl("reload", "sockreg.service")
 
@@ -152,7 +152,7 @@ def repair_dead_server(box: Sandbox, found: Findings) -> None:
     assert ended.what == "the server of api.service has ended, but the unit is still active"
     assert "for now, run 'systemctl stop api.service'" in ended.fix
     for words in (["listeners"], ["explain", "tcp", "192.0.2.11", "443"]):
-        assert "connections wait, and no server has it open" in sockreg(box, *words)
+        assert "connections wait, but no server has it open" in sockreg(box, *words)
     box.run(["tee", f"{UNITS}/api.service"], text=WORKING_API)
     box.systemctl("daemon-reload")
     box.systemctl("stop", "api.service")

@@ -71,7 +71,9 @@ def test_another_root_is_told_the_mode(installed_web: Sandbox) -> None:
         ["/bin/sh", "-c", "mkdir -p /tmp/other/usr/lib; cp -a /usr/lib/systemd /tmp/other/usr/lib"]
     )
     root = ("--root", "/tmp/other")
-    assert "which systemd will boot /tmp/other" in fails(box, EXIT_USAGE, *root, "enable", "web")
+    assert "the systemd version of /tmp/other is unknown" in fails(
+        box, EXIT_USAGE, *root, "enable", "web"
+    )
     said = box.run(["sockreg", *root, "enable", "web", "--mode", "companion"]).stdout
     assert "  systemctl --root=/tmp/other enable sockreg@web.service\n" in said
     assert (

@@ -147,7 +147,7 @@ def test_completion_knows_what_there_is(box: Sandbox, typed: str, completed: str
 def test_install_units_has_nothing_to_do(box: Sandbox) -> None:
     done = box.run(["sockreg", "install-units"], check=False)
     assert done.returncode == EXIT_REFUSED
-    assert "have been installed by its Debian package" in done.stderr
+    assert "the Debian package has already installed the units" in done.stderr
     unit = "/usr/local/lib/systemd/system/sockreg.service"
     assert box.run(["test", "-e", unit], check=False).returncode == 1
 

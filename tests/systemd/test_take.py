@@ -151,7 +151,7 @@ def test_of_a_unit_with_several_processes_and_sockets(make_box: MakeBox) -> None
     box.wait(lambda: box.scan("127.0.0.1", range(8080, 8082)) == [8080, 8081], "two listeners")
     done = box.run(["sockreg", "register", "web", "--of-unit", "web"], check=False)
     assert done.returncode == EXIT_REFUSED
-    assert "web.service has 2 sockets that could be meant: tcp 127.0.0.1:80" in done.stderr
+    assert "web.service has 2 sockets that match: tcp 127.0.0.1:80" in done.stderr
     box.run(["sockreg", "register", "web", "--of-unit", "web", "--local", "127.0.0.1:8081"])
     assert steered(box) == "200"
 
