@@ -11,31 +11,31 @@
 _shtab_sockreg_commands() {
   local _commands=(
     apply:'put the configured rules in force, in one step'
-    bind:'add a rule: to its file and in force'
+    bind:'add a rule to its file and apply'
     check:'look for traps in units, rules and sockets'
-    confirm:'keep what apply --confirm put in force'
+    confirm:'keep the rules of apply --confirm'
     disable:'undo enable'
-    drain:'let nothing new arrive at a label'"'"'s sockets'
+    drain:'stop new traffic to a label'"'"'s sockets'
     enable:'enable a .socket unit with the registry'
     expect:'register this unit'"'"'s TCP socket when it listens (sock_ops)'
     explain:'say where a packet goes and why'
     graph:'draw prefixes, labels, sockets and units as SVG'
-    import:'turn another program'"'"'s rules into a conf file'
+    import:'convert another program'"'"'s rules to a conf file'
     inspect:'show a label'"'"'s sockets: options, queue, processes'
     install-units:'install the systemd units, catalog, group, man page'
     listeners:'show what listens where, steered or not'
-    load:'attach to the network namespace, put the rules in force'
+    load:'attach to the network namespace and apply the rules'
     metrics:'print metrics for Prometheus'
     register:'register sockets passed by systemd, or of a process'
-    rollback:'put the generation before back in force'
+    rollback:'put the previous generation back in force'
     rules:'show the rules in force'
     send:'pass inherited sockets to sockreg-receive.socket'
     status:'show program, labels, sockets, counters'
-    top:'show live what arrives where'
+    top:'show live traffic'
     unbind:'remove a rule that bind added'
     unload:'detach; forget sockets, rules in force, counters'
-    unregister:'take the sockets of a label out'
-    upgrade:'replace the program by this version'"'"'s, in one step'
+    unregister:'remove the sockets of a label'
+    upgrade:'replace the program with this version'"'"'s, in one step'
     weight:'change the share of flows of a label'"'"'s sockets'
   )
   _describe 'sockreg commands' _commands
@@ -45,11 +45,11 @@ _shtab_sockreg_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "(- : *)--version[show program\'s version number and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -58,16 +58,16 @@ _shtab_sockreg_defaults_added=0
 _shtab_sockreg_apply_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--check[say what would change, change nothing]"
-  "--confirm=[go back by itself unless \'sockreg confirm\' comes within SECONDS]:SECONDS:"
-  "--start=[from now on count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--check[print what would change, and change nothing]"
+  "--confirm=[revert by itself unless \'sockreg confirm\' follows within SECONDS]:SECONDS:"
+  "--start=[from now on, count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--stop=[no longer count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
-  "--force[even if a rule takes the port by which ssh gets in]"
+  "--force[apply even if a rule takes the port that ssh listens on]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -76,13 +76,13 @@ _shtab_sockreg_apply_defaults_added=0
 _shtab_sockreg_bind_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--runtime[until the next boot only]"
-  "--force[even if a rule takes the port by which ssh gets in]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--runtime[only until the next boot]"
+  "--force[apply even if a rule takes the port that ssh listens on]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
@@ -96,13 +96,13 @@ _shtab_sockreg_bind_defaults_added=0
 _shtab_sockreg_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--files[look at the files alone, not at this kernel]"
-  "--all[more than 10 findings of a kind]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--files[check only files, not this kernel]"
+  "--all[show more than 10 findings of a kind]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -111,11 +111,11 @@ _shtab_sockreg_check_defaults_added=0
 _shtab_sockreg_confirm_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -124,12 +124,12 @@ _shtab_sockreg_confirm_defaults_added=0
 _shtab_sockreg_disable_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--dry-run[show it, do nothing]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--dry-run[print the steps and do nothing]"
   ":web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
 )
 
@@ -139,11 +139,11 @@ _shtab_sockreg_disable_defaults_added=0
 _shtab_sockreg_drain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":only the socket of this unit:_sockreg_offer _sockreg_registered_units"
 )
@@ -154,13 +154,13 @@ _shtab_sockreg_drain_defaults_added=0
 _shtab_sockreg_enable_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--mode=[instead of what suits this systemd]:mode:(companion exec)"
-  "--dry-run[show it, do nothing]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--mode=[companion or exec (default\: the best for this systemd)]:mode:(companion exec)"
+  "--dry-run[print the steps and do nothing]"
   ":web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
 )
 
@@ -170,11 +170,11 @@ _shtab_sockreg_enable_defaults_added=0
 _shtab_sockreg_expect_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":the local port:"
 )
@@ -185,11 +185,11 @@ _shtab_sockreg_expect_defaults_added=0
 _shtab_sockreg_explain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":tcp or udp:(tcp udp)"
   ":ADDR:"
   ":PORT:"
@@ -202,11 +202,11 @@ _shtab_sockreg_explain_defaults_added=0
 _shtab_sockreg_graph_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--dot[for Graphviz instead of SVG]"
 )
 
@@ -216,13 +216,13 @@ _shtab_sockreg_graph_defaults_added=0
 _shtab_sockreg_import_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--output=[write this file instead of printing]:PATH:_files"
-  "--force[even if PATH exists]"
+  "--force[replace an existing PATH]"
   ":tubular:(tubular)"
   ":the file to read\; \'-\' is standard input:_files"
 )
@@ -233,11 +233,11 @@ _shtab_sockreg_import_defaults_added=0
 _shtab_sockreg_inspect_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":LABEL:_sockreg_offer _sockreg_labels"
 )
 
@@ -247,11 +247,11 @@ _shtab_sockreg_inspect_defaults_added=0
 _shtab_sockreg_install_units_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -260,11 +260,11 @@ _shtab_sockreg_install_units_defaults_added=0
 _shtab_sockreg_listeners_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   {-t,--tcp}"[TCP only]"
   {-u,--udp}"[UDP only]"
 )
@@ -275,13 +275,13 @@ _shtab_sockreg_listeners_defaults_added=0
 _shtab_sockreg_load_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--sock-ops[attach the sock_ops program as well, for units that \'sockreg expect\']"
-  "--force[even if a rule takes the port by which ssh gets in]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--sock-ops[also attach the sock_ops program, for units that use \'sockreg expect\']"
+  "--force[apply even if a rule takes the port that ssh listens on]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -290,11 +290,11 @@ _shtab_sockreg_load_defaults_added=0
 _shtab_sockreg_metrics_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--output=[replace this file in one step]:PATH:_files"
   "--serve[answer scrapes on the socket passed by systemd]"
 )
@@ -305,20 +305,20 @@ _shtab_sockreg_metrics_defaults_added=0
 _shtab_sockreg_register_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--unit=[the unit the sockets belong to\; registering again replaces only its own (default\: that of the process)]:UNIT:_sockreg_offer _sockreg_socket_units"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--unit=[the unit that the sockets belong to\; a unit that registers again replaces only its own (default\: that of the process)]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--weight=[share of the label\'s new flows (default\: Weight\= of the unit, or 100)]:WEIGHT:"
   "--pid=[take a socket of this process]:PID:_sockreg_offer _sockreg_pids"
   "--of-unit=[take a socket of a process of this running unit]:UNIT:_sockreg_offer _sockreg_running_services"
   "--cookie=[take the socket with this cookie, sk\:1a2b]:COOKIE:"
-  "--proto=[take only one of tcp, or of udp]:PROTO:(tcp udp)"
-  "--local=[take only the one bound to 192.0.2.1\:80, \[2001\:db8\:\:1\]\:80 or, wherever, \:80]:ADDRESS:"
-  "--wait=[how long the process may take to open it (5)]:SECONDS:"
-  "(*)::instead of each socket\'s LISTEN_FDNAMES entry:_sockreg_offer _sockreg_labels"
+  "--proto=[take only TCP or only UDP sockets]:PROTO:(tcp udp)"
+  "--local=[take only the socket bound to 192.0.2.1\:80, \[2001\:db8\:\:1\]\:80 or, on any address, \:80]:ADDRESS:"
+  "--wait=[how long to wait for the socket (5)]:SECONDS:"
+  "(*)::label (default\: each socket\'s LISTEN_FDNAMES entry):_sockreg_offer _sockreg_labels"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -327,12 +327,12 @@ _shtab_sockreg_register_defaults_added=0
 _shtab_sockreg_rollback_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--unconfirmed=[at the end of a trial by apply --confirm, if nobody has confirmed it]:TOKEN:"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--unconfirmed=[end the trial of apply --confirm if it has not been confirmed]:TOKEN:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -341,11 +341,11 @@ _shtab_sockreg_rollback_defaults_added=0
 _shtab_sockreg_rules_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -354,13 +354,13 @@ _shtab_sockreg_rules_defaults_added=0
 _shtab_sockreg_send_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--socket=[where the receiver listens (\/run\/sockreg\/receive.sock)]:PATH:_files"
-  ":instead of each socket\'s LISTEN_FDNAMES entry:_sockreg_offer _sockreg_labels"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--socket=[socket of the receiver (\/run\/sockreg\/receive.sock)]:PATH:_files"
+  ":label (default\: each socket\'s LISTEN_FDNAMES entry):_sockreg_offer _sockreg_labels"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -369,14 +369,14 @@ _shtab_sockreg_send_defaults_added=0
 _shtab_sockreg_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   {-n,--lines}"[journal lines to show (5)]:lines:"
   "--slots[show the slots of the socket map]"
-  "--watch=[look again every SECONDS (2), and show rates]:SECONDS:"
+  "--watch=[refresh every SECONDS (2), and show rates]:SECONDS:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -385,12 +385,12 @@ _shtab_sockreg_status_defaults_added=0
 _shtab_sockreg_top_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--interval=[between two looks (1)]:SECONDS:"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--interval=[refresh interval (1)]:SECONDS:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -399,11 +399,11 @@ _shtab_sockreg_top_defaults_added=0
 _shtab_sockreg_unbind_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
@@ -417,12 +417,12 @@ _shtab_sockreg_unbind_defaults_added=0
 _shtab_sockreg_unload_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
-  "--sock-ops[detach the sock_ops program and nothing else]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--sock-ops[only detach the sock_ops program]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -431,11 +431,11 @@ _shtab_sockreg_unload_defaults_added=0
 _shtab_sockreg_unregister_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--unit=[only the sockets of this unit]:unit:_sockreg_offer _sockreg_registered_units"
   ":LABEL:_sockreg_offer _sockreg_labels"
 )
@@ -446,11 +446,11 @@ _shtab_sockreg_unregister_defaults_added=0
 _shtab_sockreg_upgrade_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -459,14 +459,14 @@ _shtab_sockreg_upgrade_defaults_added=0
 _shtab_sockreg_weight_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
-  "--bpffs=[where state is pinned (\/sys\/fs\/bpf)]:DIR:_files -/"
-  "--root=[read configuration below DIR]:DIR:_files -/"
-  "--object=[load another object file]:FILE:_files"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
-  {-v,--verbose}"[show libbpf\'s messages]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--unit=[only the socket of this unit]:unit:_sockreg_offer _sockreg_registered_units"
   ":LABEL:_sockreg_offer _sockreg_labels"
-  ":0 to 65535\; without it what the unit\'s files say, 100 if they say nothing:"
+  ":0 to 65535 (default\: Weight\= in the unit\'s files, or 100):"
 )
 
 # guard to ensure default positional specs are added only once per session

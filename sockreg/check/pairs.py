@@ -1,4 +1,4 @@
-"""What belongs together: sockets, companions, servers, the loader."""
+"""Units that belong together: sockets, companions, servers, the loader."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ def companions_without_socket(facts: Facts) -> Iterator[Finding]:
                 check="no-socket-unit",
                 where=companion(name),
                 what=f"{companion(name)} is enabled, but there is no {name}",
-                why="it cannot start: it is bound to the socket unit, which is missing or masked",
-                fix=f"systemctl disable {companion(name)}, or make {name}",
+                why="the companion cannot start: it is bound to the socket unit, which is "
+                "missing or masked",
+                fix=f"systemctl disable {companion(name)}, or create {name}",
             )
 
 
 @check(Concern.UNITS)
 def sockets_without_server(facts: Facts) -> Iterator[Finding]:
-    """A socket that systemd refuses to open, because there is nothing to start for it."""
+    """A socket that systemd refuses to open, because it has no service to start."""
     for name in facts.counted:
         socket = facts.sockets.get(name)
         if socket is None or socket.is_on("Socket", "Accept") or facts.server_of(socket):
@@ -60,10 +61,10 @@ def sockets_without_server(facts: Facts) -> Iterator[Finding]:
             check="no-server",
             where=socket.where("Socket", "Service"),
             what=f"{name} has no service to start",
-            why='systemd does not start such a socket ("Socket service not loaded, refusing"), and '
-            "with it fails what is bound to it",
-            fix=f"{facts.server_name(socket)}, or Service= in [Socket] with the name of another "
-            "one",
+            why='systemd does not start such a socket ("Socket service not loaded, refusing"), '
+            "and units that are bound to it fail",
+            fix=f"create {facts.server_name(socket)}, or name another service with Service= in "
+            "[Socket]",
         )
 
 
@@ -82,16 +83,15 @@ def restarts(facts: Facts) -> Iterator[Finding]:
                 check="no-requires",
                 where=server.home,
                 what=f"{server.name} has neither Requires= nor PartOf={name}",
-                why=f"'systemctl restart {name}' while the server runs is refused (\"already "
-                "active, "
-                'refusing") and leaves the socket dead',
+                why=f"while the server runs, systemd refuses 'systemctl restart {name}' "
+                '("already active, refusing") and leaves the socket stopped',
                 fix=f"Requires={name} in [Unit] of {server.name}",
             )
 
 
 @live_check(Concern.SERVERS)
 def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
-    """A server that is active without a process: systemd starts no other one."""
+    """A server that is active without a process, so that systemd starts no other one."""
     for name, server in facts.servers():
         now = host.state(server.name)
         if (now.active, now.sub) == ("active", "exited"):
@@ -99,11 +99,10 @@ def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
                 severity=Severity.ERROR,
                 check="dead-server",
                 where=server.where("Service", "RemainAfterExit"),
-                what=f"the server of {server.name} has ended, but the unit is active still",
-                why=f"so systemd starts no new one, while {name} listens on: clients connect and "
-                "hang",
-                fix=f"no RemainAfterExit= in {server.name}; for now 'systemctl stop "
-                f"{server.name}', the next client starts it again",
+                what=f"the server of {server.name} has ended, but the unit is still active",
+                why=f"systemd starts no new server while {name} listens: clients connect and hang",
+                fix=f"remove RemainAfterExit= from {server.name}; for now, run 'systemctl stop "
+                f"{server.name}', and the next client starts it again",
             )
         elif now.active == "failed":
             yield Finding(
@@ -113,14 +112,14 @@ def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
                 what=f"{server.name} has failed",
                 why=f"the next client may start it again, but after several failures {name} "
                 "fails, too",
-                fix=f"'systemctl status {server.name}' says why; then 'systemctl reset-failed "
+                fix=f"'systemctl status {server.name}' says why; then run 'systemctl reset-failed "
                 f"{server.name}'",
             )
 
 
 @live_check(Concern.UNITS)
 def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
-    """A socket unit that counts, and does not listen."""
+    """A socket unit that counts but does not listen."""
     for name in facts.counted:
         now = host.state(name)
         if name in facts.sockets and now.active in ("inactive", "failed"):
@@ -129,15 +128,15 @@ def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="inactive-socket",
                 where=facts.sockets[name].home,
                 what=f"the rules of {name} count, but the unit is {now.active}",
-                why="it has no socket, so what its rules give to its label is refused",
-                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it is "
-                "not",
+                why="there is no socket, so traffic that its rules send to the label is refused",
+                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it "
+                "does not listen",
             )
 
 
 @check(Concern.LOADER)
 def hardening(facts: Facts) -> Iterator[Finding]:
-    """Settings that keep the loader from doing its work, or have it do it elsewhere."""
+    """Settings that keep the loader from its work, or attach the program elsewhere."""
     for unit in _ours(facts):
         for key in _NETWORKS:
             section = "Unit" if key == "JoinsNamespaceOf" else "Service"
@@ -148,8 +147,8 @@ def hardening(facts: Facts) -> Iterator[Finding]:
                     check="private-network",
                     where=str(setting.place),
                     what=f"{unit.name} has {key}={setting.value}",
-                    why="it would succeed, and attach the program to a network namespace of its "
-                    "own, where nobody's traffic is",
+                    why="the unit would succeed, but attach the program to a separate network "
+                    "namespace without any traffic",
                     fix=f"remove {key}=",
                 )
         writable = {it.value.lstrip("-+") for it in unit.words("Service", "ReadWritePaths")}
@@ -159,7 +158,7 @@ def hardening(facts: Facts) -> Iterator[Finding]:
                 check="read-only-bpffs",
                 where=unit.where("Service", "ReadWritePaths"),
                 what=f"{unit.name} has ProtectKernelTunables=yes without ReadWritePaths=-{_HOME}",
-                why="that makes /sys/fs/bpf read-only; naming /sys/fs/bpf itself does not undo it",
+                why="this makes /sys/fs/bpf read-only; naming /sys/fs/bpf itself does not undo it",
                 fix=f"ReadWritePaths=-{_HOME}",
             )
 
@@ -176,8 +175,8 @@ def memlock(facts: Facts, host: Host) -> Iterator[Finding]:
                 severity=Severity.ERROR,
                 check="memlock",
                 where=unit.where("Service", "LimitMEMLOCK"),
-                what=f"{unit.name} is limited in locked memory",
-                why="before Linux 5.11 maps count against the limit, and the kernel refuses them",
+                what=f"{unit.name} has a limit on locked memory",
+                why="before Linux 5.11, maps count against this limit, and the kernel refuses them",
                 fix="LimitMEMLOCK=infinity",
             )
 

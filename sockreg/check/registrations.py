@@ -21,7 +21,7 @@ _OTHER = ("ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlin
 
 
 def offered(facts: Facts) -> dict[Destination, str]:
-    """Which destinations the counted .socket units have sockets for, and whose."""
+    """The destinations for which the counted .socket units have sockets, and these units."""
     found: dict[Destination, str] = {}
     for name in facts.counted:
         unit = facts.sockets.get(name)
@@ -57,7 +57,7 @@ def _families(unit: Unit, listen: Setting) -> list[int]:
 
 @check(Concern.SOCKETS)
 def unsteerable(facts: Facts) -> Iterator[Finding]:
-    """Units that count, and have nothing that packets can be steered to."""
+    """Units that count but have nothing that packets can be steered to."""
     served = set(offered(facts).values())
     for name in facts.counted:
         unit = facts.sockets.get(name)
@@ -69,9 +69,9 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
                 severity=Severity.ERROR,
                 check="mptcp",
                 where=str(protocol.place),
-                what=f"{name} makes MPTCP sockets",
-                why="the kernel does not steer to them: they are not registered",
-                fix="no SocketProtocol=mptcp; for a Go server that listens itself, "
+                what=f"{name} creates MPTCP sockets",
+                why="the kernel does not steer to these: they are not registered",
+                fix="remove SocketProtocol=mptcp; for a Go server that listens itself, set "
                 "GODEBUG=multipathtcp=0",
             )
         elif name not in served:
@@ -82,13 +82,13 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
                 where=str(listens[0].place) if listens else unit.home,
                 what=f"{name} has no TCP or UDP socket",
                 why="only listening TCP and bound UDP sockets can be steered to",
-                fix="ListenStream= or ListenDatagram= with an address and port",
+                fix="use ListenStream= or ListenDatagram= with an address and port",
             )
 
 
 @check(Concern.SOCKETS)
 def rules_without_socket(facts: Facts) -> Iterator[Finding]:
-    """Labels that rules lead to and that nobody serves."""
+    """Labels that rules point to but no socket serves."""
     known = offered(facts)
     labels = {it.label for it in known} | _registered(facts)
     for destination, binding in facts.destinations.items():
@@ -115,10 +115,10 @@ def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]
     same = sorted({it.family for it in known if it.label == wanted.label})
     if same:
         other = (
-            "IPv6 alone: listen on [::] or an IPv4 address"
+            "only IPv6: listen on [::] or an IPv4 address"
             if same == [INET6]
             else (
-                "IPv4 alone: listen on [::] or an IPv6 address"
+                "only IPv4: listen on [::] or an IPv6 address"
                 if same == [INET]
                 else "another protocol"
             )
@@ -128,8 +128,8 @@ def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]
     if near:
         return f"did you mean {near[0]}? Correct the rule, or FileDescriptorName= of the unit"
     return (
-        f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, or "
-        f"'sockreg register' for another server"
+        f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, "
+        "or 'sockreg register' for another server"
     )
 
 
@@ -141,21 +141,21 @@ def _registered(facts: Facts) -> set[str]:
 
 @check(Concern.UNUSED)
 def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
-    """Labels with a socket to which no rule leads."""
+    """Labels with a socket that no rule points to."""
     led_to = {it.label for it in facts.destinations}
     units = {facts.rules.units[name].label: name for name in facts.counted}
     for label in sorted({*units, *_registered(facts)} - led_to):
         name = units.get(label)
         unit = facts.sockets.get(name) if name else None
         near = get_close_matches(label, sorted(led_to), 1)
-        hint = f"did the rules for {near[0]} mean it? Else " if near else ""
+        hint = f"did the rules for {near[0]} mean this label? Otherwise, " if near else ""
         yield Finding(
             severity=Severity.WARNING,
             check="no-rules",
             where=unit.where("Socket", "FileDescriptorName") if unit else label,
-            what=f"label {label} has a socket, but no rule leads to it"
+            what=f"label {label} has a socket, but no rule points to it"
             + (f" ({name})" if name else ""),
-            why="it receives what is sent to its own address alone",
+            why="it only receives what is sent to its own address",
             fix=f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {label} tcp PREFIX "
             "PORTS'",
         )
@@ -163,7 +163,7 @@ def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
 
 @live_check(Concern.SOCKETS)
 def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
-    """Registered sockets that are there and take nothing."""
+    """Registered sockets that receive nothing."""
     situation = host.situation
     for cookie, labels in sorted(situation.labels_of.items()):
         it = situation.by_cookie.get(cookie)
@@ -177,14 +177,14 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="dead-server",
                 where=", ".join(files or units),
                 what=f"socket {cookie_text(cookie)} of label {', '.join(sorted(labels))}: {ill}",
-                why="a socket stays registered until it is closed: presence is not health",
-                fix="restart its server; 'sockreg inspect' shows the socket from within",
+                why="a socket stays registered until it is closed, even if no server accepts",
+                fix="restart its server; 'sockreg inspect' shows details of the socket",
             )
 
 
 @live_check(Concern.ANSWERS)
 def answers(facts: Facts, host: Host) -> Iterator[Finding]:
-    """UDP rules whose clients would see answers from another address or port."""
+    """UDP rules whose clients would see replies from another address or port."""
     situation = host.situation
     ports = _udp_ports(facts)
     for destination in ports:
@@ -198,8 +198,8 @@ def answers(facts: Facts, host: Host) -> Iterator[Finding]:
                     where=str(binding.place),
                     what=f"{format_line(binding)} leads to a socket on port {it.port} "
                     f"({member.unit})",
-                    why="answers leave from the port that the socket is bound to: clients that "
-                    "connect(2) theirs, as most do, never see them",
+                    why="replies carry the port that the socket is bound to: clients that "
+                    "connect(2) their socket, as most do, never see them",
                     fix=f"ListenDatagram= with the port of the rule in {member.unit}",
                 )
             elif host.asked_for.get(member.cookie) is False:
@@ -209,14 +209,14 @@ def answers(facts: Facts, host: Host) -> Iterator[Finding]:
                     where=str(binding.place),
                     what=f"{format_line(binding)} leads to a socket that is not told which "
                     "address was asked",
-                    why=f"answers leave from {member.address}, which clients did not ask",
+                    why=f"replies carry {member.address}, not the address that the client used",
                     fix=f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that "
-                    "answers with IP_PKTINFO (docs/recipes.md)",
+                    "replies with IP_PKTINFO (docs/recipes.md)",
                 )
 
 
 def _udp_ports(facts: Facts) -> dict[Destination, set[tuple[int, int]]]:
-    """The ports of the rules that lead to each UDP destination, as (first, last)."""
+    """The ports of the rules that point to each UDP destination, as (first, last)."""
     found: dict[Destination, set[tuple[int, int]]] = {}
     for binding in facts.bindings:
         if binding.action is Action.BIND and binding.protocol == UDP:

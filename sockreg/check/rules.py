@@ -1,4 +1,4 @@
-"""The rules: what is wrong in the files, what never wins, what nothing arrives for."""
+"""The rules: errors in files, rules that never win, prefixes without packets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sockreg.views.situation import endpoints, name_of
 
 @check(Concern.RULES)
 def problems(facts: Facts) -> Iterator[Finding]:
-    """What keeps the files from being applied."""
+    """Problems that keep the files from being applied."""
     for problem in facts.problems:
         tie = problem.kind is Kind.TIE
         yield Finding(
@@ -31,28 +31,28 @@ def problems(facts: Facts) -> Iterator[Finding]:
             check="tie" if tie else "syntax",
             where=str(problem.place),
             what=problem.text,
-            why="neither comes before the other, so the whole rule set is refused"
+            why="neither takes precedence over the other, so the whole rule set is refused"
             if tie
-            else "one wrong line refuses the whole rule set; what is in force stays",
+            else "one wrong line refuses the whole rule set; the rules in force stay",
             fix="remove one of them, or narrow one: a longer prefix, fewer ports, from, dev"
             if tie
-            else "correct the line, then 'sockreg apply --check'",
+            else "correct the line, then run 'sockreg apply --check'",
         )
 
 
 @check(Concern.REMARKS)
 def notices(facts: Facts) -> Iterator[Finding]:
-    """What was understood otherwise than it is written."""
+    """Lines that were read differently from how they are written."""
     for notice in facts.rules.notices:
         if notice.place is None:
-            continue  # of a companion without a socket, for which there is a check
+            continue  # a companion without a socket, which has its own check
         yield Finding(
             severity=Severity.NOTE,
             check="read-as",
             where=str(notice.place),
             what=notice.text,
-            why="it may not be what was meant",
-            fix="write it as it is read",
+            why="this may not be what you meant",
+            fix="write the line as it is read",
         )
 
 
@@ -67,14 +67,14 @@ def shadowed_rules(facts: Facts) -> Iterator[Finding]:
             check="never-wins",
             where=str(binding.place),
             what=f"{format_line(binding)} can never win",
-            why=f"every packet it matches goes by {by}{more}",
+            why=f"every packet that it matches goes to {by}{more}",
             fix="remove it, or the others",
         )
 
 
 @live_check(Concern.ARRIVAL)
 def routes(facts: Facts, host: Host) -> Iterator[Finding]:
-    """Prefixes to which no packet is taken in."""
+    """Prefixes whose packets the host does not accept."""
     seen = set()
     for binding in facts.bindings:
         prefix = binding.family, binding.address, binding.length
@@ -89,8 +89,8 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="no-route",
                 where=str(binding.place),
                 what=f"no address of {format_line(binding)} is local",
-                why="the kernel forwards or drops such packets before any rule is looked at",
-                fix=f"{route_command(written)}; for good, in the .network file of an interface "
+                why="the kernel forwards or drops such packets before it looks at any rule",
+                fix=f"{route_command(written)}; permanently, in the .network file of an interface "
                 f"(systemd.network(5)): [Route] Destination={written} Type=local Table=local",
             )
         elif local is Local.SOME and binding.length > 0:
@@ -99,14 +99,14 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="partly-local",
                 where=str(binding.place),
                 what=f"not all addresses of {format_line(binding)} are local",
-                why="packets to the others do not get to the rules",
-                fix=f"{route_command(format_prefix(*prefix))}, if all of them are meant",
+                why="packets to the other addresses do not reach the rules",
+                fix=f"{route_command(format_prefix(*prefix))}, if you want all of them",
             )
 
 
 @live_check(Concern.RULES)
 def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
-    """Rules about interfaces that are not there."""
+    """Rules for interfaces that do not exist."""
     for binding in facts.bindings:
         if binding.interface is not None and binding.interface not in host.interfaces:
             yield Finding(
@@ -114,8 +114,8 @@ def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="no-interface",
                 where=str(binding.place),
                 what=f"{format_line(binding)}: there is no interface {binding.interface}",
-                why="the whole rule set is refused until it is there",
-                fix="make the interface before sockreg.service starts, or correct the name",
+                why="the whole rule set is refused until the interface exists",
+                fix="create the interface before sockreg.service starts, or correct the name",
             )
 
 
@@ -130,8 +130,8 @@ def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
             where=place,
             what=sentence,
             why="the next ssh connection meets the rule"
-            + (", as TakeSsh=yes allows" if allowed else "; at boot nobody refuses it"),
-            fix=f"{rule}; to try it out: sockreg apply --confirm 60 (or --force)",
+            + (", as TakeSsh=yes allows" if allowed else "; at boot, nothing refuses the rule"),
+            fix=f"{rule}; to try the rule out: sockreg apply --confirm 60 (or --force)",
         )
 
 
@@ -168,7 +168,7 @@ def _shadow(
 
 @check(Concern.REMARKS)
 def any_port(facts: Facts) -> Iterator[Finding]:
-    """What steering all ports does to later binds."""
+    """The effect of steering all ports on later binds."""
     for found in _by_label(
         binding
         for binding in facts.bindings
@@ -181,15 +181,15 @@ def any_port(facts: Facts) -> Iterator[Finding]:
             check="later-binds",
             where=str(found[0].place),
             what=f"{format_line(found[0])} is about every port{_like(found)}",
-            why="while a connection that came by it lives, bind(2) of its port and address fails "
-            "with EADDRINUSE, unless both sockets have SO_REUSEADDR",
-            fix="start servers that bind there before, or leave their ports out by Pass=",
+            why="while a steered connection lives, bind(2) of its port and address fails with "
+            "EADDRINUSE, unless both sockets have SO_REUSEADDR",
+            fix="start servers that bind there earlier, or pass their ports with Pass=",
         )
 
 
 @live_check(Concern.ANSWERS)
 def client_ports(facts: Facts, host: Host) -> Iterator[Finding]:
-    """UDP rules that take the answers to this host's own questions."""
+    """UDP rules that take the replies to this host's own requests."""
     ports = host.client_ports
     for found in _by_label(
         binding
@@ -205,14 +205,15 @@ def client_ports(facts: Facts, host: Host) -> Iterator[Finding]:
             where=str(found[0].place),
             what=f"{format_line(found[0])} is about ports from which this host asks "
             f"({ports.start}-{ports.stop - 1}){_like(found)}",
-            why="answers to its unconnected UDP sockets, such as a resolver's, meet the rule like "
+            why="replies to its unconnected UDP sockets, such as a resolver's, are steered like "
             "any datagram",
-            fix="keep UDP rules off these ports, or off the addresses that clients here have",
+            fix="keep UDP rules off these ports, or off the addresses that clients on this host "
+            "use",
         )
 
 
 def _by_label(bindings: Iterable[Binding]) -> Iterable[list[Binding]]:
-    """The bindings of each label, for what need not be said of every one of them."""
+    """The bindings of each label, for findings that are reported once per label."""
     found: dict[str, list[Binding]] = defaultdict(list)
     for binding in bindings:
         found[binding.label].append(binding)
@@ -220,7 +221,7 @@ def _by_label(bindings: Iterable[Binding]) -> Iterable[list[Binding]]:
 
 
 def _like(found: list[Binding]) -> str:
-    """How many there are besides the first one, which is named."""
+    """A phrase that counts the bindings besides the first one, which is named."""
     others = len(found) - 1
     if not others:
         return ""

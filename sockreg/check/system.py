@@ -1,4 +1,4 @@
-"""What stands around sockreg in the kernel."""
+"""The surroundings of sockreg in the kernel."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
             severity=Severity.WARNING,
             check="foreign-program",
             where=program,
-            what=f"sk_lookup {program} is attached to this network namespace as well",
-            why="all of them run: a socket that one selects beats another's refusal, and of "
-            "several selected ones the last wins",
-            fix="'bpftool link list' shows whose it is",
+            what=f"sk_lookup {program} is also attached to this network namespace",
+            why="all of them run: a socket that one program selects beats another's refusal, and "
+            "the last selected socket wins",
+            fix="'bpftool link list' shows its owner",
         )
 
 
 @live_check(Concern.LOADER)
 def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
-    """Files that say otherwise than the kernel does."""
+    """Files that differ from the rules in the kernel."""
     if not host.situation.loaded or facts.problems:
         return
-    files = [binding[:-1] for binding in facts.bindings]  # all but its place
+    files = [binding[:-1] for binding in facts.bindings]  # everything except its place
     kernel = [binding[:-1] for binding in host.situation.bindings]
     if files == kernel:
-        return  # in the same order, mostly: no need to hash all of them
+        return  # usually in the same order: no need to hash all of them
     added, removed = len(set(files) - set(kernel)), len(set(kernel) - set(files))
     if added or removed:
         yield Finding(
             severity=Severity.WARNING,
             check="not-applied",
             where="",
-            what=f"the files do not say what is in force: {added} rules to add, {removed} to "
+            what=f"the files differ from the rules in force: {added} rules to add, {removed} to "
             "remove",
             why="they come into force with the next apply or boot",
-            fix="sockreg apply --check shows them, sockreg apply puts them in force",
+            fix="sockreg apply --check shows the changes, sockreg apply applies them",
         )
 
 
@@ -61,7 +61,7 @@ def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
             check="not-loaded",
             where="",
             what=f"{plural(count, 'rule')} {are} configured, and nothing is loaded here",
-            why="no packet meets a rule",
+            why="no packet is steered",
             fix="systemctl start sockreg.service",
         )
 
@@ -76,15 +76,16 @@ def multipath(_: Facts, host: Host) -> Iterator[Finding]:
                 severity=Severity.NOTE,
                 check="mptcp",
                 where=f"{PROTOCOL_NAMES[it.protocol]} {name_of(it)}",
-                what=f"{owners} listens by MPTCP",
-                why="such a socket cannot be registered, should rules be meant to lead to it",
-                fix="GODEBUG=multipathtcp=0 for a Go server; no SocketProtocol=mptcp in a unit",
+                what=f"{owners} listens with MPTCP",
+                why="such a socket cannot be registered, if you want rules to point to it",
+                fix="set GODEBUG=multipathtcp=0 for a Go server; remove SocketProtocol=mptcp "
+                "from a unit",
             )
 
 
 @live_check(Concern.RULES)
 def interface_rules(facts: Facts, host: Host) -> Iterator[Finding]:
-    """Rules with an interface on kernels whose programs do not see it."""
+    """Rules with an interface on kernels whose programs do not see the interface."""
     if host.kernel >= (5, 17):
         return
     for binding in facts.bindings:
@@ -94,6 +95,6 @@ def interface_rules(facts: Facts, host: Host) -> Iterator[Finding]:
                 check="old-kernel",
                 where=str(binding.place),
                 what=f"{format_line(binding)} names an interface",
-                why="before Linux 5.17 the program is not told the interface",
-                fix="another condition, such as 'from PREFIX'",
+                why="before Linux 5.17, the program does not get the interface",
+                fix="use another condition, such as 'from PREFIX'",
             )

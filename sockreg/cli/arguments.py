@@ -1,4 +1,4 @@
-"""Arguments that several verbs take, and the values that they have."""
+"""Arguments that several verbs take, and their values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from sockreg.terms import WEIGHT_MAX
 def add_force(parser: argparse.ArgumentParser) -> None:
     """--force, for everything that puts new rules in force."""
     parser.add_argument(
-        "--force", action="store_true", help="even if a rule takes the port by which ssh gets in"
+        "--force",
+        action="store_true",
+        help="apply even if a rule takes the port that ssh listens on",
     )
 
 
@@ -25,7 +27,7 @@ def port(text: str) -> int:
 def pid(text: str) -> int:
     number = _number(text)
     if not 0 < number < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a process")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process ID")
     return number
 
 

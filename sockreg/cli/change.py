@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from sockreg.cli.printing import print_json, say
 from sockreg.plural import plural
 
-if TYPE_CHECKING:  # numpy, which rules are compiled with, would double the start-up time
+if TYPE_CHECKING:  # imports numpy, which would double the start-up time
     from sockreg.commands.change import Change
     from sockreg.model import Binding
 
-_LINES = 20  # of a change, before it is summed up
+_LINES = 20  # of a change, before the rest is summarized
 
 
 def show_change(change: Change, *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from sockreg.errors import (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status."""
+    """Run one command. Returns its exit status."""
     own, command = _split(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(own)
     options.command = command
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.run(Registry(opened), options)
         sys.stdout.flush()
         if command:
-            # Outside of --netns: the command runs where it would without us.
+            # Outside of --netns: the command runs in its original namespace.
             from sockreg.commands.wrap import become
 
             become(command)
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         _fail(told.message, told.hint)
         return told.status
     except BrokenPipeError:
-        # Whoever reads has seen enough. The interpreter will flush once more at its end.
+        # The reader has closed the pipe. The interpreter will flush once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
-    """What is for us and the command after ``--``, which argparse cannot tell apart."""
+    """The arguments for sockreg, and the command after ``--``, which argparse cannot tell apart."""
     if "--" not in arguments:
         return arguments, None
     at = arguments.index("--")
@@ -84,7 +84,7 @@ def _fail(message: str, hint: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and options. Global options are taken before and after the verb."""
+    """All verbs and options. Global options may be given before and after the verb."""
     main_parser = argparse.ArgumentParser(
         prog="sockreg",
         usage="sockreg [OPTION...] VERB ...",
@@ -127,11 +127,27 @@ def _add_global(target: argparse.ArgumentParser, *, defaults: bool) -> None:
         group.add_argument(*names, default=default if defaults else argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
     add("--netns", default=None, metavar="NETNS", help="network namespace, by name or path")
-    add("--bpffs", default=None, metavar="DIR", help=f"where state is pinned ({context.BPFFS})")
-    add("--root", default="/", metavar="DIR", help="read configuration below DIR")
-    add("--object", default=None, metavar="FILE", help="load another object file")
+    add(
+        "--bpffs",
+        default=None,
+        metavar="DIR",
+        help=f"bpffs with the pinned state ({context.BPFFS})",
+    )
+    add("--root", default="/", metavar="DIR", help="read and write configuration below DIR")
+    add(
+        "--object",
+        default=None,
+        metavar="FILE",
+        help="load this object file instead of the installed one",
+    )
     add("--json", default=False, action="store_true", help="print JSON")
-    add("-v", "--verbose", default=False, action="store_true", help="show libbpf's messages")
+    add(
+        "-v",
+        "--verbose",
+        default=False,
+        action="store_true",
+        help="show the messages of libbpf and the verifier",
+    )
 
 
 if __name__ == "__main__":

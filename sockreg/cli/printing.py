@@ -10,12 +10,12 @@ from dataclasses import is_dataclass
 from typing import TextIO
 
 SCHEMA_VERSION = 1
-_MANY = 1000  # elements of a list that are no longer indented
+_MANY = 1000  # larger lists are not indented
 _encode = json.JSONEncoder(default=vars).encode  # dataclasses as objects
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as needed, two spaces apart; numbers to the right."""
+    """Columns as wide as needed, two spaces apart. Numbers are right-aligned."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     numeric = [
@@ -29,7 +29,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def say(message: str, *, to: TextIO | None = None) -> None:
-    """Print what a command has told the journal, unless our output is the journal."""
+    """Print what a command has logged to the journal, unless our output is the journal."""
     from sockreg.commands import tell
 
     if not tell.is_seen():
@@ -42,10 +42,10 @@ def print_json(kind: str, content: object) -> None:
 
 
 def _json(value: object, margin: str = "") -> str:
-    """Indented by two, but with a line for each element of a list of very many.
+    """Indented by two, but with one line per element for very long lists.
 
-    What indents in the json module is written in Python: of 100,000 rules it takes a second
-    and a half, and what prints them in a line a fifth of that.
+    The json module indents in Python, which takes a second and a half for 100,000 rules. Printing
+    each rule in one line takes a fifth of that.
     """
     inner = f"{margin}  "
     if is_dataclass(value):

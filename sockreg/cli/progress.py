@@ -1,4 +1,4 @@
-"""On a terminal, say what a command is doing that takes more than a moment."""
+"""On a terminal, show what a command is doing if it takes more than a moment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ERASE = "\r\033[K"  # ECMA-48: EL, erase to the end of the line
 
 
 def steps_on(terminal: TextIO) -> Callable[[str], None]:
-    """The ``step`` of a Context: names what comes next, with '' for the end.
+    """The ``step`` of a Context: names the next step, with '' for the end.
 
-    After the first second the step stands in the last line of ``terminal``, and at the end
-    that line is erased. Nothing is written to what is no terminal.
+    After the first second, the last line of ``terminal`` shows the step, and at the end this line
+    is erased. Nothing is written if it is not a terminal.
     """
     return _Line(terminal).step if terminal.isatty() else _unseen
 
@@ -24,7 +24,7 @@ def _unseen(_: str) -> None:
 
 
 class _Line:
-    """First drawn by a timer, in a thread of its own, and from then on by the steps."""
+    """First drawn by a timer in a separate thread, and from then on by the steps."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal

@@ -1,4 +1,4 @@
-"""What a verb of the command line is. Each stands in a module of its own in ``verbs/``."""
+"""A verb of the command line. Each has a module in ``verbs/``."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Group(Enum):
     RULES = "the rules in force"
     UNITS = "systemd units"
     SOCKETS = "sockets"
-    VIEWS = "what there is"
+    VIEWS = "state"
 
 
 def no_arguments(_: argparse.ArgumentParser) -> None:
-    """For a verb that takes none of its own."""
+    """For a verb without arguments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """``summary`` stands in the list of verbs, ``description`` in the verb's own help.
+    """``summary`` is for the list of verbs, ``description`` for the verb's own help.
 
-    ``run`` raises SockregError when it fails. It imports what it needs, no more.
-    ``takes_command`` lets ``-- COMMAND`` follow, which is run at the end; ``usage`` replaces
-    what argparse would make of the arguments.
+    ``run`` raises SockregError if it fails, and imports only what it needs. ``takes_command``
+    allows ``-- COMMAND``, which is run at the end. ``usage`` replaces argparse's list of the
+    arguments.
     """
 
     name: str

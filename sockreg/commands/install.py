@@ -1,7 +1,7 @@
-"""Put into the system's places what belongs there: units, catalog, group, manual page, completion.
+"""Installing the files that are not Python: units, catalog, group, manual page, completion.
 
-A wheel carries these files, but cannot know where it will be; they are written for the place
-that an installation has. An administrator's go below /usr/local, a package's below /usr.
+A wheel contains these files, but cannot know its installation path. They are written for the path
+of an installation: below /usr/local for an administrator, below /usr for a package.
 """
 
 import os
@@ -51,7 +51,7 @@ DEBIAN = Installation(
 
 
 def own() -> Installation:
-    """This sockreg. Its command is the script beside the interpreter, where pip puts it."""
+    """This installation. Its command is the script beside the interpreter, where pip puts it."""
     return Installation(
         prefix="usr/local",
         command=str(Path(sys.executable).with_name("sockreg")),
@@ -72,7 +72,7 @@ def rendered(text: str, installation: Installation) -> str:
 
 
 def write(root: Path, installation: Installation) -> list[Path]:
-    """Write all of them below ``root`` for an installation; returns the files. OSError."""
+    """Write all files below ``root`` for an installation. Returns them. Raises OSError."""
     written = []
     sources = [path for path in shipped.units_path().iterdir() if path.is_file()]
     for source in sorted([*sources, shipped.man_page_path()]):
@@ -90,16 +90,16 @@ def _place(source: Path, installation: Installation) -> str:
 
 
 def install_units(root: str) -> list[Path]:
-    """Write them below ``root`` and have systemd read them; returns the files.
+    """Write them below ``root`` and reload systemd. Returns the files.
 
-    SockregError if a file cannot be written, or if a package has brought them already.
+    Raises SockregError if a file cannot be written, or if a package has installed them already.
     """
     installation = own()
     if installation.package == DEBIAN.package:
-        # Those in /usr/local would come first, and stay when the package is upgraded.
+        # Files in /usr/local would take precedence, and stay when the package is upgraded.
         raise RefusedError(
-            "the units of this sockreg have been installed by its Debian package",
-            "nothing is to be done; 'dpkg --verify sockreg' tells if one is missing",
+            "the Debian package has already installed the units of this sockreg",
+            "there is nothing to do; 'dpkg --verify sockreg' shows missing files",
         )
     try:
         written = write(Path(root), installation)

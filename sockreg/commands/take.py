@@ -1,9 +1,8 @@
 """Registering a socket of a running process: found by sock_diag, duplicated by pidfd_getfd.
 
-The process is not asked and does not notice. sock_diag says which sockets there are and
-their cookies, /proc/PID/fd who has them open under which descriptor. The duplicate's
-cookie is compared with the one wanted, so whatever happens in between, no other socket is
-ever taken for it.
+The process does not notice. sock_diag lists the sockets and their cookies. /proc/PID/fd shows which
+processes have them open under which descriptor. The cookie of the duplicate is compared with the
+wanted one, so no other socket is ever taken instead, whatever happens in between.
 """
 
 import errno
@@ -32,19 +31,19 @@ from sockreg.registry.registered import registered_under
 from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 
-_POLL = 0.02  # s between two looks
+_POLL = 0.02  # s between two checks
 
 
 class _GoneError(SockregError):
-    """The socket was there, and then it was not."""
+    """The socket existed, and then it did not."""
 
 
 class Order(NamedTuple):
     """What to register. One of ``pid``, ``of_unit`` and ``cookie`` says where to look.
 
-    ``registrant`` is the unit the member belongs to; None is that of the process.
-    ``weight`` is its share in a pool; None is what the unit's files say.
-    ``wait`` is how many seconds the socket may take to appear.
+    ``registrant`` is the unit that the member belongs to; None is that of the process. ``weight``
+    is its share in a pool; None is the weight in the unit's files. ``wait`` is the number of
+    seconds to wait for the socket.
     """
 
     label: str
@@ -70,13 +69,13 @@ class Order(NamedTuple):
 def take(context: Context, order: Order) -> None:
     """Find the socket, duplicate it and register it.
 
-    SockregError if there is none, if several could be meant, if it may not be looked at,
-    or if it cannot be registered; then the registry is as it was.
+    Raises SockregError if there is none, if several match, if it cannot be read, or if it cannot be
+    registered. The registry is unchanged then.
     """
     context.loaded_registry()
     with ExitStack() as stack:
         if order.pid is not None:
-            # Held from the first look on: its number cannot come to mean another process.
+            # Held from the first check on, so that its number cannot come to mean another process.
             stack.enter_context(_process(order.pid))
         taken = _wait_for(context, order)
         for fd, _ in taken:
@@ -103,13 +102,13 @@ def _process(pid: int) -> Iterator[int]:
 
 
 def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
-    """Wait for the sockets that are meant; returns duplicates, which the caller closes."""
+    """Wait for the matching sockets. Returns duplicates, which the caller closes."""
     deadline = time.monotonic() + order.wait
     before: list[Candidate] = []
     while True:
         overdue = time.monotonic() >= deadline
         found = _look(context, order, overdue)
-        # A server opens its sockets one after the other: two looks must agree.
+        # A server opens its sockets one after another: two checks must agree.
         if found and (found == before or overdue or order.selector.is_exact):
             try:
                 return _duplicates(found)
@@ -121,7 +120,7 @@ def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
 
 
 def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
-    """The sockets that are meant; none if they are not there yet, SockregError if overdue."""
+    """The matching sockets; none if they do not exist yet. Raises SockregError when time is up."""
     there = [it for it in sockdiag.receiving() if order.cookie in (None, it.cookie)]
     pids = _pids(order)
     holders = processes.holders([it.inode for it in there], pids)
@@ -152,10 +151,10 @@ def _pids(order: Order) -> list[int] | None:
 def _candidates(
     there: Sequence[sockdiag.DiagSocket], holders: processes.Holders
 ) -> list[Candidate]:
-    """The sockets that somebody has open, without the inner ones of MPTCP sockets.
+    """The sockets that processes have open, without the inner ones of MPTCP sockets.
 
-    One process stands for all that share a socket: systemd, which keeps the sockets it
-    passes on, only if nobody else has it. Ordered as people would list them.
+    One process represents all that share a socket: systemd, which keeps the sockets it passes, only
+    if no other process has it. The order is the one in which people would list them.
     """
     found = []
     for socket in sorted(there, key=lambda it: (it.protocol, it.port, it.family, it.address)):
@@ -194,11 +193,11 @@ def _duplicate(candidate: Candidate) -> int:
         if error.errno == errno.ENOSYS:
             raise SockregError(
                 "this kernel cannot duplicate descriptors of other processes (pidfd_getfd)",
-                "it takes Linux 5.6; register the socket from its unit instead",
+                "this takes Linux 5.6; register the socket from its unit instead",
             ) from None
         raise
-    # Asked last: a socket that is closed already would leave with our duplicate, having
-    # taken the place of the one registered now.
+    # Checked last: if the socket is already closed, it would disappear with our duplicate, after
+    # it has replaced the one registered now.
     if not (_is(fd, candidate) and _is_open(candidate)):
         os.close(fd)
         raise gone
@@ -209,7 +208,7 @@ def _is(fd: int, candidate: Candidate) -> bool:
     try:
         return inspect(fd).cookie == candidate.socket.cookie
     except SockregError:
-        return False  # another descriptor by now, or it no longer listens
+        return False  # now another descriptor, or no longer listening
 
 
 def _is_open(candidate: Candidate) -> bool:
@@ -221,11 +220,11 @@ def _is_open(candidate: Candidate) -> bool:
 
 
 def _registrant(order: Order, candidate: Candidate) -> str:
-    """The unit that a restart makes register again, in place of this socket."""
+    """The unit whose restart registers again, in place of this socket."""
     if order.of_unit is not None:
         return order.of_unit
     if order.cookie is not None and candidate.socket.cgroup:
-        # It may be systemd that has it open, for the .socket unit it was made in.
+        # systemd may have it open, for the .socket unit in which it was created.
         unit = cgroup.unit_of_id(candidate.socket.cgroup)
         if unit != NO_UNIT:
             return unit
@@ -236,12 +235,14 @@ def _registrant(order: Order, candidate: Candidate) -> str:
 
 
 def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None:
-    """Say so if the server closed its socket meanwhile: with our duplicate the member went."""
+    """Report if the server closed its socket meanwhile: the member disappeared with our
+    duplicate.
+    """
     with Maps(context.registry, read_only=True) as maps:
         there = {it.member.cookie for it in registered_under(maps, order.label)}
     gone = [str(it) for it in taken if it.socket.cookie not in there]
     if gone:
         raise SockregError(
             f"{order} closed {' and '.join(gone)} while it was being registered",
-            "register it again once the server runs",
+            "register it again when the server runs",
         )

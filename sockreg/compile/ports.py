@@ -1,13 +1,13 @@
 """What one prefix does with each port: its rules over what it inherits.
 
-An outcome is a number: below CELLS a destination (0: none), from CELLS on a cell of
-``sockreg.compile.conditions``, negative a decision (below) that has the outcome.
+An outcome is a number. Below CELLS, it is a destination (0: none). From CELLS on, it is a cell of
+``sockreg.compile.conditions``. A negative outcome is a decision (below) that has the outcome.
 
-A port function gives an outcome to every port. It is a tuple of steps (port, outcome),
-each valid up to the next one. Functions are kept once each, by number.
+A port function gives an outcome to every port. It is a tuple of steps (port, outcome), each valid
+up to the next one. Functions are stored once each, by number.
 
-A decision is a number too: from 0 on a leaf, negative what ``sockreg.compile.decisions``
-makes of it: a single rule over what a prefix inherits, or a port function.
+A decision is a number, too. From 0 on, it is a leaf. A negative decision is an entry of
+``sockreg.compile.decisions``: a single rule over what a prefix inherits, or a port function.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sockreg.compile.words import DESTINATION_BITS, INSIDE_SHIFT, OUTSIDE_SHIFT,
 
 PORTS = 65536
 
-# A prefix inside one with many ports refers to that one's decision where it says nothing
-# itself. One with fewer steps is copied, which saves the lookup a way.
+# A prefix inside one with many ports refers to that one's decision where it has no rule
+# itself. A decision with fewer steps is copied, which saves the lookup a step.
 COPY_MAX = 16
 
 Step = tuple[int, int]
@@ -53,7 +53,7 @@ class OwnStep(NamedTuple):
 
 
 def own_steps(rules: Sequence[PortRule]) -> list[OwnStep]:
-    """What the rules of one prefix, best first, say about each port: a sweep over the ports."""
+    """What the rules of one prefix, best first, do with each port: a sweep over the ports."""
     starts = sorted((rule.first, rank) for rank, rule in enumerate(rules))
     ends = sorted((rule.first + rule.width + 1, rank) for rank, rule in enumerate(rules))
     ports = sorted({0, *map(itemgetter(0), starts), *map(itemgetter(0), ends)} - {PORTS})
@@ -87,7 +87,7 @@ def combine(
 ) -> Steps:
     """The rules of a prefix over the steps that it inherits.
 
-    ``resolve`` gives the steps of a decision: a conditional rule needs to know what comes
+    ``resolve`` gives the steps of a decision, because a conditional rule needs to know what comes
     after it.
     """
     result: list[Step] = []
@@ -121,7 +121,7 @@ def section(steps: Steps, start: int, stop: int) -> list[Step]:
 
 
 def _resolved(pieces: Iterable[Step], stop: int, resolve: Callable[[int], Steps]) -> Iterable[Step]:
-    """The same steps with destinations and cells in place of decisions."""
+    """The same steps with destinations and cells instead of decisions."""
     pieces = list(pieces)
     ends = [port for port, _ in pieces[1:]] + [stop]
     for (port, outcome), end in zip(pieces, ends, strict=True):
@@ -132,7 +132,7 @@ def _resolved(pieces: Iterable[Step], stop: int, resolve: Callable[[int], Steps]
 
 
 def leaf_of(steps: Steps) -> int | None:
-    """The leaf that says the same as a port function, or None if no leaf can."""
+    """The leaf that equals a port function, or None if no leaf does."""
     if len(steps) > 3 or any(not 0 <= outcome < CELLS for _, outcome in steps):
         return None
     if len(steps) == 1:
@@ -145,7 +145,7 @@ def leaf_of(steps: Steps) -> int | None:
 
 
 def steps_of(word: int) -> Steps:
-    """The port function that a leaf stands for: the reverse of leaf_of()."""
+    """The port function that equals a leaf: the reverse of leaf_of()."""
     outside, inside = word >> OUTSIDE_SHIFT, word >> INSIDE_SHIFT & DESTINATION_BITS
     first, last = word >> 16 & 0xFFFF, (word >> 16 & 0xFFFF) + (word & 0xFFFF)
     if not word:

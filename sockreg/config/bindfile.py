@@ -1,8 +1,8 @@
 """The two conf files that ``sockreg bind`` and ``sockreg unbind`` write.
 
-One is persistent, one lasts until the next boot; their names differ, so that neither
-hides the other. Operators may edit both: lines that are not concerned stay as they are.
-Changes are computed first, as an overlay for read_rule_set(), and written afterwards.
+One is persistent, and one lasts until the next boot. Their names differ, so neither hides the
+other. Operators may edit both: other lines stay as they are. Changes are first computed as an
+overlay for read_rule_set(), and then written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEADER = """\
 
 
 class _Line(NamedTuple):
-    """A ``Bind=`` line of the file and what it says."""
+    """A ``Bind=`` line of the file, parsed."""
 
     entry: Entry
     bindings: list[Binding]
@@ -49,11 +49,11 @@ def bind_path(root: str, runtime: bool) -> str:
 def add_binding(
     root: str, label: str, words: list[str], *, runtime: bool, notices: list[str]
 ) -> Overlay:
-    """What to write so that ``Bind=WORDS`` stands in the file under the label.
+    """What to write to add ``Bind=WORDS`` to the file under the label.
 
-    Empty when it does already. A binding of the label for the same packets that differs
-    in ``missing=pass`` is replaced. Raises SockregError: EXIT_USAGE for what was typed,
-    EXIT_CONFIG for what is wrong in the file.
+    Empty if the line is there already. A binding of the label for the same packets that differs in
+    ``missing=pass`` is replaced. Raises UsageError for wrong arguments and ConfigError for a wrong
+    file.
     """
     path = bind_path(root, runtime)
     before = text = _read(path) or ""
@@ -68,11 +68,11 @@ def add_binding(
 def remove_binding(
     root: str, label: str, words: list[str], *, active: Collection[str], notices: list[str]
 ) -> Overlay:
-    """What to write so that ``Bind=WORDS`` no longer stands in either file.
+    """What to write to remove ``Bind=WORDS`` from both files.
 
-    ``missing=pass`` need not be repeated. A file in which nothing is left is removed.
-    ``active`` as in read_rule_set(). Raises SockregError (EXIT_CONFIG) if the binding
-    stands in another file, naming the place, and if it stands nowhere.
+    ``missing=pass`` need not be repeated. A file without any rules left is removed. ``active`` is
+    as in read_rule_set(). Raises ConfigError if the binding is in another file, which it names, or
+    in none.
     """
     paths = [bind_path(root, runtime) for runtime in (False, True)]
     before = {path: _read(path) or "" for path in paths}
@@ -89,11 +89,10 @@ def remove_binding(
 
 
 def write_files(changes: Overlay) -> Overlay:
-    """Write the changes; what is returned undoes them when it is written.
+    """Write the changes. Writing the returned value undoes them.
 
-    Each file is replaced as a whole and flushed to disk, mode 0644. If one cannot be
-    written, those before it are put back. Raises SockregError (EXIT_PERMISSION or
-    EXIT_FAILURE).
+    Each file is replaced as a whole and flushed to disk, with mode 0644. If one cannot be written,
+    the files before it are restored. Raises AccessError or SockregError.
     """
     before = {path: _read(path) for path in changes}
     undo: dict[str, str | None] = {}
@@ -135,8 +134,8 @@ def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregEr
     rule = f"{format_line(binding)} ({binding.label})"
     for other in read_rule_set(root, active).bindings:
         if _same_rule(other, binding):
-            return ConfigError(f"{rule} stands in {other.place}", hint="remove it there")
-    return ConfigError(f"there is no {rule}", hint="`sockreg rules` lists what is in force")
+            return ConfigError(f"{rule} is in {other.place}", hint="remove it there")
+    return ConfigError(f"there is no rule {rule}", hint="'sockreg rules' lists the rules in force")
 
 
 def _sections(text: str) -> list[Section]:
@@ -165,7 +164,7 @@ def _bindings(entry: Entry, label: str, place: Place) -> list[Binding]:
 
 
 def _with_line(text: str, label: str, added: str) -> str:
-    """Add a line at the end of the label's last section, which is made if need be."""
+    """Add a line at the end of the label's last section. Creates the section if there is none."""
     ours = [section for section in _sections(text) if section.name == label]
     lines = (text or _HEADER).removesuffix("\n").split("\n")
     if ours:
@@ -177,7 +176,7 @@ def _with_line(text: str, label: str, added: str) -> str:
 
 
 def _without(text: str, binding: Binding, path: str) -> str:
-    """Take the binding out of every line that says it; a list of ports keeps the others."""
+    """Remove the binding from every line that has it. Other ports of a list stay."""
     lines = text.split("\n")
     taken = False
     for line in reversed(_lines_of(text, binding.label, path)):
@@ -190,7 +189,7 @@ def _without(text: str, binding: Binding, path: str) -> str:
 
 
 def _without_empty_sections(text: str, label: str) -> str:
-    """Drop the label's sections in which nothing is left, not even a comment."""
+    """Remove the label's sections that are empty, without even a comment."""
     lines = text.split("\n")
     sections = _sections(text)
     after_last = Section("", len(lines) + 1, [], [])
@@ -202,11 +201,11 @@ def _without_empty_sections(text: str, label: str) -> str:
 
 
 def _read(path: str) -> str | None:
-    """The file's text, None if there is none; bytes that are not UTF-8 survive."""
+    """The file's text, or None if there is no file. Bytes that are not UTF-8 survive."""
     if os.path.islink(path):
         raise ConfigError(
             f"{path} is a symbolic link; sockreg does not write through it",
-            hint="replace it by a file, or put the rule into another file and apply",
+            hint="replace it with a file, or write the rule in another file and apply",
         )
     try:
         with open(path, "rb") as file:

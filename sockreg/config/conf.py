@@ -1,11 +1,10 @@
-"""Rules and options in ``/etc/sockreg/*.conf`` and its sister directories.
+"""Rules and options in ``/etc/sockreg/*.conf`` and the other conf directories.
 
-All files together are one configuration, read in the order of their names. A file hides
-those of the same name in later directories; an empty file or a link to /dev/null hides
-them and says nothing itself. ``[LABEL]`` sections hold rules; ``Bind=`` without a value
-drops the Bind= lines that were read for that label before, in whichever of these files,
-and leaves alone what a .socket unit says. ``[:registry]`` holds options: no label can be
-called that.
+All files together are one configuration, read in the order of their names. A file hides files of
+the same name in later directories. An empty file or a link to /dev/null only hides. ``[LABEL]``
+sections hold rules. ``Bind=`` without a value drops all Bind= lines of the label that were read
+before, in any of these files, but not those of .socket units. ``[:registry]`` holds options,
+because no label can have this name.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sockreg.systemd.values import boolean
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
 OPTIONS_SECTION = ":registry"
 
-# Path -> text to read instead of the file's; None for a file that is to be removed.
+# Path -> text to read instead of the file's; None for a file that will be removed.
 Overlay = Mapping[str, str | None]
 
 
@@ -50,7 +49,7 @@ def conf_files(root: str, overlay: Overlay) -> list[str]:
 
 
 def read_conf(root: str, overlay: Overlay, report: Report) -> tuple[list[Binding], Options]:
-    """Read all conf files; what is wrong with them goes to the report."""
+    """Read all conf files. Problems go to the report."""
     rules: dict[str, RuleLists] = defaultdict(no_rules)
     options = Options()
     for path in conf_files(root, overlay):
@@ -89,7 +88,7 @@ def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
 
 
 def _is_label(section: Section, path: str, report: Report) -> bool:
-    """Whether rules may stand in this section; if not, say why."""
+    """Whether this section may have rules. If not, reports why."""
     if not section.line:
         add_section_problems(section, path, report)
         return False

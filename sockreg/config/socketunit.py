@@ -1,4 +1,4 @@
-"""What a .socket unit says about sockreg: its label, its rules, the companion it wants."""
+"""The settings of a .socket unit for sockreg: its label, its rules, its companion."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
 
 class SocketUnit(NamedTuple):
-    """A unit's files, merged. ``name`` is its own name, aliases followed.
+    """A unit's files, merged. ``name`` is the unit's own name, not an alias.
 
-    ``state`` is files_state() of ``paths`` from just before they were read. The sections
-    are those of all files in the order in which systemd applies them, with their path.
+    ``state`` is files_state() of ``paths`` from just before they were read. ``sections`` are those
+    of all files in the order in which systemd applies them, with their paths.
     """
 
     name: str
@@ -34,10 +34,10 @@ class SocketUnit(NamedTuple):
 
 
 def read_socket_unit(root: str, name: str) -> SocketUnit | None:
-    """Read a unit and its drop-ins; None when it does not exist or is masked.
+    """Read a unit and its drop-ins. None if the unit does not exist or is masked.
 
-    Raises OSError. What systemd owns is not checked: a line that systemd ignores is
-    ignored here too.
+    Raises OSError. systemd's own settings are not checked: a line that systemd ignores is ignored
+    here, too.
     """
     identity, paths = find_unit(root, name)
     if not paths:
@@ -53,8 +53,8 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
 def wants_companion(unit: SocketUnit) -> bool:
     """Whether the unit itself names its companion in Wants= or another such setting.
 
-    One that registers its own sockets (commands/enable.py) has no companion and names the
-    loader. Dependencies only ever add up: an empty value resets nothing.
+    A unit that registers its own sockets (commands/enable.py) has no companion and names the
+    loader. Dependencies only add up: an empty value resets nothing.
     """
     wanted = {companion(unit.name), LOADER}
     for _, section in unit.sections:
@@ -66,9 +66,9 @@ def wants_companion(unit: SocketUnit) -> bool:
 
 
 def unit_label(unit: SocketUnit, report: Report) -> str:
-    """The label of the unit's sockets: FileDescriptorName=, or else the unit's name.
+    """The label of the unit's sockets: FileDescriptorName=, or the unit's name.
 
-    As systemd does, a name that is not valid is passed over, with a notice.
+    As in systemd, an invalid name is ignored, with a notice.
     """
     label = unit.name
     for path, section in unit.sections:
@@ -84,7 +84,7 @@ def unit_label(unit: SocketUnit, report: Report) -> str:
                     continue
                 wrong = label_problem(name) if name else ""
                 if wrong:
-                    text = f"{setting} is ignored by systemd: the name {wrong}"
+                    text = f"systemd ignores {setting}: the name {wrong}"
                     report.notices.append(Notice(place, text))
                 else:
                     label = name or unit.name
@@ -115,7 +115,7 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
 
 
 def unit_weight(unit: SocketUnit, report: Report) -> int:
-    """The share of new flows of the unit's sockets in a pool: ``Weight=``, 0 to 65535."""
+    """The weight of the unit's sockets in a pool: ``Weight=``, 0 to 65535."""
     weight = DEFAULT_WEIGHT
     for path, section in unit.sections:
         if section.name == RULES_SECTION:
@@ -136,5 +136,5 @@ def _expanded_words(value: str, unit: str) -> list[str]:
         try:
             words.append(expand_specifiers(word.strip("\"'"), unit))
         except ValueError:
-            continue  # names a unit by something else than this unit's name
+            continue  # names a unit by something other than this unit's name
     return words

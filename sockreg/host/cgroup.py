@@ -1,4 +1,4 @@
-"""Control groups of the second version: where their tree is, and which one a process is in."""
+"""Control groups of version 2: where their tree is, and the cgroup of a process."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ _CONTROL = "/.control"
 
 
 class Cgroup(NamedTuple):
-    """``id`` is what the kernel's bpf_get_current_cgroup_id() says: its directory's inode.
+    """``id`` is what bpf_get_current_cgroup_id() returns: the inode number of the directory.
 
     ``path`` is relative to the root of the tree and begins with a slash.
     """
@@ -24,14 +24,15 @@ class Cgroup(NamedTuple):
 def root() -> str:
     """Where the cgroup2 tree is mounted: /sys/fs/cgroup, or its unified/ on hybrid hosts.
 
-    In a container it is the container's own part of the tree. SockregError if there is none.
+    In a container, this is the container's own part of the tree. Raises SockregError if there is
+    none.
     """
     mounted = _mounted()
     if mounted:
         return mounted
     raise SockregError(
         "no cgroup2 hierarchy is mounted",
-        "systemd mounts it on /sys/fs/cgroup; in a container ask for one of its own",
+        "systemd mounts it on /sys/fs/cgroup; in a container, configure a private cgroup namespace",
     )
 
 
@@ -45,10 +46,10 @@ def _mounted() -> str:
 
 
 def own() -> Cgroup:
-    """The cgroup of this process, or rather of the unit whose ExecStartPre= it is.
+    """The cgroup of this process, or of the unit if this process is its ExecStartPre=.
 
-    For a unit with Delegate=yes systemd runs these commands in a cgroup .control of
-    their own, beside the processes of the service (systemd.io/CGROUP_DELEGATION).
+    For a unit with Delegate=yes, systemd runs these commands in a separate cgroup .control, beside
+    the processes of the service (systemd.io/CGROUP_DELEGATION).
     """
     with open("/proc/self/cgroup", encoding="utf-8") as lines:
         path = next((line[3:].rstrip("\n") for line in lines if line.startswith("0::")), "/")
@@ -57,7 +58,7 @@ def own() -> Cgroup:
 
 
 def all_ids() -> set[int]:
-    """The ids of all cgroups there are."""
+    """The ids of all cgroups."""
     return {cgroup.id for cgroup in _all(root())}
 
 
@@ -75,5 +76,5 @@ def unit_of_id(cgroup_id: int) -> str:
 
 def _all(mounted: str) -> Iterator[Cgroup]:
     for directory, _, _ in os.walk(mounted):
-        with contextlib.suppress(FileNotFoundError):  # removed since
+        with contextlib.suppress(FileNotFoundError):  # removed in the meantime
             yield Cgroup(directory.removeprefix(mounted) or "/", os.stat(directory).st_ino)

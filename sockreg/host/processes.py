@@ -1,7 +1,7 @@
-"""Processes: what they are called, which unit they are of, which sockets they have open.
+"""Processes: their names, their units, and the sockets they have open.
 
-All of it from /proc (proc(5)). A process may end at any moment between two reads; what is
-gone is left out, and functions about one process raise FileNotFoundError or
+All of it comes from /proc (proc(5)). A process may end between two reads. Functions about all
+processes leave such a process out, and functions about one process raise FileNotFoundError or
 ProcessLookupError.
 """
 
@@ -27,7 +27,7 @@ class Process(NamedTuple):
 class Holders(NamedTuple):
     """Who has sockets open: (process, descriptor) by the socket's inode, by ascending pid.
 
-    ``hidden`` counts the processes that may not be looked at.
+    ``hidden`` counts the processes without permission to look into.
     """
 
     by_inode: dict[int, list[tuple[Process, int]]]
@@ -40,20 +40,20 @@ class Holders(NamedTuple):
 
 
 def named(pid: int) -> Process:
-    """The process with its name, as ps(1) shows it. OSError if there is none."""
+    """The process with its name, as ps(1) shows it. Raises OSError if there is none."""
     with open(f"/proc/{pid}/comm", encoding="utf-8", errors="backslashreplace") as comm:
         return Process(pid, comm.read().rstrip("\n"))
 
 
 def all_pids() -> list[int]:
-    """The processes of this pid namespace that /proc shows, ascending."""
+    """The processes of this pid namespace in /proc, ascending."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def socket_descriptors(pid: int) -> dict[int, int]:
-    """The sockets a process has open: inode -> its first descriptor of it.
+    """The sockets that a process has open: inode -> its first descriptor of the socket.
 
-    PermissionError unless it is of the same user, or we have CAP_SYS_PTRACE (for
+    Raises PermissionError, unless the process is of the same user, or we have CAP_SYS_PTRACE (for
     PTRACE_MODE_READ_FSCREDS) and CAP_DAC_READ_SEARCH (for the mode of the directory,
     proc_fd_permission() in fs/proc/fd.c).
     """
@@ -63,14 +63,14 @@ def socket_descriptors(pid: int) -> dict[int, int]:
         try:
             target = os.readlink(f"{directory}/{name}")
         except FileNotFoundError:
-            continue  # closed since
+            continue  # closed in the meantime
         if target.startswith("socket:["):
             found.setdefault(int(target[len("socket:[") : -1]), int(name))
     return found
 
 
 def holders(inodes: Iterable[int], pids: Iterable[int] | None = None) -> Holders:
-    """Who of ``pids`` (everybody by default) has one of these sockets open."""
+    """Which of ``pids`` (all processes by default) have one of these sockets open."""
     wanted = set(inodes)
     found = Holders({}, 0)
     hidden = 0
@@ -82,17 +82,17 @@ def holders(inodes: Iterable[int], pids: Iterable[int] | None = None) -> Holders
         except PermissionError:
             hidden += 1
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            continue  # the process has ended
     return found._replace(hidden=hidden)
 
 
 def pids_of_unit(unit: str) -> list[int]:
-    """The processes of a unit without this one, which may run as its ExecStartPost=."""
+    """The processes of a unit except this one, which may run as its ExecStartPost=."""
     found = []
     for pid in all_pids():
         try:
             if pid != os.getpid() and unit_of(pid) == unit:
                 found.append(pid)
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            continue  # the process has ended
     return found

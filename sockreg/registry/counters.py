@@ -1,4 +1,4 @@
-"""What the program counts: packets, slot by slot."""
+"""Packets that the program counts, by slot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockreg.registry.pins import pinned
 
 @dataclass(frozen=True)
 class Counters:
-    """Packets: given to a destination; of these without a socket; of these refused by it."""
+    """Packets: sent to a destination; of these, without a socket; of these, refused by it."""
 
     lookups: int
     misses: int
@@ -32,7 +32,7 @@ def read_counters(registry: str, slots: Iterable[int]) -> dict[int, Counters]:
 
 
 def reset_counters(registry: str, slots: Iterable[int]) -> None:
-    """Begin at zero."""
+    """Start at zero."""
     zero = bytes(value_size())
     with pinned(f"{registry}/{PIN}") as fd:
         end = bpf.map_capacity(fd)

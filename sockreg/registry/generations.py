@@ -1,8 +1,8 @@
-"""Generations: compiled rule sets, each held by a program instance of its own.
+"""Generations: compiled rule sets, each with its own program instance.
 
-What is in force is what the pinned link runs, whatever names are around it: a crash at
-any point of a swap leaves the old generation or the new one running, and the next look
-finds out which. Two generations are kept, the one in force and the one before.
+The pinned link, not any name, says what is in force. A crash at any point of a swap leaves the old
+generation or the new one running, and the next command finds out which. Two generations are kept:
+the one in force and the previous one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 
-if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
+if TYPE_CHECKING:  # imports numpy, which most commands do not need
     from sockreg.compile import Tables
 
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ _RULES_CHUNK = 4096  # bytes of one element of the rules map: small enough for a
 
 @dataclass(frozen=True)
 class Generation:
-    """``program_id`` is the kernel's id of its program; None if we may not open that."""
+    """``program_id`` is the kernel's id of its program; None without permission to open it."""
 
     number: int
     path: Path
@@ -47,14 +47,14 @@ def generations(registry: str) -> list[Generation]:
     for path in Path(registry, GENERATIONS).iterdir():
         if path.name.startswith(UNFINISHED):
             continue
-        # One that is being removed beside us is not complete any more.
+        # A generation that is being removed concurrently is no longer complete.
         with contextlib.suppress(FileNotFoundError), pinned(path / "program") as fd:
             found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
     return sorted(found, key=lambda generation: generation.number)
 
 
 def program_of(generation: Generation) -> ProgramInfo | None:
-    """What the kernel tells of its program; None if we may not ask."""
+    """What the kernel reports about its program; None without permission."""
     if generation.program_id is None:
         return None
     with pinned(generation.path / "program") as fd:
@@ -68,7 +68,7 @@ def ask(
     local: tuple[str, int],
     remote: tuple[str, int],
 ) -> Verdict:
-    """What its program does with a packet; see kernel/testrun.py. AccessError takes root."""
+    """The verdict of its program on a packet; see kernel/testrun.py. AccessError without root."""
     with pinned(generation.path / "program") as fd:
         return testrun.ask(fd, family, protocol, local, remote)
 
@@ -76,7 +76,7 @@ def ask(
 def link_of(registry: str) -> libbpf.LinkInfo | None:
     """The pinned link, or None if there is none (an interrupted load or unload)."""
     try:
-        # The kernel opens links and programs for reading and writing only (bpf_obj_get_user()).
+        # The kernel opens links and programs only for reading and writing (bpf_obj_get_user()).
         with pinned(f"{registry}/{LINK}") as fd:
             return libbpf.link_info(fd)
     except FileNotFoundError:
@@ -97,9 +97,10 @@ def in_force(registry: str) -> Generation | None:
 
 
 def in_force_for_readers(registry: str) -> Generation | None:
-    """As in_force(), for readers: who may not open the link goes by what writers published.
+    """Like in_force(), for readers: without permission to open the link, the published number
+    counts.
 
-    SockregError if that is not known either.
+    Raises SockregError if that is not known either.
     """
     try:
         return in_force(registry)
@@ -114,7 +115,7 @@ def in_force_for_readers(registry: str) -> Generation | None:
 def read_in_force(registry: str, read: Callable[[Generation], Result]) -> Result | None:
     """``read`` of the generation in force, or None if there is none.
 
-    Readers do not lock: two swaps remove a generation under them. They start over then.
+    Readers do not lock. Two swaps may remove the generation meanwhile; then the reader starts over.
     """
     current = in_force_for_readers(registry)
     while current is not None:
@@ -143,7 +144,7 @@ def read_header(generation: Generation) -> record.Header:
 
 
 def _chunks(generation: Generation) -> Iterator[bytes]:
-    # Element by element: the kernel maps nothing from a descriptor opened to read only.
+    # Element by element: the kernel does not mmap a descriptor that is opened read-only.
     with pinned(generation.path / "rules", read_only=True) as fd:
         for index in range(libbpf.map_info(fd).max_entries):
             chunk = bpf.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
@@ -201,7 +202,7 @@ def _pin_rules(rules: bytes, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(registry: str) -> Iterator[None]:
-    """Hold the lock for a change of the generation in force; clear up after dead writers."""
+    """Hold the lock for a change of the generation in force; clean up after dead writers."""
     with Lock(f"{registry}/{GENERATIONS}"):
         heal(registry)
         yield
@@ -212,12 +213,12 @@ def keep(registry: str, numbers: Collection[int | None]) -> None:
     names = {str(number) for number in numbers}
     for path in Path(registry, GENERATIONS).iterdir():
         if path.name not in names:
-            # Renamed first: it exists whole or not at all, also if we die halfway.
+            # Rename first, so that the directory exists whole or not at all, even after a crash.
             remove_directory(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
 
 
 def heal(registry: str) -> None:
-    """Put right what a writer that died left: things half made or removed, and half told."""
+    """Repair what a dead writer left: directories half created or removed, and numbers."""
     for path in Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"):
         remove_directory(path)
     current = in_force(registry)

@@ -1,9 +1,10 @@
-"""Slots: which socket is in one, which belong to a pool, and which are free.
+"""Slots: which socket is in a slot, which slots belong to a pool, and which are free.
 
-A lone member sits in its destination's own slot. The members of a pool have slots of
-their own (registry/pools.py), and the destination's is empty.
+A lone member is in its destination's own slot. The members of a pool have their own slots
+(registry/pools.py), and the destination's slot is empty.
 
 Callers hold the lock of the registry's directory for everything that writes.
+
 On the companion's start-up path.
 """
 
@@ -21,7 +22,7 @@ def cookie_in(maps: Maps, slot: int) -> int | None:
 
 
 def pool_slots(maps: Maps, slot: int) -> list[int]:
-    """The slots of the members of a destination's pool; none if it has no pool."""
+    """The slots of the members of a destination's pool; none without a pool."""
     value = bpf.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
     if value is None:
         return []
@@ -72,8 +73,8 @@ def _free(
             "unregister sockets, or remove rules for labels, that nobody needs: 'sockreg status'",
         )
     for slot in free:
-        # A registration that died may have left a socket there, and a destination that is
-        # gone its pool: whoever gets the slot must not receive for them.
+        # An interrupted registration may have left a socket in the slot, and a removed destination
+        # its pool. The new owner of the slot must not receive for them.
         bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
         bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
     return free

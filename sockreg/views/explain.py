@@ -39,17 +39,17 @@ from sockreg.views.situation import name_of
 
 
 class Outcome(StrEnum):
-    """What becomes of the packet."""
+    """The fate of the packet."""
 
     SOCKET = "socket"  # a registered socket gets it
     REFUSED = "refused"  # RST or ICMP port unreachable
     ORDINARY = "ordinary"  # no rule decides: ordinary lookup finds a socket
-    NOBODY = "nobody"  # no rule decides and nobody listens: refused by the kernel itself
+    NOBODY = "nobody"  # no rule decides, and no socket listens: refused by the kernel itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A packet: addresses in canonical text; ``interface`` is a name or None."""
+    """A packet. Addresses are in canonical text; ``interface`` is a name or None."""
 
     protocol: int
     family: int
@@ -62,7 +62,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Beaten:
-    """A rule that matches too, and why the one before it in the ranking is preferred."""
+    """Another rule that matches, and why the one before it in the ranking is preferred."""
 
     rule: str
     label: str
@@ -73,7 +73,7 @@ class Beaten:
 
 @dataclass(frozen=True)
 class Target:
-    """The socket that gets the packet. ``unit`` is the registrant, or of its cgroup."""
+    """The socket that gets the packet. ``unit`` is the registrant, or the unit of its cgroup."""
 
     cookie: str
     address: str
@@ -83,11 +83,11 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """``asked`` says whether the live program gave the verdict, else why it could not.
+    """``asked`` says whether the live program gave the verdict, or why it could not.
 
-    ``agrees`` is False if rules and program differ, which is a bug to report. ``rule`` and
-    what follows it are of the winner, None if no rule matches. ``members`` counts the
-    sockets of its label. ``notes`` are what else the operator should know.
+    ``agrees`` is False if the rules and the program differ, which is a bug to report. ``rule`` and
+    the fields after it belong to the winner; None if no rule matches. ``members`` counts the
+    sockets of its label. ``notes`` has further facts for the operator.
     """
 
     outcome: Outcome
@@ -113,16 +113,16 @@ def query_of(
     source_port: int = 0,
     interface: str | None = None,
 ) -> Query:
-    """A packet in words: ``tcp``, ``192.0.2.1``, 80. UsageError if these are none."""
+    """A packet from words: ``tcp``, ``192.0.2.1``, 80. Raises UsageError if they are invalid."""
     numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
     if protocol not in numbers:
-        raise _no_packet(f"{protocol!r} is not a protocol: tcp or udp")
+        raise _no_packet(f"{protocol!r} is not a protocol; use tcp or udp")
     family, address = _address(address)
     source_family, source = (family, ANY_ADDRESS[family]) if source is None else _address(source)
     if source_family != family:
-        raise _no_packet(f"from {source}: not of the same family as {address}")
+        raise _no_packet(f"from {source}: of another address family than {address}")
     if not (0 < port < 65536 and 0 <= source_port < 65536):
-        raise _no_packet("a port goes from 1 to 65535")
+        raise _no_packet("a port must be from 1 to 65535")
     return Query(
         protocol=numbers[protocol],
         family=family,
@@ -149,10 +149,10 @@ def _no_packet(message: str) -> UsageError:
 
 
 def explain(context: Context, query: Query) -> Explanation:
-    """Explain what becomes of a packet in the context's network namespace.
+    """Explain what happens to a packet in the context's network namespace.
 
-    Counts as a lookup of the label, since the live program runs. SockregError if the
-    registry may not be read.
+    Counts as a lookup of the label, because the live program runs. Raises SockregError if the
+    registry cannot be read.
     """
     registry = context.loaded_registry()
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
@@ -174,7 +174,7 @@ def explain(context: Context, query: Query) -> Explanation:
     return Explanation(
         outcome=outcome,
         asked=asked,
-        # A pool may choose one that was shut down, or another one.
+        # A pool may select a socket that was shut down, or another one.
         agrees=_agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
         rule=format_rule(winner) if winner else None,
         action=ACTION_NAMES[winner.action] if winner else None,
@@ -219,13 +219,15 @@ def _members(maps: Maps, winner: Binding | None) -> list[Member]:
 def _judge(
     current: generations.Generation, query: Query
 ) -> tuple[list[Binding], generations.Verdict | None, str]:
-    """The rules that match, the winner first; the program's verdict; whether it was asked."""
+    """The rules that match, the winner first; the program's verdict; whether the program ran."""
     packed = record.decode(generations.read_rules(current))
     candidates = record.about_port(packed, query.protocol, query.family, query.port)
     matching = ranking(record.unpack(packed, candidates), _packet(query))
     if matching and matching[0].interface is not None:
-        # To the program a test run comes in on interface 0, which no rule names.
-        no_interface = "the kernel takes no interface in a test run; this is what the rules say"
+        # In a test run, packets arrive on interface 0, which no rule names.
+        no_interface = (
+            "the kernel takes no interface in a test run; this verdict comes from the rules"
+        )
         return matching, None, no_interface
     try:
         verdict = generations.ask(
@@ -236,11 +238,11 @@ def _judge(
             (query.source, query.source_port),
         )
     except FileNotFoundError:
-        raise  # removed by a swap beside us: there is a newer one to ask
+        raise  # a concurrent swap removed the program: run the newer one
     except AccessError:
-        return matching, None, "only root can run the program; this is what the rules say"
+        return matching, None, "only root can run the program; this verdict comes from the rules"
     except OSError as error:
-        why = f"the program cannot be run: {error.strerror}; this is what the rules say"
+        why = f"the program cannot be run: {error.strerror}; this verdict comes from the rules"
         return matching, None, why
     return matching, verdict, "the kernel's verdict"
 
@@ -281,15 +283,15 @@ def _reason(winner: Binding | None, members: list[Member], outcome: Outcome) -> 
         why = "its sockets are all drained"
     else:
         why, counted = "its socket was shut down, but not closed: the kernel refuses it", "an error"
-    then = "the rule says missing=pass" if winner.missing_pass else f"that is {counted}"
+    then = "the rule says missing=pass" if winner.missing_pass else f"this is {counted}"
     return f"label {winner.label}: {why}; {then}"
 
 
 def _beaten(first: Binding, other: Binding) -> Beaten:
     reason = (
-        f"the one above has {why_first(first, other)}"
+        f"the rule above has {why_first(first, other)}"
         if rank(first) != rank(other)
-        else "it says the same as the one above"
+        else "it does the same as the rule above"
     )
     return Beaten(
         rule=format_rule(other),
@@ -303,7 +305,7 @@ def _beaten(first: Binding, other: Binding) -> Beaten:
 def _diagnosed(
     there: Sequence[sockdiag.DiagSocket], query: Query, outcome: Outcome, cookie: int
 ) -> sockdiag.DiagSocket | None:
-    """What sock_diag tells of the socket that gets the packet."""
+    """The socket that gets the packet, as sock_diag reports it."""
     if outcome is Outcome.SOCKET:
         return next((it for it in there if it.cookie == cookie), None)
     if outcome is Outcome.REFUSED:
@@ -315,14 +317,14 @@ def _diagnosed(
 def _passed_over(
     query: Query, outcome: Outcome, cookie: int, there: Sequence[sockdiag.DiagSocket]
 ) -> list[str]:
-    """The socket that would get the packet if there were no rules."""
+    """The socket that would get the packet without rules."""
     if outcome not in (Outcome.SOCKET, Outcome.REFUSED):
         return []
     found = _diagnosed(there, query, Outcome.ORDINARY, 0)
     if found is None or found.cookie == cookie:
         return []
     what = f"{cookie_text(found.cookie)} {name_of(found)}"
-    return [f"{what} listens there and is passed over: rules come before ordinary sockets"]
+    return [f"{what} listens there but does not get the packet: rules come before ordinary sockets"]
 
 
 def _target(
@@ -331,14 +333,14 @@ def _target(
     cookie: int,
     found: sockdiag.DiagSocket | None,
 ) -> tuple[Target | None, list[str]]:
-    """Who gets the packet, and what is wrong with the socket."""
+    """The process that gets the packet, and what is wrong with the socket."""
     if outcome in (Outcome.REFUSED, Outcome.NOBODY):
         return None, []
     inode = found.inode if found else 0
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = holders.of(inode)
     ill = ailment(found, [] if holders.hidden else held)
-    hidden = f"{holders.hidden} processes may not be looked at: that takes root"
+    hidden = f"{holders.hidden} processes could not be read: this takes root"
     notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
     names = [str(process) for process in held]
     for member in members:
@@ -360,18 +362,18 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     address = _number(query.family, query.address)
     if Locality(routes.local_prefixes()).of(query.family, address, bits) is not Local.NONE:
         return []
-    # Where the whole prefix of the rule is meant to be served, one route does for all of it.
+    # If the whole prefix of the rule is to be served, one route makes all of it local.
     wide = winner is not None and winner.length > 0
     prefix = (winner.address, winner.length) if winner and wide else (address, bits)
     route = route_command(format_prefix(query.family, *prefix))
-    return [f"{query.address} is not local here: no such packet gets to the rules until '{route}'"]
+    return [f"{query.address} is not local here: no such packet reaches the rules until '{route}'"]
 
 
 def _others(context: Context, registry: str) -> list[str]:
     if os.geteuid() != 0:
-        return []  # asking takes CAP_NET_ADMIN
+        return []  # listing takes CAP_NET_ADMIN
     return [
-        f"{program} is attached as well and was not asked: the kernel runs both"
+        f"{program} is also attached and was not run: the kernel runs both"
         for program in attachment.others(registry, context.netns)
     ]
 
@@ -382,22 +384,22 @@ def _choices(
     found: sockdiag.DiagSocket | None,
     there: Sequence[sockdiag.DiagSocket],
 ) -> list[str]:
-    """Where several sockets share what arrives: what the choice hangs on."""
+    """If several sockets share the traffic: what the choice depends on."""
     notes = []
     if outcome is Outcome.SOCKET and sum(member.weight > 0 for member in members) > 1:
         notes.append(
-            f"{len(members)} sockets share the flows of the label; which one gets a flow hangs on "
-            "both addresses and ports: 'from ADDR:PORT' names a client's"
+            f"{len(members)} sockets share the flows of the label; the addresses and ports of a "
+            "flow determine its socket: 'from ADDR:PORT' gives those of a client"
         )
     group = sum(same_address(found, it) for it in there) if found is not None else 1
     if group > 1:
         notes.append(
             f"{group} sockets are bound to this address with SO_REUSEPORT; the kernel spreads "
-            "over them, and the one shown stands for all"
+            "traffic over them, and the one shown represents all"
         )
     return notes
 
 
 def refused_how(protocol: str) -> str:
-    """What the client sees of a refused packet; ``protocol`` is ``tcp`` or ``udp``."""
+    """What the client of a refused packet sees; ``protocol`` is ``tcp`` or ``udp``."""
     return "RST" if protocol == PROTOCOL_NAMES[TCP] else "ICMP port unreachable"

@@ -1,8 +1,8 @@
-"""The sockets of a label from within: queue, options, and who has them open.
+"""Details of a label's sockets: queue, options, and processes that have them open.
 
-A member's address and unit are in the registry. What the kernel knows of its socket comes
-from sock_diag, which anybody may ask; the socket's options from a duplicate of one of its
-descriptors, and that takes the right to trace the process.
+The registry has a member's address and unit. sock_diag, which any user may query, has what the
+kernel knows of the socket. The options come from a duplicate of one of its descriptors, which takes
+the right to trace the process.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.ordinary import same_address
 
-_NEEDS = "it takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+_NEEDS = "this takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Owner:
 
 @dataclass(frozen=True)
 class Queue:
-    """Connections (TCP) or bytes (UDP) that wait to be taken, and how many may.
+    """Connections (TCP) or bytes (UDP) that wait for the server, and the limit.
 
-    ``limit`` is None for UDP: see SO_RCVBUF. ``dropped`` counts packets since the socket
-    was made.
+    ``limit`` is None for UDP; see SO_RCVBUF. ``dropped`` counts packets since the socket was
+    created.
     """
 
     waiting: int
@@ -50,10 +50,10 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """A member. None is what could not be read; ``notes`` say why and what it would take.
+    """A member. A field is None if it could not be read; ``notes`` say why, and what it takes.
 
-    ``serves`` are the families of its destinations. ``group`` is the size of its
-    reuseport group, 1 for a socket that is alone. ``registered`` is ns since the epoch.
+    ``serves`` are the families of its destinations. ``group`` is the size of its reuseport group,
+    or 1 without a group. ``registered`` is ns since the epoch.
     """
 
     cookie: str
@@ -73,7 +73,7 @@ class Details:
 
 
 def read(context: Context, label: str) -> list[Details]:
-    """The members of a label, by protocol and unit. SockregError if it has none."""
+    """The members of a label, by protocol and unit. Raises SockregError if there are none."""
     found: dict[int, tuple[int, Member, list[str]]] = {}
     with Maps(context.loaded_registry(), read_only=True) as maps:
         for family, protocol, member in registered_under(maps, label):
@@ -82,7 +82,7 @@ def read(context: Context, label: str) -> list[Details]:
     if not found:
         raise SockregError(
             f"label {label} has no socket",
-            "'sockreg status' shows the labels that have",
+            "'sockreg status' shows the labels with sockets",
         )
     there = sockdiag.receiving()
     by_cookie = {it.cookie: it for it in there if it.cookie in found}
@@ -106,7 +106,7 @@ def _details(
     nonblocking, options, note = look_into(member.cookie, held, holders.hidden)
     notes = [note] if note else []
     if socket is None:
-        notes = ["it no longer receives: its server has shut it down, but not closed it"]
+        notes = ["it receives nothing any more: its server has shut it down, but not closed it"]
     return Details(
         cookie=cookie_text(member.cookie),
         protocol=PROTOCOL_NAMES[protocol],
@@ -134,18 +134,17 @@ def _owner(process: Process) -> Owner:
     try:
         return Owner(process.pid, process.name, unit_of.unit_of(process.pid))
     except OSError:
-        return Owner(process.pid, process.name, NO_UNIT)  # it has ended since
+        return Owner(process.pid, process.name, NO_UNIT)  # the process has ended
 
 
 def look_into(
     cookie: int, held: list[tuple[Process, int]], hidden: int
 ) -> tuple[bool | None, dict[str, Value] | None, str]:
-    """(O_NONBLOCK, options, why not) from the first process that lets us."""
-    refused = "no process that is visible here has it open: options and processes are unknown"
+    """(O_NONBLOCK, options, why not) from the first readable process."""
+    refused = "no visible process has it open: options and processes are unknown"
     if not held and hidden:
         refused = (
-            "options and processes are unknown: "
-            f"{hidden} of the processes here may not be looked at; {_NEEDS}"
+            f"options and processes are unknown: {hidden} processes could not be read; {_NEEDS}"
         )
     for process, descriptor in held:
         try:
@@ -167,4 +166,4 @@ def _flag_and_options(fd: int, cookie: int) -> tuple[bool, dict[str, Value]] | N
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         return bool(flags & os.O_NONBLOCK), sockopt.read(fd)
     except OSError:
-        return None  # another descriptor by now, and no socket
+        return None  # now another descriptor, and not a socket

@@ -1,4 +1,4 @@
-"""What a network namespace has: rules in force, registered sockets, all other sockets."""
+"""The state of a network namespace: rules in force, registered sockets, all other sockets."""
 
 import socket
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from sockreg.views.locality import Locality
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """``loaded`` is False without a registry: then there are no bindings and no members.
+    """``loaded`` is False without a registry: there are no bindings and no members then.
 
-    ``there`` are all sockets that take what has no connection, registered or not.
+    ``there`` are all sockets that receive packets without a connection, registered or not.
     """
 
     loaded: bool
@@ -43,7 +43,7 @@ class Situation:
 
     @cached_property
     def labels_of(self) -> dict[int, set[str]]:
-        """The labels that each registered socket is registered under, by its cookie."""
+        """The labels of each registered socket, by its cookie."""
         found: dict[int, set[str]] = {}
         for destination, members in self.members.items():
             for member in members:
@@ -51,22 +51,26 @@ class Situation:
         return found
 
     def held_by(self, it: DiagSocket) -> list[Process]:
-        """Who has the socket open, as far as it may be seen; systemd, which keeps it, last."""
+        """The processes that have the socket open, as far as visible. systemd, which keeps it, is
+        last.
+        """
         return self.holders.of(it.inode)
 
     def unit_of(self, it: DiagSocket) -> str:
-        """The unit that serves the socket: of its process, or that it was made for."""
+        """The unit that serves the socket: the unit of its process, or the one it was created
+        for.
+        """
         for process in self.held_by(it):
             if process.pid != SYSTEMD:
                 try:
                     return unit_of.unit_of(process.pid)
                 except OSError:
-                    continue  # it has ended
+                    continue  # the process has ended
         return cgroup.unit_of_id(it.cgroup) if it.cgroup else NO_UNIT
 
     @cached_property
     def usable(self) -> dict[Destination, list[Member]]:
-        """The members that new packets can get to; destinations without any are left out."""
+        """The members that new packets can reach. Destinations without any are left out."""
         found = {
             destination: [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
             for destination, members in self.members.items()
@@ -74,7 +78,7 @@ class Situation:
         return {destination: members for destination, members in found.items() if members}
 
     def leaves(self, it: DiagSocket, binding: Binding) -> bool:
-        """Whether packets that the binding wins get to this socket nevertheless."""
+        """Whether packets that the binding wins reach this socket nevertheless."""
         usable = self.usable.get(binding.destination)
         if usable is None:
             return binding.missing_pass
@@ -82,7 +86,7 @@ class Situation:
 
 
 def read(context: Context) -> Situation:
-    """SockregError if the kernel does not tell, or the registry may not be read."""
+    """Raises SockregError if the kernel refuses, or the registry cannot be read."""
     bindings: list[Binding] = []
     members: dict[Destination, list[Member]] = {}
     loaded = context.is_loaded
@@ -128,7 +132,7 @@ def name_of(it: DiagSocket) -> str:
 
 
 def rules_to(bindings: Sequence[Binding]) -> dict[Destination, int]:
-    """How many rules lead to each destination."""
+    """The number of rules that point to each destination."""
     found: dict[Destination, int] = {}
     for binding in bindings:
         if binding.action is Action.BIND:

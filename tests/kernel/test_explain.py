@@ -157,7 +157,7 @@ def test_refusals_and_why(host: Host) -> None:
     assert "verdict   refused with ICMP port unreachable" in rejected
     assert "because   a reject rule refuses it" in rejected
     nobody = host.ok("explain", "tcp", "192.0.2.2", "80")
-    assert "left to ordinary lookup, which finds nobody: refused with RST" in nobody
+    assert "left to ordinary lookup, which finds no socket: refused with RST" in nobody
     assert "because   label web: it has no socket; the rule says missing=pass" in nobody
     with host.namespace.serve("plain", "0.0.0.0", 80) as plain:
         for address, why in (("192.0.2.4", "a pass rule leaves it"), ("192.0.2.5", "no rule")):

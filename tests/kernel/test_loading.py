@@ -174,7 +174,7 @@ def test_a_foreign_program_is_mentioned_and_left_alone(host: Host, foreign: int)
     host.conf(*WEB)
     said = host.run("load")
     assert said.status == EXIT_OK
-    assert f"note: program {foreign} (foreign) is attached here too" in said.err
+    assert f"note: program {foreign} (foreign) is also attached here" in said.err
     notices = [entry for entry in host.entries() if "another sk_lookup program" in str(entry)]
     assert [entry["PRIORITY"] for entry in notices] == [["4"]]
     assert f"also        program {foreign} (foreign) is attached" in host.ok("status")

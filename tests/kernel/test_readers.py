@@ -137,7 +137,7 @@ def test_status_says_that_the_last_apply_failed(host: Host) -> None:
     applied = host.json("status")["applied"]
     assert applied["status"] == EXIT_CONFIG
     assert applied["succeeded"] < applied["attempted"]
-    assert "last apply  failed 0 s ago with status 3; 0 s ago it succeeded" in host.ok("status")
+    assert "last apply  failed 0 s ago with status 3; it succeeded 0 s ago" in host.ok("status")
     host.apply(*MORE)
     assert "last apply" not in host.ok("status", "-n", "0")
 

@@ -135,7 +135,7 @@ def test_confirmed_in_time(host: Host, ssh: Server) -> None:
     host.load("[web]")
     host.conf("[web]", TAKES)
     told = host.ok("apply", "--confirm", "60")
-    assert "generation 1 comes back in 60 s, unless you can still say 'sockreg confirm'" in told
+    assert "generation 1 comes back in 60 s, unless you run 'sockreg confirm'" in told
     assert host.ask(OWN, 22) == "refused"
     assert "on trial    generation 1 comes back in " in host.ok("status")
     assert host.ok("confirm") == "generation 2 stays in force\n"

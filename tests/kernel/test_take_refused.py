@@ -242,9 +242,9 @@ WRONG = (
     (["", "--pid", "1"], "is empty"),
     (["--pid", "1"], "0 labels given"),
     (["one", "two", "--pid", "1"], "2 labels given"),
-    (["web", "--pid", ""], "is not the number of a process"),
-    (["web", "--pid", "-1"], "is not the number of a process"),
-    (["web", "--pid", "99999999999"], "is not the number of a process"),
+    (["web", "--pid", ""], "is not a process ID"),
+    (["web", "--pid", "-1"], "is not a process ID"),
+    (["web", "--pid", "99999999999"], "is not a process ID"),
     (["web", "--pid", "1", "--cookie", "sk:1"], "not allowed with argument"),
     (["web", "--cookie", "sk:"], "is not a cookie"),
     (["web", "--cookie", "sk:xyz"], "is not a cookie"),
@@ -256,7 +256,7 @@ WRONG = (
     (["web", "--pid", "1", "--local", "80"], "not an address and a port"),
     (["web", "--pid", "1", "--local", "::1:80"], "not an address and a port"),
     (["web", "--pid", "1", "--unit", "two words"], "not the name of a unit"),
-    (["web", "--local", ":80"], "--local chooses among the sockets of a process"),
+    (["web", "--local", ":80"], "--local selects among the sockets of a process"),
     (["web", "--pid", "1", "--", "true"], "-- COMMAND is for sockets passed"),
 )
 

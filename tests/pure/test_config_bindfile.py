@@ -234,7 +234,7 @@ def test_unbind_names_the_file_in_which_the_rule_stands(root: str) -> None:
     other.parent.mkdir(parents=True)
     other.write_text("[web]\nBind=tcp ::1 80\n")
     error = refused(root, "web", "tcp ::1 80")
-    assert error.message == f"Bind=tcp ::1 80 (web) stands in {other}:2"
+    assert error.message == f"Bind=tcp ::1 80 (web) is in {other}:2"
     assert error.hint == "remove it there"
 
 
@@ -242,7 +242,7 @@ def test_unbind_names_the_unit_in_which_the_rule_stands(root: str) -> None:
     unit = Path(root, "etc/systemd/system/web.socket")
     unit.parent.mkdir(parents=True)
     unit.write_text("[X-Sockreg]\nBind=tcp ::1 80\n")
-    with pytest.raises(SockregError, match=r"web.socket\) stands in .*/web.socket:2$"):
+    with pytest.raises(SockregError, match=r"web.socket\) is in .*/web.socket:2$"):
         remove_binding(root, "web.socket", ["tcp", "::1", "80"], active=["web.socket"], notices=[])
 
 
@@ -250,8 +250,8 @@ def test_unbind_of_no_rule(root: str) -> None:
     bind(root, "web", "tcp ::1 80")
     before = content(root)
     for rule in ("tcp ::1 81", "udp ::1 80", "tcp ::/0 80", "tcp ::1 80,81", "tcp ::1 80 dev lo"):
-        assert refused(root, "web", rule).message.startswith("there is no Bind=")
-    assert refused(root, "dns", "tcp ::1 80").message == "there is no Bind=tcp ::1 80 (dns)"
+        assert refused(root, "web", rule).message.startswith("there is no rule Bind=")
+    assert refused(root, "dns", "tcp ::1 80").message == "there is no rule Bind=tcp ::1 80 (dns)"
     assert content(root) == before
 
 

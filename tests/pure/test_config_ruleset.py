@@ -149,13 +149,13 @@ def test_all_problems_of_all_files_at_once(tree: Tree) -> None:
     tree.put("etc/sockreg/a.conf", "early=1\n[we:b]\nBind=tcp ::1 80\n[]\n[web]\nBinde=x\nword\n")
     tree.put("etc/sockreg/b.conf", "[web]\nBind=tcp ::1 99999\nBind=\nBind=\\\n # why\n tcp\n")
     assert tree.refused() == [
-        "etc/sockreg/a.conf:1: 'early=1' stands before the first [section]",
+        "etc/sockreg/a.conf:1: 'early=1' is before the first [section]",
         (
             "etc/sockreg/a.conf:2: section [we:b]: the label contains ':'; "
             "only [:registry] is no label"
         ),
         "etc/sockreg/a.conf:4: section []: the label is empty; only [:registry] is no label",
-        "etc/sockreg/a.conf:7: 'word' is no KEY=VALUE",
+        "etc/sockreg/a.conf:7: 'word' is not KEY=VALUE",
         "etc/sockreg/a.conf:6: unknown key 'Binde': Bind=, Reject=, Pass= expected",
         (
             "etc/sockreg/b.conf:2: Bind=tcp ::1 99999: ports '99999': expected numbers from 1 to "
@@ -353,7 +353,7 @@ def test_other_specifiers_are_refused(tree: Tree) -> None:
         f"{SYSTEM}/web.socket",
         "[Socket]\nFileDescriptorName=%H\n[X-Sockreg]\nBind=tcp %m 80\nBind=tcp ::1 %\n",
     )
-    allowed = "is not allowed here, only %i %I %j %J %n %N %p %P %%"
+    allowed = "is not allowed here; only %i %I %j %J %n %N %p %P %% are"
     assert tree.refused("web.socket") == [
         f"etc/systemd/system/web.socket:2: FileDescriptorName=%H: specifier %H {allowed}",
         f"etc/systemd/system/web.socket:4: Bind=tcp %m 80: specifier %m {allowed}",
@@ -370,7 +370,7 @@ def test_label_is_the_last_valid_name(tree: Tree) -> None:
     rules = tree.read("web.socket", notices=1)
     assert rules.units["web.socket"].label == "first"
     assert list(map(str, rules.notices)) == [
-        f"{path}:3: FileDescriptorName=sec:ond is ignored by systemd: the name contains ':'"
+        f"{path}:3: systemd ignores FileDescriptorName=sec:ond: the name contains ':'"
     ]
     tree.put(f"{SYSTEM}/web.socket.d/a.conf", "[Socket]\nFileDescriptorName=\n")
     assert tree.read("web.socket", notices=1).units["web.socket"].label == "web.socket"
@@ -422,7 +422,7 @@ def test_only_our_part_of_a_unit_is_checked(tree: Tree) -> None:
     assert shown(tree.read("web.socket")) == ["web.socket: bind tcp ::1 1"]
     tree.put(f"{SYSTEM}/web.socket.d/a.conf", "[X-Sockreg]\nBinde=x\nword\n[X-Sockreg\n")
     assert tree.refused("web.socket") == [
-        "etc/systemd/system/web.socket.d/a.conf:3: 'word' is no KEY=VALUE",
+        "etc/systemd/system/web.socket.d/a.conf:3: 'word' is not KEY=VALUE",
         (
             "etc/systemd/system/web.socket.d/a.conf:2: "
             "unknown key 'Binde': Bind=, Reject=, Pass=, Weight= expected"

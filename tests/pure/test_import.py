@@ -298,4 +298,4 @@ def test_what_cannot_be_read_or_makes_no_sense(
     assert status == EXIT_FAILURE
     assert err == f"sockreg: {old}.not: cannot be read: No such file or directory\n"
     status, _, err = run(capsys, str(old), "--force")
-    assert (status, err) == (EXIT_USAGE, "sockreg: --force is about the file of --output\n")
+    assert (status, err) == (EXIT_USAGE, "sockreg: --force only applies to --output\n")

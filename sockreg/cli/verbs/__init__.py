@@ -26,7 +26,7 @@ from sockreg.cli.verbs import (
     weight,
 )
 
-# In the order of the help; the verbs of a group stand together.
+# In the order of the help, by group.
 VERBS = (
     load.VERB,
     unload.VERB,

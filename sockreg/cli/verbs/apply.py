@@ -14,14 +14,16 @@ from sockreg.errors import UsageError
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--check", action="store_true", help="say what would change, change nothing")
+    how.add_argument(
+        "--check", action="store_true", help="print what would change, and change nothing"
+    )
     how.add_argument(
         "--confirm",
         metavar="SECONDS",
         type=int,
-        help="go back by itself unless 'sockreg confirm' comes within SECONDS",
+        help="revert by itself unless 'sockreg confirm' follows within SECONDS",
     )
-    parser.add_argument("--start", metavar="UNIT", help="from now on count UNIT.socket as active")
+    parser.add_argument("--start", metavar="UNIT", help="from now on, count UNIT.socket as active")
     parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
     add_force(parser)
 
@@ -45,15 +47,16 @@ def _apply_for_now(registry: Registry, options: argparse.Namespace) -> None:
 
     if options.start or options.stop:
         raise UsageError(
-            "--confirm tries out what the files say: it does not go with --start or --stop",
+            "--confirm tries out the rules in the files: it cannot be combined with --start or "
+            "--stop",
             "start the sockreg@ unit first",
         )
     change, waiting = apply_for_now(registry.context, options.confirm)
     show_change(change, as_json=options.json)
     if waiting is not None and not options.json:
         print(
-            f"generation {waiting.base} comes back in {options.confirm} s, unless you can still "
-            "say 'sockreg confirm'"
+            f"generation {waiting.base} comes back in {options.confirm} s, unless you run "
+            "'sockreg confirm'"
         )
 
 
@@ -72,14 +75,14 @@ APPLY = Verb(
     group=Group.RULES,
     summary="put the configured rules in force, in one step",
     description="Read .socket units and configuration files, compile their rules and swap them "
-    "in. If anything is wrong in any of them, what is in force stays in force.",
+    "in. If anything is wrong in any of them, the rules in force stay in force.",
     add_arguments=_add_arguments,
     run=_run,
 )
 CONFIRM = Verb(
     name="confirm",
     group=Group.RULES,
-    summary="keep what apply --confirm put in force",
+    summary="keep the rules of apply --confirm",
     description="Keep the rules that 'sockreg apply --confirm' put in force for a trial.",
     run=_confirm,
 )

@@ -1,4 +1,4 @@
-"""``sockreg bind`` and ``sockreg unbind``: one rule more, or one less."""
+"""``sockreg bind`` and ``sockreg unbind``: add or remove a rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sockreg.cli.verb import Group, Verb
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_rule(parser)
-    parser.add_argument("--runtime", action="store_true", help="until the next boot only")
+    parser.add_argument("--runtime", action="store_true", help="only until the next boot")
     add_force(parser)
 
 
@@ -47,7 +47,7 @@ def _rule(options: argparse.Namespace) -> str:
 BIND = Verb(
     name="bind",
     group=Group.RULES,
-    summary="add a rule: to its file and in force",
+    summary="add a rule to its file and apply",
     description="Add a rule to /etc/sockreg/90-bind.conf and apply.",
     add_arguments=_add_arguments,
     run=_bind,

@@ -15,15 +15,15 @@ from sockreg.cli.verb import Group, Verb
 from sockreg.errors import ConfigError
 from sockreg.plural import plural
 
-_EACH = 10  # findings of one kind that are shown
+_EACH = 10  # limit on the findings of one kind that are shown
 _NARROW = 80
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--files", action="store_true", help="check only files, not this kernel")
     parser.add_argument(
-        "--files", action="store_true", help="look at the files alone, not at this kernel"
+        "--all", action="store_true", help=f"show more than {_EACH} findings of a kind"
     )
-    parser.add_argument("--all", action="store_true", help=f"more than {_EACH} findings of a kind")
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
@@ -78,9 +78,9 @@ VERB = Verb(
     group=Group.VIEWS,
     summary="look for traps in units, rules and sockets",
     description=(
-        "Look for what is wrong or will be: in the files alone, and in what is in force. Each "
-        "finding says what, where, why, and how to put it right. Ends with status 3 if there is an "
-        "error."
+        "Look for problems, present and future: in files, and in the rules in force. Each "
+        "finding says what is wrong and where, why it matters, and how to fix it. Exits with "
+        "status 3 if there is an error."
     ),
     add_arguments=_add_arguments,
     run=_run,

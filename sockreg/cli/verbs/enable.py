@@ -1,4 +1,4 @@
-"""``sockreg enable`` and ``sockreg disable``: a unit with the registry, or without."""
+"""``sockreg enable`` and ``sockreg disable``: a unit with or without the registry."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _MODES = ("companion", "exec")
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("unit", metavar="UNIT", help="web.socket, or web for short")
-    parser.add_argument("--mode", choices=_MODES, help="instead of what suits this systemd")
-    parser.add_argument("--dry-run", action="store_true", help="show it, do nothing")
+    parser.add_argument(
+        "--mode", choices=_MODES, help="companion or exec (default: the best for this systemd)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and do nothing")
 
 
 def _enable(registry: Registry, options: argparse.Namespace) -> None:
@@ -37,7 +39,7 @@ def _enable(registry: Registry, options: argparse.Namespace) -> None:
 
 def _add_disable_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("unit", metavar="UNIT", help="web.socket, or web for short")
-    parser.add_argument("--dry-run", action="store_true", help="show it, do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and do nothing")
 
 
 def _disable(registry: Registry, options: argparse.Namespace) -> None:
@@ -53,7 +55,7 @@ def _disable(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _show(plan: Plan, what: str, dry_run: bool) -> None:
-    """The steps: those to come, or with ``dry_run`` those there would be."""
+    """The steps that follow, or with ``dry_run`` those that would follow."""
     print(f"would {what}:" if dry_run else f"{what}:")
     if plan.dropin is not None:
         print(f"  {'remove' if plan.text is None else 'write'} {plan.dropin}")
@@ -68,8 +70,9 @@ ENABLE = Verb(
     name="enable",
     group=Group.UNITS,
     summary="enable a .socket unit with the registry",
-    description="Enable a .socket unit with the registry and start it: with systemd 256 and later "
-    "by a drop-in that lets the socket register itself, before that by its sockreg@ companion.",
+    description="Enable a .socket unit with the registry and start it. On systemd 256 and later, "
+    "a drop-in makes the socket register itself. On older ones, its sockreg@ "
+    "companion registers it.",
     add_arguments=_add_arguments,
     run=_enable,
 )
@@ -77,8 +80,8 @@ DISABLE = Verb(
     name="disable",
     group=Group.UNITS,
     summary="undo enable",
-    description="Undo 'sockreg enable': the unit's sockets are taken out of the registry and its "
-    "rules out of force. The socket itself stays as it is.",
+    description="Undo 'sockreg enable': remove the unit's sockets from the registry and its "
+    "rules from the rules in force. The socket itself does not change.",
     add_arguments=_add_disable_arguments,
     run=_disable,
 )

@@ -1,4 +1,4 @@
-"""``sockreg expect``: a unit tells that it is about to listen."""
+"""``sockreg expect``: a unit announces that it will listen."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ VERB = Verb(
     group=Group.SOCKETS,
     summary="register this unit's TCP socket when it listens (sock_ops)",
     description="Let the sock_ops program register the TCP socket that this unit is about to "
-    "listen on: for ExecStartPre=+ of a unit. Without PORT it is the first one, with PORT the one "
-    "on that local port; several commands may name several ports. UDP servers do not listen(2): "
-    "nothing is seen of them.",
+    "listen on. Use it in ExecStartPre=+ of a unit. Without PORT, it is the first "
+    "socket; with PORT, the one on this local port. Several commands may name "
+    "several ports. UDP servers do not call listen(2), so this does not work for "
+    "them.",
     add_arguments=_add_arguments,
     run=_run,
 )

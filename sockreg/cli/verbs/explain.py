@@ -13,7 +13,7 @@ from sockreg.errors import SockregError, UsageError
 if TYPE_CHECKING:  # a quarter of what other commands would import
     from sockreg.views.explain import Explanation
 
-_SHOWN = 10  # rules that were beaten
+_SHOWN = 10  # limit on the rules that lost
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +45,13 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _conditions(words: list[str]) -> tuple[str | None, int, str | None]:
-    """(source, its port or 0, interface); None is what is not given."""
+    """(source, its port or 0, interface); None if not given."""
     source, source_port, interface = None, 0, None
     rest = iter(words)
     for word in rest:
         value = next(rest, None)
         if word not in ("from", "dev") or value is None:
-            raise _usage(f"{word!r}: 'from ADDR[:PORT]' or 'dev INTERFACE' expected")
+            raise _usage(f"{word!r}: expected 'from ADDR[:PORT]' or 'dev INTERFACE'")
         if word == "dev":
             interface = value
         else:
@@ -83,7 +83,7 @@ def _show(protocol: str, found: Explanation) -> None:
     _line("verdict", _verdict(protocol, found))
     _line("", f"({found.asked})")
     if not found.agrees:
-        _line("", "rules and program do not agree: this is a bug of sockreg, please report it")
+        _line("", "the rules and the program disagree: this is a bug in sockreg, please report it")
     _line("because", found.reason)
     if found.rule is not None:
         _line("rule", f"{found.action} {found.label}: {found.rule}  ({found.place})")
@@ -96,7 +96,7 @@ def _show(protocol: str, found: Explanation) -> None:
         target = found.target
         of_unit = f", from {target.unit}" if target.unit != "-" else ""
         _line("socket", f"{target.cookie} {target.address}{of_unit}")
-        _line("open in", ", ".join(target.processes) or "no process that can be seen from here")
+        _line("open in", ", ".join(target.processes) or "no visible process")
     for note in found.notes:
         _line("note", note)
 
@@ -112,7 +112,7 @@ def _verdict(protocol: str, found: Explanation) -> str:
         case Outcome.ORDINARY:
             return "left to ordinary lookup, which finds the socket below"
         case Outcome.NOBODY:
-            return "left to ordinary lookup, which finds nobody: refused with " + refused_how(
+            return "left to ordinary lookup, which finds no socket: refused with " + refused_how(
                 protocol
             )
 
@@ -126,8 +126,8 @@ VERB = Verb(
     group=Group.VIEWS,
     summary="say where a packet goes and why",
     description=(
-        "Run the live program on a packet that nobody sends; show its verdict, the rule that won, "
-        "those it beats, and the socket. It counts as one lookup."
+        "Run the live program on a test packet. Show its verdict, the rule that won, the "
+        "rules that lost, and the socket. The test counts as one lookup."
     ),
     add_arguments=_add_arguments,
     run=_run,

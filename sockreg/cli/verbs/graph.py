@@ -1,4 +1,4 @@
-"""``sockreg graph``: a picture of what goes where."""
+"""``sockreg graph``: a picture of the registry."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ VERB = Verb(
     group=Group.VIEWS,
     summary="draw prefixes, labels, sockets and units as SVG",
     description=(
-        "Print a picture of the rules in force: prefixes, the labels they lead to, their sockets "
-        "and units, with counters. 'sockreg graph >picture.svg'. What is too much for a picture is "
-        "summed up."
+        "Print a picture of the rules in force: prefixes, the labels that they point to, and "
+        "the labels' sockets and units, with counters. Use 'sockreg graph >picture.svg'. "
+        "What does not fit into the picture is summarized."
     ),
     add_arguments=_add_arguments,
     run=_run,

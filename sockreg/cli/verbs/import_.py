@@ -15,14 +15,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", metavar="FORMAT", choices=("tubular",), help="tubular")
     parser.add_argument("source", metavar="SOURCE", help="the file to read; '-' is standard input")
     parser.add_argument("--output", metavar="PATH", help="write this file instead of printing")
-    parser.add_argument("--force", action="store_true", help="even if PATH exists")
+    parser.add_argument("--force", action="store_true", help="replace an existing PATH")
 
 
 def _run(_: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands.importing import import_tubular, write
 
     if options.force and options.output is None:
-        raise UsageError("--force is about the file of --output", "")
+        raise UsageError("--force only applies to --output", "")
     found = import_tubular(options.source)
     if options.output is None:
         print(found.text, end="")
@@ -40,11 +40,11 @@ def _run(_: Registry, options: argparse.Namespace) -> None:
 VERB = Verb(
     name="import",
     group=Group.RULES,
-    summary="turn another program's rules into a conf file",
+    summary="convert another program's rules to a conf file",
     description=(
-        "Read the bindings of another program and print them as a file for /etc/sockreg. Of "
-        "'tubular' it is the JSON that 'tubectl load-bindings' takes. If anything is wrong in it, "
-        "nothing is printed."
+        "Read the bindings of another program and print them as a file for /etc/sockreg. The "
+        "format 'tubular' is the JSON that 'tubectl load-bindings' takes. If anything is "
+        "wrong in it, nothing is printed."
     ),
     add_arguments=_add_arguments,
     run=_run,

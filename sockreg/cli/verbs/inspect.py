@@ -1,4 +1,4 @@
-"""``sockreg inspect``: the sockets of a label from within."""
+"""``sockreg inspect``: details of a label's sockets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _show(label: str, it: Details) -> None:
     if it.queue is not None:
         _line("queue", _queue(it.queue))
     if it.group is not None:
-        alone = "none: no other socket has its address"
+        alone = "none: no other socket has this address"
         _line("reuseport", alone if it.group == 1 else f"group of {it.group} sockets")
     if it.nonblocking is not None:
         _line("blocking", "no: O_NONBLOCK is set" if it.nonblocking else "yes")
@@ -82,7 +82,7 @@ VERB = Verb(
     name="inspect",
     group=Group.VIEWS,
     summary="show a label's sockets: options, queue, processes",
-    description="Show the sockets of a label from within: their options, their queue, the size of "
+    description="Show details of a label's sockets: their options, their queue, the size of "
     "their reuseport group, and the processes that have them open.",
     add_arguments=_add_arguments,
     run=_run,

@@ -1,4 +1,4 @@
-"""``sockreg install-units``: put into the system's places what belongs there."""
+"""``sockreg install-units``: install the files that are not Python."""
 
 from __future__ import annotations
 

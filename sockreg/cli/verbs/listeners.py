@@ -26,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Row(NamedTuple):
-    """``port`` orders the rows; ``remarks`` stand below."""
+    """``port`` orders the rows; ``remarks`` are printed below."""
 
     protocol: str
     port: int
@@ -54,7 +54,7 @@ def _read_and_show(registry: Registry, options: argparse.Namespace) -> None:
     if not found.loaded:
         print("nothing is loaded in this network namespace: no rules", file=sys.stderr)
     if any(not it.processes for it in listeners) and found.hidden_processes:
-        print("processes that may not be looked at are left out: that takes root", file=sys.stderr)
+        print("processes that could not be read are left out: this takes root", file=sys.stderr)
 
 
 def _of_listener(it: Listener) -> _Row:
@@ -101,10 +101,9 @@ def _show(rows: list[_Row]) -> None:
 
 
 def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:
-    """The lines of a text; words that are longer than a line stay whole.
+    """The lines of a text. Words that are longer than a line stay whole.
 
-    Not by textwrap, which takes ten times as long, since there may be a remark for each of
-    very many rules.
+    textwrap would take ten times as long, and there may be a remark for each of very many rules.
     """
     while len(text) > width:
         at = text.rfind(" ", len(margin), width + 1)
@@ -122,8 +121,9 @@ VERB = Verb(
     group=Group.VIEWS,
     summary="show what listens where, steered or not",
     description=(
-        "Show ordinary sockets and steered prefixes in one list, in the manner of ss -ltun: which "
-        "rules take packets from which sockets, which rules have no socket, and which no route."
+        "Show ordinary sockets and steered prefixes in one list, like ss -ltun: which rules "
+        "take packets from which sockets, which rules have no socket, and which have no "
+        "route."
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -16,7 +16,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sock-ops",
         action="store_true",
-        help="attach the sock_ops program as well, for units that 'sockreg expect'",
+        help="also attach the sock_ops program, for units that use 'sockreg expect'",
     )
     add_force(parser)
 
@@ -26,7 +26,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if loaded.created and not options.json:
         say(loaded.summary)
     for program in loaded.others:
-        print(f"sockreg: note: {program} is attached here too; see sockreg(8)", file=sys.stderr)
+        print(f"sockreg: note: {program} is also attached here; see sockreg(8)", file=sys.stderr)
     show_change(loaded.change, as_json=options.json)
     if options.sock_ops:
         from sockreg.commands.load import load_sock_ops
@@ -37,9 +37,9 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 VERB = Verb(
     name="load",
     group=Group.PROGRAM,
-    summary="attach to the network namespace, put the rules in force",
+    summary="attach to the network namespace and apply the rules",
     description="Attach the program to the network namespace and put the configured rules in "
-    "force. Loaded already, it is an apply.",
+    "force. If it is loaded already, this is an apply.",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -39,8 +39,8 @@ VERB = Verb(
     group=Group.VIEWS,
     summary="print metrics for Prometheus",
     description=(
-        "Print the metrics of the registry in Prometheus' text format. Without a registry they say "
-        "so, and the exit status is that of the failure."
+        "Print the metrics of the registry in Prometheus' text format. Without a registry, "
+        "print sockreg_up 0 and exit with the status of the failure."
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -13,13 +13,16 @@ from sockreg.model import TCP, UDP
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "labels", metavar="LABEL", nargs="*", help="instead of each socket's LISTEN_FDNAMES entry"
+        "labels",
+        metavar="LABEL",
+        nargs="*",
+        help="label (default: each socket's LISTEN_FDNAMES entry)",
     )
     parser.add_argument(
         "--unit",
         metavar="UNIT",
-        help="the unit the sockets belong to; registering again replaces only its own "
-        "(default: that of the process)",
+        help="the unit that the sockets belong to; a unit that registers again replaces only its "
+        "own (default: that of the process)",
     )
     parser.add_argument(
         "--weight",
@@ -41,18 +44,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the socket with this cookie, sk:1a2b",
     )
     parser.add_argument(
-        "--proto", choices=("tcp", "udp"), metavar="PROTO", help="take only one of tcp, or of udp"
+        "--proto", choices=("tcp", "udp"), metavar="PROTO", help="take only TCP or only UDP sockets"
     )
     parser.add_argument(
         "--local",
         metavar="ADDRESS",
-        help="take only the one bound to 192.0.2.1:80, [2001:db8::1]:80 or, wherever, :80",
+        help="take only the socket bound to 192.0.2.1:80, [2001:db8::1]:80 or, on any address, :80",
     )
     parser.add_argument(
         "--wait",
         type=arguments.seconds,
         metavar="SECONDS",
-        help="how long the process may take to open it (5)",
+        help="how long to wait for the socket (5)",
     )
 
 
@@ -75,7 +78,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
     for name in ("proto", "local", "wait"):
         if getattr(options, name) is not None:
             raise UsageError(
-                f"--{name} chooses among the sockets of a process",
+                f"--{name} selects among the sockets of a process",
                 "add --pid, --of-unit or --cookie",
             )
     register_inherited(
@@ -98,7 +101,7 @@ def _taken(registry: Registry, options: argparse.Namespace) -> None:
         )
     if len(options.labels) != 1:
         raise UsageError(
-            f"{len(options.labels)} labels given; a socket is taken under one",
+            f"{len(options.labels)} labels given, but a socket is taken under one",
             "sockreg register LABEL --pid PID",
         )
     protocol = {None: None, "tcp": TCP, "udp": UDP}[options.proto]
@@ -119,7 +122,7 @@ def _taken(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _unit_name(name: str | None) -> str | None:
-    """A name without a suffix is that of a service, as for systemctl(1)."""
+    """A name without a suffix is that of a service, as in systemctl(1)."""
     return name if name is None or "." in name else f"{name}.service"
 
 
@@ -128,11 +131,11 @@ VERB = Verb(
     group=Group.SOCKETS,
     summary="register sockets passed by systemd, or of a process",
     description=(
-        "Put sockets into the registry. Without --pid, --of-unit or --cookie they are "
-        "those passed with the LISTEN_FDS protocol, each under its name, all under one "
-        "LABEL, or each under its own LABEL in their order; with '-- COMMAND' the command "
-        "is run with them afterwards. --pid, --of-unit and --cookie take a socket that a "
-        "running process has opened itself."
+        "Put sockets into the registry. By default, these are the sockets passed with the "
+        "LISTEN_FDS protocol: each under its name, all under one LABEL, or each under its "
+        "own LABEL, in order. With '-- COMMAND', the command is run with them afterwards. "
+        "--pid, --of-unit and --cookie take a socket that a running process has opened "
+        "itself."
     ),
     usage="sockreg register [OPTION]... [LABEL]... [-- COMMAND [ARGUMENT]...]",
     takes_command=True,

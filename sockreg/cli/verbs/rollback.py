@@ -1,4 +1,4 @@
-"""``sockreg rollback``: the generation before, in force again."""
+"""``sockreg rollback``: put the previous generation back in force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unconfirmed",
         metavar="TOKEN",
-        help="at the end of a trial by apply --confirm, if nobody has confirmed it",
+        help="end the trial of apply --confirm if it has not been confirmed",
     )
 
 
@@ -31,9 +31,9 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 VERB = Verb(
     name="rollback",
     group=Group.RULES,
-    summary="put the generation before back in force",
-    description="Swap back to the generation that the one in force replaced. Files stay as they "
-    "are; 'sockreg apply' puts them in force again.",
+    summary="put the previous generation back in force",
+    description="Swap back to the generation that was replaced last. Files stay as they are; "
+    "'sockreg apply' puts them in force again.",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -11,13 +11,16 @@ from sockreg.commands import send
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "label", metavar="LABEL", nargs="?", help="instead of each socket's LISTEN_FDNAMES entry"
+        "label",
+        metavar="LABEL",
+        nargs="?",
+        help="label (default: each socket's LISTEN_FDNAMES entry)",
     )
     parser.add_argument(
         "--socket",
         metavar="PATH",
         default=send.RECEIVER,
-        help=f"where the receiver listens ({send.RECEIVER})",
+        help=f"socket of the receiver ({send.RECEIVER})",
     )
 
 
@@ -31,8 +34,9 @@ VERB = Verb(
     group=Group.SOCKETS,
     summary="pass inherited sockets to sockreg-receive.socket",
     description="Pass the sockets of this process (LISTEN_FDS) to sockreg-receive.socket, each "
-    "under its name or all under LABEL, print the answers, and with '-- COMMAND' run the command "
-    "with them afterwards. Needs no privilege but to be let in there.",
+    "under its name or all under LABEL, and print the answers. With '-- COMMAND', "
+    "run the command with them afterwards. Needs no privileges, only permission to "
+    "connect.",
     usage="sockreg send [OPTION]... [LABEL] [-- COMMAND [ARGUMENT]...]",
     takes_command=True,
     add_arguments=_add_arguments,

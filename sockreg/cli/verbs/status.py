@@ -31,7 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=float,
         const=_INTERVAL,
-        help=f"look again every SECONDS ({_INTERVAL:g}), and show rates",
+        help=f"refresh every SECONDS ({_INTERVAL:g}), and show rates",
     )
 
 
@@ -40,7 +40,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         _print(registry.status(), options, None)
         return
     if options.watch <= 0:
-        raise UsageError("--watch: the time between two looks is more than 0 s", "")
+        raise UsageError("--watch: the interval must be more than 0 s", "")
     for seen, rates in _looks(registry, options.watch):
         if sys.stdout.isatty():
             print(_CLEAR, end="")
@@ -51,7 +51,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _looks(registry: Registry, interval: float) -> Iterator[tuple[Status, Mapping[Key, Rate]]]:
-    """A look every ``interval`` seconds, with the rates since the one before; without end."""
+    """Refresh every ``interval`` seconds, with the rates since the last refresh; does not end."""
     from sockreg.views.rates import rates
 
     before, when = None, 0.0
@@ -85,7 +85,8 @@ def _print_head(seen: Status) -> None:
     print(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
         print(
-            "in force    nothing: no program of this registry is attached; 'sockreg load' heals it"
+            "in force    nothing: no program of this registry is attached; 'sockreg load' "
+            "repairs this"
         )
     else:
         header = seen.header
@@ -103,7 +104,7 @@ def _print_head(seen: Status) -> None:
     if seen.trial is not None:
         print(
             f"on trial    generation {seen.trial.generation} comes back in "
-            f"{seen.trial.seconds_left} s, unless somebody says 'sockreg confirm'"
+            f"{seen.trial.seconds_left} s, unless you run 'sockreg confirm'"
         )
     if seen.applied is not None and seen.applied.status != EXIT_OK:
         print(f"last apply  {_failure(seen.applied)}")
@@ -132,7 +133,7 @@ def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | N
 def _rows(
     it: DestinationStatus, slots: bool, rates: Mapping[Key, Rate] | None
 ) -> list[list[object]]:
-    """A line for the destination with its first member, and one for each other member."""
+    """A line for the destination with its first member, and one line per further member."""
     from sockreg.views.rates import key_of, rate_text
 
     first: list[object] = [it.label, it.protocol, it.family, it.rules]
@@ -147,7 +148,7 @@ def _rows(
 
 
 def remarks(it: DestinationStatus) -> list[str]:
-    """What the counters of a destination mean, in words; nothing if all is well."""
+    """The meaning of a destination's counters, in words; nothing if all is well."""
     name = f"{it.label} ({it.protocol}, {it.family})"
     found = []
     if it.counters.misses:
@@ -155,14 +156,14 @@ def remarks(it: DestinationStatus) -> list[str]:
         if not it.members:
             found.append(f"{name}: {many} found no socket, and there is none now")
         elif not any(member.weight for member in it.members):
-            found.append(f"{name}: {many} found no socket to go to: all have weight 0")
+            found.append(f"{name}: {many} found no socket: all have weight 0")
         else:
-            found.append(f"{name}: {many} came while it had no socket; it has one now")
+            found.append(f"{name}: {many} found no socket; there is one now")
     if it.counters.errors:
         many = plural(it.counters.errors, "packet")
         found.append(
-            f"{name}: the kernel refused its socket for {many}: it does not listen any more, "
-            "or is of another family"
+            f"{name}: the kernel refused the socket for {many}: it no longer listens, or is of "
+            "another family"
         )
     return found
 
@@ -174,7 +175,7 @@ def _expected(it: ExpectedUnit) -> str:
 
 
 def _failure(applied: LastApply) -> str:
-    before = f"; {_duration(applied.succeeded)} ago it succeeded" if applied.succeeded else ""
+    before = f"; it succeeded {_duration(applied.succeeded)} ago" if applied.succeeded else ""
     return (
         f"failed {_duration(applied.attempted)} ago with status {applied.status}{before}; "
         "'sockreg apply --check' says why"
@@ -182,7 +183,7 @@ def _failure(applied: LastApply) -> str:
 
 
 def _duration(since: int) -> str:
-    """How long ago that was, in the largest unit that fits."""
+    """The age in the largest unit that fits."""
     seconds = max(0, time.time_ns() - since) // 10**9
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sockreg.views.top import Line
 
 _INTERVAL = 1.0  # s
-_STEP = 0.1  # s to wait for a key before time is looked at again
+_STEP = 0.1  # s to wait for a key before the clock is checked again
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +32,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=_INTERVAL,
-        help=f"between two looks ({_INTERVAL:g})",
+        help=f"refresh interval ({_INTERVAL:g})",
     )
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise UsageError(
-            "top shows its lines on a terminal alone",
-            "'sockreg status --watch' prints them one after the other, also with --json",
+            "top needs a terminal",
+            "'sockreg status --watch' prints the same line by line, also with --json",
         )
     if options.interval <= 0:
-        raise UsageError("--interval: the time between two looks is more than 0 s", "")
+        raise UsageError("--interval: the interval must be more than 0 s", "")
     registry.context.loaded_registry()
     import curses
 
@@ -51,7 +51,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         curses.wrapper(_live, registry, options.interval)
     except curses.error as error:
         raise UsageError(
-            f"this terminal cannot show it: {error}", "set TERM to what it is"
+            f"this terminal is not supported: {error}", "set TERM to the type of your terminal"
         ) from None
 
 
@@ -86,9 +86,9 @@ def _live(screen: curses.window, registry: Registry, interval: float) -> None:
 
 
 def _is_hung_up() -> bool:
-    """Whether the terminal is gone: getch() would no longer wait, and say nothing of it."""
+    """Whether the terminal is gone. getch() would no longer wait, and not report it."""
     terminal = select.poll()
-    terminal.register(sys.stdin, 0)  # POLLHUP and POLLERR need not be asked for
+    terminal.register(sys.stdin, 0)  # POLLHUP and POLLERR are always reported
     return bool(terminal.poll(0))
 
 
@@ -108,7 +108,7 @@ def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int
     screen.erase()
     height, width = screen.getmaxyx()
     for row, line in enumerate(shown[:height]):
-        # The last column is left free: writing to the last cell of a screen is an error.
+        # The last column stays free: writing to the last cell of a screen is an error.
         screen.addnstr(row, 0, line.text, width - 1, styles[line.style])
     screen.refresh()
 
@@ -116,10 +116,10 @@ def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int
 VERB = Verb(
     name="top",
     group=Group.VIEWS,
-    summary="show live what arrives where",
+    summary="show live traffic",
     description=(
-        "Show on a terminal what arrives where right now, the busiest labels first. Lines that "
-        "stand out are of labels whose clients are refused. q ends it."
+        "Show live traffic on a terminal, busiest labels first. Labels whose clients are "
+        "refused are highlighted. q quits."
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -10,9 +10,7 @@ from sockreg.cli.verb import Group, Verb
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sock-ops", action="store_true", help="detach the sock_ops program and nothing else"
-    )
+    parser.add_argument("--sock-ops", action="store_true", help="only detach the sock_ops program")
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
@@ -33,7 +31,7 @@ VERB = Verb(
     group=Group.PROGRAM,
     summary="detach; forget sockets, rules in force, counters",
     description="Detach the program and forget sockets, rules in force and counters. The system "
-    "is as it was before load; configuration files stay.",
+    "is as it was before load. Configuration files stay.",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -1,4 +1,4 @@
-"""``sockreg unregister``: take the sockets of a label out."""
+"""``sockreg unregister``: remove the sockets of a label."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 VERB = Verb(
     name="unregister",
     group=Group.SOCKETS,
-    summary="take the sockets of a label out",
-    description="Take the sockets of a label out of the registry; its rules then refuse.",
+    summary="remove the sockets of a label",
+    description="Remove the sockets of a label from the registry. Its rules then refuse.",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -1,4 +1,4 @@
-"""``sockreg upgrade``: this version's program in the place of the one attached."""
+"""``sockreg upgrade``: replace the attached program by this version's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 VERB = Verb(
     name="upgrade",
     group=Group.PROGRAM,
-    summary="replace the program by this version's, in one step",
+    summary="replace the program with this version's, in one step",
     description="Load this version's program with the configured rules and swap it in, keeping "
     "sockets and counters.",
     run=_run,

@@ -15,7 +15,7 @@ def _add_weight_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHT",
         nargs="?",
         type=int,
-        help="0 to 65535; without it what the unit's files say, 100 if they say nothing",
+        help="0 to 65535 (default: Weight= in the unit's files, or 100)",
     )
     parser.add_argument("--unit", help="only the socket of this unit")
 
@@ -37,16 +37,16 @@ WEIGHT = Verb(
     name="weight",
     group=Group.SOCKETS,
     summary="change the share of flows of a label's sockets",
-    description="Give the sockets of a label another weight in their pool, until they register "
-    "again.",
+    description="Change the weight of a label's sockets in their pool, until they register again.",
     add_arguments=_add_weight_arguments,
     run=_weigh,
 )
 DRAIN = Verb(
     name="drain",
     group=Group.SOCKETS,
-    summary="let nothing new arrive at a label's sockets",
-    description="Give the sockets of a label weight 0: nothing new arrives, what is there goes on.",
+    summary="stop new traffic to a label's sockets",
+    description="Set the weight of a label's sockets to 0: nothing new arrives, and existing "
+    "connections continue.",
     add_arguments=_add_drain_arguments,
     run=_drain,
 )
