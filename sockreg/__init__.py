@@ -5,9 +5,9 @@
     with sockreg.open_registry() as registry:
         print(registry.status().destinations)
 
-``__all__`` is the public interface: docs/api.md explains it. All other names are sockreg's own
-and may change. This module is on the companion's start-up path: it imports nothing until a name
-is asked for (PEP 562).
+``__all__`` is the public interface; docs/api.md explains it. All other names are internal and may
+change. This module is on the companion's start-up path: it imports nothing until a name is used
+(PEP 562).
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""The registry of a network namespace, for programs: what ``import sockreg`` offers.
+"""The registry of a network namespace, for programs: the API of ``import sockreg``.
 
-docs/api.md has examples, and says what is stable. Importing this module is cheap; a method
-imports what it needs when it is called.
+docs/api.md has examples, and says what is stable. Importing this module is cheap. A method imports
+what it needs when it is called.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def open_registry(
 ) -> Iterator[Registry]:
     """The registry of a network namespace, loaded or not.
 
-    ``netns`` is a name of ip-netns(8) or a path such as ``/proc/PID/ns/net``; None is the
-    namespace of this process. The calling thread is in that namespace until the context
-    ends. ``bpffs`` is the directory where registries are pinned, ``root`` the one below which
-    units and rule files are read and written. UsageError if there is no such namespace,
-    AccessError if it may not be entered.
+    ``netns`` is a name of ip-netns(8) or a path such as ``/proc/PID/ns/net``; None is the namespace
+    of this process. The calling thread is in that namespace until the context ends. ``bpffs`` is
+    the directory where registries are pinned. ``root`` is the directory below which units and rule
+    files are read and written. Raises UsageError if there is no such namespace, and AccessError
+    without permission to enter it.
     """
     with contexts.opened(netns, bpffs=bpffs, root=root) as opened:
         yield Registry(opened)
@@ -65,7 +65,7 @@ class Registry:
     def load(self, *, force: bool = False) -> Loaded:
         """Attach the program with the configured rules in force; if loaded already, apply.
 
-        ``force`` lets rules take the port by which ssh gets in.
+        ``force`` lets rules take the port that ssh listens on.
         """
         from sockreg.commands.load import load
 
@@ -101,8 +101,8 @@ class Registry:
     ) -> Explanation:
         """Where a packet goes and why. Runs the live program, and counts as one lookup.
 
-        ``protocol`` is ``tcp`` or ``udp``; ``source`` None is the unspecified address.
-        UsageError if these are no packet.
+        ``protocol`` is ``tcp`` or ``udp``; ``source`` None is the unspecified address. Raises
+        UsageError if these are not a packet.
         """
         from sockreg.views import explain
 
@@ -118,15 +118,15 @@ class Registry:
         return read_listeners(self.context)
 
     def inspect(self, label: str) -> list[Details]:
-        """The sockets of a label from within: options, queue, processes."""
+        """Details of a label's sockets: options, queue, processes."""
         from sockreg.views import inspect
 
         return inspect.read(self.context, label)
 
     def check(self, *, files_only: bool = False) -> list[Finding]:
-        """What is wrong or will be, the gravest first.
+        """Problems, present and future, most severe first.
 
-        ``files_only`` looks at units and rule files, not at this kernel.
+        ``files_only`` checks units and rule files, but not this kernel.
         """
         from sockreg import garbage
         from sockreg.check.gather import gather, gather_files
@@ -136,15 +136,15 @@ class Registry:
             return run(gather_files(self.context.root) if files_only else gather(self.context))
 
     def preview(self) -> Change:
-        """What apply() would change. ConfigError if the configured rules are wrong."""
+        """What apply() would change. Raises ConfigError if the configured rules are wrong."""
         from sockreg.commands.apply import check
 
         return check(self.context)
 
     def apply(self, *, force: bool = False) -> Change:
-        """Put the configured rules in force, in one step. ConfigError if they are wrong.
+        """Put the configured rules in force, in one step. Raises ConfigError if they are wrong.
 
-        RefusedError if they take the port by which ssh gets in, unless ``force`` lets them.
+        Raises RefusedError if they take the port that ssh listens on, unless ``force`` is true.
         """
         from sockreg.commands.apply import apply
 
@@ -153,7 +153,7 @@ class Registry:
     def bind(self, label: str, rule: str, *, runtime: bool = False, force: bool = False) -> Change:
         """Add a rule, ``tcp 192.0.2.0/24 80``, to the file of such rules, and apply.
 
-        A ``runtime`` rule lasts until the next boot. ``force`` as in apply().
+        A ``runtime`` rule lasts until the next boot. ``force`` is as in apply().
         """
         from sockreg.commands.bind import bind
 
@@ -166,7 +166,7 @@ class Registry:
         return unbind(self.context, label, rule.split())
 
     def rollback(self) -> Change:
-        """Put the generation before back in force; files stay as they are."""
+        """Put the previous generation back in force. Files stay as they are."""
         from sockreg.commands.rollback import rollback
 
         return rollback(self.context)
@@ -179,13 +179,13 @@ class Registry:
         unit: str | None = None,
         weight: int | None = None,
     ) -> None:
-        """Register listening TCP or bound UDP sockets, or descriptors of such.
+        """Register listening TCP or bound UDP sockets, or their descriptors.
 
-        They stay the caller's: one is in the registry until its last descriptor is closed.
-        ``unit`` is what they are registered for, by default the unit of this process; its
-        earlier socket under the label is replaced. ``weight`` is their share of the label's
-        new flows, 0 to 65535, by default what the unit's files say, or 100. RefusedError if
-        none of them can be registered.
+        They remain the caller's. A socket stays in the registry until its last descriptor is
+        closed. ``unit`` is the unit that they are registered for, by default the unit of this
+        process; its earlier socket under the label is replaced. ``weight`` is their share of the
+        label's new flows, 0 to 65535, by default the weight in the unit's files, or 100. Raises
+        RefusedError if none of them can be registered.
         """
         from sockreg.commands import register
 
@@ -194,15 +194,17 @@ class Registry:
         register.register(self.context, received, unit=unit, weight=weight)
 
     def unregister(self, label: str, *, unit: str | None = None) -> int:
-        """Take the sockets of a label out, or of a unit only; returns how many slots it empties."""
+        """Remove the sockets of a label, or only those of a unit. Returns how many slots it
+        empties.
+        """
         from sockreg.commands.unregister import unregister
 
         return unregister(self.context, label, unit)
 
     def weigh(self, label: str, weight: int | None, *, unit: str | None = None) -> int:
-        """Give the sockets of a label, or of a unit only, another weight; returns how many.
+        """Change the weight of a label's sockets, or only of a unit's. Returns how many.
 
-        Weight 0 drains: nothing new arrives. None is what the unit's files say.
+        Weight 0 drains: nothing new arrives. None is the weight in the unit's files.
         """
         from sockreg.commands.weigh import weigh
 

@@ -102,7 +102,7 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
             severity=Severity.ERROR if live and not binding.missing_pass else Severity.WARNING,
             check="no-socket",
             where=str(binding.place),
-            what=f"{format_line(binding)} leads to label {what}, which has no socket",
+            what=f"{format_line(binding)} points to label {what}, which has no socket",
             why=f"its packets are {then}" if live else f"its packets would be {then}",
             fix=_supply(destination, known, labels),
         )
@@ -196,7 +196,7 @@ def answers(facts: Facts, host: Host) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     check="udp-port",
                     where=str(binding.place),
-                    what=f"{format_line(binding)} leads to a socket on port {it.port} "
+                    what=f"{format_line(binding)} points to a socket on port {it.port} "
                     f"({member.unit})",
                     why="replies carry the port that the socket is bound to: clients that "
                     "connect(2) their socket, as most do, never see them",
@@ -207,8 +207,8 @@ def answers(facts: Facts, host: Host) -> Iterator[Finding]:
                     severity=Severity.WARNING,
                     check="udp-address",
                     where=str(binding.place),
-                    what=f"{format_line(binding)} leads to a socket that is not told which "
-                    "address was asked",
+                    what=f"{format_line(binding)} points to a socket that does not "
+                    "receive destination addresses",
                     why=f"replies carry {member.address}, not the address that the client used",
                     fix=f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that "
                     "replies with IP_PKTINFO (docs/recipes.md)",

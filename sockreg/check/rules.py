@@ -162,7 +162,7 @@ def _shadow(
         where=str(binding.place),
         what=f"{format_line(binding)} takes {'all' if whole else 'some'} traffic from {who}",
         why=f"it goes to {goes}; rules come before ordinary sockets",
-        fix=f"if that is not meant: {pass_line(endpoint, binding)} as well",
+        fix=f"if you do not want this, add {pass_line(endpoint, binding)}",
     )
 
 
@@ -180,7 +180,7 @@ def any_port(facts: Facts) -> Iterator[Finding]:
             severity=Severity.NOTE,
             check="later-binds",
             where=str(found[0].place),
-            what=f"{format_line(found[0])} is about every port{_like(found)}",
+            what=f"{format_line(found[0])} covers every port{_like(found)}",
             why="while a steered connection lives, bind(2) of its port and address fails with "
             "EADDRINUSE, unless both sockets have SO_REUSEADDR",
             fix="start servers that bind there earlier, or pass their ports with Pass=",
@@ -203,7 +203,7 @@ def client_ports(facts: Facts, host: Host) -> Iterator[Finding]:
             severity=Severity.WARNING,
             check="client-ports",
             where=str(found[0].place),
-            what=f"{format_line(found[0])} is about ports from which this host asks "
+            what=f"{format_line(found[0])} covers ports that this host uses as a client "
             f"({ports.start}-{ports.stop - 1}){_like(found)}",
             why="replies to its unconnected UDP sockets, such as a resolver's, are steered like "
             "any datagram",

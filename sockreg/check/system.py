@@ -60,7 +60,7 @@ def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
             severity=Severity.WARNING,
             check="not-loaded",
             where="",
-            what=f"{plural(count, 'rule')} {are} configured, and nothing is loaded here",
+            what=f"{plural(count, 'rule')} {are} configured, but nothing is loaded here",
             why="no packet is steered",
             fix="systemctl start sockreg.service",
         )

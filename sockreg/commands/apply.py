@@ -1,4 +1,4 @@
-"""Put the configured rules in force: files -> rule set -> tables -> generation -> swap."""
+"""Applying the configured rules: files -> rule set -> tables -> generation -> swap."""
 
 import contextlib
 import hashlib
@@ -48,7 +48,7 @@ class Writer:
 
 @contextlib.contextmanager
 def writing(context: Context) -> Iterator[Writer]:
-    """Hold the lock while rules are read, compiled and swapped, so that nobody's are lost."""
+    """Hold the lock while rules are read, compiled and swapped, so that no change is lost."""
     registry = context.loaded_registry()
     with garbage.paused(), generations.writing(registry), Maps(registry) as maps:
         try:
@@ -67,9 +67,9 @@ def apply(
 ) -> Change:
     """Compile the configured rules and swap them in, if they differ from those in force.
 
-    ``start`` and ``stop`` name a .socket unit that begins or ceases to count as active.
-    ``upgrade`` makes a new generation even from the same rules. ``force`` lets rules take
-    the ssh port. SockregError leaves what was in force in force.
+    ``start`` and ``stop`` name a .socket unit that starts or stops to count as active. ``upgrade``
+    makes a new generation even from the same rules. ``force`` lets rules take the ssh port. If this
+    raises SockregError, the rules in force have not changed.
     """
     change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
     tell.applied(change)
@@ -85,10 +85,10 @@ def put_configured(
     force: bool = False,
     rules: RuleSet | None = None,
 ) -> Change:
-    """As apply(), without telling the journal.
+    """Like apply(), without a journal entry.
 
-    ``rules`` are what was read before the registry was made, to be put in force if nobody
-    else was quicker.
+    ``rules`` were read before the registry was created. They are put in force unless another
+    process was faster.
     """
     with writing(context) as writer:
         active = writer.active_units()
@@ -101,9 +101,9 @@ def put_configured(
 
 @contextlib.contextmanager
 def failure_published(registry: str) -> Iterator[None]:
-    """Let readers know if the configured rules do not come into force in this block.
+    """Publish the failure if the configured rules do not come into force in this block.
 
-    A refused bind is none of that: its rule stands in no file.
+    A refused bind does not count: its rule is in no file.
     """
     try:
         yield
@@ -114,7 +114,7 @@ def failure_published(registry: str) -> Iterator[None]:
 
 
 def check(context: Context) -> Change:
-    """Read and compile as apply would; say what would change, and change nothing."""
+    """Read and compile like apply. Returns what would change, and changes nothing."""
     registry = context.loaded_registry()
     with Maps(registry, read_only=True) as maps, garbage.paused():
         try:
@@ -137,11 +137,11 @@ def put_in_force(
     force: bool = False,
     rules: RuleSet | None = None,
 ) -> Change:
-    """Make the configured rules a generation and swap it in, unless it is there already.
+    """Make the configured rules a generation and swap it in, unless it is in force already.
 
-    ``files`` are conf files to write along with it: the rules are read as if they were
-    written, they are written when all else has succeeded, right before the swap. Unless
-    ``force`` is given, rules that newly take the ssh port are refused. ``rules`` as in apply().
+    ``files`` are conf files to write along with the swap. The rules are read as if the files were
+    written. The files are written last, right before the swap. Unless ``force`` is given, rules
+    that newly take the ssh port are refused. ``rules`` is as in apply().
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
@@ -156,7 +156,7 @@ def put_in_force(
         tables = _compile(context, rules, slots)
     except SockregError as error:
         journal.record(
-            f"rules refused, those in force stay: {error.message}",
+            f"rules refused, the rules in force stay: {error.message}",
             journal.APPLY_REFUSED,
             journal.ERR,
         )
@@ -191,7 +191,7 @@ def put_in_force(
 def _guard_ssh(
     rules: RuleSet, current: generations.Generation | None, maps: Maps, *, force: bool
 ) -> None:
-    """Refuse rules that newly take the ssh port, or note it; see guards/ssh.py."""
+    """Refuse rules that newly take the ssh port, or note them; see guards/ssh.py."""
 
     def before() -> list[Binding]:
         return record.decode_bindings(generations.read_rules(current)) if current else []
@@ -210,7 +210,7 @@ def _swap(
     new: generations.Generation,
     files: Overlay,
 ) -> None:
-    """Write the files and put ``new`` in force, or leave both as they were."""
+    """Write the files and put ``new`` in force, or leave both unchanged."""
     undo = write_files(files)
     try:
         if current is None:
@@ -231,7 +231,7 @@ def _describe(
     source: str,
     previous: int | None,
 ) -> record.Header:
-    """What the generation remembers of its rules besides the bindings."""
+    """What the generation stores about its rules besides the bindings."""
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
@@ -253,10 +253,10 @@ def _describe(
 
 
 def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
-    """Let the registry say which units count now, in which state of their files.
+    """Store in the registry which units count now, and the state of their files.
 
-    Where a file gives another weight than before, the unit's sockets get it; a weight
-    set by command lasts until then, or until the unit registers again.
+    If the weight in a unit's files has changed, its sockets get the new weight. A weight set by
+    command lasts until then, or until the unit registers again.
     """
     before = read_units(maps)
     for unit in before.keys() - rules.units.keys():
@@ -270,7 +270,7 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
 
 
 def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
-    """How many rules point to each destination."""
+    """The number of rules that point to each destination."""
     return Counter((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
 
 
@@ -310,7 +310,7 @@ def _compile(context: Context, rules: RuleSet, slots: Mapping[tuple[str, int, in
 def _interface_index(binding: Binding) -> int:
     name = binding.interface or ""
     if release.is_before(5, 17):
-        # The verifier would say no more than "invalid bpf_context access".
+        # The verifier would only report "invalid bpf_context access".
         raise ConfigError(
             f"{binding.place}: {format_rule(binding)}: rules for an interface need Linux 5.17",
             "steer by prefix or by source prefix instead",
@@ -321,7 +321,7 @@ def _interface_index(binding: Binding) -> int:
         raise ConfigError(
             f"{binding.place}: {format_rule(binding)}: there is no interface {name} "
             "in this network namespace",
-            "make the interface before the rules that name it, or correct the name",
+            "create the interface before the rules that name it, or correct the name",
         ) from None
 
 

@@ -61,8 +61,8 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     tell.applied(change)
     for program in others:
         journal.record(
-            f"another sk_lookup program is attached to this network namespace: {program}; "
-            "where both select a socket, the one attached last wins",
+            f"another sk_lookup program is attached to this network namespace: {program}; if both "
+            "select a socket, the program that was attached last wins",
             journal.NOTICE,
             journal.WARNING,
         )
@@ -70,7 +70,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
 
 
 def upgrade(context: Context) -> Change:
-    """Put this version's programs in the place of those attached, with the configured rules."""
+    """Replace the attached programs with those of this version, with the configured rules."""
     change = apply(context, upgrade=True)
     if sockops.is_loaded(context.registry):
         sockops.load(context.registry, shipped.sock_ops_object_path())
@@ -78,16 +78,16 @@ def upgrade(context: Context) -> Change:
 
 
 def load_sock_ops(context: Context) -> str:
-    """Attach the sock_ops program beside a loaded registry, or this version's in its place.
+    """Attach the sock_ops program beside a loaded registry, replacing an earlier one.
 
-    Returns what it comes to, in one line.
+    Returns the result in one line.
     """
     sockops.load(context.loaded_registry(), shipped.sock_ops_object_path())
     return _of_sock_ops("attached to the root cgroup")
 
 
 def unload_sock_ops(context: Context) -> str:
-    """Detach the sock_ops program; sockets stay registered. Returns what it comes to."""
+    """Detach the sock_ops program; sockets stay registered. Returns the result."""
     was_loaded = sockops.unload(context.loaded_registry())
     return _of_sock_ops("detached" if was_loaded else "was not attached")
 
@@ -101,7 +101,7 @@ def _of_sock_ops(what: str) -> str:
 def unload(context: Context) -> str:
     """Detach and forget everything: sockets, rules, counters. Files stay as they are.
 
-    Returns what it comes to, in one line.
+    Returns the result in one line.
     """
     registry = context.loaded_registry()
     sockops.unload(registry)

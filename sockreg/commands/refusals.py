@@ -1,4 +1,4 @@
-"""Why a socket of a running process cannot be taken, in the operator's words."""
+"""Why a socket of a running process cannot be taken, in words for the operator."""
 
 import os
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from sockreg.model import PROTOCOL_NAMES
 from sockreg.terms import companion
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
-_LOOKED_AT = 200  # other descriptors of a process, to say what they are
+_LOOKED_AT = 200  # limit on the other descriptors of a process that are listed
 _SHOWN = 3
 
 
 def no_process(pid: int) -> SockregError:
     return SockregError(
         f"there is no process {pid} (any more)",
-        "'systemctl show -p MainPID UNIT' tells that of a service; or use --of-unit UNIT",
+        "'systemctl show -p MainPID UNIT' shows that of a service; or use --of-unit UNIT",
     )
 
 
 def no_access(what: str, hidden: int) -> SockregError:
-    """``what`` may not be looked at; ``hidden`` processes refused."""
+    """``what`` cannot be read; ``hidden`` processes refused."""
     of = "its process" if hidden == 1 else f"{hidden} processes"
     hint = (
         "run it as root (ExecStartPost=+...), as the user of the process, or with "
@@ -41,11 +41,11 @@ def no_access(what: str, hidden: int) -> SockregError:
                 hint += "; kernel.yama.ptrace_scope restricts even the same user"
     except FileNotFoundError:
         pass  # this kernel has no Yama
-    return AccessError(f"{what}: not permitted to take sockets from {of}", hint)
+    return AccessError(f"{what}: no permission to take sockets from {of}", hint)
 
 
 def check_netns(context: Context, pid: int) -> None:
-    """SockregError if the process lives in another network namespace than the registry's."""
+    """Raises SockregError if the process is in another network namespace than the registry."""
     try:
         inode = os.stat(f"/proc/{pid}/ns/net").st_ino
     except FileNotFoundError:
@@ -59,16 +59,16 @@ def check_netns(context: Context, pid: int) -> None:
 
 
 def nothing_of_cookie(cookie: int, there: Sequence[DiagSocket]) -> SockregError:
-    """No process has the socket open; ``there`` is what sock_diag still tells of it."""
+    """No process has the socket open; ``there`` is what sock_diag still reports about it."""
     if there:
         return SockregError(
-            f"no process that is visible here has {socket_text(there[0])} open",
+            f"no visible process has {socket_text(there[0])} open",
             "it may belong to a process of another pid namespace: run sockreg in that one",
         )
     return SockregError(
         "no TCP listener or bound UDP socket of this network namespace has cookie "
         f"{cookie_text(cookie)}",
-        "'ss -tulne' shows those that are there, with --netns= sockreg looks elsewhere",
+        "'ss -tulne' lists sockets with their cookies; with --netns=, sockreg looks elsewhere",
     )
 
 
@@ -87,21 +87,21 @@ def nothing_of_unit(unit: str) -> SockregError:
 def nothing_matches(
     who: str, pids: Sequence[int], selector: Selector, found: Sequence[Candidate], wait: float
 ) -> SockregError:
-    """``who`` (``pids``) has no such socket: these were ``found``, or only other kinds."""
+    """``who`` (``pids``) has no such socket: only ``found``, or only other kinds."""
     waited = f" within {wait:g} s" if wait else ""
     message = f"{who} has no {selector}{waited}"
     if found:
-        return SockregError(f"{message}; it has {listed(found)}", "choose one of these")
+        return SockregError(f"{message}; it has {listed(found)}", "select one of these")
     others = [reason for pid in pids for reason in _other_sockets(pid)]
     if not others:
-        return SockregError(message, "is it up? --wait SECONDS gives it more time")
+        return SockregError(message, "does it run? --wait SECONDS gives it more time")
     messages = list(dict.fromkeys(reason.message for reason in others))
     hints = [reason.hint for reason in others if reason.hint]
     return RefusedError(f"{message}: " + "; ".join(messages[:_SHOWN]), hints[0] if hints else "")
 
 
 def _other_sockets(pid: int) -> list[SockregError]:
-    """What each open socket of a process is, as the reason not to register it."""
+    """A reason for each open socket of a process not to register it."""
     reasons = []
     try:
         with pidfd.opened(pid) as process:
@@ -122,6 +122,6 @@ def _other_sockets(pid: int) -> list[SockregError]:
                 finally:
                     os.close(fd)
     except OSError:
-        pass  # it ends, closes descriptors or is none of ours: then this is all there is to say
-    # What has a hint is what somebody meant to register.
+        pass  # it ends, closes descriptors or cannot be read: this is all there is to say
+    # An error with a hint is about a socket that the operator probably meant.
     return sorted(reasons, key=lambda reason: not reason.hint)

@@ -32,7 +32,7 @@ Overlay = Mapping[str, str | None]
 class Options:
     """``[:registry]``.
 
-    Whether packets are counted, and whether rules may take the port by which ssh gets in.
+    Whether packets are counted, and whether rules may take the port that ssh listens on.
     """
 
     counters: bool = True

@@ -1,19 +1,21 @@
-"""What this process may ask of bpf(2): its capabilities (capabilities(7))."""
+"""The capabilities of this process that bpf(2) needs (capabilities(7))."""
 
 from pathlib import Path
 
 from sockreg.errors import AccessError
 from sockreg.systemd.unit_of import unit_of_this_process
 
-# To load a program (CAP_BPF), one of the network (CAP_NET_ADMIN), and to have the verifier trust it
+# To load a program (CAP_BPF), of a network type (CAP_NET_ADMIN), which the verifier trusts
 # (CAP_PERFMON: bpf_allow_ptr_leaks() and bpf_bypass_spec_v1() in linux/bpf.h). The numbers are
 # those of linux/capability.h.
 _LOADING = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
-_CAP_SYS_ADMIN = 21  # stands for all three (bpf_capable(), bpf_net_capable(), perfmon_capable())
+_CAP_SYS_ADMIN = 21  # implies all three (bpf_capable(), bpf_net_capable(), perfmon_capable())
 
 
 def require_loading() -> None:
-    """AccessError if this process cannot load a program. The user namespace is not looked at."""
+    """Raises AccessError if this process cannot load a program. The user namespace is not
+    checked.
+    """
     effective = _effective()
     if effective >> _CAP_SYS_ADMIN & 1:
         return

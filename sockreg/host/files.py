@@ -1,4 +1,4 @@
-"""Files that are written as a whole: a reader sees the old content or the new."""
+"""Files that are replaced as a whole: a reader sees the old content or the new one."""
 
 import contextlib
 import os
@@ -6,13 +6,13 @@ import tempfile
 
 
 def replace(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Write a file through to the disk, making its directory if need be. OSError.
+    """Write a file and flush it to disk, creating its directory if necessary. Raises OSError.
 
-    What is there is replaced, also a symbolic link.
+    An existing file is replaced, even if it is a symbolic link.
     """
     directory, name = os.path.split(path)
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    # Hidden, and with a suffix that nobody looks for: no program reads it half-written.
+    # Hidden, and with an unknown suffix, so that no program reads it half-written.
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
         with open(descriptor, "wb") as file:
@@ -28,7 +28,7 @@ def replace(path: str, content: bytes, mode: int = 0o644) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file if it is there, through to the disk. OSError."""
+    """Remove a file if it exists, and flush the directory to disk. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         _sync(os.path.dirname(path))

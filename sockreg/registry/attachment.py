@@ -1,6 +1,6 @@
-"""Which programs are attached to a network namespace, and attaching ours.
+"""The programs that are attached to a network namespace, and attaching sockreg's.
 
-What is in force changes here and nowhere else. Callers hold the lock of the generations.
+Only this module changes what is in force. Callers hold the lock of the generations.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def others(registry: str, netns: Netns) -> list[Attached]:
 
 
 def refuse_second(registry: str, netns: Netns) -> None:
-    """RefusedError if another registry's program of ours is attached to the namespace."""
+    """Raises RefusedError if another registry's program is attached to the namespace."""
     for program in others(registry, netns):
         if program.name == PROGRAM:
             raise RefusedError(
@@ -78,9 +78,9 @@ def refuse_second(registry: str, netns: Netns) -> None:
 
 
 def attach(registry: str, generation: Generation, netns: Netns) -> None:
-    """Make the link that puts a registry in force, also in place of a detached one.
+    """Create the link that puts a registry in force, also in place of a detached one.
 
-    RefusedError if the program of another registry is attached already.
+    Raises RefusedError if the program of another registry is attached already.
     """
     refuse_second(registry, netns)
     with pinned(generation.path / "program") as program:

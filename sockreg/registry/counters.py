@@ -21,9 +21,9 @@ class Counters:
 
 
 def read_counters(registry: str, slots: Iterable[int]) -> dict[int, Counters]:
-    """The counters of these slots, summed over the CPUs. SockregError if they may not be read.
+    """The counters of these slots, summed over the CPUs. Raises SockregError if unreadable.
 
-    A slot that no rule has ever pointed to may be beyond them: nothing is counted there.
+    A slot that no rule has ever pointed to may be beyond the map: nothing is counted there.
     """
     size = value_size()
     with pinned(f"{registry}/{PIN}", read_only=True) as fd:

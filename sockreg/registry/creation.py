@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
 
 
 def _home(bpffs: str) -> Path:
-    """Our directory in the bpffs, made if need be."""
+    """sockreg's directory in the bpffs, created if necessary."""
     mount = Path(bpffs)
     if not mount.is_dir():
         raise SockregError(
@@ -46,13 +46,13 @@ def _home(bpffs: str) -> Path:
     try:
         home.mkdir(mode=0o750, exist_ok=True)
     except PermissionError as error:
-        raise AccessError(f"cannot make {home}: {error.strerror}", "run it as root") from None
+        raise AccessError(f"cannot create {home}: {error.strerror}", "run it as root") from None
     readers.let_in(home)
     return home
 
 
 def is_bpffs(path: str) -> bool:
-    """Whether ``path`` lies in a bpffs, by the mount it belongs to (proc_pid_mountinfo(5))."""
+    """Whether ``path`` is in a bpffs, by the mount it belongs to (proc_pid_mountinfo(5))."""
     device = os.stat(path).st_dev
     numbers = f"{os.major(device)}:{os.minor(device)}"
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
@@ -64,10 +64,10 @@ def is_bpffs(path: str) -> bool:
 
 
 def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
-    """Make the registry of a network namespace: the shared maps, attached to nothing yet.
+    """Create the registry of a network namespace: the shared maps, attached to nothing yet.
 
-    Does nothing if it is there. Built under another name and renamed, so that it exists
-    whole or not at all. ``tables`` are those of an empty rule set. Returns its path.
+    Does nothing if it exists. It is built under another name and renamed, so that it exists whole
+    or not at all. ``tables`` are those of an empty rule set. Returns its path.
     """
     registry = registry_path(bpffs, netns_name(netns.cookie, netns.inode))
     home = _home(bpffs)
@@ -83,7 +83,7 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
 
 
 def _is_abandoned(registry: Path) -> bool:
-    """Whether the network namespace of a registry is gone: its link and its sockets are."""
+    """Whether the network namespace of a registry is gone, with its link and its sockets."""
     link = link_of(str(registry))
     if link is None or link.netns_inode != 0:
         return False

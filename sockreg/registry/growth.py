@@ -1,7 +1,7 @@
-"""Counters that outgrow their map: a bigger one goes on from what is counted.
+"""Counters that outgrow their map: a bigger map continues from the old counts.
 
-Maps have a fixed size, and counters take memory on every CPU. So they begin small, and a
-generation whose rules point to slots beyond them gets a map of its own.
+Maps have a fixed size, and counters take memory on every CPU. So they start small, and a generation
+whose rules point to slots beyond them gets its own map.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ PIN = "counters"
 
 
 def size_for(slots: int) -> int:
-    """How many entries to make for so many slots: the next power of two."""
+    """How many entries to create for this many slots: the next power of two."""
     return 1 << (slots - 1).bit_length()
 
 
 def value_size() -> int:
-    """Bytes of a value: those of the CPUs lie side by side, each a multiple of 8 long."""
+    """Bytes of a value: the values of the CPUs are side by side, each a multiple of 8 long."""
     return layout.COUNTERS.size * libbpf.possible_cpus()
 
 
 @contextlib.contextmanager
 def counting_on(registry: str, generation: Path) -> Iterator[None]:
-    """While a generation comes into force: counters of its own go on from the registry's."""
+    """While a generation comes into force: its own counters continue from the registry's."""
     own = generation / PIN
     if not own.exists():
         yield
@@ -44,11 +44,10 @@ def counting_on(registry: str, generation: Path) -> Iterator[None]:
 
 
 def share(registry: str, current: Path) -> None:
-    """Make the counters that the generation in force has for its own those of the registry.
+    """Make the counters of the generation in force those of the registry.
 
-    The others have counted in those that were the registry's so far, and keep them, for the
-    case that one of them comes back into force. A death in between is put right by doing
-    it again.
+    The other generations have counted in the registry's previous map and keep it, in case one of
+    them comes back into force. An interruption is repaired by doing this again.
     """
     own, shared = current / PIN, Path(registry, PIN)
     if not own.exists():
@@ -62,7 +61,7 @@ def share(registry: str, current: Path) -> None:
 
 
 def _copy(old: int, new: int) -> list[bytes]:
-    """Give map ``new`` the values of map ``old``; returns them, by slot."""
+    """Copy the values of map ``old`` to map ``new``. Returns them by slot."""
     size = value_size()
     values = []
     for slot in range(min(bpf.map_capacity(old), bpf.map_capacity(new))):

@@ -1,4 +1,4 @@
-"""Having the kernel take the program, with a table of its own."""
+"""Loading the program with its table into the kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockreg.errors import AccessError, SockregError
 from sockreg.kernel import libbpf, objects
 from sockreg.registry.pins import closing
 
-if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
+if TYPE_CHECKING:  # imports numpy, which most commands do not need
     from sockreg.compile import Tables
 
 PROGRAM = "sockreg"  # its name in the object, and in bpftool prog

@@ -1,4 +1,4 @@
-"""Pins: names in the bpffs that keep maps, programs and links, and who may open them."""
+"""Pins: names in the bpffs that keep maps, programs and links, and their permissions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODE = 0o640
 
 @contextlib.contextmanager
 def pinned(path: str | Path, *, read_only: bool = False) -> Iterator[int]:
-    """A descriptor of a pin, closed with the block. AccessError if it may not be opened."""
+    """A descriptor of a pin, closed with the block. Raises AccessError without permission."""
     try:
         fd = bpf.obj_get(str(path), bpf.READ_ONLY if read_only else bpf.READ_WRITE)
     except PermissionError as error:

@@ -1,8 +1,8 @@
-"""Values of settings, as systemd reads them."""
+"""Values of settings, read as systemd reads them."""
 
 
 def boolean(value: str) -> bool:
-    """As parse_boolean() of systemd's basic/parse-util.c. ValueError for anything else."""
+    """Like parse_boolean() of systemd's basic/parse-util.c. Raises ValueError otherwise."""
     word = value.lower()
     if word in ("1", "yes", "y", "true", "t", "on"):
         return True
@@ -12,8 +12,8 @@ def boolean(value: str) -> bool:
 
 
 def number(value: str, allowed: range) -> int:
-    """A decimal number in a range. ValueError for anything else."""
+    """A decimal number in a range. Raises ValueError otherwise."""
     found = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
     if found not in allowed:
-        raise ValueError(f"a number from {allowed[0]} to {allowed[-1]} expected")
+        raise ValueError(f"expected a number from {allowed[0]} to {allowed[-1]}")
     return found
