@@ -3,7 +3,7 @@
  * The maps of a registry: pinned in it, and shared by all its programs. User space declares none of
  * its own; it has libbpf create these, as they are declared here, or reuse those that are pinned.
  *
- * What they take for entries that nobody uses: 8 bytes in `sockets`; 24 bytes for each CPU in
+ * Unused entries take memory, too: 8 bytes in `sockets`; 24 bytes for each CPU in
  * `counters`; 16 bytes in a hash. That is 2.3 MiB, and 24 KiB for each CPU: only `counters` is made
  * small, and replaced by a bigger map when rules point to more slots (sockreg/registry/growth.py).
  */
@@ -26,7 +26,7 @@ struct {
 	__type(value, __u64);
 } sockets SEC(".maps");
 
-/* slot -> what became of its packets */
+/* slot -> counts of its packets */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1024);
@@ -52,7 +52,7 @@ struct {
 	__type(value, __u32);
 } destinations SEC(".maps");
 
-/* what is known of the socket in a slot */
+/* facts about the socket in a slot */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -30,9 +30,9 @@ static __always_inline __u64 flow_hash(struct bpf_sk_lookup *ctx)
 }
 
 /*
- * The socket of the member that this flow belongs to. If it is gone, its flows spread over the
- * others as three more parts of the hash say, and if these are gone too, go to any that is left.
- * NULL if there is no pool, or nobody in it.
+ * The socket of the member that this flow belongs to. If the socket is gone, three more parts of
+ * the hash spread the flows over the other members. If these are gone, too, any remaining member
+ * gets the flow. NULL if there is no pool, or no member in it.
  */
 static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 slot)
 {

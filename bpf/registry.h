@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What user space and the program share: the pinned maps of a registry.
- * sockreg/registry/layout.py says the same in Python; a test compares both with
- * the object's BTF. Change both or none.
+ * The pinned maps of a registry, which user space and the program share.
+ * sockreg/registry/layout.py defines the same layout in Python. A test compares both with the
+ * object's BTF. Change both or none.
  */
 #ifndef SOCKREG_REGISTRY_H
 #define SOCKREG_REGISTRY_H
@@ -25,19 +25,19 @@
 
 /* counters[slot], one per CPU */
 struct counters {
-	__u64 lookups; /* packets that a rule gave to this slot */
-	__u64 misses;  /* of these: no socket was there */
+	__u64 lookups; /* packets that a rule sent to this slot */
+	__u64 misses;  /* of these: the slot had no socket */
 	__u64 errors;  /* of these: the kernel refused the socket (family, protocol) */
 };
 
-/* destinations: what owns a slot */
+/* destinations: the owner of a slot */
 struct destination {
 	char label[LABEL_SIZE]; /* padded with NUL */
 	__u16 family;		/* AF_INET or AF_INET6: of the packet, not of the socket */
 	__u16 protocol;		/* IPPROTO_TCP or IPPROTO_UDP */
 };
 
-/* members: which socket sits in a slot; the cookie tells a stale record from the one in force */
+/* members: which socket is in a slot; the cookie tells a stale record from the current one */
 struct member_key {
 	__u64 cookie; /* SO_COOKIE */
 	__u32 slot;
@@ -54,9 +54,9 @@ struct member {
 };
 
 /*
- * pools[slot of a destination]: several members share its flows. Looked at only when that slot
- * itself is empty: a lone member sits there and costs nothing. Written as a whole, so that a flow
- * meets the pool before a change or after it.
+ * pools[slot of a destination]: several members share its flows. Only read if that slot itself is
+ * empty: a lone member is there and costs nothing. Written as a whole, so that a flow meets either
+ * the old pool or the new one.
  */
 #define POOL_ENTRIES 1024 /* a power of two */
 #define POOL_MEMBERS 32
@@ -65,7 +65,7 @@ struct pool {
 	__u32 members;		    /* how many there are */
 	__u32 active;		    /* how many of these have a weight; they come first */
 	__u16 member[POOL_MEMBERS]; /* their slots */
-	__u16 entry[POOL_ENTRIES];  /* the slot for each hash of a flow; 0: nobody has a weight */
+	__u16 entry[POOL_ENTRIES];  /* the slot for each hash of a flow; 0: no weights */
 };
 
 /* units: the .socket units whose rules count, and the files these rules were read from */

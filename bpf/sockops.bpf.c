@@ -4,8 +4,8 @@
  *
  * Attached to the root cgroup, it runs at the end of every listen(2) on a TCP socket, in the
  * context of the process that calls it and with the socket locked (tcp_call_bpf() in
- * net/ipv4/af_inet.c, inet_listen()). Units are expected by their cgroup; everybody else's sockets
- * are left alone. Needs no process, no descriptor, and touches no flag of the socket.
+ * net/ipv4/af_inet.c, inet_listen()). A cgroup identifies an expected unit; the sockets of others
+ * do not change. The program needs no process and no descriptor, and changes no flag of a socket.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -16,7 +16,7 @@
 #include "maps.h"
 #include "sockops.h"
 
-/* Written by user space, one or several entries a unit. */
+/* Written by user space, one or several entries per unit. */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -26,12 +26,12 @@ struct {
 	__type(value, struct expected);
 } expected SEC(".maps");
 
-/* Of the kernel's own struct: where the bit is, is looked up in its BTF when this is loaded. */
+/* Part of the kernel's own struct. Loading looks up the position of the bit in its BTF. */
 struct sock_common {
 	unsigned char skc_ipv6only : 1;
 } __attribute__((preserve_access_index));
 
-/* Whether an IPv6 socket takes IPv4 as well. bind(2) to a specific address sets the bit, too. */
+/* Whether an IPv6 socket also takes IPv4. bind(2) to a specific address sets the bit, too. */
 static __always_inline int is_dual_stack(struct bpf_sock *socket)
 {
 	/* Only a pointer of the kernel's type may be followed; reading it takes CAP_PERFMON. */
@@ -40,7 +40,7 @@ static __always_inline int is_dual_stack(struct bpf_sock *socket)
 	return common && !BPF_CORE_READ_BITFIELD(common, skc_ipv6only);
 }
 
-/* Put the socket into a slot: first the record, then the socket, as registry/sockets.py does. */
+/* Put the socket into a slot: first the record, then the socket, as registry/members.py does. */
 static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit, __u32 slot)
 {
 	struct member_key key = {.cookie = bpf_get_socket_cookie(ctx), .slot = slot};
@@ -79,7 +79,7 @@ static __always_inline struct expected *find(__u32 port)
 	unit = bpf_map_lookup_elem(&expected, &key);
 	if (!unit)
 		return 0;
-	/* The first listener decides. One that is made anew on its port replaces it. */
+	/* The first listener decides. A later one on its port replaces it. */
 	if (!unit->port)
 		unit->port = port;
 	return unit->port == port ? unit : 0;
@@ -108,7 +108,7 @@ int sockreg_listen(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
-/* What this object was made from: bpf/build.sh hands in the hash. Loaders skip the section. */
+/* Hash of the sources of this object, set by bpf/build.sh. Loaders skip the section. */
 const char source[] SEC("sockreg.source") = SOURCE_HASH;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

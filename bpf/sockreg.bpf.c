@@ -14,7 +14,7 @@
 #include "pool.h"
 #include "walk.h"
 
-/* Hand the packet to the socket of its destination, or to one of its pool. */
+/* Pass the packet to the socket of its destination, or to one of its pool. */
 static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 {
 	__u32 slot = destination & DESTINATION_SLOT;
@@ -55,9 +55,10 @@ int sockreg(struct bpf_sk_lookup *ctx)
 
 /*
  * Copy a socket from one slot to another, for user space, which has no descriptor of it: run by
- * BPF_PROG_TEST_RUN with the slots in the place of the addresses, never attached. SK_PASS also if
- * there is no socket, SK_DROP if the kernel does not take it. Of all programs that a test run can
- * start, newer kernels (seen: Linux 7.3) let only sk_lookup ones write to a SOCKMAP.
+ * BPF_PROG_TEST_RUN with the slots in the place of the addresses, never attached. Returns
+ * SK_PASS, even if there is no socket, and SK_DROP if the kernel refuses the socket. Among the
+ * programs that a test run can start, newer kernels (seen with Linux 7.3) only let sk_lookup
+ * programs write to a SOCKMAP.
  */
 SEC("sk_lookup")
 int copy_socket(struct bpf_sk_lookup *ctx)
@@ -74,7 +75,7 @@ int copy_socket(struct bpf_sk_lookup *ctx)
 	return error ? SK_DROP : SK_PASS;
 }
 
-/* What this object was made from: bpf/build.sh hands in the hash. Loaders skip the section. */
+/* Hash of the sources of this object, set by bpf/build.sh. Loaders skip the section. */
 const char source[] SEC("sockreg.source") = SOURCE_HASH;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What a generation consists of besides its program: the table of one compiled rule set and the
- * configuration in .rodata. sockreg/compile/words.py says the same in Python; a test compares
- * both with the object's BTF. docs/dataplane.md explains it with pictures.
+ * The parts of a generation besides its program: the table of one compiled rule set and the
+ * configuration in .rodata. sockreg/compile/words.py defines the same layout in Python. A test
+ * compares both with the object's BTF. docs/dataplane.md explains the table with pictures.
  *
  * The table is one flat, read-only array of 64-bit words. A lookup starts with one of them and
  * replaces it, step by step, by another until it holds a leaf:
@@ -16,13 +16,13 @@
  *           63 62 61       47 46       32  31       16  15      0
  *   pair   | 01  | elsewhere |  inside   |   first    |  span   |
  *
- * A pair is a leaf for the ports inside. For all others, go on with another word: the one at
+ * A pair is a leaf for the ports inside. For all others, continue with another word: the one at
  * position ELSEWHERE + elsewhere.
  *
  *           63  62  61   60   59         38  37      32  31          0
  *   node   | 1 | class | low |    mask     |   shift    |    base    |
  *
- * A node takes some bits of the packet, index = (field >> shift) & mask, and goes on with element
+ * A node takes some bits of the packet, index = (field >> shift) & mask, and continues with element
  * base + index of an array. What the field is and what the array holds depends on the class:
  *
  *   ADDRESS     local address   struct branch4 or struct branch6, by the packet's family
@@ -40,8 +40,8 @@
 #include <linux/types.h>
 
 /*
- * The upper three bits of a node. A lookup goes through the classes in this order, downwards, so
- * one comparison tells whether a word is still to be followed.
+ * The upper three bits of a node. A lookup visits the classes in this order, downwards, so one
+ * comparison tells whether a word must still be followed.
  */
 #define NODE_ADDRESS 7
 #define NODE_PORT 6
@@ -99,8 +99,8 @@ struct branch6 {
 };
 
 /*
- * What a pair has no bits for. Inside, go on with `range` itself, which is a leaf; or if its
- * uppermost bit is set, with the word at the position in bits 62..32. Otherwise go on with the
+ * What a pair has no bits for. Inside, continue with `range` itself, which is a leaf; or if its
+ * uppermost bit is set, with the word at the position in bits 62..32. Otherwise, continue with the
  * word `elsewhere`.
  */
 #define WIDE_PAIR_POSITION_SHIFT 32
@@ -129,11 +129,11 @@ struct head {
 	struct branch6 shortcuts[SHORTCUTS_MAX];
 };
 
-/* The words that pairs go on with follow the heads. */
+/* The words that pairs refer to follow the heads. */
 #define ELSEWHERE (HEADS * sizeof(struct head) / sizeof(__u64))
 
 /*
- * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler makes
+ * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler creates
  * no deeper tables (sockreg/compile/branches.py and portnodes.py say why).
  */
 #define STEPS4_MAX 12

@@ -18,7 +18,7 @@
 #include "maps.h"
 #include "tables.h"
 
-/* User space replaces `table` by a map of the right size. */
+/* User space replaces `table` with a map of the right size. */
 const volatile struct config config SEC(".rodata.config") = {};
 const volatile __u64 table[4] SEC(".rodata.table") = {};
 
@@ -44,7 +44,7 @@ static __always_inline __u64 shift_right(__u64 value, __u64 count)
 /* The word at a position, 0 outside the table. */
 static __always_inline __u64 word_at(__u64 position)
 {
-	/* Or the compiler checks one value and uses another, of which the verifier knows nothing. */
+	/* Otherwise, the compiler checks one value and uses another, unknown to the verifier. */
 	barrier_var(position);
 	return position < config.words ? ((const __u64 *)table_start())[position] : 0;
 }
@@ -119,7 +119,7 @@ static __always_inline int needs_step_port(__u64 word, __u64 port)
 {
 	if ((__s64)word < 0)
 		return is_node(word, NODE_PORT);
-	/* Inside first: there, leaves and pairs take the same way, and nothing is mispredicted. */
+	/* Inside first: leaves and pairs take the same path there, and nothing is mispredicted. */
 	return !is_inside(word, port) && word >= (__u64)PAIR_KIND << PAIR_KIND_SHIFT;
 }
 
@@ -145,8 +145,8 @@ static __always_inline __u64 step_port(__u64 word, __u64 port)
 }
 
 /*
- * The word to start with. Heads and shortcuts are at constant offsets, so nothing here waits for
- * anything but the packet. An IPv4 address is `high` without `low`, which needs no look then.
+ * The word to start with. Heads and shortcuts are at constant offsets, so everything here only
+ * waits for the packet. An IPv4 address is `high` without `low`, which is not read then.
  */
 static __always_inline __u64 start(int number, int wide, __u64 high, __u64 low)
 {
@@ -231,7 +231,7 @@ static __always_inline __u32 find(struct bpf_sk_lookup *ctx)
 		return SLOT_PASS;
 	for (__u32 step = 0; step < steps && needs_step_port(word, port); step++)
 		word = step_port(word, port);
-	/* Before Linux 5.17 there is no such field. No rule asks for it there: config says 0. */
+	/* Before Linux 5.17 there is no such field. No rule uses it there: config has 0. */
 	if (config.steps_interface)
 		word = follow4(word, NODE_INTERFACE, config.steps_interface, ctx->ingress_ifindex);
 	if (config.steps_source)

@@ -47,7 +47,7 @@ class Registry:
     ``context`` is for the command line, and may change.
 
     NotLoadedError where nothing is loaded, AccessError where a right is missing. A change
-    that fails leaves everything as it was. Changes are told to the journal.
+    that fails leaves everything as it was. Changes are logged to the journal.
     """
 
     def __init__(self, context: Context) -> None:
@@ -190,7 +190,7 @@ class Registry:
         from sockreg.commands import register
 
         register.check_label(label)
-        received = [(it if isinstance(it, int) else it.fileno(), label) for it in sockets]
+        received = [(sock if isinstance(sock, int) else sock.fileno(), label) for sock in sockets]
         register.register(self.context, received, unit=unit, weight=weight)
 
     def unregister(self, label: str, *, unit: str | None = None) -> int:

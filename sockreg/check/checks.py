@@ -20,7 +20,7 @@ FindLive = Callable[[Facts, Host], Iterator[Finding]]
 class Concern(IntEnum):
     """What a check is about, in the order in which findings of one severity are of use.
 
-    What has to be put right first comes first: the rest may be its consequence.
+    Causes come before their possible consequences.
     """
 
     RULES = auto()  # the configured rules can be put in force

@@ -169,7 +169,7 @@ class Facts:
         last.
         """
         found: dict[Destination, Binding] = {}
-        for binding in sorted(self.bindings, key=lambda it: it.missing_pass):
+        for binding in sorted(self.bindings, key=lambda each: each.missing_pass):
             if binding.action is Action.BIND:
                 found.setdefault(binding.destination, binding)
         return found

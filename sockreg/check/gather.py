@@ -141,20 +141,20 @@ def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str
         return []
     with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:
         found = ssh.taken(through, rules.bindings, maps)
-    return [(str(it.binding.place), ssh.sentence(it), ssh.pass_rule(it)) for it in found]
+    return [(str(loss.binding.place), ssh.sentence(loss), ssh.pass_rule(loss)) for loss in found]
 
 
 def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
     """For readable members: O_NONBLOCK, and whether UDP sockets receive destination addresses."""
     nonblocking, asked_for = {}, {}
     for cookie in there.labels_of:
-        it = there.by_cookie.get(cookie)
-        held = there.holders.by_inode.get(it.inode, []) if it else []
+        sock = there.by_cookie.get(cookie)
+        held = there.holders.by_inode.get(sock.inode, []) if sock else []
         flag, options, _ = inspect.look_into(cookie, held, there.holders.hidden)
-        if it is None or flag is None or options is None:
+        if sock is None or flag is None or options is None:
             continue
         nonblocking[cookie] = flag
-        if it.protocol == UDP:
+        if sock.protocol == UDP:
             asked_for[cookie] = any(options.get(name) for name in _ASKING)
     return nonblocking, asked_for
 

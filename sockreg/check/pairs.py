@@ -20,7 +20,7 @@ _NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
 def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
     """Rules in a unit that does not count change nothing."""
     for name, unit in facts.sockets.items():
-        rules = [it for key in RULE_KEYS for it in unit.all(RULES_SECTION, key)]
+        rules = [setting for key in RULE_KEYS for setting in unit.all(RULES_SECTION, key)]
         if rules and name not in facts.counted:
             masked = f" {companion(name)} is masked." if name in facts.masked else ""
             yield Finding(
@@ -151,7 +151,7 @@ def hardening(facts: Facts) -> Iterator[Finding]:
                     "namespace without any traffic",
                     fix=f"remove {key}=",
                 )
-        writable = {it.value.lstrip("-+") for it in unit.words("Service", "ReadWritePaths")}
+        writable = {word.value.lstrip("-+") for word in unit.words("Service", "ReadWritePaths")}
         if unit.is_on("Service", "ProtectKernelTunables") and _HOME not in writable:
             yield Finding(
                 severity=Severity.ERROR,

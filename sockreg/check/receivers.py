@@ -151,7 +151,7 @@ def stop_hooks(facts: Facts) -> Iterator[Finding]:
 def dropped_target(facts: Facts) -> Iterator[Finding]:
     """An ordering cycle that systemd breaks by dropping sockets.target."""
     for unit, _ in _oneshots(facts):
-        before = [it for it in unit.words("Unit", "Before") if it.value == "sockets.target"]
+        before = [word for word in unit.words("Unit", "Before") if word.value == "sockets.target"]
         if before and unit.is_on("Unit", "DefaultDependencies", default=True):
             yield Finding(
                 severity=Severity.ERROR,

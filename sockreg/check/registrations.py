@@ -75,7 +75,9 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
                 "GODEBUG=multipathtcp=0",
             )
         elif name not in served:
-            listens = [it for key in (*_STREAMS, *_OTHER) for it in unit.all("Socket", key)]
+            listens = [
+                setting for key in (*_STREAMS, *_OTHER) for setting in unit.all("Socket", key)
+            ]
             yield Finding(
                 severity=Severity.ERROR,
                 check="unsteerable",
@@ -90,7 +92,7 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
 def rules_without_socket(facts: Facts) -> Iterator[Finding]:
     """Labels that rules point to but no socket serves."""
     known = offered(facts)
-    labels = {it.label for it in known} | _registered(facts)
+    labels = {offer.label for offer in known} | _registered(facts)
     for destination, binding in facts.destinations.items():
         members = facts.host.situation.members.get(destination) if facts.host else None
         if members or (destination in known and not (facts.host and facts.host.situation.loaded)):
@@ -112,7 +114,7 @@ def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]
     if wanted in known:
         name = known[wanted]
         return f"systemctl restart {companion(name)}, which registers"
-    same = sorted({it.family for it in known if it.label == wanted.label})
+    same = sorted({offer.family for offer in known if offer.label == wanted.label})
     if same:
         other = (
             "only IPv6: listen on [::] or an IPv4 address"
@@ -142,7 +144,7 @@ def _registered(facts: Facts) -> set[str]:
 @check(Concern.UNUSED)
 def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
     """Labels with a socket that no rule points to."""
-    led_to = {it.label for it in facts.destinations}
+    led_to = {destination.label for destination in facts.destinations}
     units = {facts.rules.units[name].label: name for name in facts.counted}
     for label in sorted({*units, *_registered(facts)} - led_to):
         name = units.get(label)
@@ -166,9 +168,9 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
     """Registered sockets that receive nothing."""
     situation = host.situation
     for cookie, labels in sorted(situation.labels_of.items()):
-        it = situation.by_cookie.get(cookie)
-        holders = [] if it is None or situation.holders.hidden else situation.held_by(it)
-        ill = ailment(it, holders)
+        sock = situation.by_cookie.get(cookie)
+        holders = [] if sock is None or situation.holders.hidden else situation.held_by(sock)
+        ill = ailment(sock, holders)
         if ill:
             units = host.units_of(cookie)
             files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]
@@ -190,13 +192,13 @@ def answers(facts: Facts, host: Host) -> Iterator[Finding]:
     for destination in ports:
         binding = facts.destinations[destination]
         for member in situation.usable.get(destination, []):
-            it = situation.by_cookie[member.cookie]
-            if ports[destination] != {(it.port, it.port)}:
+            sock = situation.by_cookie[member.cookie]
+            if ports[destination] != {(sock.port, sock.port)}:
                 yield Finding(
                     severity=Severity.WARNING,
                     check="udp-port",
                     where=str(binding.place),
-                    what=f"{format_line(binding)} points to a socket on port {it.port} "
+                    what=f"{format_line(binding)} points to a socket on port {sock.port} "
                     f"({member.unit})",
                     why="replies carry the port that the socket is bound to: clients that "
                     "connect(2) their socket, as most do, never see them",

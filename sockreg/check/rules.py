@@ -60,7 +60,7 @@ def notices(facts: Facts) -> Iterator[Finding]:
 def shadowed_rules(facts: Facts) -> Iterator[Finding]:
     """Rules that never win a packet."""
     for binding, stronger in never_win(facts.bindings):
-        by = ", ".join(f"{format_line(it)} ({it.place})" for it in stronger[:3])
+        by = ", ".join(f"{format_line(other)} ({other.place})" for other in stronger[:3])
         more = f" and {len(stronger) - 3} more" if len(stronger) > 3 else ""
         yield Finding(
             severity=Severity.WARNING,
@@ -138,23 +138,23 @@ def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
 @live_check(Concern.LISTENERS)
 def listeners(facts: Facts, host: Host) -> Iterator[Finding]:
     """Ordinary sockets that rules take traffic from."""
-    for it in host.situation.there:
-        if it.cookie in host.situation.labels_of:
+    for sock in host.situation.there:
+        if sock.cookie in host.situation.labels_of:
             continue
-        for endpoint in endpoints(it):
-            leaves = partial(host.situation.leaves, it)
+        for endpoint in endpoints(sock):
+            leaves = partial(host.situation.leaves, sock)
             for binding in takers(facts.by_port, endpoint, leaves):
                 whole = not is_conditional(binding) and (
                     endpoint.address is not None or binding.length == 0
                 )
-                yield _shadow(host, it, binding, endpoint, whole=whole)
+                yield _shadow(host, sock, binding, endpoint, whole=whole)
 
 
 def _shadow(
-    host: Host, it: DiagSocket, binding: Binding, endpoint: Endpoint, *, whole: bool
+    host: Host, sock: DiagSocket, binding: Binding, endpoint: Endpoint, *, whole: bool
 ) -> Finding:
-    unit = host.situation.unit_of(it)
-    who = name_of(it) if unit == NO_UNIT else f"{name_of(it)} of {unit}"
+    unit = host.situation.unit_of(sock)
+    who = name_of(sock) if unit == NO_UNIT else f"{name_of(sock)} of {unit}"
     goes = f"label {binding.label}" if binding.action is Action.BIND else "nobody"
     return Finding(
         severity=Severity.WARNING if whole else Severity.NOTE,

@@ -69,13 +69,13 @@ def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
 @live_check(Concern.REMARKS)
 def multipath(_: Facts, host: Host) -> Iterator[Finding]:
     """Servers whose sockets cannot be registered."""
-    for it in host.situation.there:
-        if it.upper == "mptcp":
-            owners = ", ".join(map(str, host.situation.held_by(it)[:1])) or "its server"
+    for sock in host.situation.there:
+        if sock.upper == "mptcp":
+            owners = ", ".join(map(str, host.situation.held_by(sock)[:1])) or "its server"
             yield Finding(
                 severity=Severity.NOTE,
                 check="mptcp",
-                where=f"{PROTOCOL_NAMES[it.protocol]} {name_of(it)}",
+                where=f"{PROTOCOL_NAMES[sock.protocol]} {name_of(sock)}",
                 what=f"{owners} listens with MPTCP",
                 why="such a socket cannot be registered, if you want rules to point to it",
                 fix="set GODEBUG=multipathtcp=0 for a Go server; remove SocketProtocol=mptcp "

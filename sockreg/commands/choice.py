@@ -98,12 +98,12 @@ def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
     """
     groups: dict[tuple[object, ...], Candidate] = {}
     for candidate in candidates:
-        it = candidate.socket
-        key = (it.protocol, it.family, it.address, it.port, it.interface)
+        sock = candidate.socket
+        key = (sock.protocol, sock.family, sock.address, sock.port, sock.interface)
         groups.setdefault(key, candidate)
     chosen = list(groups.values())
-    services = {(it.socket.protocol, it.socket.port) for it in chosen}
-    families = {it.socket.family for it in chosen}
+    services = {(one.socket.protocol, one.socket.port) for one in chosen}
+    families = {one.socket.family for one in chosen}
     if len(services) > 1 or len(families) < len(chosen):
         raise RefusedError(
             f"{who} has {len(chosen)} sockets that match: {listed(chosen)}",

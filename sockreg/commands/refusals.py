@@ -108,12 +108,12 @@ def _other_sockets(pid: int) -> list[SockregError]:
             for descriptor in list(processes.socket_descriptors(pid).values())[:_LOOKED_AT]:
                 fd = pidfd.getfd(process, descriptor)
                 try:
-                    it = inspect(fd)
-                    where = address_text(it.family, it.address, it.port)
+                    listener = inspect(fd)
+                    where = address_text(listener.family, listener.address, listener.port)
                     reasons.append(
                         SockregError(
-                            f"one is {PROTOCOL_NAMES[it.protocol]} {where} of another "
-                            f"network namespace (cookie {it.netns})",
+                            f"one is {PROTOCOL_NAMES[listener.protocol]} {where} of another "
+                            f"network namespace (cookie {listener.netns})",
                             "register it with --netns of its own namespace",
                         )
                     )

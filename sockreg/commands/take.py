@@ -121,11 +121,11 @@ def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
 
 def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
     """The matching sockets; none if they do not exist yet. Raises SockregError when time is up."""
-    there = [it for it in sockdiag.receiving() if order.cookie in (None, it.cookie)]
+    there = [sock for sock in sockdiag.receiving() if order.cookie in (None, sock.cookie)]
     pids = _pids(order)
-    holders = processes.holders([it.inode for it in there], pids)
+    holders = processes.holders([sock.inode for sock in there], pids)
     found = _candidates(there, holders)
-    matching = [it for it in found if order.selector.matches(it.socket)]
+    matching = [candidate for candidate in found if order.selector.matches(candidate.socket)]
     if matching:
         return choose(matching, str(order))
     if holders.hidden and (there or order.cookie is None):
@@ -157,11 +157,13 @@ def _candidates(
     if no other process has it. The order is the one in which people would list them.
     """
     found = []
-    for socket in sorted(there, key=lambda it: (it.protocol, it.port, it.family, it.address)):
+    for socket in sorted(
+        there, key=lambda sock: (sock.protocol, sock.port, sock.family, sock.address)
+    ):
         held = holders.by_inode.get(socket.inode)
         if held and socket.upper != "mptcp":
             process, descriptor = next(
-                (it for it in held if it[0].pid != processes.SYSTEMD), held[0]
+                (holder for holder in held if holder[0].pid != processes.SYSTEMD), held[0]
             )
             found.append(Candidate(socket, process, descriptor))
     return found
@@ -239,8 +241,8 @@ def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None
     duplicate.
     """
     with Maps(context.registry, read_only=True) as maps:
-        there = {it.member.cookie for it in registered_under(maps, order.label)}
-    gone = [str(it) for it in taken if it.socket.cookie not in there]
+        there = {entry.member.cookie for entry in registered_under(maps, order.label)}
+    gone = [str(candidate) for candidate in taken if candidate.socket.cookie not in there]
     if gone:
         raise SockregError(
             f"{order} closed {' and '.join(gone)} while it was being registered",

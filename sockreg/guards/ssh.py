@@ -48,21 +48,25 @@ def doors() -> list[Door]:
     session = _session()
     ports = {SSH_PORT} | ({session[1]} if session else set())
     listeners = [
-        it
+        sock
         for family in (INET, INET6)
-        for it in sockdiag.dump(family, TCP, (sockdiag.LISTENING,))
-        if it.port in ports
+        for sock in sockdiag.dump(family, TCP, (sockdiag.LISTENING,))
+        if sock.port in ports
     ]
     if not listeners:
         return []
-    own = {it.address for it in routes.interface_addresses() if not _is_loopback(it.address)}
+    own = {
+        assigned.address
+        for assigned in routes.interface_addresses()
+        if not _is_loopback(assigned.address)
+    }
     if session:
         own.add(session[0])
     return [
-        Door(Endpoint(TCP, _family(address), _number(address), it.port), it.cookie)
-        for it in listeners
+        Door(Endpoint(TCP, _family(address), _number(address), listener.port), listener.cookie)
+        for listener in listeners
         for address in sorted(own)
-        if _listens_on(it, address)
+        if _listens_on(listener, address)
     ]
 
 
@@ -101,17 +105,17 @@ def guard(
         return [Notice(None, text)]
     newly = taken(through, after, maps) if through else []
     if newly:
-        lost = {it.door for it in taken(through, before(), maps)}
-        newly = [it for it in newly if it.door not in lost]
+        lost = {loss.door for loss in taken(through, before(), maps)}
+        newly = [loss for loss in newly if loss.door not in lost]
     if newly and not force:
         raise _refusal(newly)
     lasting = f"units refuse this, unless section [:registry] has {OPTION}=yes"
-    return [Notice(it.binding.place, f"{sentence(it)}; {lasting}") for it in newly]
+    return [Notice(loss.binding.place, f"{sentence(loss)}; {lasting}") for loss in newly]
 
 
-def sentence(it: Taken) -> str:
+def sentence(loss: Taken) -> str:
     """``RULE takes 192.0.2.1:22, which ssh listens on``."""
-    return f"{format_line(it.binding)} takes {door_text(it.door)}, which ssh listens on"
+    return f"{format_line(loss.binding)} takes {door_text(loss.door)}, which ssh listens on"
 
 
 def door_text(door: Door) -> str:
@@ -120,13 +124,13 @@ def door_text(door: Door) -> str:
     return address_text(family, format_prefix(family, address or 0, FAMILY_BITS[family]), port)
 
 
-def pass_rule(it: Taken) -> str:
+def pass_rule(loss: Taken) -> str:
     """The rule that keeps a door open."""
-    return pass_line(it.door.endpoint, it.binding)
+    return pass_line(loss.door.endpoint, loss.binding)
 
 
 def _refusal(newly: Collection[Taken]) -> SockregError:
-    lines = list(dict.fromkeys(f"{it.binding.place}: {sentence(it)}" for it in newly))
+    lines = list(dict.fromkeys(f"{loss.binding.place}: {sentence(loss)}" for loss in newly))
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     first = next(iter(newly))
@@ -176,11 +180,11 @@ def _server(connection: str) -> tuple[str, int] | None:
     return address.removeprefix("::ffff:") if "." in address else address, int(words[3])
 
 
-def _listens_on(it: DiagSocket, address: str) -> bool:
-    if it.address != ANY_ADDRESS[it.family]:
-        return it.address in (address, f"::ffff:{address}")
+def _listens_on(sock: DiagSocket, address: str) -> bool:
+    if sock.address != ANY_ADDRESS[sock.family]:
+        return sock.address in (address, f"::ffff:{address}")
     family = _family(address)
-    return it.family == family or (it.family == INET6 and not it.v6only)
+    return sock.family == family or (sock.family == INET6 and not sock.v6only)
 
 
 def _leads_to(door: Door, maps: Maps | None, binding: Binding) -> bool:

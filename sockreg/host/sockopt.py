@@ -82,7 +82,7 @@ def read(fd: int) -> dict[str, Value]:
     try:
         family = int(sock.family)
         protocol = _TCP if sock.type == socket.SOCK_STREAM else _UDP
-        wanted = [it for it in _OPTIONS if it.only in (None, family, protocol)]
+        wanted = [known for known in _OPTIONS if known.only in (None, family, protocol)]
         if (family, protocol) == (_INET6, _UDP):
             wanted += _UDP_INET6
         found = {}

@@ -119,14 +119,14 @@ def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         "Whether the label has a socket with a weight above 0",
         labels=_DESTINATION,
     )
-    for it in destinations:
-        names = (it.label, it.protocol, it.family)
-        lookups.add_metric(names, it.counters.lookups)
-        misses.add_metric(names, it.counters.misses)
-        errors.add_metric(names, it.counters.errors)
-        rules.add_metric(names, it.rules)
-        members.add_metric(names, len(it.members))
-        has_socket.add_metric(names, any(member.weight for member in it.members))
+    for destination in destinations:
+        names = (destination.label, destination.protocol, destination.family)
+        lookups.add_metric(names, destination.counters.lookups)
+        misses.add_metric(names, destination.counters.misses)
+        errors.add_metric(names, destination.counters.errors)
+        rules.add_metric(names, destination.rules)
+        members.add_metric(names, len(destination.members))
+        has_socket.add_metric(names, any(member.weight for member in destination.members))
     yield from (lookups, misses, errors, rules, members, has_socket)
 
 
@@ -141,9 +141,9 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         "When the unit's socket was registered",
         labels=(*_DESTINATION, "unit"),
     )
-    for it in destinations:
-        for member in it.members:
-            names = (it.label, it.protocol, it.family, member.unit)
+    for destination in destinations:
+        for member in destination.members:
+            names = (destination.label, destination.protocol, destination.family, member.unit)
             weights.add_metric(names, member.weight)
             registered.add_metric(names, member.registered / _NS)
     yield from (weights, registered)

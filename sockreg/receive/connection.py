@@ -159,11 +159,11 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
     for number, fd in enumerate(fds, 1):
         which = f"socket {number} of {len(fds)}"
         try:
-            it = inspect(fd)
+            listener = inspect(fd)
         except SockregError as error:
             raise type(error)(f"{which} {error.message}", error.hint) from None
-        where = address_text(it.family, it.address, it.port)
-        first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
+        where = address_text(listener.family, listener.address, listener.port)
+        first = chosen.setdefault((listener.family, listener.protocol), (fd, where, listener.netns))
         # One socket of a reuseport group represents all of it (sk_select_reuseport in
         # Documentation/bpf/prog_sk_lookup.rst).
         if first[1] != where:
@@ -171,7 +171,7 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
                 f"{which} is bound to {where}, but another one of the same kind to {first[1]}",
                 "a label takes one address per family and protocol: use one label for each address",
             )
-        if it.netns != next(iter(chosen.values()))[2]:
+        if listener.netns != next(iter(chosen.values()))[2]:
             raise RefusedError(
                 f"{which} is of another network namespace than the first",
                 "pass the sockets of each namespace separately",

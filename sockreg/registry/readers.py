@@ -38,7 +38,7 @@ def exists(registry: str) -> bool:
         raise AccessError(
             f"{registry}: {error.strerror}",
             f"run it as root or as a member of group {GROUP}; systemd mounts /sys/fs/bpf "
-            f"for root alone, members need {WINDOW}: see sockreg(8)",
+            f"only for root; members need {WINDOW}: see sockreg(8)",
         ) from None
 
 

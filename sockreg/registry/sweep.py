@@ -17,7 +17,7 @@ def sweep(registry: str, maps: Maps, numbers: Collection[int | None]) -> None:
 
     A destination that lost its last rule and its socket frees its slot and resets its counters.
     """
-    generations.keep(registry, {*numbers, *(it.base for it in trial.read(registry))})
+    generations.keep(registry, {*numbers, *(change.base for change in trial.read(registry))})
     used = {
         (label, family, protocol)
         for generation in generations.generations(registry)

@@ -52,7 +52,7 @@ def parse_token(token: str) -> Unconfirmed:
 
 def write(registry: str, waiting: list[Unconfirmed]) -> None:
     """Make these the only waiting trials."""
-    wanted = {f"{_PREFIX}{it.token}" for it in waiting}
+    wanted = {f"{_PREFIX}{change.token}" for change in waiting}
     for name in wanted:
         Path(registry, name).mkdir(mode=0o750, exist_ok=True)
     for path in _marks(registry):

@@ -15,7 +15,7 @@ def dot(graph: Graph) -> str:
     units: dict[str, None] = {}
     for number, band in enumerate(graph.bands):
         lines += _band(number, band, graph.rejected)
-        units |= {it.unit: None for it in band.sockets}
+        units |= {sock.unit: None for sock in band.sockets}
     lines += [
         f"  {_quoted([f'unit {unit}'])} [label={_quoted([unit if unit != '-' else 'of no unit'])}];"
         for unit in units
@@ -37,12 +37,12 @@ def _band(number: int, band: Band, rejected: int) -> list[str]:
         rows = [*band.rows, *([f"and {band.hidden} more"] if band.hidden else [])]
         lines.append(f"  traffic{number} [label={_quoted(rows, left=True)}];")
         lines.append(f"  traffic{number} -> {label};")
-    for it in band.sockets:
-        socket = _quoted([f"socket {it.cookie}"])
-        text = [f"{it.protocol} {it.address}", f"{it.cookie}, weight {it.weight}"]
+    for sock in band.sockets:
+        socket = _quoted([f"socket {sock.cookie}"])
+        text = [f"{sock.protocol} {sock.address}", f"{sock.cookie}, weight {sock.weight}"]
         lines.append(f"  {socket} [label={_quoted(text)}];")
         lines.append(f"  {label} -> {socket};")
-        lines.append(f"  {socket} -> {_quoted([f'unit {it.unit}'])};")
+        lines.append(f"  {socket} -> {_quoted([f'unit {sock.unit}'])};")
     if band.kind == "label" and not band.sockets:
         lines.append(f"  nothing{number} [label={_quoted(['no socket'])}, style=dashed];")
         lines.append(f"  {label} -> nothing{number};")

@@ -153,9 +153,9 @@ def _columns(band: Band, graph: Graph, busiest: int) -> list[list[_Box]]:
         why = "its packets are refused" if band.rules else "nothing leads there"
         nothing = _Box([_Line("no socket", "name"), _Line(why, "bad")], "bad")
         return [[_traffic(band, 0.0)], [_Box(name, to={0: 0.0})], [nothing], []]
-    total = sum(it.weight for it in band.sockets) or 1
-    shares = [share * it.weight / total for it in band.sockets]
-    units = list(dict.fromkeys(it.unit for it in band.sockets))
+    total = sum(sock.weight for sock in band.sockets) or 1
+    shares = [share * sock.weight / total for sock in band.sockets]
+    units = list(dict.fromkeys(sock.unit for sock in band.sockets))
     sockets = [
         _socket(it, units.index(it.unit), own) for it, own in zip(band.sockets, shares, strict=True)
     ]
@@ -172,18 +172,18 @@ def _traffic(band: Band, share: float) -> _Box:
     return _Box(lines, to={0: share})
 
 
-def _count(it: Count) -> _Line:
-    text = f"{it.protocol} {it.family} {it.lookups:,}"
-    lost = [f"{it.misses:,} without a socket"] if it.misses else []
-    lost += [f"{it.errors:,} refused by the kernel"] if it.errors else []
+def _count(counted: Count) -> _Line:
+    text = f"{counted.protocol} {counted.family} {counted.lookups:,}"
+    lost = [f"{counted.misses:,} without a socket"] if counted.misses else []
+    lost += [f"{counted.errors:,} refused by the kernel"] if counted.errors else []
     return _Line(", ".join([text, *lost]), "bad" if lost else "small")
 
 
-def _socket(it: Socket, unit: int, share: float) -> _Box:
-    drained = ", drained" if it.weight == 0 else ""
+def _socket(sock: Socket, unit: int, share: float) -> _Box:
+    drained = ", drained" if sock.weight == 0 else ""
     lines = [
-        _Line(f"{it.protocol} {it.address}"),
-        _Line(f"{it.cookie}, weight {it.weight}{drained}", "small"),
+        _Line(f"{sock.protocol} {sock.address}"),
+        _Line(f"{sock.cookie}, weight {sock.weight}{drained}", "small"),
     ]
     return _Box(lines, "idle" if drained else "good", {unit: share})
 

@@ -161,8 +161,8 @@ def explain(context: Context, query: Query) -> Explanation:
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
     there = sockdiag.receiving()
-    open_ones = {it.cookie for it in there}
-    usable = [it for it in members if it.weight > 0 and it.cookie in open_ones]
+    open_ones = {sock.cookie for sock in there}
+    usable = [member for member in members if member.weight > 0 and member.cookie in open_ones]
     expected = _expected(winner, usable)
     outcome, cookie = (expected, 0) if verdict is None else _outcome(verdict)
     if outcome is Outcome.SOCKET and not cookie:
@@ -175,7 +175,8 @@ def explain(context: Context, query: Query) -> Explanation:
         outcome=outcome,
         asked=asked,
         # A pool may select a socket that was shut down, or another one.
-        agrees=_agree(outcome, expected) or any(it.cookie not in open_ones for it in members),
+        agrees=_agree(outcome, expected)
+        or any(member.cookie not in open_ones for member in members),
         rule=format_rule(winner) if winner else None,
         action=ACTION_NAMES[winner.action] if winner else None,
         label=winner.label if winner else None,
@@ -273,7 +274,7 @@ def _reason(winner: Binding | None, members: list[Member], outcome: Outcome) -> 
     if winner.action is Action.REJECT:
         return "a reject rule refuses it"
     if winner.action is Action.PASS:
-        return "a pass rule leaves it alone"
+        return "a pass rule leaves it to ordinary lookup"
     if outcome is Outcome.SOCKET:
         return "the rule's label has a socket"
     counted = "a miss"
@@ -307,7 +308,7 @@ def _diagnosed(
 ) -> sockdiag.DiagSocket | None:
     """The socket that gets the packet, as sock_diag reports it."""
     if outcome is Outcome.SOCKET:
-        return next((it for it in there if it.cookie == cookie), None)
+        return next((sock for sock in there if sock.cookie == cookie), None)
     if outcome is Outcome.REFUSED:
         return None
     interface = socket.if_nametoindex(query.interface) if query.interface else 0
@@ -362,7 +363,7 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     address = _number(query.family, query.address)
     if Locality(routes.local_prefixes()).of(query.family, address, bits) is not Local.NONE:
         return []
-    # If the whole prefix of the rule is to be served, one route makes all of it local.
+    # One route makes the whole prefix of the rule local, if that is what the operator wants.
     wide = winner is not None and winner.length > 0
     prefix = (winner.address, winner.length) if winner and wide else (address, bits)
     route = route_command(format_prefix(query.family, *prefix))
@@ -391,7 +392,7 @@ def _choices(
             f"{len(members)} sockets share the flows of the label; the addresses and ports of a "
             "flow determine its socket: 'from ADDR:PORT' gives those of a client"
         )
-    group = sum(same_address(found, it) for it in there) if found is not None else 1
+    group = sum(same_address(found, sock) for sock in there) if found is not None else 1
     if group > 1:
         notes.append(
             f"{group} sockets are bound to this address with SO_REUSEPORT; the kernel spreads "

@@ -118,26 +118,26 @@ def _label(
 ) -> Band:
     counts = [
         Count(
-            protocol=it.protocol,
-            family=it.family,
-            lookups=it.counters.lookups,
-            misses=it.counters.misses,
-            errors=it.counters.errors,
+            protocol=destination.protocol,
+            family=destination.family,
+            lookups=destination.counters.lookups,
+            misses=destination.counters.misses,
+            errors=destination.counters.errors,
         )
-        for it in destinations
+        for destination in destinations
     ]
     sockets = {
         member.cookie: Socket(
             cookie=member.cookie,
-            protocol=it.protocol,
+            protocol=destination.protocol,
             address=member.address,
             weight=member.weight,
             unit=member.unit,
         )
-        for it in destinations
-        for member in it.members
+        for destination in destinations
+        for member in destination.members
     }
-    ordered = sorted(sockets.values(), key=lambda it: (it.unit, it.protocol, it.address))
+    ordered = sorted(sockets.values(), key=lambda sock: (sock.unit, sock.protocol, sock.address))
     return Band(
         kind="label",
         name=label,
@@ -152,11 +152,11 @@ def _label(
 def _rows(bindings: Iterable[Binding]) -> list[str]:
     """``tcp 192.0.2.0/24 80, 443``: rules that only differ in their ports share a row."""
     ports: dict[tuple[str, str, str], list[str]] = {}
-    for it in bindings:
-        prefix = format_prefix(it.family, it.address, it.length)
-        conditions = [format_conditions(it), "missing=pass" if it.missing_pass else ""]
-        key = (PROTOCOL_NAMES[it.protocol], prefix, " ".join(filter(None, conditions)))
-        ports.setdefault(key, []).append(format_ports(it.first, it.last))
+    for binding in bindings:
+        prefix = format_prefix(binding.family, binding.address, binding.length)
+        conditions = [format_conditions(binding), "missing=pass" if binding.missing_pass else ""]
+        key = (PROTOCOL_NAMES[binding.protocol], prefix, " ".join(filter(None, conditions)))
+        ports.setdefault(key, []).append(format_ports(binding.first, binding.last))
     return [
         f"{protocol} {prefix} {', '.join(listed)} {conditions}".rstrip()
         for (protocol, prefix, conditions), listed in ports.items()
@@ -165,7 +165,7 @@ def _rows(bindings: Iterable[Binding]) -> list[str]:
 
 def _busiest(bands: list[Band]) -> list[Band]:
     """The bands with the most lookups, in their original order."""
-    kept = sorted(bands, key=lambda it: -sum(count.lookups for count in it.counts))[:BANDS_MAX]
+    kept = sorted(bands, key=lambda band: -sum(count.lookups for count in band.counts))[:BANDS_MAX]
     names = {band.name for band in kept}
     return [band for band in bands if band.name in names]
 
@@ -173,9 +173,9 @@ def _busiest(bands: list[Band]) -> list[Band]:
 def _shortened(bands: list[Band]) -> list[Band]:
     """The same bands with at most ROWS_MAX rows in all, distributed evenly."""
     limit = next(
-        (n for n in range(ROWS_MAX, 1, -1) if sum(_lines(it, n) for it in bands) <= ROWS_MAX), 1
+        (n for n in range(ROWS_MAX, 1, -1) if sum(_lines(band, n) for band in bands) <= ROWS_MAX), 1
     )
-    return [replace(it, rows=it.rows[:limit], hidden=len(it.rows[limit:])) for it in bands]
+    return [replace(band, rows=band.rows[:limit], hidden=len(band.rows[limit:])) for band in bands]
 
 
 def _lines(band: Band, limit: int) -> int:

@@ -85,9 +85,9 @@ def read(context: Context, label: str) -> list[Details]:
             "'sockreg status' shows the labels with sockets",
         )
     there = sockdiag.receiving()
-    by_cookie = {it.cookie: it for it in there if it.cookie in found}
-    holders = processes.holders([it.inode for it in by_cookie.values()])
-    ordered = sorted(found.values(), key=lambda it: (it[0], it[1].unit, it[1].cookie))
+    by_cookie = {sock.cookie: sock for sock in there if sock.cookie in found}
+    holders = processes.holders([sock.inode for sock in by_cookie.values()])
+    ordered = sorted(found.values(), key=lambda entry: (entry[0], entry[1].unit, entry[1].cookie))
     return [
         _details(protocol, member, serves, by_cookie.get(member.cookie), there, holders)
         for protocol, member, serves in ordered
@@ -117,7 +117,7 @@ def _details(
         registered=member.registered,
         uid=None if socket is None else socket.uid,
         queue=None if socket is None else _queue(socket),
-        group=None if socket is None else sum(same_address(socket, it) for it in there),
+        group=None if socket is None else sum(same_address(socket, sock) for sock in there),
         owners=[_owner(process) for process, _ in held],
         nonblocking=nonblocking,
         options=options,

@@ -87,34 +87,34 @@ def read_listeners(context: Context) -> Listeners:
     absent = _absent_interfaces(situation.bindings)
     return Listeners(
         loaded=situation.loaded,
-        listeners=[_listener(situation, rules, interfaces, it) for it in situation.there],
+        listeners=[_listener(situation, rules, interfaces, sock) for sock in situation.there],
         steered=[_steered(situation, absent, binding) for binding in situation.bindings],
         hidden_processes=situation.holders.hidden,
     )
 
 
 def _listener(
-    situation: Situation, rules: ByPort, interfaces: dict[int, str], it: DiagSocket
+    situation: Situation, rules: ByPort, interfaces: dict[int, str], sock: DiagSocket
 ) -> Listener:
-    holders = situation.held_by(it)
-    device = f"%{interfaces.get(it.interface, it.interface)}" if it.interface else ""
+    holders = situation.held_by(sock)
+    device = f"%{interfaces.get(sock.interface, sock.interface)}" if sock.interface else ""
     return Listener(
-        protocol=PROTOCOL_NAMES[it.protocol],
-        local=name_of(it._replace(address=it.address + device)),
-        port=it.port,
-        cookie=cookie_text(it.cookie),
-        unit=situation.unit_of(it),
+        protocol=PROTOCOL_NAMES[sock.protocol],
+        local=name_of(sock._replace(address=sock.address + device)),
+        port=sock.port,
+        cookie=cookie_text(sock.cookie),
+        unit=situation.unit_of(sock),
         processes=[str(process) for process in holders],
-        labels=sorted(situation.labels_of.get(it.cookie, ())),
-        shadows=list(shadows(situation, rules, it)),
-        problem=ailment(it, [] if situation.holders.hidden else holders),
+        labels=sorted(situation.labels_of.get(sock.cookie, ())),
+        shadows=list(shadows(situation, rules, sock)),
+        problem=ailment(sock, [] if situation.holders.hidden else holders),
     )
 
 
-def shadows(situation: Situation, rules: ByPort, it: DiagSocket) -> Iterable[Shadow]:
+def shadows(situation: Situation, rules: ByPort, sock: DiagSocket) -> Iterable[Shadow]:
     """The rules that take packets away from an ordinary socket."""
-    for endpoint in endpoints(it):
-        for binding in takers(rules, endpoint, lambda rule: situation.leaves(it, rule)):
+    for endpoint in endpoints(sock):
+        for binding in takers(rules, endpoint, lambda rule: situation.leaves(sock, rule)):
             single = endpoint.address is not None
             yield Shadow(
                 action=ACTION_NAMES[binding.action],
@@ -158,7 +158,7 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
 def _absent_interfaces(bindings: Iterable[Binding]) -> set[str]:
     """The interfaces that rules name but that do not exist under any name."""
     absent = set()
-    for name in {it.interface for it in bindings if it.interface is not None}:
+    for name in {binding.interface for binding in bindings if binding.interface is not None}:
         try:
             socket.if_nametoindex(name)
         except OSError:

@@ -46,7 +46,7 @@ def _merged(prefixes: Iterable[LocalPrefix], family: int) -> tuple[list[int], li
     """The first and the last addresses of ranges that neither overlap nor touch."""
     begins: list[int] = []
     ends: list[int] = []
-    for first, last in sorted(_bounds(*it) for it in prefixes if it.family == family):
+    for first, last in sorted(_bounds(*prefix) for prefix in prefixes if prefix.family == family):
         if ends and first <= ends[-1] + 1:
             ends[-1] = max(last, ends[-1])
         else:

@@ -21,15 +21,16 @@ class Rate(NamedTuple):
     errors: float
 
 
-def key_of(it: DestinationStatus) -> Key:
-    return Key(it.label, it.protocol, it.family)
+def key_of(destination: DestinationStatus) -> Key:
+    return Key(destination.label, destination.protocol, destination.family)
 
 
 def rates(before: Status, after: Status, seconds: float) -> dict[Key, Rate]:
     """The rates of all destinations in ``after``. ``seconds`` is the time between the readings."""
-    known = {key_of(it): it.counters for it in before.destinations}
+    known = {key_of(destination): destination.counters for destination in before.destinations}
     return {
-        key_of(it): _rate(known.get(key_of(it)), it.counters, seconds) for it in after.destinations
+        key_of(destination): _rate(known.get(key_of(destination)), destination.counters, seconds)
+        for destination in after.destinations
     }
 
 

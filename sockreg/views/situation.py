@@ -39,7 +39,7 @@ class Situation:
     @cached_property
     def by_cookie(self) -> dict[int, DiagSocket]:
         """The sockets that receive, by their cookies."""
-        return {it.cookie: it for it in self.there}
+        return {sock.cookie: sock for sock in self.there}
 
     @cached_property
     def labels_of(self) -> dict[int, set[str]]:
@@ -50,39 +50,43 @@ class Situation:
                 found.setdefault(member.cookie, set()).add(destination.label)
         return found
 
-    def held_by(self, it: DiagSocket) -> list[Process]:
+    def held_by(self, sock: DiagSocket) -> list[Process]:
         """The processes that have the socket open, as far as visible. systemd, which keeps it, is
         last.
         """
-        return self.holders.of(it.inode)
+        return self.holders.of(sock.inode)
 
-    def unit_of(self, it: DiagSocket) -> str:
+    def unit_of(self, sock: DiagSocket) -> str:
         """The unit that serves the socket: the unit of its process, or the one it was created
         for.
         """
-        for process in self.held_by(it):
+        for process in self.held_by(sock):
             if process.pid != SYSTEMD:
                 try:
                     return unit_of.unit_of(process.pid)
                 except OSError:
                     continue  # the process has ended
-        return cgroup.unit_of_id(it.cgroup) if it.cgroup else NO_UNIT
+        return cgroup.unit_of_id(sock.cgroup) if sock.cgroup else NO_UNIT
 
     @cached_property
     def usable(self) -> dict[Destination, list[Member]]:
         """The members that new packets can reach. Destinations without any are left out."""
         found = {
-            destination: [it for it in members if it.weight > 0 and it.cookie in self.by_cookie]
+            destination: [
+                member
+                for member in members
+                if member.weight > 0 and member.cookie in self.by_cookie
+            ]
             for destination, members in self.members.items()
         }
         return {destination: members for destination, members in found.items() if members}
 
-    def leaves(self, it: DiagSocket, binding: Binding) -> bool:
+    def leaves(self, sock: DiagSocket, binding: Binding) -> bool:
         """Whether packets that the binding wins reach this socket nevertheless."""
         usable = self.usable.get(binding.destination)
         if usable is None:
             return binding.missing_pass
-        return all(member.cookie == it.cookie for member in usable)
+        return all(member.cookie == sock.cookie for member in usable)
 
 
 def read(context: Context) -> Situation:
@@ -95,13 +99,13 @@ def read(context: Context) -> Situation:
         with garbage.paused():
             bindings = [] if content is None else record.decode_bindings(content)
         members = _members(context.registry)
-    there = [it for it in sockdiag.receiving() if it.port]  # UDP sockets begin without one
+    there = [sock for sock in sockdiag.receiving() if sock.port]  # UDP sockets begin without one
     return Situation(
         loaded=loaded,
         bindings=bindings,
         members=members,
         there=there,
-        holders=processes.holders([it.inode for it in there]),
+        holders=processes.holders([sock.inode for sock in there]),
         local=Locality(routes.local_prefixes()),
     )
 
@@ -114,21 +118,21 @@ def _members(registry: str) -> dict[Destination, list[Member]]:
         }
 
 
-def endpoints(it: DiagSocket) -> list[Endpoint]:
+def endpoints(sock: DiagSocket) -> list[Endpoint]:
     """Where a socket receives: a dual-stack one in both families."""
-    if it.address == ANY_ADDRESS[it.family]:
-        families = [it.family] if it.family == INET or it.v6only else [INET, INET6]
-        return [Endpoint(it.protocol, family, None, it.port) for family in families]
-    family, address = it.family, it.address
+    if sock.address == ANY_ADDRESS[sock.family]:
+        families = [sock.family] if sock.family == INET or sock.v6only else [INET, INET6]
+        return [Endpoint(sock.protocol, family, None, sock.port) for family in families]
+    family, address = sock.family, sock.address
     if address.startswith("::ffff:") and "." in address:
         family, address = INET, address.removeprefix("::ffff:")
     number = int.from_bytes(socket.inet_pton(family, address), "big")
-    return [Endpoint(it.protocol, family, number, it.port)]
+    return [Endpoint(sock.protocol, family, number, sock.port)]
 
 
-def name_of(it: DiagSocket) -> str:
+def name_of(sock: DiagSocket) -> str:
     """Its address and port as ss(8) prints them."""
-    return address_text(it.family, it.address, it.port)
+    return address_text(sock.family, sock.address, sock.port)
 
 
 def rules_to(bindings: Sequence[Binding]) -> dict[Destination, int]:

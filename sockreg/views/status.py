@@ -171,7 +171,7 @@ def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
                 for entry in entries.read()
                 if entry.cgroup in alive
             ),
-            key=lambda it: (it.unit, it.port),
+            key=lambda unit: (unit.unit, unit.port),
         )
 
 

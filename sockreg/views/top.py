@@ -26,14 +26,23 @@ def lines(seen: Status, rates: Mapping[Key, Rate], now: int) -> list[Line]:
     """The whole screen, of any height and width; ``now`` is ns since the epoch."""
     busiest = sorted(
         seen.destinations,
-        key=lambda it: (-rates.get(key_of(it), _NO_RATE).lookups, -it.counters.lookups),
+        key=lambda destination: (
+            -rates.get(key_of(destination), _NO_RATE).lookups,
+            -destination.counters.lookups,
+        ),
     )
-    rows = [_row(it, rates.get(key_of(it))) for it in busiest]
+    rows = [_row(destination, rates.get(key_of(destination))) for destination in busiest]
     return [
         Line(_in_force(seen, now), "head"),
         Line(_together(rates)),
         Line(""),
-        *_table(rows, [_is_bad(it, rates.get(key_of(it), _NO_RATE)) for it in busiest]),
+        *_table(
+            rows,
+            [
+                _is_bad(destination, rates.get(key_of(destination), _NO_RATE))
+                for destination in busiest
+            ],
+        ),
     ]
 
 
@@ -54,24 +63,28 @@ def _together(rates: Mapping[Key, Rate]) -> str:
     return "per second: {} lookups, {} without a socket, {} refused by the kernel".format(*found)
 
 
-def _row(it: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:
-    label = it.label if len(it.label) <= _LONGEST else f"{it.label[: _LONGEST - 3]}..."
-    units = sorted({member.unit for member in it.members})
+def _row(destination: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:
+    label = (
+        destination.label
+        if len(destination.label) <= _LONGEST
+        else f"{destination.label[: _LONGEST - 3]}..."
+    )
+    units = sorted({member.unit for member in destination.members})
     return (
         label,
-        it.protocol,
-        it.family,
+        destination.protocol,
+        destination.family,
         *(("-", "-", "-") if rate is None else map(rate_text, rate)),
-        str(it.counters.lookups),
-        str(len(it.members)),
+        str(destination.counters.lookups),
+        str(len(destination.members)),
         ", ".join(units) or "none",
     )
 
 
-def _is_bad(it: DestinationStatus, rate: Rate) -> bool:
+def _is_bad(destination: DestinationStatus, rate: Rate) -> bool:
     """Whether clients are refused, or would be."""
-    usable = any(member.weight for member in it.members)
-    return bool(rate.misses or rate.errors or (it.rules and not usable))
+    usable = any(member.weight for member in destination.members)
+    return bool(rate.misses or rate.errors or (destination.rules and not usable))
 
 
 def _table(rows: list[tuple[str, ...]], bad: list[bool]) -> list[Line]:

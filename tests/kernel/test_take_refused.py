@@ -149,7 +149,7 @@ def test_without_cap_sys_ptrace(web: Host, prefix: tuple[str, ...]) -> None:
         ):
             said = unprivileged(web, prefix, "register", "web", *where)
             assert said.returncode == EXIT_PERMISSION, said
-            assert f"{who}: not permitted to take sockets from" in said.stderr
+            assert f"{who}: no permission to take sockets from" in said.stderr
             assert "CAP_SYS_PTRACE" in said.stderr
     assert members(web) == registered
 

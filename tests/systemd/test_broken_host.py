@@ -168,7 +168,7 @@ def repair_shadow(box: Sandbox, found: Findings) -> None:
     assert f"! everything goes to label web by {UNITS}/web.socket:6" in sockreg(box, "listeners")
     told = sockreg(box, "explain", "tcp", "192.0.2.80", "80")
     assert "192.0.2.80:80 listens there but does not get the packet" in told
-    rule = shadowed.fix.removeprefix("if that is not meant: ").removesuffix(" as well")
+    rule = shadowed.fix.removeprefix("if you do not want this, add ")
     assert rule == "Pass=tcp 192.0.2.80 80"
     box.run(["tee", "-a", SHOP], text=f"{rule}\n")
     box.systemctl("reload", "sockreg.service")

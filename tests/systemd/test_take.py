@@ -178,9 +178,9 @@ SystemCallFilter=bpf pidfd_getfd
     ("without", "sentence"),
     [
         ("", ""),
-        ("CAP_SYS_PTRACE", "web.service: not permitted to take sockets from its process"),
+        ("CAP_SYS_PTRACE", "web.service: no permission to take sockets from its process"),
         ("CAP_DAC_READ_SEARCH", "or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"),
-        ("pidfd_getfd", "not permitted to take sockets from its process"),
+        ("pidfd_getfd", "no permission to take sockets from its process"),
         ("AF_NETLINK", "cannot list sockets: netlink sockets are"),
     ],
     ids=["enough", "ptrace", "read", "system call", "netlink"],

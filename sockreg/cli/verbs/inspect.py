@@ -35,31 +35,31 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         _show(options.label, details)
 
 
-def _show(label: str, it: Details) -> None:
-    print(f"{label}: {it.protocol} {it.address} ({it.cookie})")
-    _line("serves", " and ".join(_FAMILIES[family] for family in it.serves))
-    registered = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(it.registered / 1e9))
-    _line("unit", f"{it.unit}, weight {it.weight}, registered {registered}")
-    if it.owners:
-        of = (f"{owner.name} (pid {owner.pid}, {owner.unit})" for owner in it.owners)
+def _show(label: str, member: Details) -> None:
+    print(f"{label}: {member.protocol} {member.address} ({member.cookie})")
+    _line("serves", " and ".join(_FAMILIES[family] for family in member.serves))
+    registered = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(member.registered / 1e9))
+    _line("unit", f"{member.unit}, weight {member.weight}, registered {registered}")
+    if member.owners:
+        of = (f"{owner.name} (pid {owner.pid}, {owner.unit})" for owner in member.owners)
         _line("open in", ", ".join(of))
-    if it.uid is not None:
-        _line("user", f"uid {it.uid}")
-    if it.queue is not None:
-        _line("queue", _queue(it.queue))
-    if it.group is not None:
+    if member.uid is not None:
+        _line("user", f"uid {member.uid}")
+    if member.queue is not None:
+        _line("queue", _queue(member.queue))
+    if member.group is not None:
         alone = "none: no other socket has this address"
-        _line("reuseport", alone if it.group == 1 else f"group of {it.group} sockets")
-    if it.nonblocking is not None:
-        _line("blocking", "no: O_NONBLOCK is set" if it.nonblocking else "yes")
-    if it.options is not None:
-        _line("on", _names(it.options, True))
-        _line("off", _names(it.options, False))
+        _line("reuseport", alone if member.group == 1 else f"group of {member.group} sockets")
+    if member.nonblocking is not None:
+        _line("blocking", "no: O_NONBLOCK is set" if member.nonblocking else "yes")
+    if member.options is not None:
+        _line("on", _names(member.options, True))
+        _line("off", _names(member.options, False))
         others = (
-            f"{name} {value}" for name, value in it.options.items() if type(value) is not bool
+            f"{name} {value}" for name, value in member.options.items() if type(value) is not bool
         )
         _line("options", ", ".join(text for text in others if not text.endswith(" ")))
-    for note in it.notes:
+    for note in member.notes:
         _line("note", note)
 
 

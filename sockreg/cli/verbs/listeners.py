@@ -44,44 +44,54 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 def _read_and_show(registry: Registry, options: argparse.Namespace) -> None:
     found = registry.listeners()
     wanted = {name for name in ("tcp", "udp") if getattr(options, name)} or {"tcp", "udp"}
-    listeners = [it for it in found.listeners if it.protocol in wanted]
-    steered = [it for it in found.steered if it.protocol in wanted]
+    listeners = [listener for listener in found.listeners if listener.protocol in wanted]
+    steered = [rule for rule in found.steered if rule.protocol in wanted]
     if options.json:
-        rules = [it._asdict() for it in steered]
+        rules = [rule._asdict() for rule in steered]
         print_json("listeners", vars(found) | {"listeners": listeners, "steered": rules})
         return
     _show(sorted([*map(_of_listener, listeners), *map(_of_rule, steered)]))
     if not found.loaded:
         print("nothing is loaded in this network namespace: no rules", file=sys.stderr)
-    if any(not it.processes for it in listeners) and found.hidden_processes:
+    if any(not listener.processes for listener in listeners) and found.hidden_processes:
         print("processes that could not be read are left out: this takes root", file=sys.stderr)
 
 
-def _of_listener(it: Listener) -> _Row:
+def _of_listener(listener: Listener) -> _Row:
     from sockreg.views.listeners import summed_up
 
-    by = [*(f"label {label}" for label in it.labels), *([it.unit] if it.unit != "-" else [])]
-    if it.processes:
-        more = f" and {len(it.processes) - 1} more" if len(it.processes) > 1 else ""
-        by.append(it.processes[0] + more)
-    remarks = [*([it.problem] if it.problem else []), *summed_up(it.shadows)]
-    return _Row(it.protocol, it.port, it.local, it.cookie, ", ".join(by) or "-", remarks)
-
-
-def _of_rule(it: Steered) -> _Row:
-    if it.action == "bind":
-        served_by = f"label {it.label}"
-        sockets = it.sockets[0] if len(it.sockets) == 1 else f"{len(it.sockets)} sockets"
-        sockets = sockets if it.sockets else "none"
-    else:
-        sockets, served_by = "-", {"reject": "reject", "pass": "pass: ordinary lookup"}[it.action]
-    remarks = [f"{problem} ({it.place})" for problem in it.problems]
+    by = [
+        *(f"label {label}" for label in listener.labels),
+        *([listener.unit] if listener.unit != "-" else []),
+    ]
+    if listener.processes:
+        more = f" and {len(listener.processes) - 1} more" if len(listener.processes) > 1 else ""
+        by.append(listener.processes[0] + more)
+    remarks = [*([listener.problem] if listener.problem else []), *summed_up(listener.shadows)]
     return _Row(
-        it.protocol,
-        it.first_port,
-        it.local,
+        listener.protocol,
+        listener.port,
+        listener.local,
+        listener.cookie,
+        ", ".join(by) or "-",
+        remarks,
+    )
+
+
+def _of_rule(rule: Steered) -> _Row:
+    if rule.action == "bind":
+        served_by = f"label {rule.label}"
+        sockets = rule.sockets[0] if len(rule.sockets) == 1 else f"{len(rule.sockets)} sockets"
+        sockets = sockets if rule.sockets else "none"
+    else:
+        sockets, served_by = "-", {"reject": "reject", "pass": "pass: ordinary lookup"}[rule.action]
+    remarks = [f"{problem} ({rule.place})" for problem in rule.problems]
+    return _Row(
+        rule.protocol,
+        rule.first_port,
+        rule.local,
         sockets,
-        f"{served_by}, {it.conditions}" if it.conditions else served_by,
+        f"{served_by}, {rule.conditions}" if rule.conditions else served_by,
         remarks,
     )
 

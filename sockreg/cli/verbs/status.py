@@ -121,46 +121,56 @@ def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | N
             "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
     if rates is not None:
         head.insert(5, "PER S")
-    rows = [row for it in seen.destinations for row in _rows(it, slots, rates)]
+    rows = [row for destination in seen.destinations for row in _rows(destination, slots, rates)]
     print_table([*head, "SLOT"] if slots else head, rows)
-    for it in seen.destinations:
-        for sentence in remarks(it):
+    for destination in seen.destinations:
+        for sentence in remarks(destination):
             print(sentence)
     if seen.rejected:
         print(f"{plural(seen.rejected, 'packet')} refused by reject rules")
 
 
 def _rows(
-    it: DestinationStatus, slots: bool, rates: Mapping[Key, Rate] | None
+    destination: DestinationStatus, slots: bool, rates: Mapping[Key, Rate] | None
 ) -> list[list[object]]:
     """A line for the destination with its first member, and one line per further member."""
     from sockreg.views.rates import key_of, rate_text
 
-    first: list[object] = [it.label, it.protocol, it.family, it.rules]
-    first += [it.counters.lookups, it.counters.misses, it.counters.errors]
+    first: list[object] = [
+        destination.label,
+        destination.protocol,
+        destination.family,
+        destination.rules,
+    ]
+    first += [
+        destination.counters.lookups,
+        destination.counters.misses,
+        destination.counters.errors,
+    ]
     if rates is not None:
-        rate = rates.get(key_of(it))
+        rate = rates.get(key_of(destination))
         first.insert(5, "-" if rate is None else rate_text(rate.lookups))
     rows = [
-        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])] for m in it.members
-    ] or [["none", "-", "-", "-", *([it.slot] if slots else [])]]
+        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])]
+        for m in destination.members
+    ] or [["none", "-", "-", "-", *([destination.slot] if slots else [])]]
     return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
 
 
-def remarks(it: DestinationStatus) -> list[str]:
+def remarks(destination: DestinationStatus) -> list[str]:
     """The meaning of a destination's counters, in words; nothing if all is well."""
-    name = f"{it.label} ({it.protocol}, {it.family})"
+    name = f"{destination.label} ({destination.protocol}, {destination.family})"
     found = []
-    if it.counters.misses:
-        many = plural(it.counters.misses, "packet")
-        if not it.members:
+    if destination.counters.misses:
+        many = plural(destination.counters.misses, "packet")
+        if not destination.members:
             found.append(f"{name}: {many} found no socket, and there is none now")
-        elif not any(member.weight for member in it.members):
+        elif not any(member.weight for member in destination.members):
             found.append(f"{name}: {many} found no socket: all have weight 0")
         else:
             found.append(f"{name}: {many} found no socket; there is one now")
-    if it.counters.errors:
-        many = plural(it.counters.errors, "packet")
+    if destination.counters.errors:
+        many = plural(destination.counters.errors, "packet")
         found.append(
             f"{name}: the kernel refused the socket for {many}: it no longer listens, or is of "
             "another family"
@@ -168,10 +178,12 @@ def remarks(it: DestinationStatus) -> list[str]:
     return found
 
 
-def _expected(it: ExpectedUnit) -> str:
-    port = f" on port {it.port}" if it.port else ""
-    failed = f", {plural(it.failed, 'socket')} refused by the kernel" if it.failed else ""
-    return f"{it.unit}{port} for {it.label}{failed}"
+def _expected(expected: ExpectedUnit) -> str:
+    port = f" on port {expected.port}" if expected.port else ""
+    failed = (
+        f", {plural(expected.failed, 'socket')} refused by the kernel" if expected.failed else ""
+    )
+    return f"{expected.unit}{port} for {expected.label}{failed}"
 
 
 def _failure(applied: LastApply) -> str:
