@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         if command:
             # Outside of --netns: the command runs in its original namespace.
-            from sockreg.commands.wrap import become
+            from sockreg.commands.inherit import become
 
             become(command)
     except SockregError as error:

@@ -155,7 +155,7 @@ def disable(context: Context, plan: Plan) -> None:
         _run(command)
     here = plan.mode is Mode.EXEC and not _is_elsewhere(context.root)
     if here and context.is_loaded:
-        registration.unregister(context.registry, None, plan.unit)
+        registration.unregister(context.registry, unit=plan.unit)
         apply(context, stop=plan.unit)
 
 

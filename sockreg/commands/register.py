@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sockreg.commands import wrap
+from sockreg.commands import inherit
 from sockreg.context import Context
 from sockreg.errors import UsageError
 from sockreg.registry import registration
@@ -41,14 +41,14 @@ def register_inherited(
     weight: int | None = None,
     command: Sequence[str] | None = None,
 ) -> None:
-    """Register the sockets passed with the LISTEN_FDS protocol: see wrap.labelled().
+    """Register the sockets passed with the LISTEN_FDS protocol: see inherit.labelled().
 
     ``command`` is the command that will be run with them. Raises SockregError before anything is
     registered if there is no such program.
     """
-    received = wrap.labelled(listen_fds.received(), labels)
+    received = inherit.labelled(listen_fds.received(), labels)
     if command:
-        wrap.check_command(command)
+        inherit.check_command(command)
     register(context, received, unit=unit, weight=weight)
 
 

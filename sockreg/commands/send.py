@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sockreg.commands import wrap
+from sockreg.commands import inherit
 from sockreg.errors import UsageError
 from sockreg.receive import protocol
 from sockreg.systemd import listen_fds
@@ -20,7 +20,7 @@ def send(path: str, label: str | None, *, command: Sequence[str] | None = None) 
     there is no such program.
     """
     if command:
-        wrap.check_command(command)
+        inherit.check_command(command)
     sockets: dict[str, list[int]] = {}
     for fd, name in listen_fds.received():
         sockets.setdefault(name if label is None else label, []).append(fd)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from sockreg.commands.choice import Candidate, Selector, choose
-from sockreg.commands.refusals import (
+from sockreg.commands.take_choice import Candidate, Selector, choose
+from sockreg.commands.take_refusals import (
     check_netns,
     no_access,
     no_process,
@@ -77,9 +77,7 @@ def take(context: Context, order: Order) -> None:
         if order.pid is not None:
             # Held from the first check on, so that its number cannot come to mean another process.
             stack.enter_context(_process(order.pid))
-        taken = _wait_for(context, order)
-        for fd, _ in taken:
-            stack.callback(os.close, fd)
+        taken = _wait_for(context, order, stack)
         registrant = order.registrant or _registrant(order, taken[0][1])
         received = [(fd, order.label) for fd, _ in taken]
         registration.register(
@@ -101,8 +99,8 @@ def _process(pid: int) -> Iterator[int]:
         raise no_process(pid) from None
 
 
-def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
-    """Wait for the matching sockets. Returns duplicates, which the caller closes."""
+def _wait_for(context: Context, order: Order, stack: ExitStack) -> list[tuple[int, Candidate]]:
+    """Wait for the matching sockets. Returns duplicates, which ``stack`` closes."""
     deadline = time.monotonic() + order.wait
     before: list[Candidate] = []
     while True:
@@ -111,7 +109,7 @@ def _wait_for(context: Context, order: Order) -> list[tuple[int, Candidate]]:
         # A server opens its sockets one after another: two checks must agree.
         if found and (found == before or overdue or order.selector.is_exact):
             try:
-                return _duplicates(found)
+                return _duplicates(found, stack)
             except _GoneError:
                 if overdue:
                     raise
@@ -169,41 +167,43 @@ def _candidates(
     return found
 
 
-def _duplicates(found: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
-    with ExitStack() as stack:
-        taken = []
-        for candidate in found:
-            fd = _duplicate(candidate)
-            stack.callback(os.close, fd)
-            taken.append((fd, candidate))
-        stack.pop_all()
+def _duplicates(found: Sequence[Candidate], stack: ExitStack) -> list[tuple[int, Candidate]]:
+    """Duplicates of all of them, or of none; ``stack`` closes them."""
+    with ExitStack() as all_of_them:
+        taken = [(all_of_them.enter_context(_duplicate(it)), it) for it in found]
+        stack.push(all_of_them.pop_all())
         return taken
 
 
-def _duplicate(candidate: Candidate) -> int:
+@contextmanager
+def _duplicate(candidate: Candidate) -> Iterator[int]:
     gone = _GoneError(f"{candidate} of {candidate.process} was closed while it was being taken")
-    try:
-        with pidfd.opened(candidate.process.pid) as process:
-            fd = pidfd.getfd(process, candidate.descriptor)
-    except ProcessLookupError:
-        raise gone from None
-    except OSError as error:
-        if error.errno == errno.EBADF:
+    with ExitStack() as stack:
+        try:
+            with pidfd.opened(candidate.process.pid) as process:
+                fd = stack.enter_context(pidfd.duplicated(process, candidate.descriptor))
+        except ProcessLookupError:
             raise gone from None
-        if error.errno in (errno.EPERM, errno.EACCES):
-            raise no_access(str(candidate.process), 1) from None
-        if error.errno == errno.ENOSYS:
-            raise SockregError(
-                "this kernel cannot duplicate descriptors of other processes (pidfd_getfd)",
-                "this takes Linux 5.6; register the socket from its unit instead",
-            ) from None
-        raise
-    # Checked last: if the socket is already closed, it would disappear with our duplicate, after
-    # it has replaced the one registered now.
-    if not (_is(fd, candidate) and _is_open(candidate)):
-        os.close(fd)
-        raise gone
-    return fd
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise gone from None
+            raise _not_duplicated(candidate, error) from None
+        # Checked last: if the socket is already closed, it would disappear with our duplicate,
+        # after it has replaced the one registered now.
+        if not (_is(fd, candidate) and _is_open(candidate)):
+            raise gone
+        yield fd
+
+
+def _not_duplicated(candidate: Candidate, error: OSError) -> Exception:
+    if isinstance(error, PermissionError):
+        return no_access(str(candidate.process), 1)
+    if error.errno == errno.ENOSYS:
+        return SockregError(
+            "this kernel cannot duplicate descriptors of other processes (pidfd_getfd)",
+            "this takes Linux 5.6; register the socket from its unit instead",
+        )
+    return error
 
 
 def _is(fd: int, candidate: Candidate) -> bool:

@@ -57,7 +57,7 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     ``command`` is the argument vector of the full 'sockreg apply --stop UNIT'.
     """
     registry = own_registry(bpffs)
-    registration.unregister(registry, None, unit)
+    registration.unregister(registry, unit=unit)
     if not _is_enabled(root, unit):
         posix.execv(command[0], command)
     with Maps(registry) as maps:

@@ -97,6 +97,19 @@ def obj_get(path: str, flags: int = READ_WRITE) -> int:
         raise OSError(error.errno, error.strerror, path) from None
 
 
+class Pinned:
+    """A descriptor of a pin, closed with the block. Opening it raises what obj_get() raises."""
+
+    def __init__(self, path: str, flags: int = READ_WRITE) -> None:
+        self._fd = obj_get(path, flags)
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._fd)
+
+
 def obj_pin(fd: int, path: str) -> None:
     """Pin a map, program or link under ``path``. EEXIST if the name is taken."""
     name = Buffer(path.encode("utf-8", "surrogateescape") + b"\0")

@@ -88,31 +88,11 @@ def _warn_unknown(kind: str, name: str) -> None:
 
 def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
     """Handle one request and answer it. Returns the exit status."""
-    from sockreg.errors import EXIT_FAILURE, EXIT_OK, AccessError, SockregError
     from sockreg.receive import protocol
     from sockreg.systemd import journal
 
     peer = Peer(connection)
-    label = ""
-    fds: list[int] = []
-    try:
-        label, fds = protocol.receive(connection, _PATIENCE)
-        if not is_allowed(peer, allowed):
-            raise AccessError(
-                f"user {peer.uid} may not register sockets here",
-                "SOCKREG_ALLOW= of sockreg-receive@.service lists who may",
-            )
-        _register(label, fds, peer.registrant, bpffs)
-        answer, status = protocol.OK.decode(), EXIT_OK
-    except SockregError as error:
-        answer, status = error.message, error.status
-        hint = f" ({error.hint})" if error.hint else ""
-        _log_refusal(f"{error.message}{hint}", label, peer)
-    except OSError as error:
-        answer, status = str(error), EXIT_FAILURE
-        _log_refusal(answer, label, peer)
-    finally:
-        protocol.close(fds)
+    answer, status = _answer(connection, peer, allowed, bpffs)
     protocol.drain(connection)
     try:
         connection.send(answer.encode("utf-8", "backslashreplace"), _socket.MSG_NOSIGNAL)
@@ -122,6 +102,33 @@ def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
             priority=journal.WARNING,
         )
     return status
+
+
+def _answer(
+    connection: _socket.socket, peer: Peer, allowed: list[str], bpffs: str
+) -> tuple[str, int]:
+    """Register what the request passes. Returns the answer and the exit status."""
+    from sockreg.errors import EXIT_FAILURE, EXIT_OK, AccessError, SockregError
+    from sockreg.receive import protocol
+
+    request = protocol.Request()
+    try:
+        with request:  # closed again before anything is logged, which takes a descriptor
+            request.receive(connection, _PATIENCE)
+            if not is_allowed(peer, allowed):
+                raise AccessError(
+                    f"user {peer.uid} may not register sockets here",
+                    "SOCKREG_ALLOW= of sockreg-receive@.service lists who may",
+                )
+            _register(request.label, request.fds, peer.registrant, bpffs)
+    except SockregError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        _log_refusal(f"{error.message}{hint}", request.label, peer)
+        return error.message, error.status
+    except OSError as error:
+        _log_refusal(str(error), request.label, peer)
+        return str(error), EXIT_FAILURE
+    return protocol.OK.decode(), EXIT_OK
 
 
 def _log_refusal(message: str, label: str, peer: Peer) -> None:

@@ -36,35 +36,39 @@ _TURNED_AWAY = (BlockingIOError, ConnectionResetError, BrokenPipeError)
 _PAUSE = 0.05  # s; before the next attempt
 
 
-def receive(connection: _socket.socket, timeout: float) -> tuple[str, list[int]]:
-    """The label and the descriptors of one request. The caller closes these (CLOEXEC).
+class Request:
+    """What one peer passes: a label, and descriptors that are closed with the block.
 
-    Raises SockregError if the request is wrong, or not complete after ``timeout`` seconds; no
-    descriptor is left open then.
+    ``label`` is empty, and ``fds`` may be, until receive() returns.
     """
-    fds: list[int] = []
-    try:
-        return _receive(connection, time.monotonic() + timeout, fds), fds
-    except BaseException:
-        close(fds)
-        raise
 
+    def __init__(self) -> None:
+        self.label = ""
+        self.fds: list[int] = []  # CLOEXEC
 
-def _receive(connection: _socket.socket, deadline: float, fds: list[int]) -> str:
-    text = b""
-    while not text.endswith(END):
-        text += _message(connection, deadline, fds)
-        if len(fds) > FDS_MAX:
-            raise _wrong(f"more than {FDS_MAX} descriptors were passed")
-        if len(text) > _TEXT_SIZE:
-            raise _wrong(f"the label is longer than {LABEL_MAX} characters")
-    label = text[: -len(END)].decode("latin-1")  # every byte is one character
-    problem = label_problem(label)
-    if problem:
-        raise _wrong(f"the label {problem}")
-    if not fds:
-        raise _wrong(f"no socket was passed with label {label}")
-    return label
+    def __enter__(self) -> "Request":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _close(self.fds)
+
+    def receive(self, connection: _socket.socket, timeout: float) -> None:
+        """Receive all of it. RefusedError if it is wrong, or incomplete after ``timeout`` s."""
+        deadline = time.monotonic() + timeout
+        text = b""
+        while not text.endswith(END):
+            text += _message(connection, deadline, self.fds)
+            if len(self.fds) > FDS_MAX:
+                raise _wrong(f"more than {FDS_MAX} descriptors were passed")
+            if len(text) > _TEXT_SIZE:
+                raise _wrong(f"the label is longer than {LABEL_MAX} characters")
+        label = text[: -len(END)].decode("latin-1")  # every byte is one character
+        problem = label_problem(label)
+        if problem:
+            raise _wrong(f"the label {problem}")
+        if not self.fds:
+            raise _wrong(f"no socket was passed with label {label}")
+        self.label = label
 
 
 def _message(connection: _socket.socket, deadline: float, fds: list[int]) -> bytes:
@@ -118,14 +122,14 @@ def drain(connection: _socket.socket) -> None:
             text, ancillary, _, _ = connection.recvmsg(1, _ANCILLARY_SIZE, _socket.MSG_CMSG_CLOEXEC)
             for _, _, data in ancillary:
                 fds += _descriptors(data)
-            close(fds)
+            _close(fds)
             if not text and not ancillary:
                 return
     except OSError:
         return  # no more data, or no peer
 
 
-def close(fds: list[int]) -> None:
+def _close(fds: list[int]) -> None:
     for fd in fds:
         _socket.close(fd)
 

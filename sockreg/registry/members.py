@@ -75,7 +75,9 @@ def members_of(maps: Maps, slot: int) -> list[Member]:
     return list(members.values())
 
 
-def put(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
+def put(
+    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
+) -> int | None:
     """Put a socket into a slot, replacing any other. Returns the replaced cookie, or None.
 
     ``now`` is CLOCK_REALTIME in ns.

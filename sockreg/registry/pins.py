@@ -18,10 +18,10 @@ MODE = 0o640
 def pinned(path: str | Path, *, read_only: bool = False) -> Iterator[int]:
     """A descriptor of a pin, closed with the block. Raises AccessError without permission."""
     try:
-        fd = bpf.obj_get(str(path), bpf.READ_ONLY if read_only else bpf.READ_WRITE)
+        opened = bpf.Pinned(str(path), bpf.READ_ONLY if read_only else bpf.READ_WRITE)
     except PermissionError as error:
         raise denied(str(path), error) from None
-    with closing(fd):
+    with opened as fd:
         yield fd
 
 

@@ -9,8 +9,6 @@ copy_socket moves such sockets between slots. Callers hold the registry's lock. 
 imports this module only if a label has more than one socket.
 """
 
-import posix
-
 from sockreg.errors import RefusedError
 from sockreg.host.listener import Listener, cookie_text
 from sockreg.kernel import bpf
@@ -30,7 +28,9 @@ from sockreg.registry.shares import MEMBERS_MAX, share
 from sockreg.registry.slots import free_for_members, pool_slots
 
 
-def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int) -> int | None:
+def join(
+    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
+) -> int | None:
     """Register a socket beside those of other units. Returns the cookie that it replaced.
 
     Raises RefusedError if the pool is full or no slot is left; nothing changes then.
@@ -52,7 +52,7 @@ def join(maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now:
         lone = any(member.slot == slot for member in others)
         spare = _free(maps, (own_place is None) + lone, unit)
         place = spare.pop() if own_place is None else own_place
-    put(maps, place, listener, unit, weight, now)
+    put(maps, place, listener, unit=unit, weight=weight, now=now)
     own = member_in(maps, place)
     arrange(maps, slot, others if own is None else [*others, own], spare)
     return mine[0].cookie if mine else None
@@ -134,12 +134,9 @@ def _move(maps: Maps, member: Member, slot: int) -> None:
     write_record(maps, key, member.record)
     if member.slot == slot:
         return
-    fd = bpf.obj_get(f"{maps.registry}/{COPY}")
-    try:
+    with bpf.Pinned(f"{maps.registry}/{COPY}") as program:
         # A socket that was just closed is no error: its slot is empty, as before.
-        moved = bpf.run_sk_lookup(fd, member.slot, slot)
-    finally:
-        posix.close(fd)
+        moved = bpf.run_sk_lookup(program, member.slot, slot)
     if not moved:
         raise RefusedError(
             f"the kernel refuses to move {cookie_text(member.cookie)} of {member.unit} "

@@ -8,7 +8,7 @@ import posix
 import time
 
 from sockreg.errors import RefusedError, SockregError
-from sockreg.host.listener import Listener, address_text, cookie_text, inspect
+from sockreg.host.listener import Listener, address_text, cookie_text
 from sockreg.registry.destinations import (
     add_destinations,
     destination_name,
@@ -19,36 +19,23 @@ from sockreg.registry.directory import netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, member_in, members_of, put, take_out
+from sockreg.registry.offers import Offer, of, offers_of
 from sockreg.registry.slots import pool_slots
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
-from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES, label_problem
-
-
-class Offer:
-    """A socket that can be registered, and its label."""
-
-    def __init__(self, label: str, listener: Listener) -> None:
-        self.label = label
-        self.listener = listener
-        self.families: list[int] = []  # of the destinations that it will serve
-
-    def __str__(self) -> str:
-        listener = self.listener
-        where = address_text(listener.family, listener.address, listener.port)
-        return f"{PROTOCOL_NAMES[listener.protocol]} {where} ({cookie_text(listener.cookie)})"
+from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES
 
 
 def register(
     received: list[tuple[int, str]],
     unit: str,
     bpffs: str,
-    label: str | None = None,
+    *,
     netns: int | None = None,
     weight: int | None = None,
 ) -> None:
-    """Register the sockets of one unit, each under its name, or all under ``label``.
+    """Register the sockets of one unit: (descriptor, label) pairs.
 
     A socket replaces the unit's earlier one. Sockets of other units under the same label share its
     flows by ``weight`` (None: the weight in the unit's files). Sockets that cannot be registered
@@ -56,31 +43,19 @@ def register(
     SO_NETNS_COOKIE) is given and a socket is of another network namespace; nothing has changed
     then.
     """
-    offers = _offers(received, unit, label)
-    if not offers:
-        raise RefusedError(
-            f"{unit}: none of its sockets can be registered"
-            if unit != NO_UNIT
-            else "none of the sockets can be registered",
-            "see the lines above",
-        )
-    _assign_families(offers, unit)
+    offers = offers_of(received, unit)
     by_netns: dict[int, list[Offer]] = {}
     for offer in offers:
         by_netns.setdefault(offer.listener.netns, []).append(offer)
     for cookie in by_netns:
         if netns is not None and cookie and cookie != netns:
             raise RefusedError(
-                f"{by_netns[cookie][0]}{_of(unit)} belongs to another network namespace "
+                f"{by_netns[cookie][0]}{of(unit)} belongs to another network namespace "
                 f"(cookie {cookie}, not {netns})",
                 "register it with --netns of its own namespace, where it can receive",
             )
     for cookie, some in by_netns.items():
         _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)
-
-
-def _of(unit: str) -> str:
-    return "" if unit == NO_UNIT else f" of {unit}"
 
 
 def _from(unit: str) -> str:
@@ -89,59 +64,6 @@ def _from(unit: str) -> str:
 
 def _netns(cookie: int) -> str:
     return netns_name(cookie, posix.stat("/proc/thread-self/ns/net").st_ino)
-
-
-def _offers(received: list[tuple[int, str]], unit: str, label: str | None) -> list[Offer]:
-    offers = []
-    for fd, name in received:
-        own = name if label is None else label
-        problem = label_problem(own)
-        if problem:
-            _skip(unit, own, f"skipped descriptor {fd}{_of(unit)}: its label {problem}", "")
-            continue
-        try:
-            offers.append(Offer(own, inspect(fd)))
-        except SockregError as error:
-            message = f"skipped a socket{_of(unit)}, label {own}: it {error.message}"
-            _skip(unit, own, message, error.hint)
-    return offers
-
-
-def _skip(unit: str, label: str, message: str, hint: str) -> None:
-    journal.say(
-        f"{message} ({hint})" if hint else message,
-        journal.SKIPPED,
-        journal.WARNING,
-        {"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
-    )
-
-
-def _assign_families(offers: list[Offer], unit: str) -> None:
-    """Give each destination one socket: of its own family first, otherwise a dual-stack one.
-
-    If several sockets could serve the same destination, the first Listen line wins.
-    """
-    taken: dict[tuple[str, int, int], Offer] = {}
-    for native in (True, False):
-        for offer in offers:
-            for family in offer.listener.serves:
-                if (family == offer.listener.family) is not native:
-                    continue
-                key = (offer.label, family, offer.listener.protocol)
-                if key not in taken:
-                    taken[key] = offer
-                    offer.families.append(family)
-    for offer in offers:
-        if not offer.families:
-            first = taken[offer.label, offer.listener.family, offer.listener.protocol]
-            _skip(
-                unit,
-                offer.label,
-                f"skipped {offer}{_of(unit)}: {first} already serves {offer.label}",
-                "one socket serves all rules of a label; give the other its own "
-                "FileDescriptorName= in a separate .socket unit",
-            )
-    offers[:] = [offer for offer in offers if offer.families]
 
 
 def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
@@ -184,7 +106,7 @@ def _enter(
     entered: list[tuple[Offer, int | None]] = []
     try:
         for offer, slot in places:
-            replaced = enter(maps, slot, offer.listener, unit, weight, now)
+            replaced = enter(maps, slot, offer.listener, unit=unit, weight=weight, now=now)
             entered.append((offer, replaced))
     except SockregError:
         for (_, slot), (_, replaced) in zip(places, entered, strict=False):
@@ -233,7 +155,7 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
     )
 
 
-def unregister(registry: str, label: str | None, unit: str | None) -> int:
+def unregister(registry: str, *, label: str | None = None, unit: str | None = None) -> int:
     """Remove the members of a label, of a unit, or both. Returns how many."""
     removed = 0
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
@@ -260,7 +182,7 @@ def unregister(registry: str, label: str | None, unit: str | None) -> int:
 
 
 def enter(
-    maps: Maps, slot: int, listener: Listener, unit: str, weight: int, now: int
+    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
 ) -> int | None:
     """Register a socket for a destination, replacing the unit's own one if there is one.
 
@@ -271,10 +193,10 @@ def enter(
     if weight > 0 and not pool_slots(maps, slot):
         member = member_in(maps, slot)
         if member is None or member.unit == unit or member.cookie == listener.cookie:
-            return put(maps, slot, listener, unit, weight, now)
+            return put(maps, slot, listener, unit=unit, weight=weight, now=now)
     from sockreg.registry import pools  # only if a label has several sockets, slots
 
-    return pools.join(maps, slot, listener, unit, weight, now)
+    return pools.join(maps, slot, listener, unit=unit, weight=weight, now=now)
 
 
 def remove(maps: Maps, slot: int, member: Member) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockreg.commands.choice import Candidate, Selector, choose, parse_local
+from sockreg.commands.take_choice import Candidate, Selector, choose, parse_local
 from sockreg.errors import EXIT_REFUSED, EXIT_USAGE, SockregError
 from sockreg.host.processes import Process
 from sockreg.host.sockdiag import LISTENING, DiagSocket

@@ -19,7 +19,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(_: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands.importing import import_tubular, write
+    from sockreg.commands.import_tubular import import_tubular, write
 
     if options.force and options.output is None:
         raise UsageError("--force only applies to --output", "")

@@ -91,8 +91,8 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _taken(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands.choice import Selector, parse_local
     from sockreg.commands.take import Order, take
+    from sockreg.commands.take_choice import Selector, parse_local
 
     if options.command:
         raise UsageError(

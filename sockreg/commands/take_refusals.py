@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from sockreg.commands.choice import Candidate, Selector, listed, socket_text
+from sockreg.commands.take_choice import Candidate, Selector, listed, socket_text
 from sockreg.context import Context
 from sockreg.errors import (
     AccessError,
@@ -106,22 +106,23 @@ def _other_sockets(pid: int) -> list[SockregError]:
     try:
         with pidfd.opened(pid) as process:
             for descriptor in list(processes.socket_descriptors(pid).values())[:_LOOKED_AT]:
-                fd = pidfd.getfd(process, descriptor)
-                try:
-                    listener = inspect(fd)
-                    where = address_text(listener.family, listener.address, listener.port)
-                    reasons.append(
-                        SockregError(
-                            f"one is {PROTOCOL_NAMES[listener.protocol]} {where} of another "
-                            f"network namespace (cookie {listener.netns})",
-                            "register it with --netns of its own namespace",
-                        )
-                    )
-                except SockregError as reason:
-                    reasons.append(SockregError(f"one {reason.message}", reason.hint))
-                finally:
-                    os.close(fd)
+                with pidfd.duplicated(process, descriptor) as fd:
+                    reasons.append(_reason(fd))
     except OSError:
         pass  # it ends, closes descriptors or cannot be read: this is all there is to say
     # An error with a hint is about a socket that the operator probably meant.
     return sorted(reasons, key=lambda reason: not reason.hint)
+
+
+def _reason(fd: int) -> SockregError:
+    """What an open socket is, as the reason not to register it."""
+    try:
+        it = inspect(fd)
+    except SockregError as reason:
+        return SockregError(f"one {reason.message}", reason.hint)
+    where = address_text(it.family, it.address, it.port)
+    return SockregError(
+        f"one is {PROTOCOL_NAMES[it.protocol]} {where} of another "
+        f"network namespace (cookie {it.netns})",
+        "register it with --netns of its own namespace",
+    )
