@@ -163,7 +163,7 @@ def put_in_force(
         raise
     packed = record.pack(rules.bindings)
     source = loading.check_object(context.object_path)
-    header = _describe(rules, packed, pointing, tables, source, number)
+    header = _describe(rules, packed, tables, pointing=pointing, source=source, previous=number)
     change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
         context.step("comparing with the rules in force")
@@ -173,9 +173,9 @@ def put_in_force(
         new = generations.build(
             registry,
             following,
-            context.object_path,
-            tables,
-            record.encode(header, packed.records),
+            object_path=context.object_path,
+            tables=tables,
+            rules=record.encode(header, packed.records),
         )
         context.step(f"swapping generation {following} in")
         _swap(writer, current, new, files)
@@ -226,8 +226,9 @@ def _swap(
 def _describe(
     rules: RuleSet,
     packed: record.Packed,
-    pointing: Mapping[tuple[str, int, int], int],
     tables: Tables,
+    *,
+    pointing: Mapping[tuple[str, int, int], int],
     source: str,
     previous: int | None,
 ) -> record.Header:

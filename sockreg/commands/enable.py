@@ -20,7 +20,9 @@ from sockreg.errors import (
     AccessError,
     SockregError,
     UsageError,
+    failure,
 )
+from sockreg.host import files
 from sockreg.registry import registration
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -53,7 +55,7 @@ class Mode(Enum):
     EXEC = "exec"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The steps of enabling or disabling.
 
@@ -63,10 +65,10 @@ class Plan:
 
     unit: str
     mode: Mode
-    dropin: Path | None
-    text: str | None
+    dropin: Path | None = None
+    text: str | None = None
     commands: list[list[str]]
-    registered: bool
+    registered: bool = False
 
 
 def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
@@ -89,7 +91,7 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
             raise _other_mode(unit, Mode.EXEC)
         now = [] if _is_elsewhere(context.root) else ["--now"]
         command = [*_systemctl(context.root), "enable", *now, service]
-        return Plan(unit, chosen, None, None, [command], bool(now))
+        return Plan(unit=unit, mode=chosen, commands=[command], registered=bool(now))
     if _is_enabled(context.root, service):
         raise _other_mode(unit, Mode.COMPANION)
     if _is_elsewhere(context.root):
@@ -101,7 +103,14 @@ def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
                     ["systemctl", "start", add]]  # fmt: skip
     else:
         commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", unit]]
-    return Plan(unit, chosen, dropin, rendered(_DROPIN, own()), commands, len(commands) > 1)
+    return Plan(
+        unit=unit,
+        mode=chosen,
+        dropin=dropin,
+        text=rendered(_DROPIN, own()),
+        commands=commands,
+        registered=len(commands) > 1,
+    )
 
 
 def plan_disable(context: Context, name: str) -> Plan | None:
@@ -111,14 +120,15 @@ def plan_disable(context: Context, name: str) -> Plan | None:
     systemctl = _systemctl(context.root)
     if dropin.exists():
         commands = [] if _is_elsewhere(context.root) else [["systemctl", "daemon-reload"]]
-        return Plan(unit, Mode.EXEC, dropin, None, commands, False)
+        return Plan(unit=unit, mode=Mode.EXEC, dropin=dropin, commands=commands)
     service = companion(unit)
     if not _is_enabled(context.root, service) and not (
         not _is_elsewhere(context.root) and _succeeds("is-active", "--quiet", service)
     ):
         return None
     now = [] if _is_elsewhere(context.root) else ["--now"]
-    return Plan(unit, Mode.COMPANION, None, None, [[*systemctl, "disable", *now, service]], False)
+    command = [*systemctl, "disable", *now, service]
+    return Plan(unit=unit, mode=Mode.COMPANION, commands=[command])
 
 
 def enable(context: Context, plan: Plan) -> int:
@@ -147,8 +157,8 @@ def disable(context: Context, plan: Plan) -> None:
     if plan.dropin is not None:
         try:
             plan.dropin.unlink()
-        except PermissionError as error:
-            raise _denied(plan.dropin, error) from None
+        except OSError as error:
+            raise _not_written(plan.dropin, error) from None
         if not any(plan.dropin.parent.iterdir()):
             plan.dropin.parent.rmdir()
     for command in plan.commands:
@@ -238,14 +248,14 @@ def _run(command: Sequence[str]) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.write_text(text)
+        files.replace(str(path), text.encode())
     except OSError as error:
-        raise _denied(path, error) from None
+        raise _not_written(path, error) from None
 
 
-def _denied(path: Path, error: OSError) -> SockregError:
-    return AccessError(f"{path}: {error.strerror}", "run it as root")
+def _not_written(path: Path, error: OSError) -> SockregError:
+    hint = "run it as root" if isinstance(error, PermissionError) else ""
+    return failure(error, f"{path}: cannot be written: {error.strerror}", hint)
 
 
 def _other_mode(unit: str, mode: Mode) -> SockregError:

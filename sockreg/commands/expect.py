@@ -35,10 +35,10 @@ def expect(context: Context, label: str, port: int | None) -> None:
         sockops.expectations(registry) as entries,
         Lock(registry),
     ):
-        drop_stale_members(maps)  # the program cannot create slots itself
+        drop_stale_members(maps)  # the program itself cannot make room for its records
         slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
         for family in (INET, INET6):
-            _clear(maps, label, family, slots[label, family, TCP], unit)
+            _clear(maps, slots[label, family, TCP], destination_name(label, family, TCP), unit)
         entries.expect(
             Expected(
                 cgroup=group.id,
@@ -57,13 +57,12 @@ def expect(context: Context, label: str, port: int | None) -> None:
     )
 
 
-def _clear(maps: Maps, label: str, family: int, slot: int, unit: str) -> None:
+def _clear(maps: Maps, slot: int, destination: str, unit: str) -> None:
     """Make sure that no other unit serves the destination: the program does not support pools."""
     for member in members_of(maps, slot):
         if member.unit != unit:
-            what = destination_name(label, family, TCP)
             raise RefusedError(
-                f"{unit}: label {what} is already served by {member.unit} "
+                f"{unit}: label {destination} is already served by {member.unit} "
                 f"({cookie_text(member.cookie)})",
                 "a label that sock_ops registers for has no other member: use another label, or "
                 "register both with a companion",

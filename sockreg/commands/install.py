@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg.errors import AccessError, RefusedError
+from sockreg.errors import RefusedError, failure
 from sockreg.kernel import shipped
 
 _UNITS = "lib/systemd/system"  # systemd.unit(5)
@@ -104,9 +104,8 @@ def install_units(root: str) -> list[Path]:
     try:
         written = write(Path(root), installation)
     except OSError as error:
-        raise AccessError(
-            f"cannot write {error.filename}: {error.strerror}", "run it as root"
-        ) from None
+        hint = "run it as root" if isinstance(error, PermissionError) else ""
+        raise failure(error, f"cannot write {error.filename}: {error.strerror}", hint) from None
     if root == "/":
         if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
             groups = Path(root, installation.prefix, GROUPS)

@@ -24,7 +24,7 @@ from sockreg.commands.take_refusals import (
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.host import cgroup, pidfd, processes, sockdiag
-from sockreg.host.listener import cookie_text, inspect
+from sockreg.host.listener import UnfitError, cookie_text, inspect
 from sockreg.registry import registration
 from sockreg.registry.maps import Maps
 from sockreg.registry.registered import registered_under
@@ -136,7 +136,9 @@ def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
         return []
     if order.cookie is not None and not found:
         raise nothing_of_cookie(order.cookie, there)
-    raise nothing_matches(str(order), pids or [], order.selector, found, order.wait)
+    raise nothing_matches(
+        str(order), pids=pids or [], selector=order.selector, found=found, wait=order.wait
+    )
 
 
 def _pids(order: Order) -> list[int] | None:
@@ -209,7 +211,7 @@ def _not_duplicated(candidate: Candidate, error: OSError) -> Exception:
 def _is(fd: int, candidate: Candidate) -> bool:
     try:
         return inspect(fd).cookie == candidate.socket.cookie
-    except SockregError:
+    except UnfitError:
         return False  # now another descriptor, or no longer listening
 
 

@@ -11,7 +11,7 @@ from sockreg.errors import (
     SockregError,
 )
 from sockreg.host import pidfd, processes
-from sockreg.host.listener import address_text, cookie_text, inspect
+from sockreg.host.listener import UnfitError, address_text, cookie_text, inspect
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
 from sockreg.terms import companion
@@ -85,7 +85,7 @@ def nothing_of_unit(unit: str) -> SockregError:
 
 
 def nothing_matches(
-    who: str, pids: Sequence[int], selector: Selector, found: Sequence[Candidate], wait: float
+    who: str, *, pids: Sequence[int], selector: Selector, found: Sequence[Candidate], wait: float
 ) -> SockregError:
     """``who`` (``pids``) has no such socket: only ``found``, or only other kinds."""
     waited = f" within {wait:g} s" if wait else ""
@@ -118,8 +118,8 @@ def _reason(fd: int) -> SockregError:
     """What an open socket is, as the reason not to register it."""
     try:
         it = inspect(fd)
-    except SockregError as reason:
-        return SockregError(f"one {reason.message}", reason.hint)
+    except UnfitError as reason:
+        return reason.about("one")
     where = address_text(it.family, it.address, it.port)
     return SockregError(
         f"one is {PROTOCOL_NAMES[it.protocol]} {where} of another "

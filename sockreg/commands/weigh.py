@@ -33,7 +33,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
                 new = unit_weight(maps, member.unit) if weight is None else weight
                 pools.weigh(maps, slot, member, new)
                 changed += 1
-                _tell(label, family, protocol, member, new)
+                _tell(label, destination_name(label, family, protocol), member, new)
     if not changed:
         of_unit = f" of {unit}" if unit is not None else ""
         raise SockregError(
@@ -43,11 +43,10 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     return changed
 
 
-def _tell(label: str, family: int, protocol: int, member: Member, weight: int) -> None:
-    what = destination_name(label, family, protocol)
+def _tell(label: str, destination: str, member: Member, weight: int) -> None:
     effect = "drained" if weight == 0 else f"now has weight {weight}"
     journal.say(
-        f"label {what}: {cookie_text(member.cookie)} of {member.unit} {effect}",
+        f"label {destination}: {cookie_text(member.cookie)} of {member.unit} {effect}",
         journal.WEIGHED,
         fields={
             "SOCKREG_LABEL": label,

@@ -8,7 +8,7 @@ import _stat as stat
 import posix
 import sys
 
-from sockreg.errors import RefusedError, SockregError
+from sockreg.errors import RefusedError
 
 _ORDER = sys.byteorder
 
@@ -81,23 +81,26 @@ def cookie_text(cookie: int) -> str:
     return f"sk:{cookie:x}"
 
 
-def _refused(what: str, hint: str = "") -> SockregError:
-    return RefusedError(what, hint)
+class UnfitError(RefusedError):
+    """A descriptor that cannot be registered; ``message`` is a predicate: ``is a FIFO; ...``."""
+
+    def about(self, subject: str) -> RefusedError:
+        """The sentence about a subject: ``socket 1 of 2 is a FIFO; ...``."""
+        return RefusedError(f"{subject} {self.message}", self.hint)
 
 
 def inspect(fd: int) -> Listener:
-    """Describe the socket behind ``fd``. Raises RefusedError if rules cannot steer to it.
+    """Describe the socket behind ``fd``. Raises UnfitError if rules cannot steer to it.
 
-    The message is a predicate ("is a UNIX socket; ...") that the caller completes. The kernel takes
-    listening TCP and bound UDP sockets into a SOCKMAP (net/core/sock_map.c,
+    The kernel takes listening TCP and bound UDP sockets into a SOCKMAP (net/core/sock_map.c,
     sock_map_sk_state_allowed). It also takes AF_UNIX datagram sockets, but no packet can be steered
     to these, so they are refused here.
     """
     mode = posix.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
-        raise _refused("is a FIFO; only TCP and UDP sockets can be registered")
+        raise UnfitError("is a FIFO; only TCP and UDP sockets can be registered")
     if not stat.S_ISSOCK(mode):
-        raise _refused(
+        raise UnfitError(
             "is not a socket (a special file or a message queue); "
             "only TCP and UDP sockets can be registered"
         )
@@ -114,28 +117,28 @@ def _inspect(sock: _socket.socket) -> Listener:
     protocol = sock.getsockopt(level, _SO_PROTOCOL)
     if family not in (_socket.AF_INET, _socket.AF_INET6):
         what = _FAMILIES.get(family, f"of address family {family}")
-        raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
+        raise UnfitError(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
     if protocol == _IPPROTO_MPTCP:
-        raise _refused(
+        raise UnfitError(
             "is an MPTCP socket, which the kernel does not steer to",
             "make it plain TCP: remove SocketProtocol=mptcp from the unit; for a Go server, set "
             "GODEBUG=multipathtcp=0",
         )
     if protocol not in (_socket.IPPROTO_TCP, _socket.IPPROTO_UDP):
         what = _PROTOCOLS.get(protocol, f"of protocol {protocol}")
-        raise _refused(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
+        raise UnfitError(f"is {what}; only TCP and UDP over IPv4 or IPv6 can be registered")
     if sock.type == _socket.SOCK_RAW:
-        raise _refused("is a raw socket, and no packet can be steered to it")
+        raise UnfitError("is a raw socket, and no packet can be steered to it")
     name = sock.getsockname()
     address, port = str(name[0]), int(name[1])
     if protocol == _socket.IPPROTO_TCP:
         if not sock.getsockopt(level, _socket.SO_ACCEPTCONN):
-            raise _refused("is a TCP socket that does not listen", "register it after listen(2)")
+            raise UnfitError("is a TCP socket that does not listen", "register it after listen(2)")
     else:
         if port == 0:
-            raise _refused("is a UDP socket that is not bound", "register it after bind(2)")
+            raise UnfitError("is a UDP socket that is not bound", "register it after bind(2)")
         if _is_connected(sock):
-            raise _refused("is a connected UDP socket, which only receives from its peer")
+            raise UnfitError("is a connected UDP socket, which only receives from its peer")
     serves: tuple[int, ...] = (family,)
     if family == _socket.AF_INET6 and not sock.getsockopt(
         _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY

@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
 
 
 def ask(
-    program_fd: int, family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]
+    program_fd: int, *, family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]
 ) -> Verdict:
     """The program's verdict on a packet from ``remote`` to ``local`` (address, port).
 

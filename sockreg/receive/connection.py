@@ -158,19 +158,19 @@ def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
 
 def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
     """Register all sockets under one label, or none. SockregError names the wrong one."""
-    from sockreg.errors import RefusedError, SockregError
-    from sockreg.host.listener import address_text, inspect
+    from sockreg.errors import RefusedError
+    from sockreg.host.listener import UnfitError, address_text, inspect
     from sockreg.registry import registration
 
     chosen: dict[tuple[int, int], tuple[int, str, int]] = {}  # by family and protocol
     for number, fd in enumerate(fds, 1):
         which = f"socket {number} of {len(fds)}"
         try:
-            listener = inspect(fd)
-        except SockregError as error:
-            raise type(error)(f"{which} {error.message}", error.hint) from None
-        where = address_text(listener.family, listener.address, listener.port)
-        first = chosen.setdefault((listener.family, listener.protocol), (fd, where, listener.netns))
+            it = inspect(fd)
+        except UnfitError as error:
+            raise error.about(which) from None
+        where = address_text(it.family, it.address, it.port)
+        first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
         # One socket of a reuseport group represents all of it (sk_select_reuseport in
         # Documentation/bpf/prog_sk_lookup.rst).
         if first[1] != where:

@@ -63,6 +63,7 @@ def program_of(generation: Generation) -> ProgramInfo | None:
 
 def ask(
     generation: Generation,
+    *,
     family: int,
     protocol: int,
     local: tuple[str, int],
@@ -70,7 +71,7 @@ def ask(
 ) -> Verdict:
     """The verdict of its program on a packet; see kernel/testrun.py. AccessError without root."""
     with pinned(generation.path / "program") as fd:
-        return testrun.ask(fd, family, protocol, local, remote)
+        return testrun.ask(fd, family=family, protocol=protocol, local=local, remote=remote)
 
 
 def link_of(registry: str) -> libbpf.LinkInfo | None:
@@ -153,7 +154,7 @@ def _chunks(generation: Generation) -> Iterator[bytes]:
 
 
 def build(
-    registry: str, number: int, object_path: Path, tables: Tables, rules: bytes
+    registry: str, number: int, *, object_path: Path, tables: Tables, rules: bytes
 ) -> Generation:
     """Load a program with its table and pin both; nothing is attached yet.
 

@@ -3,8 +3,8 @@
 On the companion's start-up path.
 """
 
-from sockreg.errors import RefusedError, SockregError
-from sockreg.host.listener import Listener, address_text, cookie_text, inspect
+from sockreg.errors import RefusedError
+from sockreg.host.listener import Listener, UnfitError, address_text, cookie_text, inspect
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.terms import PROTOCOL_NAMES, label_problem
@@ -37,8 +37,8 @@ def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
             continue
         try:
             offers.append(Offer(label, inspect(fd)))
-        except SockregError as error:
-            message = f"skipped a socket{of(unit)}, label {label}: it {error.message}"
+        except UnfitError as error:
+            message = f"skipped a socket{of(unit)}, label {label}: {error.about('it').message}"
             _skip(unit, label, message, error.hint)
     if not offers:
         raise RefusedError(

@@ -233,10 +233,10 @@ def _judge(
     try:
         verdict = generations.ask(
             current,
-            query.family,
-            query.protocol,
-            (query.address, query.port),
-            (query.source, query.source_port),
+            family=query.family,
+            protocol=query.protocol,
+            local=(query.address, query.port),
+            remote=(query.source, query.source_port),
         )
     except FileNotFoundError:
         raise  # a concurrent swap removed the program: run the newer one

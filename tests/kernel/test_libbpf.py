@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import os
 import socket
 
 import pytest
@@ -43,14 +42,15 @@ def test_load_swap_run_and_unload(host: Host, library: ctypes.CDLL) -> None:
 
 def verdict(host: Host, address: str, port: int) -> tuple[bool, str]:
     """What the program of the second generation says in a test run."""
-    program = bpf.obj_get(str(host.registry / "generations/2/program"))
-    try:
-        with host.namespace.entered():
-            passed, selected = testrun.ask(
-                program, socket.AF_INET, socket.IPPROTO_TCP, (address, port), ("192.0.2.1", 1234)
-            )
-    finally:
-        os.close(program)
+    pin = str(host.registry / "generations/2/program")
+    with bpf.Pinned(pin) as program, host.namespace.entered():
+        passed, selected = testrun.ask(
+            program,
+            family=socket.AF_INET,
+            protocol=socket.IPPROTO_TCP,
+            local=(address, port),
+            remote=("192.0.2.1", 1234),
+        )
     return passed, f"sk:{selected:x}"
 
 
