@@ -172,7 +172,9 @@ def _candidates(
 def _duplicates(found: Sequence[Candidate], stack: ExitStack) -> list[tuple[int, Candidate]]:
     """Duplicates of all of them, or of none; ``stack`` closes them."""
     with ExitStack() as all_of_them:
-        taken = [(all_of_them.enter_context(_duplicate(it)), it) for it in found]
+        taken = [
+            (all_of_them.enter_context(_duplicate(candidate)), candidate) for candidate in found
+        ]
         stack.push(all_of_them.pop_all())
         return taken
 

@@ -117,12 +117,12 @@ def _other_sockets(pid: int) -> list[SockregError]:
 def _reason(fd: int) -> SockregError:
     """What an open socket is, as the reason not to register it."""
     try:
-        it = inspect(fd)
+        listener = inspect(fd)
     except UnfitError as reason:
         return reason.about("one")
-    where = address_text(it.family, it.address, it.port)
+    where = address_text(listener.family, listener.address, listener.port)
     return SockregError(
-        f"one is {PROTOCOL_NAMES[it.protocol]} {where} of another "
-        f"network namespace (cookie {it.netns})",
+        f"one is {PROTOCOL_NAMES[listener.protocol]} {where} of another "
+        f"network namespace (cookie {listener.netns})",
         "register it with --netns of its own namespace",
     )

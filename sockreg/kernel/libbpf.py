@@ -166,6 +166,9 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_object__load", c_int, (pointer,)),
         ("bpf_object__find_map_by_name", pointer, (pointer, path_or_name)),
         ("bpf_object__find_program_by_name", pointer, (pointer, path_or_name)),
+        ("bpf_object__next_map", pointer, (pointer, pointer)),
+        ("bpf_object__next_program", pointer, (pointer, pointer)),
+        ("bpf_object__btf_fd", c_int, (pointer,)),
         ("bpf_map__fd", c_int, (pointer,)),
         ("bpf_map__reuse_fd", c_int, (pointer, c_int)),
         ("bpf_map__set_max_entries", c_int, (pointer, c_uint32)),
@@ -231,10 +234,11 @@ def _checked(result: int) -> int:
 
 
 class Object:
-    """One opened object file, whose maps are adjusted by name before ``load``.
+    """One opened object file. Its maps are adjusted by name before ``load``.
 
-    The object is never closed: libbpf 1.1 unmaps the wrong size if a resized .data map was reused,
-    and the process that loads an object ends soon after.
+    At the end of the block its descriptors are closed. Its memory stays until the process
+    ends: bpf_object__close() of libbpf 1.1 unmaps the wrong size when a map of global data was
+    reused with another size.
     """
 
     def __init__(self, path: str) -> None:
@@ -243,6 +247,24 @@ class Object:
         self._object = self._lib.bpf_object__open_file(os.fsencode(path), None)
         if not self._object:
             raise LoadError(ctypes.get_errno() or errno.EINVAL, log_text())
+
+    def __enter__(self) -> "Object":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        lib = self._lib
+        opened = [lib.bpf_object__btf_fd(self._object)]
+        for following, descriptor in (
+            (lib.bpf_object__next_map, lib.bpf_map__fd),
+            (lib.bpf_object__next_program, lib.bpf_program__fd),
+        ):
+            item = following(self._object, None)
+            while item:
+                opened.append(descriptor(item))
+                item = following(self._object, item)
+        for fd in opened:
+            if fd >= 0:
+                os.close(fd)
 
     def _map(self, name: str) -> int:
         found: int | None = self._lib.bpf_object__find_map_by_name(self._object, name.encode())

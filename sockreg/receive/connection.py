@@ -166,11 +166,11 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
     for number, fd in enumerate(fds, 1):
         which = f"socket {number} of {len(fds)}"
         try:
-            it = inspect(fd)
+            listener = inspect(fd)
         except UnfitError as error:
             raise error.about(which) from None
-        where = address_text(it.family, it.address, it.port)
-        first = chosen.setdefault((it.family, it.protocol), (fd, where, it.netns))
+        where = address_text(listener.family, listener.address, listener.port)
+        first = chosen.setdefault((listener.family, listener.protocol), (fd, where, listener.netns))
         # One socket of a reuseport group represents all of it (sk_select_reuseport in
         # Documentation/bpf/prog_sk_lookup.rst).
         if first[1] != where:

@@ -95,11 +95,11 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables) -> None
     unfinished = home / f"{UNFINISHED}{os.getpid()}"
     make_directory(unfinished)
     try:
-        obj = loading.open_object(object_path)
-        loading.load_program(obj, tables)
-        for name in MAPS:
-            pin(obj.map_fd(name), unfinished / name)
-        pin(obj.program_fd(COPY), unfinished / COPY)
+        with loading.open_object(object_path) as obj:
+            loading.load_program(obj, tables)
+            for name in MAPS:
+                pin(obj.map_fd(name), unfinished / name)
+            pin(obj.program_fd(COPY), unfinished / COPY)
         make_directory(unfinished / GENERATIONS)
         unfinished.rename(registry)
     except BaseException:

@@ -168,9 +168,9 @@ def build(
     remove_directory(unfinished)
     make_directory(unfinished)
     try:
-        obj = loading.open_object(object_path)
-        obj.leave_out(COPY)
         with contextlib.ExitStack() as stack:
+            obj = stack.enter_context(loading.open_object(object_path))
+            obj.leave_out(COPY)
             own_counters = False
             for name in MAPS:
                 fd = stack.enter_context(pinned(f"{registry}/{name}"))
@@ -180,12 +180,12 @@ def build(
                 else:
                     obj.reuse_map(name, fd)
             loading.load_program(obj, tables)
-        if own_counters:
-            pin(obj.map_fd(growth.PIN), unfinished / growth.PIN)
-        pin(obj.map_fd(loading.TABLE_MAP), unfinished / "table")
-        pin(obj.program_fd(loading.PROGRAM), unfinished / "program")
-        _pin_rules(rules, unfinished / "rules")
-        program_id = libbpf.program_info(obj.program_fd(loading.PROGRAM)).id
+            if own_counters:
+                pin(obj.map_fd(growth.PIN), unfinished / growth.PIN)
+            pin(obj.map_fd(loading.TABLE_MAP), unfinished / "table")
+            pin(obj.program_fd(loading.PROGRAM), unfinished / "program")
+            _pin_rules(rules, unfinished / "rules")
+            program_id = libbpf.program_info(obj.program_fd(loading.PROGRAM)).id
         path = home / str(number)
         unfinished.rename(path)
     except BaseException:

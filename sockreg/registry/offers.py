@@ -19,9 +19,9 @@ class Offer:
         self.families: list[int] = []  # of the destinations that it will serve
 
     def __str__(self) -> str:
-        it = self.listener
-        where = address_text(it.family, it.address, it.port)
-        return f"{PROTOCOL_NAMES[it.protocol]} {where} ({cookie_text(it.cookie)})"
+        listener = self.listener
+        where = address_text(listener.family, listener.address, listener.port)
+        return f"{PROTOCOL_NAMES[listener.protocol]} {where} ({cookie_text(listener.cookie)})"
 
 
 def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:

@@ -60,8 +60,8 @@ def load(registry: str, object_path: Path) -> None:
 
 
 def _build(registry: str, target: Path, previous: Path | None, object_path: Path) -> None:
-    obj = loading.open_object(object_path)
     with contextlib.ExitStack() as stack:
+        obj = stack.enter_context(loading.open_object(object_path))
         for name in MAPS:
             obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
         if previous is not None:

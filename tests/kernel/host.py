@@ -118,7 +118,11 @@ class Host:
         """Run a command in this process."""
         self.entries()
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _like_a_process():
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            _leaving_nothing_open(),
+        ):
             try:
                 status = main([*self.options, *arguments])
             except SystemExit as left:  # argparse
@@ -316,15 +320,11 @@ def _entry(datagram: bytes) -> dict[str, list[str]]:
 
 
 @contextlib.contextmanager
-def _like_a_process() -> Iterator[None]:
-    """Close the BPF descriptors that a command leaves to the end of its process."""
-    before = set(bpf_descriptors())
-    try:
-        yield
-    finally:
-        for fd in bpf_descriptors():
-            if fd not in before:
-                os.close(fd)
+def _leaving_nothing_open() -> Iterator[None]:
+    """A command closes what it opens: it may be called by a program that goes on."""
+    before = sorted(bpf_descriptors())
+    yield
+    assert sorted(bpf_descriptors()) == before
 
 
 def bpf_descriptors() -> Iterator[int]:

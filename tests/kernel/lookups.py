@@ -12,7 +12,6 @@ from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
 from sockreg.registry import layout, loading
 from tests.closing import Closing
-from tests.kernel.host import bpf_descriptors
 
 SO_COOKIE = 57
 PASS, DROP = 1, 0  # enum sk_action
@@ -63,30 +62,26 @@ class Lookups(Closing):
 
     def load(self, tables: Tables) -> int:
         """A program for a rule set; all share the sockets and the counters."""
-        before = set(bpf_descriptors())
-        program = self._load(tables)
-        self._programs.append(program)
-        # What a command leaves to the end of its process.
-        for fd in set(bpf_descriptors()) - before - {program, *self._maps.values()}:
-            os.close(fd)
-        return program
+        with loading.open_object(shipped.object_path()) as loaded:
+            for name, fd in self._maps.items():
+                loaded.reuse_map(name, fd)
+            loading.load_program(loaded, tables)
+            if not self._maps:
+                self._maps = {name: os.dup(loaded.map_fd(name)) for name in ("sockets", "counters")}
+                self._fill()
+            self._programs.append(os.dup(loaded.program_fd(loading.PROGRAM)))
+        return self._programs[-1]
 
-    def _load(self, tables: Tables) -> int:
-        loaded = loading.open_object(shipped.object_path())
-        for name, fd in self._maps.items():
-            loaded.reuse_map(name, fd)
-        loading.load_program(loaded, tables)
-        if not self._maps:
-            self._maps = {name: os.dup(loaded.map_fd(name)) for name in ("sockets", "counters")}
-            for slot, member in self._sockets.items():
-                cookie = struct.unpack("=Q", member.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
-                self._slot_of_cookie[cookie] = slot
-                bpf.map_update(
-                    self._maps["sockets"],
-                    layout.SLOT.pack(slot),
-                    layout.COOKIE.pack(member.fileno()),
-                )
-        return loaded.program_fd(loading.PROGRAM)
+    def _fill(self) -> None:
+        """Put the sockets into their slots."""
+        for slot, member in self._sockets.items():
+            cookie = struct.unpack("=Q", member.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
+            self._slot_of_cookie[cookie] = slot
+            bpf.map_update(
+                self._maps["sockets"],
+                layout.SLOT.pack(slot),
+                layout.COOKIE.pack(member.fileno()),
+            )
 
     def ask(self, program: int, packet: Packet) -> int | None:
         """The slot whose socket gets the packet, 0 if it passes, None if it is refused."""

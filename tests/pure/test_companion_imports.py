@@ -12,21 +12,6 @@ from tests.process import run
 
 PYTHON = "/usr/bin/python3"
 OPTIONS = ["-I", "-S", "-X", "importtime"]
-REGISTER = {
-    # C modules of the standard library
-    "_ctypes", "_socket", "_stat", "_struct", "errno", "fcntl", "gc",
-    # of sockreg
-    "sockreg", "sockreg.companion", "sockreg.companion.flags", "sockreg.errors", "sockreg.host",
-    "sockreg.host.listener", "sockreg.kernel", "sockreg.kernel.bpf",
-    "sockreg.registry", "sockreg.registry.destinations", "sockreg.registry.directory",
-    "sockreg.registry.layout", "sockreg.registry.locks", "sockreg.registry.maps",
-    "sockreg.registry.members", "sockreg.registry.offers", "sockreg.registry.registration",
-    "sockreg.registry.slots", "sockreg.registry.units",
-    "sockreg.systemd", "sockreg.systemd.journal", "sockreg.systemd.listen_fds",
-    "sockreg.systemd.unit_of", "sockreg.terms",
-    # of systemd-python
-    "systemd", "systemd._daemon",
-}  # fmt: skip
 COSTLY = {"argparse", "ctypes", "enum", "json", "logging", "os", "pathlib", "re", "subprocess",
           "typing"}  # fmt: skip
 # Rooms of sockreg that registering has nothing to do with.
