@@ -187,9 +187,9 @@ class Registry:
         label's new flows, 0 to 65535, by default the weight in the unit's files, or 100. Raises
         RefusedError if none of them can be registered.
         """
-        from sockreg.commands import register
+        from sockreg.commands import names, register
 
-        register.check_label(label)
+        names.check_label(label)
         received = [(sock if isinstance(sock, int) else sock.fileno(), label) for sock in sockets]
         register.register(self.context, received, unit=unit, weight=weight)
 

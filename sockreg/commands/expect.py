@@ -3,8 +3,9 @@
 import os
 import time
 
+from sockreg.commands.names import check_label
 from sockreg.context import Context
-from sockreg.errors import RefusedError, UsageError
+from sockreg.errors import RefusedError
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP
@@ -16,7 +17,6 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
 from sockreg.registry.slots import pool_slots
 from sockreg.systemd import journal, unit_of
-from sockreg.terms import label_problem
 
 
 def expect(context: Context, label: str, port: int | None) -> None:
@@ -25,9 +25,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
     ``port`` is its local port; None takes the first one. Raises NotLoadedError without the program,
     and RefusedError if another unit serves the label.
     """
-    problem = label_problem(label)
-    if problem:
-        raise UsageError(f"label {label!r:.300} {problem}", "")
+    check_label(label)
     registry = context.loaded_registry()
     unit, group = unit_of.unit_of(os.getpid()), cgroup.own()
     with (

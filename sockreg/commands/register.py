@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from sockreg.commands import inherit
 from sockreg.context import Context
-from sockreg.errors import UsageError
 from sockreg.registry import registration
 from sockreg.systemd import listen_fds, unit_of
-from sockreg.terms import label_problem
 
 
 def register(
@@ -50,19 +48,3 @@ def register_inherited(
     if command:
         inherit.check_command(command)
     register(context, received, unit=unit, weight=weight)
-
-
-def check_label(label: str) -> None:
-    """Raises UsageError if the label is invalid."""
-    problem = label_problem(label)
-    if problem:
-        raise UsageError(f"label {label!r:.300} {problem}", "")
-
-
-def check_unit_name(unit: str) -> None:
-    """Raises UsageError if the unit name is invalid."""
-    if not 0 < len(unit) <= 255 or not all("!" <= c <= "~" for c in unit):
-        raise UsageError(
-            f"--unit {unit!r:.300}: not the name of a unit",
-            "a unit name has up to 255 ASCII characters and no spaces",
-        )

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from sockreg.commands import inherit
-from sockreg.errors import UsageError
+from sockreg.commands.names import check_label
 from sockreg.receive import protocol
 from sockreg.systemd import listen_fds
-from sockreg.terms import label_problem
 
 RECEIVER = protocol.SOCKET  # where sockreg-receive.socket listens
 _TIMEOUT = 5.0  # s; the receiver is started on demand
@@ -25,9 +24,7 @@ def send(path: str, label: str | None, *, command: Sequence[str] | None = None) 
     for fd, name in listen_fds.received():
         sockets.setdefault(name if label is None else label, []).append(fd)
     for own in sockets:
-        problem = label_problem(own)
-        if problem:
-            raise UsageError(f"label {own!r:.300} {problem}", "")
+        check_label(own)
     for own, fds in sockets.items():
         protocol.send(path, own, fds, _TIMEOUT)
     return list(sockets)

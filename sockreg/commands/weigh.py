@@ -1,13 +1,14 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
 from sockreg.context import Context
-from sockreg.errors import SockregError, UsageError
+from sockreg.errors import UsageError
 from sockreg.host.listener import cookie_text
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
+from sockreg.registry.registered import nothing_registered
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.terms import WEIGHT_MAX
@@ -35,11 +36,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
                 changed += 1
                 _tell(label, destination_name(label, family, protocol), member, new)
     if not changed:
-        of_unit = f" of {unit}" if unit is not None else ""
-        raise SockregError(
-            f"label {label} has no socket{of_unit}",
-            "'sockreg status' shows the labels with sockets",
-        )
+        raise nothing_registered(label, unit)
     return changed
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sockreg.errors import SockregError
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -23,3 +24,12 @@ def registered_under(maps: Maps, label: str) -> list[Registered]:
             for member in members_of(maps, slot):
                 found.append(Registered(family, protocol, member))
     return found
+
+
+def nothing_registered(label: str, unit: str | None = None) -> SockregError:
+    """A label, or a unit under it, has no member."""
+    of_unit = f" of {unit}" if unit is not None else ""
+    return SockregError(
+        f"label {label} has no socket{of_unit}",
+        "'sockreg status' shows the labels with sockets",
+    )

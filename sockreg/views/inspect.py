@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 
 from sockreg.context import Context
-from sockreg.errors import SockregError
 from sockreg.host import pidfd, processes, sockdiag, sockopt
 from sockreg.host.listener import cookie_text
 from sockreg.host.processes import Process
@@ -18,7 +17,7 @@ from sockreg.host.sockopt import Value as Value
 from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
-from sockreg.registry.registered import registered_under
+from sockreg.registry.registered import nothing_registered, registered_under
 from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.ordinary import same_address
@@ -80,10 +79,7 @@ def read(context: Context, label: str) -> list[Details]:
             _, _, serves = found.setdefault(member.cookie, (protocol, member, []))
             serves.append(FAMILY_NAMES[family])
     if not found:
-        raise SockregError(
-            f"label {label} has no socket",
-            "'sockreg status' shows the labels with sockets",
-        )
+        raise nothing_registered(label)
     there = sockdiag.receiving()
     by_cookie = {sock.cookie: sock for sock in there if sock.cookie in found}
     holders = processes.holders([sock.inode for sock in by_cookie.values()])

@@ -60,7 +60,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands.register import check_label, check_unit_name
+    from sockreg.commands.names import check_label, check_unit_name
 
     for label in options.labels:
         check_label(label)
