@@ -46,8 +46,8 @@ class Registry:
 
     ``context`` is for the command line, and may change.
 
-    NotLoadedError where nothing is loaded, AccessError where a right is missing. A change
-    that fails leaves everything as it was. Changes are logged to the journal.
+    NotLoadedError means that nothing is loaded; AccessError means that a permission is missing.
+    A change that fails leaves everything unchanged. Changes are logged to the journal.
     """
 
     def __init__(self, context: Context) -> None:
