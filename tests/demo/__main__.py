@@ -38,6 +38,7 @@ def main() -> int:
             with Sandbox("demo", trees=[installed, ROOT]) as box:
                 shown = _play(box, graph)
     except KeyboardInterrupt:
+        sys.stdout.flush()  # what it has printed comes first
         print("\ndemo: interrupted; nothing of it is left", file=sys.stderr)
         return 130
     if not shown:
