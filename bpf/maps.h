@@ -5,7 +5,8 @@
  *
  * Unused entries take memory, too: 8 bytes in `sockets`; 24 bytes for each CPU in
  * `counters`; 16 bytes in a hash. That is 2.3 MiB, and 24 KiB for each CPU: only `counters` is made
- * small, and replaced by a bigger map when rules point to more slots (sockreg/registry/growth.py).
+ * small, and replaced by a bigger map when rules point to more slots
+ * (sockreg/registry/counter_growth.py).
  */
 #ifndef SOCKREG_MAPS_H
 #define SOCKREG_MAPS_H

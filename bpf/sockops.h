@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The units that are expected to listen, which user space and the sock_ops program share.
- * sockreg/registry/expected.py defines the same layout in Python. A test compares both with the
- * object's BTF. Change both or none.
+ * sockreg/registry/sockops_expected.py defines the same layout in Python. A test compares both with
+ * the object's BTF. Change both or none.
  */
 #ifndef SOCKREG_SOCKOPS_H
 #define SOCKREG_SOCKOPS_H

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sockreg.host.netns import Netns, entered
 from sockreg.kernel import shipped
-from sockreg.registry import readers
+from sockreg.registry import access
 from sockreg.registry.directory import BPFFS as BPFFS
 from sockreg.registry.directory import netns_name, not_loaded, registry_path
 
@@ -38,7 +38,7 @@ class Context:
 
     @property
     def is_loaded(self) -> bool:
-        return readers.exists(self.registry)
+        return access.exists(self.registry)
 
     def loaded_registry(self) -> str:
         """The path of the registry. Raises NotLoadedError if there is none."""
@@ -65,7 +65,7 @@ def opened(
     with entered(netns) as namespace:
         yield Context(
             netns=namespace,
-            bpffs=bpffs or readers.usual_bpffs(),
+            bpffs=bpffs or access.usual_bpffs(),
             root=root,
             object_path=Path(object_path) if object_path else shipped.object_path(),
             step=step,

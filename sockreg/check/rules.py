@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.report import Kind

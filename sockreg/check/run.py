@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sockreg.check import (  # noqa: F401  # their checks add themselves to the list
-    pairs,
-    receivers,
-    registrations,
+    kernel,
+    labels,
+    passed_sockets,
     rules,
-    system,
+    units,
 )
-from sockreg.check.checks import CHECKS
+from sockreg.check.catalogue import CHECKS
 from sockreg.check.facts import Facts
 from sockreg.check.finding import Finding, Severity
 

@@ -21,7 +21,7 @@ from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import attachment, generations, loading, pools, published, record
+from sockreg.registry import attachment, generation_record, generations, loading, pools, published
 from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
@@ -123,7 +123,9 @@ def check(context: Context) -> Change:
             _guard_ssh(rules, current, maps, force=False)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
-            return _change(rules, record.pack(rules.bindings), current, number, swapped=False)
+            return _change(
+                rules, generation_record.pack(rules.bindings), current, number, swapped=False
+            )
         finally:
             context.step("")
 
@@ -161,7 +163,7 @@ def put_in_force(
             journal.ERR,
         )
         raise
-    packed = record.pack(rules.bindings)
+    packed = generation_record.pack(rules.bindings)
     source = loading.check_object(context.object_path)
     header = _describe(rules, packed, tables, pointing=pointing, source=source, previous=number)
     change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
@@ -175,7 +177,7 @@ def put_in_force(
             following,
             object_path=context.object_path,
             tables=tables,
-            rules=record.encode(header, packed.records),
+            rules=generation_record.encode(header, packed.records),
         )
         context.step(f"swapping generation {following} in")
         _swap(writer, current, new, files)
@@ -194,13 +196,13 @@ def _guard_ssh(
     """Refuse rules that newly take the ssh port, or note them; see guards/ssh.py."""
 
     def before() -> list[Binding]:
-        return record.decode_bindings(generations.read_rules(current)) if current else []
+        return generation_record.decode_bindings(generations.read_rules(current)) if current else []
 
     if not rules.options.take_ssh:
         rules.notices.extend(ssh.guard(before, rules.bindings, maps, force=force))
 
 
-def _same(one: record.Header, other: record.Header) -> bool:
+def _same(one: generation_record.Header, other: generation_record.Header) -> bool:
     return one.fingerprint == other.fingerprint
 
 
@@ -225,19 +227,19 @@ def _swap(
 
 def _describe(
     rules: RuleSet,
-    packed: record.Packed,
+    packed: generation_record.Packed,
     tables: Tables,
     *,
     pointing: Mapping[tuple[str, int, int], int],
     source: str,
     previous: int | None,
-) -> record.Header:
+) -> generation_record.Header:
     """What the generation stores about its rules besides the bindings."""
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
     digest.update(repr(packed[1:]).encode())
-    return record.Header(
+    return generation_record.Header(
         version=__version__,
         created=time.time_ns(),
         fingerprint=digest.hexdigest(),
@@ -328,19 +330,23 @@ def _interface_index(binding: Binding) -> int:
 
 def _change(
     rules: RuleSet,
-    packed: record.Packed,
+    packed: generation_record.Packed,
     current: generations.Generation | None,
     number: int | None,
     *,
     swapped: bool,
 ) -> Change:
-    before = record.decode(generations.read_rules(current)) if current else record.NOTHING
-    added, removed = record.difference(before, packed)
+    before = (
+        generation_record.decode(generations.read_rules(current))
+        if current
+        else generation_record.NOTHING
+    )
+    added, removed = generation_record.difference(before, packed)
     return Change(
         generation=number,
         swapped=swapped,
         count=len(rules.bindings),
         added=[rules.bindings[at] for at in added],
-        removed=record.unpack(before, removed),
+        removed=generation_record.unpack(before, removed),
         notices=rules.notices,
     )

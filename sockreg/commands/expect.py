@@ -11,11 +11,11 @@ from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP
 from sockreg.registry import pools, sockops
 from sockreg.registry.destinations import add_destinations, destination_name
-from sockreg.registry.expected import ANY_PORT, Expected
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
 from sockreg.registry.slots import pool_slots
+from sockreg.registry.sockops_expected import ANY_PORT, Expected
 from sockreg.systemd import journal, unit_of
 
 

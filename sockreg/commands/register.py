@@ -31,7 +31,7 @@ def register(
     )
 
 
-def register_inherited(
+def register_passed(
     context: Context,
     labels: Sequence[str],
     *,

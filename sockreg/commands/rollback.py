@@ -5,7 +5,7 @@ from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
-from sockreg.registry import attachment, generations, record, trial
+from sockreg.registry import attachment, generation_record, generations, trial
 
 
 def rollback(context: Context) -> Change:
@@ -35,9 +35,9 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
         raise _nothing_before()
     context = writer.context
     context.step("comparing with the rules in force")
-    old = record.decode(generations.read_rules(current))
-    new = record.decode(generations.read_rules(before))
-    added, removed = record.difference(old, new)
+    old = generation_record.decode(generations.read_rules(current))
+    new = generation_record.decode(generations.read_rules(before))
+    added, removed = generation_record.difference(old, new)
     context.step(f"swapping generation {before.number} in")
     attachment.swap(writer.registry, current, before)
     count = generations.read_header(before).count
@@ -45,8 +45,8 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
         generation=before.number,
         swapped=True,
         count=count,
-        added=record.unpack(new, added),
-        removed=record.unpack(old, removed),
+        added=generation_record.unpack(new, added),
+        removed=generation_record.unpack(old, removed),
     )
 
 

@@ -26,8 +26,8 @@ from sockreg.errors import SockregError
 from sockreg.host import cgroup, pidfd, processes, sockdiag
 from sockreg.host.listener import UnfitError, cookie_text, inspect
 from sockreg.registry import registration
+from sockreg.registry.label_members import registered_under
 from sockreg.registry.maps import Maps
-from sockreg.registry.registered import registered_under
 from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 

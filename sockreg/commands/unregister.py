@@ -2,7 +2,7 @@
 
 from sockreg.context import Context
 from sockreg.registry import registration
-from sockreg.registry.registered import nothing_registered
+from sockreg.registry.label_members import nothing_registered
 
 
 def unregister(context: Context, label: str, unit: str | None) -> int:

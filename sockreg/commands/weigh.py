@@ -5,10 +5,10 @@ from sockreg.errors import UsageError
 from sockreg.host.listener import cookie_text
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
+from sockreg.registry.label_members import nothing_registered
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
-from sockreg.registry.registered import nothing_registered
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.terms import WEIGHT_MAX

@@ -16,6 +16,8 @@ from sockreg.terms import DEFAULT_WEIGHT, LOADER, WEIGHT_MAX, companion
 
 RULES_SECTION = "X-Sockreg"
 _WEIGHT = "Weight"
+# The keys of the section besides the rules. Each has a reader below.
+_OTHER_KEYS = (_WEIGHT,)
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
 _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
@@ -105,7 +107,7 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
                 lists=lists,
                 report=report,
                 expand=expand,
-                others=(_WEIGHT,),
+                others=_OTHER_KEYS,
             )
     wrong = label_problem(label)
     if wrong and lists[Action.BIND]:

@@ -173,9 +173,20 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
 
 def map_capacity(fd: int) -> int:
     """The maximum number of entries in a map."""
+    return _map_info(fd)[4]
+
+
+def map_sizes(fd: int) -> tuple[int, int]:
+    """The bytes of a map's keys and values. EINVAL if the descriptor is not of a map."""
+    _, _, key_size, value_size, _ = _map_info(fd)
+    return key_size, value_size
+
+
+def _map_info(fd: int) -> tuple[int, int, int, int, int]:
     info = Buffer(bytes(_MAP_INFO.size))
     _bpf(_OBJ_GET_INFO_BY_FD, _ATTR_INFO.pack(fd, info.size, info.address))
-    return int(_MAP_INFO.unpack(info.content())[4])
+    kind, number, key_size, value_size, max_entries = _MAP_INFO.unpack(info.content())
+    return kind, number, key_size, value_size, max_entries
 
 
 def run_sk_lookup(fd: int, remote: int, local: int) -> bool:

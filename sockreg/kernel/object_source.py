@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "a13c23bc1bd9991ff8d4f79bc2b1601b18250c14521a0aac23e218aa2acbd919",
-    "sockops.bpf.o": "5257f3279890904cd2071c7a14d097ab8e1fccee4df23acfcceab8560466a2e4",
+    "sockreg.bpf.o": "75df1be4a56eac2a36c40f9ff41c51ed22baeadee611290981b197946ad5e03c",
+    "sockops.bpf.o": "c007fa6cd22b8f415e1d7bd3c59cec8ce4ca4b76512abb470d82e2e10f16d81f",
 }
 SOURCES = {
-    "sockreg.bpf.o": "24df05c8d7e706185d5d11bc712d254a348d14528bbbfb534ba5c424a6ee5c07",
-    "sockops.bpf.o": "373a84ef55858743b6ce7ee32a7fc844f139a6178e261487dfb36623586126a4",
+    "sockreg.bpf.o": "936eb96d5a32f0b94c52d4a16058bb06f4757f3477a159b3c5e9b34290c03657",
+    "sockops.bpf.o": "02249cce5daa031643ff849ae3efbf67926108a4a94ca1ee289616aab3fa8719",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host.netns import Netns
 from sockreg.kernel import libbpf
-from sockreg.registry import growth, published
+from sockreg.registry import counter_growth, published
 from sockreg.registry.directory import LINK
 from sockreg.registry.generations import Generation, link_of
 from sockreg.registry.loading import PROGRAM, refusal
@@ -85,7 +85,7 @@ def attach(registry: str, generation: Generation, netns: Netns) -> None:
     refuse_second(registry, netns)
     with pinned(generation.path / "program") as program:
         try:
-            with growth.counting_on(registry, generation.path):
+            with counter_growth.counting_on(registry, generation.path):
                 created = libbpf.create_link(program, netns.fd)
         except PermissionError as error:
             raise refusal(error, 0) from None
@@ -105,7 +105,7 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
     ):
         published.publish(registry, 0)
         try:
-            with growth.counting_on(registry, new.path):
+            with counter_growth.counting_on(registry, new.path):
                 libbpf.update_link(link, after, before)
         except OSError:
             published.publish(registry, old.number)

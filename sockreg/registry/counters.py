@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sockreg.kernel import bpf
 from sockreg.registry import layout
-from sockreg.registry.growth import PIN, value_size
+from sockreg.registry.counter_growth import PIN, value_size
 from sockreg.registry.pins import pinned
 
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg.errors import AccessError, SockregError
+from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host.netns import Netns
-from sockreg.registry import attachment, loading, readers
+from sockreg.registry import access, attachment, loading
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.directory import (
     COPY,
@@ -47,7 +47,7 @@ def _home(bpffs: str) -> Path:
         home.mkdir(mode=0o750, exist_ok=True)
     except PermissionError as error:
         raise AccessError(f"cannot create {home}: {error.strerror}", "run it as root") from None
-    readers.let_in(home)
+    access.let_in(home)
     return home
 
 
@@ -87,8 +87,11 @@ def _is_abandoned(registry: Path) -> bool:
     link = link_of(str(registry))
     if link is None or link.netns_inode != 0:
         return False
-    with Maps(str(registry)) as maps:
-        return not any(members_of(maps, slot) for slot in read_destinations(maps).values())
+    try:
+        with Maps(str(registry)) as maps:
+            return not any(members_of(maps, slot) for slot in read_destinations(maps).values())
+    except RefusedError:
+        return False  # another version's: what is registered there cannot be read
 
 
 def _build(home: Path, registry: str, object_path: Path, tables: Tables) -> None:

@@ -19,7 +19,7 @@ from sockreg.host import capabilities
 from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Verdict as Verdict
-from sockreg.registry import growth, loading, pins, published, record
+from sockreg.registry import counter_growth, generation_record, loading, pins, published
 from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
@@ -130,18 +130,18 @@ def read_in_force(registry: str, read: Callable[[Generation], Result]) -> Result
 
 
 def read_rules(generation: Generation) -> bytes:
-    """The generation's record; see registry/record.py."""
+    """The generation's record; see registry/generation_record.py."""
     return b"".join(_chunks(generation))
 
 
-def read_header(generation: Generation) -> record.Header:
+def read_header(generation: Generation) -> generation_record.Header:
     """The generation's header, without reading its rules."""
     content = b""
     for chunk in _chunks(generation):
         content += chunk
-        if len(content) >= record.header_end(content):
+        if len(content) >= generation_record.header_end(content):
             break
-    return record.decode_header(content)
+    return generation_record.decode_header(content)
 
 
 def _chunks(generation: Generation) -> Iterator[bytes]:
@@ -174,14 +174,14 @@ def build(
             own_counters = False
             for name in MAPS:
                 fd = stack.enter_context(pinned(f"{registry}/{name}"))
-                if name == growth.PIN and bpf.map_capacity(fd) < tables.slots:
+                if name == counter_growth.PIN and bpf.map_capacity(fd) < tables.slots:
                     own_counters = True
-                    obj.set_max_entries(name, growth.size_for(tables.slots))
+                    obj.set_max_entries(name, counter_growth.size_for(tables.slots))
                 else:
                     obj.reuse_map(name, fd)
             loading.load_program(obj, tables)
             if own_counters:
-                pin(obj.map_fd(growth.PIN), unfinished / growth.PIN)
+                pin(obj.map_fd(counter_growth.PIN), unfinished / counter_growth.PIN)
             pin(obj.map_fd(loading.TABLE_MAP), unfinished / "table")
             pin(obj.program_fd(loading.PROGRAM), unfinished / "program")
             _pin_rules(rules, unfinished / "rules")
@@ -224,7 +224,7 @@ def heal(registry: str) -> None:
         remove_directory(path)
     current = in_force(registry)
     if current is not None:
-        growth.share(registry, current.path)
+        counter_growth.share(registry, current.path)
     published.publish(registry, current.number if current else 0)
     with contextlib.suppress(FileNotFoundError):
         Path(registry, LINK).chmod(pins.MODE)

@@ -24,6 +24,15 @@ POOL_MEMBERS = 32
 # members, active, member..., entry...
 POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
 
+# The bytes of a key and a value of each map that registrations write.
+SIZES = {
+    "sockets": (SLOT.size, COOKIE.size),
+    "pools": (SLOT.size, POOL.size),
+    "destinations": (DESTINATION.size, SLOT.size),
+    "members": (MEMBER_KEY.size, MEMBER.size),
+    "units": (UNIT_NAME.size, UNIT_STATE.size),
+}
+
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
     "counters": (COUNTERS, ("lookups", "misses", "errors")),

@@ -6,15 +6,18 @@ On the companion's start-up path.
 import errno
 import posix
 
+from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
+from sockreg.registry import layout
 from sockreg.registry.directory import denied, not_loaded
 
 
 class Maps:
     """Descriptors of the pinned maps that registrations write, closed with the block.
 
-    ``read_only`` requests no more than readers have. Raises NotLoadedError without a registry, and
-    AccessError if it cannot be opened.
+    ``read_only`` requests no more than readers have. Raises NotLoadedError without a registry,
+    AccessError if it cannot be opened, and RefusedError if another version of sockreg created it
+    with other records: the kernel would read and write beyond ours.
     """
 
     def __init__(self, registry: str, *, read_only: bool = False) -> None:
@@ -22,11 +25,19 @@ class Maps:
         flags = bpf.READ_ONLY if read_only else bpf.READ_WRITE
         opened: list[int] = []
         try:
-            for pin in ("sockets", "pools", "destinations", "members", "units"):
+            for pin, sizes in layout.SIZES.items():
                 opened.append(bpf.obj_get(f"{registry}/{pin}", flags))
+                if bpf.map_sizes(opened[-1]) != sizes:
+                    raise RefusedError(
+                        f"{registry}/{pin} belongs to a registry of another version of sockreg",
+                        "create it again: 'systemctl restart sockreg.service', or 'sockreg unload' "
+                        "and 'sockreg load', then register sockets again",
+                    )
+        except RefusedError:
+            _close(opened)
+            raise
         except OSError as error:
-            for fd in opened:
-                posix.close(fd)
+            _close(opened)
             if error.errno == errno.ENOENT:
                 raise not_loaded(registry) from None
             if error.errno in (errno.EACCES, errno.EPERM):
@@ -38,5 +49,9 @@ class Maps:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fd in (self.sockets, self.pools, self.destinations, self.members, self.units):
-            posix.close(fd)
+        _close([self.sockets, self.pools, self.destinations, self.members, self.units])
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        posix.close(fd)

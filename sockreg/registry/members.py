@@ -26,19 +26,43 @@ _ORDER = sys.byteorder
 
 
 class Member:
-    """A registered socket, from its record: see struct member in bpf/registry.h."""
+    """A registered socket: see struct member in bpf/registry.h.
 
-    def __init__(self, cookie: int, slot: int, record: bytes) -> None:
+    ``packed_address`` is in network order, IPv4 in its first four bytes. ``family`` is 0 if there
+    is no record.
+    """
+
+    def __init__(
+        self,
+        cookie: int,
+        slot: int,
+        *,
+        registered: int = 0,
+        family: int = 0,
+        port: int = 0,
+        weight: int = DEFAULT_WEIGHT,
+        packed_address: bytes = b"",
+        unit: str = NO_UNIT,
+    ) -> None:
         self.cookie = cookie
         self.slot = slot
-        self.record = record
-        fields = layout.MEMBER.unpack(record)
-        self.registered: int = fields[0]
-        self.family: int = fields[1]
-        self.port: int = fields[2]
-        self.weight: int = fields[3]
-        self.packed_address: bytes = fields[4]
-        self.unit = layout.text(fields[5])
+        self.registered = registered
+        self.family = family
+        self.port = port
+        self.weight = weight
+        self.packed_address = packed_address
+        self.unit = unit
+
+    def packed(self) -> bytes:
+        """The record of the member, as struct member."""
+        return layout.MEMBER.pack(
+            self.registered,
+            self.family,
+            self.port,
+            self.weight,
+            self.packed_address,
+            self.unit.encode("ascii"),
+        )
 
     @property
     def address(self) -> str:
@@ -49,6 +73,20 @@ class Member:
         return address_text(self.family, _socket.inet_ntop(self.family, packed), self.port)
 
 
+def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
+    registered, family, port, weight, packed_address, unit = layout.MEMBER.unpack(record)
+    return Member(
+        cookie,
+        slot,
+        registered=registered,
+        family=family,
+        port=port,
+        weight=weight,
+        packed_address=packed_address,
+        unit=layout.text(unit),
+    )
+
+
 def member_in(maps: Maps, slot: int) -> Member | None:
     """The member in a slot. Without a record (a foreign writer), its unit is ``-``."""
     cookie = cookie_in(maps, slot)
@@ -57,9 +95,7 @@ def member_in(maps: Maps, slot: int) -> Member | None:
     record = bpf.map_lookup(
         maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0), layout.MEMBER.size
     )
-    if record is None:
-        record = layout.MEMBER.pack(0, 0, 0, DEFAULT_WEIGHT, b"", NO_UNIT.encode())
-    return Member(cookie, slot, record)
+    return Member(cookie, slot) if record is None else _unpacked(cookie, slot, record)
 
 
 def members_of(maps: Maps, slot: int) -> list[Member]:
@@ -83,16 +119,17 @@ def put(
     ``now`` is CLOCK_REALTIME in ns.
     """
     previous = cookie_in(maps, slot)
-    record = layout.MEMBER.pack(
-        now,
-        listener.family,
-        listener.port,
-        weight,
-        listener.packed_address(),
-        unit.encode("ascii"),
+    member = Member(
+        listener.cookie,
+        slot,
+        registered=now,
+        family=listener.family,
+        port=listener.port,
+        weight=weight,
+        packed_address=listener.packed_address(),
+        unit=unit,
     )
-    key = layout.MEMBER_KEY.pack(listener.cookie, slot, 0)
-    write_record(maps, key, record)
+    key = write_record(maps, member, slot)
     try:
         bpf.map_update(maps.sockets, layout.SLOT.pack(slot), listener.fd.to_bytes(8, _ORDER))
     except OSError as error:
@@ -104,8 +141,12 @@ def put(
     return previous
 
 
-def write_record(maps: Maps, key: bytes, record: bytes) -> None:
-    """Write a member's record. If the map is full, removes records of closed sockets first."""
+def write_record(maps: Maps, member: Member, slot: int) -> bytes:
+    """Write the record of a member for ``slot``. Returns its key.
+
+    If the map is full, removes records of closed sockets first.
+    """
+    key, record = layout.MEMBER_KEY.pack(member.cookie, slot, 0), member.packed()
     try:
         bpf.map_update(maps.members, key, record)
     except OSError as error:
@@ -113,6 +154,7 @@ def write_record(maps: Maps, key: bytes, record: bytes) -> None:
             raise
         drop_stale_members(maps)
         bpf.map_update(maps.members, key, record)
+    return key
 
 
 def _refused(listener: Listener, error: OSError) -> SockregError:
@@ -139,7 +181,7 @@ def read_members(maps: Maps) -> list[Member]:
         record = bpf.map_lookup(maps.members, key, layout.MEMBER.size)
         if record is not None:
             cookie, slot, _ = layout.MEMBER_KEY.unpack(key)
-            found.append(Member(cookie, slot, record))
+            found.append(_unpacked(cookie, slot, record))
     return found
 
 

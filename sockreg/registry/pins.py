@@ -44,7 +44,7 @@ def make_directory(path: Path) -> None:
     """Create a directory of pins that the owner may write and the group may read.
 
     The umask does not matter. chmod(2) would remove the set-group-ID bit that the directory
-    inherits from its parent (setattr_copy() in fs/attr.c); see registry/readers.py.
+    inherits from its parent (setattr_copy() in fs/attr.c); see registry/access.py.
     """
     before = os.umask(0o027)
     try:

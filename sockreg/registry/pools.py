@@ -67,7 +67,10 @@ def leave(maps: Maps, slot: int, leaving: Member) -> None:
 def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
     """Change the weight of a member. 0 drains it: nothing new arrives there."""
     members = members_of(maps, slot)
-    arrange(maps, slot, [_weighed(m, weight) if m.unit == member.unit else m for m in members])
+    for one in members:
+        if one.unit == member.unit:
+            one.weight = weight
+    arrange(maps, slot, members)
 
 
 def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
@@ -76,12 +79,6 @@ def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
         for member in members_of(maps, slot):
             if weights.get(member.unit, member.weight) != member.weight:
                 weigh(maps, slot, member, weights[member.unit])
-
-
-def _weighed(member: Member, weight: int) -> Member:
-    fields = list(layout.MEMBER.unpack(member.record))
-    fields[3] = weight
-    return Member(member.cookie, member.slot, layout.MEMBER.pack(*fields))
 
 
 def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | None = None) -> None:
@@ -130,8 +127,7 @@ def _free(maps: Maps, count: int, unit: str) -> list[int]:
 
 def _move(maps: Maps, member: Member, slot: int) -> None:
     """Put a member into ``slot``, too, with its record."""
-    key = layout.MEMBER_KEY.pack(member.cookie, slot, 0)
-    write_record(maps, key, member.record)
+    write_record(maps, member, slot)
     if member.slot == slot:
         return
     with bpf.Pinned(f"{maps.registry}/{COPY}") as program:

@@ -3,7 +3,7 @@
     BPFFS/sockreg/NETNS/sockops/
         link        attached to the root cgroup
         program
-        expected    pinned map of expected units, see registry/expected.py
+        expected    pinned map of expected units, see registry/sockops_expected.py
 
 The program shares the maps of sockets and members with the registry, and is removed with it.
 """
@@ -22,9 +22,9 @@ from sockreg.host import capabilities, cgroup
 from sockreg.kernel import libbpf, objects
 from sockreg.registry import loading
 from sockreg.registry.directory import MAPS, UNFINISHED, denied
-from sockreg.registry.expected import Expectations
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
+from sockreg.registry.sockops_expected import Expectations
 
 PROGRAM = "sockreg_listen"  # its name in the object
 _DIRECTORY = "sockops"

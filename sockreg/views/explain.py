@@ -23,7 +23,7 @@ from sockreg.model import (
     Binding,
     Packet,
 )
-from sockreg.registry import attachment, generations, record
+from sockreg.registry import attachment, generation_record, generations
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -221,9 +221,9 @@ def _judge(
     current: generations.Generation, query: Query
 ) -> tuple[list[Binding], generations.Verdict | None, str]:
     """The rules that match, the winner first; the program's verdict; whether the program ran."""
-    packed = record.decode(generations.read_rules(current))
-    candidates = record.about_port(packed, query.protocol, query.family, query.port)
-    matching = ranking(record.unpack(packed, candidates), _packet(query))
+    packed = generation_record.decode(generations.read_rules(current))
+    candidates = generation_record.about_port(packed, query.protocol, query.family, query.port)
+    matching = ranking(generation_record.unpack(packed, candidates), _packet(query))
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
         no_interface = (

@@ -15,9 +15,9 @@ from sockreg.host.listener import cookie_text
 from sockreg.host.processes import Process
 from sockreg.host.sockopt import Value as Value
 from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
+from sockreg.registry.label_members import nothing_registered, registered_under
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
-from sockreg.registry.registered import nothing_registered, registered_under
 from sockreg.systemd import unit_of
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.views.ordinary import same_address

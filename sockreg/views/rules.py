@@ -5,7 +5,7 @@ from __future__ import annotations
 from sockreg import garbage
 from sockreg.context import Context
 from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
-from sockreg.registry import generations, record
+from sockreg.registry import generation_record, generations
 from sockreg.rules.syntax import format_prefix, format_rule
 
 
@@ -13,7 +13,7 @@ def read(context: Context) -> list[Binding]:
     """The bindings of the generation in force, in the order in which they were read."""
     content = generations.read_in_force(context.loaded_registry(), generations.read_rules)
     with garbage.paused():
-        return [] if content is None else record.decode_bindings(content)
+        return [] if content is None else generation_record.decode_bindings(content)
 
 
 def line(binding: Binding) -> str:

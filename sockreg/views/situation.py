@@ -12,7 +12,7 @@ from sockreg.host.listener import address_text
 from sockreg.host.processes import SYSTEMD, Holders, Process
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_ADDRESS, INET, INET6, Action, Binding, Destination
-from sockreg.registry import generations, record
+from sockreg.registry import generation_record, generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -97,7 +97,7 @@ def read(context: Context) -> Situation:
     if loaded:
         content = generations.read_in_force(context.registry, generations.read_rules)
         with garbage.paused():
-            bindings = [] if content is None else record.decode_bindings(content)
+            bindings = [] if content is None else generation_record.decode_bindings(content)
         members = _members(context.registry)
     there = [sock for sock in sockdiag.receiving() if sock.port]  # UDP sockets begin without one
     return Situation(

@@ -9,10 +9,10 @@ from sockreg.host.listener import cookie_text
 from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
 from sockreg.registry import (
     attachment,
+    generation_record,
     generations,
     members,
     published,
-    record,
     sockops,
     trial,
 )
@@ -96,7 +96,7 @@ class Status:
     netns: int
     program: generations.ProgramInfo | None
     generation: int | None
-    header: record.Header | None
+    header: generation_record.Header | None
     applied: LastApply | None
     destinations: list[DestinationStatus]
     rejected: int
@@ -141,7 +141,7 @@ def read(context: Context) -> Status:
 
 def _generation(
     current: generations.Generation,
-) -> tuple[int, generations.ProgramInfo | None, record.Header]:
+) -> tuple[int, generations.ProgramInfo | None, generation_record.Header]:
     program = generations.program_of(current)
     return current.number, program, generations.read_header(current)
 

@@ -127,6 +127,25 @@ def test_an_own_build_may_be_given(host: Host, tmp_path: Path) -> None:
 # Others in the same network namespace
 
 
+def test_a_registry_of_another_version_is_refused_and_can_be_started_anew(host: Host) -> None:
+    """Its records have another size: reading them would show nonsense, writing would harm."""
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    pin = host.registry / "members"
+    pin.unlink()
+    layout_of_tomorrow = ("type", "hash", "key", "16", "value", "296", "entries", "9")
+    run(["bpftool", "map", "create", str(pin), *layout_of_tomorrow, "name", "members"])
+    with host.namespace.listen("127.0.0.1", 8080) as listener:
+        for arguments in (["status"], ["apply"], ["explain", "tcp", "192.0.2.7", "80"]):
+            said = host.fails(EXIT_REFUSED, *arguments)
+            assert f"{pin} belongs to a registry of another version of sockreg" in said
+        refused = host.register([("web", listener)])
+        assert refused.status == EXIT_REFUSED
+        assert "another version" in refused.err
+        host.ok("unload")
+        host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+        assert host.register([("web", listener)]).status == EXIT_OK
+
+
 def test_a_second_registry_in_one_namespace_is_refused(host: Host) -> None:
     host.load(*WEB)
     before = libbpf.attached_programs(host.namespace.fd)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK
-from sockreg.registry import generations, readers
+from sockreg.registry import access, generations
 from tests import tree
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
@@ -43,7 +43,7 @@ for line in sys.stdin:
 def member(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Asks as a member of the group: (exit status, number of the generation or what is wrong)."""
     group = grp.getgrnam("nogroup")
-    monkeypatch.setattr(readers, "GROUP", group.gr_name)
+    monkeypatch.setattr(access, "GROUP", group.gr_name)
     host.bpffs.chmod(0o711)
     command = ["setpriv", "--reuid=65534", f"--regid={group.gr_gid}", "--clear-groups"]
     command += ["--bounding-set=-all", "/usr/bin/python3", "-c", _READER]
@@ -123,7 +123,7 @@ def test_a_death_at_any_point_of_a_load_tells_readers_nothing_wrong(
 
 
 def test_no_group_is_no_failure(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "GROUP", "no-such-group")
+    monkeypatch.setattr(access, "GROUP", "no-such-group")
     host.load(*WEB)
     assert host.home.stat().st_gid == 0
 

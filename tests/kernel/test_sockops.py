@@ -12,7 +12,7 @@ import pytest
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
 from sockreg.host import cgroup
 from sockreg.kernel import shipped
-from sockreg.registry import expected
+from sockreg.registry import sockops_expected
 from tests.btf import Structures
 from tests.kernel import privileges
 from tests.kernel.cgroups import Cgroups, own_cgroups
@@ -315,7 +315,7 @@ def test_it_loads_with_three_capabilities(cgroups: Cgroups, host: Host) -> None:
 
 def test_layout_is_that_of_the_object() -> None:
     structures = Structures(shipped.sock_ops_object_path())
-    for name, (layout, names) in expected.STRUCTURES.items():
+    for name, (layout, names) in sockops_expected.STRUCTURES.items():
         size, fields = structures.structure(name)
         assert size == layout.size, name
         assert tuple(field.name for field in fields) == names, name

@@ -18,7 +18,6 @@ from sockreg.host.processes import Holders, Process
 from sockreg.host.routes import LocalPrefix
 from sockreg.host.sockdiag import CLOSED, LISTENING, DiagSocket
 from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, Place
-from sockreg.registry import layout
 from sockreg.registry.members import Member
 from sockreg.rules.covered import never_win
 from sockreg.rules.oracle import decide
@@ -280,7 +279,10 @@ def listener(cookie: int, address: str, port: int, **other: object) -> DiagSocke
 
 def member(cookie: int, unit: str = "web.socket", weight: int = 100) -> Member:
     packed = socket.inet_pton(socket.AF_INET, "127.0.0.1")
-    return Member(cookie, 2, layout.MEMBER.pack(1, INET, 8080, weight, packed, unit.encode()))
+    return Member(
+        cookie, 2, registered=1, family=INET, port=8080, weight=weight, packed_address=packed,
+        unit=unit,
+    )  # fmt: skip
 
 
 WEB = Destination("web", INET, TCP)

@@ -70,6 +70,24 @@ def test_modules_have_telling_names() -> None:
     assert not [path for path in files() if VAGUE_MODULE.search(path.stem)]
 
 
+def test_paths_in_the_texts_lead_somewhere() -> None:
+    """A module that moves takes along what documents and comments say of it."""
+    rooms = "|".join(path.name for path in (ROOT / "sockreg").iterdir() if path.is_dir())
+    named = re.compile(rf"(?<![\w./-])((?:sockreg|bpf|units|{rooms})/[\w/]+\.(?:py|[ch]|sh))\b")
+    kinds = {".py", ".c", ".h", ".md", ".service", ".sh"}
+    texts = [path for path in files() if path.suffix in kinds and "tests" not in path.parts]
+    lost = [
+        f"{path.relative_to(ROOT)}:{number}: {name}"
+        for path in texts
+        for number, line in enumerate(text_lines(path), 1)
+        for name in named.findall(line.partition("#include")[0])
+        if not name.startswith("kernel/bpf/")  # in the sources of Linux
+        and not any((home / name).is_file() for home in (ROOT, ROOT / "sockreg", ROOT / "units"))
+    ]
+    assert len(texts) > 100
+    assert not lost
+
+
 def test_nothing_is_left_for_later_and_no_path_is_of_one_machine() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"

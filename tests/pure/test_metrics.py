@@ -15,7 +15,7 @@ from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.metrics import collect, serve
 from sockreg.metrics.collect import RegistryCollector
-from sockreg.registry.record import Header
+from sockreg.registry.generation_record import Header
 from sockreg.views import status
 from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
 from tests.exposition import samples

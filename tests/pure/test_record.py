@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sockreg.model import Action, Binding, Place
-from sockreg.registry import record
+from sockreg.registry import generation_record
 from sockreg.rules.syntax import parse_rule
 
 
@@ -24,27 +24,29 @@ RULES = _rules(
 )
 
 
-def _header(packed: record.Packed) -> record.Header:
+def _header(packed: generation_record.Packed) -> generation_record.Header:
     _, labels, paths, interfaces = packed
     destinations = [("web", 2, 6, 1)]
-    return record.Header(
+    return generation_record.Header(
         "1", 2, "3", "4", 5, 6, True, None, destinations, labels, paths, interfaces
     )
 
 
 def test_every_part_of_a_rule_comes_back() -> None:
-    packed = record.pack(RULES)
+    packed = generation_record.pack(RULES)
     header = _header(packed)
-    content = record.encode(header, packed.records)
-    assert record.decode_header(content) == header
-    assert record.decode(content) == packed
-    assert record.decode_bindings(content) == RULES
-    assert record.unpack(packed, [3, 0]) == [RULES[3], RULES[0]]
+    content = generation_record.encode(header, packed.records)
+    assert generation_record.decode_header(content) == header
+    assert generation_record.decode(content) == packed
+    assert generation_record.decode_bindings(content) == RULES
+    assert generation_record.unpack(packed, [3, 0]) == [RULES[3], RULES[0]]
 
 
 def test_the_same_rules_elsewhere_and_in_another_order_make_no_difference() -> None:
     moved = [rule._replace(place=Place("/etc/sockreg/b.conf", 7)) for rule in reversed(RULES)]
-    assert record.difference(record.pack(RULES), record.pack(moved)) == ([], [])
+    assert generation_record.difference(
+        generation_record.pack(RULES), generation_record.pack(moved)
+    ) == ([], [])
 
 
 def test_what_differs_is_named_by_its_position() -> None:
@@ -56,7 +58,9 @@ def test_what_differs_is_named_by_its_position() -> None:
         RULES[0],
         RULES[4],
     ]
-    added, removed = record.difference(record.pack(RULES), record.pack(after))
+    added, removed = generation_record.difference(
+        generation_record.pack(RULES), generation_record.pack(after)
+    )
     assert added == [0, 2]
     assert removed == [1, 2]
 
@@ -64,5 +68,10 @@ def test_what_differs_is_named_by_its_position() -> None:
 def test_a_label_and_an_interface_are_not_confused() -> None:
     one = _rules(("web", "Bind=tcp 192.0.2.0/24 80 dev eth0"))
     other = _rules(("webeth0", "Bind=tcp 192.0.2.0/24 80"))
-    assert record.difference(record.pack(one), record.pack(other)) == ([0], [0])
-    assert record.difference(record.NOTHING, record.pack(one)) == ([0], [])
+    assert generation_record.difference(
+        generation_record.pack(one), generation_record.pack(other)
+    ) == ([0], [0])
+    assert generation_record.difference(generation_record.NOTHING, generation_record.pack(one)) == (
+        [0],
+        [],
+    )

@@ -73,7 +73,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _inherited(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands.register import register_inherited
+    from sockreg.commands.register import register_passed
 
     for name in ("proto", "local", "wait"):
         if getattr(options, name) is not None:
@@ -81,7 +81,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
                 f"--{name} selects among the sockets of a process",
                 "add --pid, --of-unit or --cookie",
             )
-    register_inherited(
+    register_passed(
         registry.context,
         options.labels,
         unit=options.unit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text

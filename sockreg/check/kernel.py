@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockreg.check.checks import Concern, live_check
+from sockreg.check.catalogue import Concern, live_check
 from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.model import PROTOCOL_NAMES

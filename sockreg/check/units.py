@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockreg.check.checks import Concern, check, live_check
+from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
