@@ -39,9 +39,7 @@ def test_top_shows_rates_and_what_is_wrong(host: Host) -> None:
                         "LOOKUPS", "SOCKETS", "UNITS"]  # fmt: skip
         assert line_of(terminal.lines, "web")[7:] == ["1", "web.socket"]
         # web has had more, so it stands first; dns has no socket, and that stands out.
-        web, dns = terminal.lines[4], terminal.lines[5]
-        assert web.startswith("web ")
-        assert dns.startswith("dns ")
+        terminal.wait(lambda lines: [line[:4] for line in lines[4:6]] == ["web ", "dns "])
         assert (terminal.colour(4, 0), terminal.colour(5, 0)) == ("default", "red")
         terminal.wait(lambda lines: line_of(lines, "web")[3:4] == ["0"])
         terminal.press("q")

@@ -187,7 +187,7 @@ def test_a_wrong_rule_is_refused_and_what_was_in_force_stays(make_box: MakeBox) 
         assert box.systemctl(verb, unit, check=False).returncode != 0
         (refusal,) = box.journal(f"MESSAGE_ID={journal.APPLY_REFUSED}", "-u", unit)[-1:]
         assert f"{drop_in}:3: " in refusal["MESSAGE"]
-        assert "those in force stay" in refusal["MESSAGE"]
+        assert "the rules in force stay" in refusal["MESSAGE"]
         assert refusal["PRIORITY"] == "3"
         assert rules(box) == ["web: tcp 127.0.0.1 80"]
         assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
