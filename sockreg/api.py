@@ -84,7 +84,7 @@ class Registry:
         return status.read(self.context)
 
     def rules(self) -> list[Binding]:
-        """The rules in force, in the order in which they were read; see rule_text()."""
+        """The rules in force, in the order in which they were read; see format_rule()."""
         from sockreg.views import rules
 
         return rules.read(self.context)
@@ -136,7 +136,7 @@ class Registry:
             return run(gather_files(self.context.root) if files_only else gather(self.context))
 
     def preview(self) -> Change:
-        """What apply() would change. Raises ConfigError if the configured rules are wrong."""
+        """What apply() would change. Raises ConfigError and RefusedError as apply() does."""
         from sockreg.commands.apply import check
 
         return check(self.context)
@@ -185,11 +185,15 @@ class Registry:
         closed. ``unit`` is the unit that they are registered for, by default the unit of this
         process; its earlier socket under the label is replaced. ``weight`` is their share of the
         label's new flows, 0 to 65535, by default the weight in the unit's files, or 100. Raises
-        RefusedError if none of them can be registered.
+        UsageError if an argument is wrong, and RefusedError if none of them can be registered.
         """
         from sockreg.commands import names, register
 
         names.check_label(label)
+        if unit is not None:
+            names.check_unit_name(unit)
+        if weight is not None:
+            names.check_weight(weight)
         received = [(sock if isinstance(sock, int) else sock.fileno(), label) for sock in sockets]
         register.register(self.context, received, unit=unit, weight=weight)
 

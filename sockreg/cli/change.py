@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sockreg.cli.printing import print_json, say
 from sockreg.plural import plural
 
-if TYPE_CHECKING:  # imports numpy, which would double the start-up time
+if TYPE_CHECKING:  # for annotations only
     from sockreg.commands.change import Change
     from sockreg.model import Binding
 

@@ -143,7 +143,7 @@ def put_in_force(
 
     ``files`` are conf files to write along with the swap. The rules are read as if the files were
     written. The files are written last, right before the swap. Unless ``force`` is given, rules
-    that newly take the ssh port are refused. ``rules`` is as in apply().
+    that newly take the ssh port are refused. ``rules`` is as in put_configured().
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)

@@ -1,8 +1,8 @@
 """Enabling a .socket unit with the registry, in the best mode for the installed systemd.
 
-companion   sockreg@NAME.service is enabled: any systemd exec        the .socket unit registers its
-own sockets, with a drop-in: systemd 256 and later,
-            where PassFileDescriptorsToExec= passes them to ExecStartPost= (systemd.socket(5))
+- companion: sockreg@NAME.service is enabled; works with any systemd.
+- exec: a drop-in makes the .socket unit register its own sockets; systemd 256 and later, where
+  PassFileDescriptorsToExec= passes them to ExecStartPost= (systemd.socket(5)).
 """
 
 import os

@@ -8,7 +8,7 @@ from sockreg.errors import RefusedError, SockregError, UsageError
 from sockreg.host.listener import address_text, cookie_text
 from sockreg.host.processes import Process
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import PROTOCOL_NAMES
+from sockreg.model import INET, INET6, PROTOCOL_NAMES
 
 _SHOWN = 8  # sockets in a message
 
@@ -38,7 +38,7 @@ class Selector(NamedTuple):
             what = f"{PROTOCOL_NAMES[self.protocol]} socket that can be registered"
         if self.port is None:
             return what
-        family = 10 if self.address is not None and ":" in self.address else 2
+        family = INET6 if self.address is not None and ":" in self.address else INET
         return f"{what} on {address_text(family, self.address or '*', self.port)}"
 
     @property
@@ -63,7 +63,7 @@ def socket_text(socket: DiagSocket) -> str:
 def parse_local(text: str) -> tuple[str | None, int]:
     """``ADDR:PORT`` of --local: (address or None, port). IPv6 in brackets; ``:80`` is any.
 
-    SockregError (EXIT_USAGE).
+    Raises UsageError.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:

@@ -1,7 +1,7 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
+from sockreg.commands.names import check_weight
 from sockreg.context import Context
-from sockreg.errors import UsageError
 from sockreg.host.listener import cookie_text
 from sockreg.registry import pools
 from sockreg.registry.destinations import destination_name, read_destinations
@@ -11,7 +11,6 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
-from sockreg.terms import WEIGHT_MAX
 
 
 def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
@@ -21,8 +20,8 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     Weight 0 drains a member: nothing new arrives there, and existing connections continue. Raises
     SockregError if the label has no such member.
     """
-    if weight is not None and not 0 <= weight <= WEIGHT_MAX:
-        raise UsageError(f"weight {weight} is not from 0 to {WEIGHT_MAX}", "")
+    if weight is not None:
+        check_weight(weight)
     changed = 0
     with Maps(context.loaded_registry()) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
         for (name, family, protocol), slot in read_destinations(maps).items():

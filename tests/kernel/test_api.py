@@ -132,6 +132,14 @@ def test_failures_have_classes(host: Host, registry: sockreg.Registry) -> None:
         registry.register([unix], "web")
     with pytest.raises(sockreg.UsageError, match="label"):
         registry.register([], "a:b")
+    for unit in ("", "two words", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.service", "x" * 256):
+        with pytest.raises(sockreg.UsageError, match="not the name of a unit"):
+            registry.register([], "web", unit=unit)
+    for weight in (-1, 65536):
+        with pytest.raises(sockreg.UsageError, match=f"weight {weight} is not from 0 to 65535"):
+            registry.register([], "web", weight=weight)
+        with pytest.raises(sockreg.UsageError, match=f"weight {weight} is not from 0 to 65535"):
+            registry.weigh("web", weight)
     with pytest.raises(sockreg.SockregError, match="no socket"):
         registry.unregister("web")
 

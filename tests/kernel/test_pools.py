@@ -90,11 +90,13 @@ def test_weights_change_by_command_until_the_unit_registers_again(host: Host) ->
         assert pool.members() == {unit(1): 100, unit(2): 65535}
 
 
-@pytest.mark.parametrize("weight", ["65536", "-1", "many"])
+@pytest.mark.parametrize("weight", ["65536", "-1", "many", "1_0"])
 def test_a_weight_that_is_none_is_refused(host: Host, weight: str) -> None:
     with Pool(host) as pool:
         server = pool.add(1)
-        assert host.run("weight", LABEL, "--", weight).status == EXIT_USAGE
+        refused = host.run("weight", LABEL, weight)
+        assert refused.status == EXIT_USAGE
+        assert f"{weight!r} is not a weight from 0 to 65535" in refused.err
         assert pool.register(2, server, f"--weight={weight}").status == EXIT_USAGE
         assert pool.members() == {unit(1): 100}
 

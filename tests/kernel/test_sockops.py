@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.kernel.cgroups import Cgroups, own_cgroups
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
 from tests.process import run
+from tests.schemas import validated
 from tests.tree import ROOT
 
 RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=tcp ::1 80", "Bind=udp 127.0.0.1 80")
@@ -281,6 +283,16 @@ def test_unloading_it_keeps_the_sockets(loaded: Host, unit: Unit) -> None:
         do(server, "close")
         do(server, "tcp 127.0.0.1 8080")
         assert loaded.ask("127.0.0.1", 80) == "refused"
+
+
+def test_json_is_all_that_is_printed(loaded: Host) -> None:
+    kind, _ = validated(loaded.run("--json", "load", "--sock-ops").out)
+    assert kind == "change"
+    kind, only = validated(loaded.run("--json", "unload", "--sock-ops").out)
+    assert (kind, only["sock_ops_only"]) == ("unloaded", True)
+    assert Path(only["registry"]).is_dir()
+    _, everything = validated(loaded.run("--json", "unload").out)
+    assert everything == only | {"sock_ops_only": False}
 
 
 def test_unloading_everything_takes_it_along(loaded: Host, unit: Unit) -> None:

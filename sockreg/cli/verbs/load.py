@@ -31,7 +31,9 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.sock_ops:
         from sockreg.commands.load import load_sock_ops
 
-        say(load_sock_ops(registry.context))
+        attached = load_sock_ops(registry.context)
+        if not options.json:
+            say(attached)
 
 
 VERB = Verb(

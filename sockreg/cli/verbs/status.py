@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
+from sockreg.cli import arguments
 from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import EXIT_OK, UsageError
@@ -29,7 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch",
         metavar="SECONDS",
         nargs="?",
-        type=float,
+        type=arguments.seconds,
         const=_INTERVAL,
         help=f"refresh every SECONDS ({_INTERVAL:g}), and show rates",
     )

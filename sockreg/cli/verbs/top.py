@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
+from sockreg.cli import arguments
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import SockregError, UsageError
 
@@ -30,7 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         metavar="SECONDS",
-        type=float,
+        type=arguments.seconds,
         default=_INTERVAL,
         help=f"refresh interval ({_INTERVAL:g})",
     )

@@ -17,11 +17,11 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.sock_ops:
         from sockreg.commands.load import unload_sock_ops
 
-        say(unload_sock_ops(registry.context))
-        return
-    said = registry.unload()
+        said = unload_sock_ops(registry.context)
+    else:
+        said = registry.unload()
     if options.json:
-        print_json("unloaded", {"registry": registry.path})
+        print_json("unloaded", {"registry": registry.path, "sock_ops_only": bool(options.sock_ops)})
     else:
         say(said)
 

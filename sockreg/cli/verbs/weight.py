@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sockreg.api import Registry
+from sockreg.cli import arguments
 from sockreg.cli.verb import Group, Verb
 
 
@@ -14,7 +15,7 @@ def _add_weight_arguments(parser: argparse.ArgumentParser) -> None:
         "weight",
         metavar="WEIGHT",
         nargs="?",
-        type=int,
+        type=arguments.weight,
         help="0 to 65535 (default: Weight= in the unit's files, or 100)",
     )
     parser.add_argument("--unit", help="only the socket of this unit")
