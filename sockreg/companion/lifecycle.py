@@ -41,12 +41,11 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
         posix.unlink(_marker(unit))
     except FileNotFoundError:
         pass  # this is not the second half of a restart without changes
-    with Maps(own_registry(bpffs)) as maps:
+    with Maps(own_registry(bpffs)) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)
         if state is not None and state.files == _files(root, unit):
             state.active = True
-            with Lock(maps.registry, REGISTRATION_PATIENCE):
-                write_unit(maps, unit, state)
+            write_unit(maps, unit, state)
             return
     posix.execv(command[0], command)
 
@@ -60,7 +59,7 @@ def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     registration.unregister(registry, unit=unit)
     if not _is_enabled(root, unit):
         posix.execv(command[0], command)
-    with Maps(registry) as maps:
+    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)
         if state is not None:
             state.active = False

@@ -1,0 +1,63 @@
+"""A unit starts and stops counting: what its companion writes into the registry."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+
+import pytest
+
+from sockreg.companion import lifecycle
+from sockreg.registry.maps import Maps
+from sockreg.registry.units import UnitState, unit_state, write_unit
+from sockreg.systemd import unitpaths
+from tests.kernel.host import Host
+
+UNIT = "web.socket"
+NOTHING = ["/bin/false"]  # in place of the full command, which is not needed here
+
+
+@pytest.mark.parametrize("change", [lifecycle.start, lifecycle.stop])
+def test_the_state_of_a_unit_is_read_and_written_under_the_lock(
+    host: Host, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+) -> None:
+    """Otherwise an apply at the same moment could lose what one of both has written."""
+    units = host.root / "etc/systemd/system"
+    (units / "sockets.target.wants").mkdir(parents=True)
+    (units / UNIT).write_text("[Socket]\nListenStream=127.0.0.1:8080\n")
+    (units / "sockets.target.wants/sockreg@web.service").touch()  # enabled
+    host.load()
+    starts = change is lifecycle.start
+
+    def locked_state(maps: Maps, unit: str) -> UnitState | None:
+        assert is_locked(maps.registry)
+        return unit_state(maps, unit)
+
+    def locked_write(maps: Maps, unit: str, state: UnitState) -> None:
+        assert is_locked(maps.registry)
+        write_unit(maps, unit, state)
+
+    with Maps(str(host.registry)) as maps:
+        files = unitpaths.files_state(unitpaths.find_unit(str(host.root), UNIT)[1])
+        write_unit(maps, UNIT, UnitState(not starts, files, 100))
+        monkeypatch.setattr(lifecycle, "unit_state", locked_state)
+        monkeypatch.setattr(lifecycle, "write_unit", locked_write)
+        with host.namespace.entered():
+            change(UNIT, str(host.bpffs), str(host.root), NOTHING)
+        state = unit_state(maps, UNIT)
+    assert state is not None
+    assert state.active is starts
+    assert not is_locked(str(host.registry))
+
+
+def is_locked(registry: str) -> bool:
+    """Whether somebody holds the lock of the registry, this process included."""
+    fd = os.open(registry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
