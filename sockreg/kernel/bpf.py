@@ -35,15 +35,17 @@ READ_ONLY = 1 << 3
 
 _ATTR_ELEM = struct.Struct("=I4xQQQ")  # map_fd, key, value (or next_key), flags
 _ATTR_OBJ = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
-# prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration,
-# ctx_size_in, ctx_size_out, ctx_in, ctx_out
 _ATTR_INFO = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 _MAP_INFO = struct.Struct("=IIIII")  # type, id, key_size, value_size, max_entries
+# prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration,
+# ctx_size_in, ctx_size_out, ctx_in, ctx_out
 _ATTR_RUN = struct.Struct("=IIIIQQIIIIQQ")
 # struct bpf_sk_lookup up to local_ip4, of which family, remote_ip4 and local_ip4
 _RUN_CONTEXT = struct.Struct("=8xI4xI20xI")
 _AF_INET = 2
 _SK_PASS = 1
+
+_REPEATS_MAX = 1 << 20  # keys that map_keys() reads again: 16 times those of the largest map
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # not generic at run time
@@ -151,10 +153,15 @@ def map_delete(fd: int, key: bytes) -> bool:
 
 
 def map_keys(fd: int, key_size: int) -> list[bytes]:
-    """All keys of a hash map, each once. Concurrent changes may or may not be visible."""
+    """All keys of a hash map, each once.
+
+    Keys added or removed meanwhile may be missing or included.
+    EBUSY if keys are removed faster than they can be read.
+    """
     keys: dict[bytes, None] = {}
     previous = None
-    while True:
+    repeats = 0
+    while repeats < _REPEATS_MAX:
         following = Buffer(bytes(key_size))
         start = previous.address if previous is not None else 0
         try:
@@ -163,12 +170,12 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
             if error.errno == errno.ENOENT:
                 return list(keys)
             raise
+        # If ``previous`` was deleted in the meantime, the kernel starts over: known keys repeat.
         key = following.content()
-        if key in keys:
-            # ``previous`` was deleted in the meantime, and the kernel has started over.
-            return list(keys)
+        repeats += key in keys
         keys[key] = None
         previous = following
+    raise OSError(errno.EBUSY, "the keys of the map change faster than they can be read")
 
 
 def map_capacity(fd: int) -> int:

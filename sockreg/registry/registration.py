@@ -108,7 +108,7 @@ def _enter(
         for offer, slot in places:
             replaced = enter(maps, slot, offer.listener, unit=unit, weight=weight, now=now)
             entered.append((offer, replaced))
-    except SockregError:
+    except (SockregError, OSError):
         for (_, slot), (_, replaced) in zip(places, entered, strict=False):
             for member in members_of(maps, slot):
                 if replaced is None and member.unit == unit:

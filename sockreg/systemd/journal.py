@@ -15,6 +15,7 @@ from sockreg.terms import companion
 
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
+_STREAM = b"JOURNAL_STREAM"  # systemd sets it for the processes of a unit
 _OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # journalctl -u looks for this field beside the sender's own unit
 
 # MESSAGE_ID= of each kind of entry, made by systemd-id128(1).
@@ -49,8 +50,18 @@ def say(
 
 
 def under_systemd() -> bool:
-    """Whether stderr is the journal."""
-    return b"JOURNAL_STREAM" in posix.environ
+    """Whether stderr is the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+
+    A process whose stderr leads elsewhere may have inherited the variable.
+    """
+    stream = posix.environ.get(_STREAM)
+    if stream is None:
+        return False
+    try:
+        status = posix.fstat(2)
+    except OSError:
+        return False  # stderr is closed
+    return stream == b"%d:%d" % (status.st_dev, status.st_ino)
 
 
 def record(
@@ -69,7 +80,7 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
         "SYSLOG_IDENTIFIER": "sockreg",
         **fields,
     }
-    if under_systemd() and _OF_UNIT not in fields:
+    if _STREAM in posix.environ and _OF_UNIT not in fields:
         # The journal reads the sender's unit from /proc, too late for a process that has ended.
         from sockreg.systemd.unit_of import unit_of_this_process
 

@@ -132,11 +132,12 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def _one_start(here: Place, program: Program) -> float:
     if not program.takes_socket:
         return _time(program.command, {}, None)
+    stderr = os.fstat(2)
     environment = {
         "SOCKREG_BPFFS": here.bpffs,
         "LISTEN_FDS": "1",
         "LISTEN_FDNAMES": LABEL,
-        "JOURNAL_STREAM": "0:0",  # stderr is the journal's, systemd.exec(5)
+        "JOURNAL_STREAM": f"{stderr.st_dev}:{stderr.st_ino}",  # as for a unit, systemd.exec(5)
     }
     # A new socket each time, as at boot: nothing is registered under the label.
     with here.namespace.listen("127.0.0.1") as listener:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
+import posix
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from sockreg.host.listener import Listener
+from sockreg.kernel import bpf
+from sockreg.registry import layout, registration
+from sockreg.registry.maps import Maps
+from sockreg.registry.units import UnitState, write_unit
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
 from tests.kernel.host import BASH, Host, cookie
@@ -353,6 +361,79 @@ def test_slots_run_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         said = host.conf(*RULES, "[one]", "Bind=tcp 192.0.2.1 99")
         assert "no slot left for one (tcp, IPv4)" in host.fails(EXIT_REFUSED, "apply"), said
         assert len(host.json("rules")) == 4
+
+
+def test_all_sockets_of_a_unit_or_none(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is out of memory refuses with a bare OSError."""
+    host.load(*RULES)
+    entered = registration.enter
+
+    def with_memory_for_ipv4(maps: Maps, slot: int, listener: Listener, **rest: Any) -> int | None:
+        if listener.family == socket.AF_INET6:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return entered(maps, slot, listener, **rest)
+
+    monkeypatch.setattr(registration, "enter", with_memory_for_ipv4)
+    with (
+        host.namespace.listen("127.0.0.1", 8080) as four,
+        host.namespace.listen("::1", 8080) as six,
+    ):
+        outcome = host.register([("web", four), ("web", six)], unit="web.socket")
+        assert outcome.status == EXIT_FAILURE
+        assert "Cannot allocate memory" in outcome.err
+        assert host.registered("web") is None
+
+
+def test_keys_removed_while_a_map_is_read_hide_no_others(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel starts over at the first key if the previous one is gone."""
+    host.load(*RULES)
+    names = [f"web{number}.socket" for number in range(20)]
+    call = bpf._bpf
+    asked = []
+
+    def removing(command: int, attr: bytes) -> int:
+        result = call(command, attr)
+        if command == bpf._MAP_GET_NEXT_KEY:
+            asked.append(attr)
+            if len(asked) == 10:
+                bpf.map_delete(maps.units, keys[9])
+        return result
+
+    with Maps(str(host.registry)) as maps:
+        for name in names:
+            write_unit(maps, name, UnitState(True, (0, 0, 0, 0), 100))
+        keys = bpf.map_keys(maps.units, layout.UNIT_NAME.size)
+        assert len(keys) == 20
+        monkeypatch.setattr(bpf, "_bpf", removing)
+        assert (
+            set(keys)
+            >= set(bpf.map_keys(maps.units, layout.UNIT_NAME.size))
+            >= {
+                *keys[:9],
+                *keys[10:],
+            }
+        )
+
+
+# Where a line is said
+
+
+def test_a_line_is_printed_unless_stderr_is_the_journal(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JOURNAL_STREAM is inherited: 'command 2>file' and pipes have it, too (systemd.exec(5))."""
+    host.load(*RULES)
+    stderr = os.fstat(2)
+    with host.namespace.listen("127.0.0.1", 8080) as sock:
+        for inode, printed in ((stderr.st_ino, False), (stderr.st_ino + 1, True)):
+            stream = f"{stderr.st_dev}:{inode}".encode()
+            monkeypatch.setitem(posix.environ, b"JOURNAL_STREAM", stream)
+            outcome = host.register([("web", sock)], unit="web.socket")
+            assert outcome.status == EXIT_OK
+            assert ("label web: " in outcome.err) is printed
+            assert len(host.entries()) == 1
 
 
 # What stays untouched
