@@ -7,6 +7,7 @@ has one short-lived process. The peer waits for it, so it imports little.
 """
 
 import _socket
+import errno
 import posix
 import struct
 
@@ -15,6 +16,7 @@ _PATIENCE = 0.8  # s; peers wait for one
 _SO_PEERGROUPS = 59  # asm-generic/socket.h
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _GROUPS_SIZE = 1024  # bytes; what getsockopt() of Python takes
+_GROUPS_SIZE_MAX = 4 * 65536  # bytes; NGROUPS_MAX of linux/limits.h
 
 
 class Peer:
@@ -27,8 +29,7 @@ class Peer:
         level = _socket.SOL_SOCKET
         packed = connection.getsockopt(level, _socket.SO_PEERCRED, _CREDENTIALS.size)
         self.pid, self.uid, gid = _CREDENTIALS.unpack(packed)
-        groups = connection.getsockopt(level, _SO_PEERGROUPS, _GROUPS_SIZE)
-        self.gids = {gid, *(number for (number,) in struct.iter_unpack("=I", groups))}
+        self.gids = {gid, *_groups(connection)}
         self.registrant = self._unit() or f"uid:{self.uid}"
 
     def _unit(self) -> str:
@@ -43,6 +44,31 @@ class Peer:
 
     def __str__(self) -> str:
         return f"pid {self.pid}, uid {self.uid}"
+
+
+def _groups(connection: _socket.socket) -> list[int]:
+    """The supplementary groups of the peer."""
+    try:
+        packed = connection.getsockopt(_socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
+    except OSError as error:
+        if error.errno != errno.ERANGE:
+            raise
+        packed = _many_groups(connection)
+    return [number for (number,) in struct.iter_unpack("=I", packed)]
+
+
+def _many_groups(connection: _socket.socket) -> bytes:
+    """The groups of a peer that has more than getsockopt() of Python takes, packed."""
+    import ctypes  # heavy, and hardly any peer needs it
+
+    groups = ctypes.create_string_buffer(_GROUPS_SIZE_MAX)
+    size = ctypes.c_uint32(_GROUPS_SIZE_MAX)
+    libc = ctypes.CDLL(None, use_errno=True)
+    option = (connection.fileno(), _socket.SOL_SOCKET, _SO_PEERGROUPS)
+    if libc.getsockopt(*option, groups, ctypes.byref(size)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, posix.strerror(number))
+    return groups.raw[: size.value]
 
 
 def is_allowed(peer: Peer, words: list[str]) -> bool:

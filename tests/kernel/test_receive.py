@@ -303,6 +303,18 @@ def test_only_those_allowed_may_register(loaded: Host, allowed: str, welcome: bo
             )
 
 
+def test_a_peer_may_be_in_a_thousand_groups(loaded: Host) -> None:
+    before = os.getgroups()
+    os.setgroups(range(70000, 71000))
+    try:
+        with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
+            message = (b"web#", [server.sock.fileno()])
+            assert "may not register" in refused(loaded, message, allowed="@71000")
+            assert Served(loaded, message, allowed="@70999").answer == "OK"
+    finally:
+        os.setgroups(before)
+
+
 def test_refusals_are_logged_with_the_peer(loaded: Host) -> None:
     loaded.entries()
     refused(loaded, (b"#", []))
