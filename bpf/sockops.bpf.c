@@ -67,21 +67,24 @@ static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit,
 	}
 }
 
-/* The expectation that a listener on this port meets, if any. */
-static __always_inline struct expected *find(__u32 port)
+/* The expectation that the listener meets, if any. */
+static __always_inline struct expected *find(struct bpf_sock_ops *ctx)
 {
+	__u32 port = ctx->local_port;
 	struct expected_key key = {.cgroup = bpf_get_current_cgroup_id(), .port = port};
 	struct expected *unit = bpf_map_lookup_elem(&expected, &key);
 
-	if (unit)
-		return unit;
-	key.port = 0;
-	unit = bpf_map_lookup_elem(&expected, &key);
-	if (!unit)
+	if (!unit) {
+		key.port = 0;
+		unit = bpf_map_lookup_elem(&expected, &key);
+	}
+	/* Sockets of other network namespaces could never be steered to. */
+	if (!unit || unit->netns != bpf_get_netns_cookie(ctx))
 		return 0;
+	if (key.port)
+		return unit;
 	/* The first listener decides. A later one on its port replaces it. */
-	if (!unit->port)
-		unit->port = port;
+	__sync_val_compare_and_swap(&unit->port, 0, port);
 	return unit->port == port ? unit : 0;
 }
 
@@ -93,9 +96,8 @@ int sockreg_listen(struct bpf_sock_ops *ctx)
 
 	if (ctx->op != BPF_SOCK_OPS_TCP_LISTEN_CB || !socket)
 		return 1;
-	unit = find(ctx->local_port);
-	/* Sockets of other network namespaces could never be steered to. */
-	if (!unit || unit->netns != bpf_get_netns_cookie(ctx))
+	unit = find(ctx);
+	if (!unit)
 		return 1;
 	if (ctx->family == AF_INET) {
 		unit->own_ipv4 = 1;

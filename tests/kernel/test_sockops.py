@@ -216,9 +216,11 @@ def test_listeners_of_another_namespace_are_left_alone(loaded: Host, unit: Unit)
     with Namespace() as other:
         home, loaded.namespace = loaded.namespace, other
         try:
-            with unit.server("tcp 127.0.0.1 8080"):
+            with unit.server("tcp 127.0.0.1 9090"):
                 loaded.namespace = home
                 assert members(loaded) == {}
+                with unit.server("tcp 127.0.0.1 8080"):
+                    assert loaded.ask("127.0.0.1", 80) == "web.service"
         finally:
             loaded.namespace = home
 
