@@ -37,7 +37,7 @@ def root() -> str:
 
 
 def _mounted() -> str:
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
             fields = line.split()
             if fields[fields.index("-") + 1] == "cgroup2":
@@ -51,7 +51,7 @@ def own() -> Cgroup:
     For a unit with Delegate=yes, systemd runs these commands in a separate cgroup .control, beside
     the processes of the service (systemd.io/CGROUP_DELEGATION).
     """
-    with open("/proc/self/cgroup", encoding="utf-8") as lines:
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
         path = next((line[3:].rstrip("\n") for line in lines if line.startswith("0::")), "/")
     path = path.removesuffix(_CONTROL)
     return Cgroup(path, os.stat(f"{root()}{path}").st_ino)

@@ -39,22 +39,17 @@ def entered(name: str | None) -> Iterator[Netns]:
     The calling thread is in the namespace until the context ends. Raises SockregError if there is
     no such namespace.
     """
-    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-    fd = home if name is None else _open(name)
-    try:
+    with contextlib.ExitStack() as stack:
+        home = fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, home)
         if name is not None:
+            fd = _open(name)
+            stack.callback(os.close, fd)
             _enter(fd, name)
+            stack.callback(_enter, home, "the network namespace of this process")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             cookie = netns_cookie(sock)
-        try:
-            yield Netns(fd, cookie, os.fstat(fd).st_ino)
-        finally:
-            if name is not None:
-                _enter(home, "the network namespace of this process")
-    finally:
-        os.close(fd)
-        if fd != home:
-            os.close(home)
+        yield Netns(fd, cookie, os.fstat(fd).st_ino)
 
 
 def _open(name: str) -> int:

@@ -55,7 +55,7 @@ def is_bpffs(path: str) -> bool:
     """Whether ``path`` is in a bpffs, by the mount it belongs to (proc_pid_mountinfo(5))."""
     device = os.stat(path).st_dev
     numbers = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
             fields = line.split()
             if fields[2] == numbers:

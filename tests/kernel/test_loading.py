@@ -23,10 +23,12 @@ from sockreg.errors import (
     EXIT_PERMISSION,
     EXIT_REFUSED,
 )
+from sockreg.host import cgroup
 from sockreg.kernel import bpf, libbpf, shipped
 from sockreg.kernel.object_source import SOURCES
 from tests import tree
 from tests.kernel.host import Host, bpftool
+from tests.linux import mount, umount
 from tests.netns import bpffs
 from tests.process import run
 from tests.tree import ROOT
@@ -226,6 +228,18 @@ def test_a_directory_inside_a_bpffs_will_do(host: Host) -> None:
     host.ok("--bpffs", str(inside), "load")
     assert host.ask("192.0.2.7", 80) == "refused"
     host.ok("--bpffs", str(inside), "unload")
+
+
+def test_a_mount_whose_name_is_not_utf_8(host: Host, tmp_path: Path) -> None:
+    other = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    Path(other).mkdir()
+    with bpffs():  # in a mount namespace of this process
+        mount("none", other, "tmpfs")
+        try:
+            assert os.path.isdir(cgroup.root())
+            host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+        finally:
+            umount(other)
 
 
 def test_pins_are_for_the_owner_and_the_group(host: Host) -> None:

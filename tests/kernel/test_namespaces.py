@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sockreg.errors import UsageError
+from sockreg.host.netns import entered
 from tests.netns import TCP, UDP, Namespace, Server, bpffs, connect
 
 
@@ -98,6 +100,13 @@ def test_entering_ends_where_it_began(namespace: Namespace) -> None:
     with pytest.raises(ZeroDivisionError), namespace.entered():
         raise ZeroDivisionError
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
+
+
+def test_a_namespace_that_does_not_exist_leaves_nothing_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(UsageError, match="network namespace nowhere"), entered("nowhere"):
+        pass
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_bpffs_is_seen_by_this_process_alone() -> None:
