@@ -103,13 +103,13 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
         pinned(old.path / "program") as before,
         pinned(new.path / "program") as after,
     ):
-        published.publish(registry, 0)
-        try:
-            with counter_growth.counting_on(registry, new.path):
+        with counter_growth.counting_on(registry, new.path):
+            published.publish(registry, 0)
+            try:
                 libbpf.update_link(link, after, before)
-        except OSError:
-            published.publish(registry, old.number)
-            raise
+            except OSError:
+                published.publish(registry, old.number)
+                raise
         published.publish(registry, new.number)
 
 

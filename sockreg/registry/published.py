@@ -30,7 +30,7 @@ PIN = "published"
 
 _VALUE = struct.Struct("=IIQQ")
 _INDEX = bytes(4)
-_PATIENCE = 1.0  # s for a change in progress, which takes microseconds
+_PATIENCE = 1.0  # s for a change in progress; adding up grown counters takes most of it
 _POLL = 0.01  # s
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import grp
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK
-from sockreg.registry import access, generations
+from sockreg.kernel import libbpf
+from sockreg.registry import access, counter_growth, generations, published
 from tests import tree
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
@@ -120,6 +125,39 @@ def test_a_death_at_any_point_of_a_load_tells_readers_nothing_wrong(
         assert member() == (EXIT_OK, truth(host))
         assert all(path.stat().st_mode & 0o040 for path in host.home.rglob("*"))
         host.ok("unload")
+
+
+def test_readers_know_what_is_in_force_while_counters_are_copied(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying may take longer than readers wait."""
+    counting_on = counter_growth.counting_on
+    seen = []
+
+    @contextmanager
+    def observed(registry: str, generation: Path) -> Iterator[None]:
+        with counting_on(registry, generation):
+            seen.append(published.read(registry).generation)
+            yield
+
+    host.load(*WEB)
+    monkeypatch.setattr(counter_growth, "counting_on", observed)
+    host.apply(*MORE)
+    assert seen == [1]
+    assert published.read(str(host.registry)).generation == 2
+
+
+def test_readers_know_what_is_in_force_after_a_swap_that_failed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: int) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    host.load(*WEB)
+    host.conf(*MORE)
+    monkeypatch.setattr(libbpf, "update_link", refusing)
+    assert host.run("apply").status == EXIT_FAILURE
+    assert published.read(str(host.registry)).generation == 1
 
 
 def test_no_group_is_no_failure(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
