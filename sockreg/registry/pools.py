@@ -132,7 +132,14 @@ def _move(maps: Maps, member: Member, slot: int) -> None:
         return
     with bpf.Pinned(f"{maps.registry}/{COPY}") as program:
         # A socket that was just closed is no error: its slot is empty, as before.
-        moved = bpf.run_sk_lookup(program, member.slot, slot)
+        try:
+            moved = bpf.run_sk_lookup(program, member.slot, slot)
+        except OSError as error:
+            raise RefusedError(
+                f"the kernel cannot copy {cookie_text(member.cookie)} of {member.unit} "
+                f"to another slot: {error.strerror}",
+                "several sockets under one label need Linux 5.13",
+            ) from None
     if not moved:
         raise RefusedError(
             f"the kernel refuses to move {cookie_text(member.cookie)} of {member.unit} "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections import Counter
@@ -10,6 +12,7 @@ from math import sqrt
 import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from sockreg.kernel import bpf
 from sockreg.registry.shares import MEMBERS_MAX
 from tests.asking import asking
 from tests.kernel.dying import deaths
@@ -452,6 +455,25 @@ def test_when_the_slots_run_out_nothing_changes(
         pool.remove(2)
         assert pool.register(3, late).status == EXIT_OK
         assert set(pool.flows(50, "192.0.2.8")) == {"web1", "web3"}
+
+
+def test_a_kernel_that_cannot_copy_sockets_is_told_of(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_test_run(*_: object) -> bool:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    with Pool(host) as pool:
+        pool.add(1)
+        late = pool.serve(2)
+        with monkeypatch.context() as patch:
+            patch.setattr(bpf, "run_sk_lookup", without_test_run)
+            outcome = pool.register(2, late)
+        assert outcome.status == EXIT_REFUSED
+        assert "the kernel cannot copy sk:" in outcome.err
+        assert "several sockets under one label need Linux 5.13" in outcome.err
+        assert pool.members() == {unit(1): 100}
+        assert set(pool.flows(20)) == {"web1"}
 
 
 # Death
