@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The maps of a registry: pinned in it, and shared by all its programs. User space declares none of
- * its own; it has libbpf create these, as they are declared here, or reuse those that are pinned.
+ * The maps that all programs of a registry share, pinned in it. libbpf creates them as declared
+ * here, or reuses those that are pinned.
  *
  * Unused entries take memory, too: 8 bytes in `sockets`; 24 bytes for each CPU in
  * `counters`; 16 bytes in a hash. That is 2.3 MiB, and 24 KiB for each CPU: only `counters` is made
@@ -16,8 +16,6 @@
 #include <bpf/bpf_helpers.h>
 
 #include "registry.h"
-
-#define AF_INET 2 /* linux/socket.h has it for the kernel only */
 
 /* slot -> socket. Not a reference: the kernel empties the slot when the socket is closed. */
 struct {

@@ -9,12 +9,14 @@
 
 #include <linux/types.h>
 
+#define AF_INET 2 /* linux/socket.h has it for the kernel only */
+
 #define LABEL_SIZE 256 /* 255 characters and a NUL: systemd's FDNAME_MAX */
 #define UNIT_SIZE 256  /* systemd's UNIT_NAME_MAX with its NUL */
 
 /*
  * Slots are numbered from 0. A destination has one below DESTINATION_SLOTS, since the leaf of a
- * table (tables.h) has 14 bits for it. The members of a pool have any, mostly those behind.
+ * table (tables.h) has 14 bits for it. The members of a pool may have any, usually a higher one.
  * Slots below FIRST_SLOT never hold a socket.
  */
 #define DESTINATION_SLOTS 16384

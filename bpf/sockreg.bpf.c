@@ -17,7 +17,7 @@
 /* Pass the packet to the socket of its destination, or to one of its pool. */
 static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 {
-	__u32 slot = destination & DESTINATION_SLOT;
+	__u32 slot = destination & DESTINATION_SLOT_BITS;
 	struct counters *count = NULL;
 	struct bpf_sock *socket;
 

@@ -59,7 +59,7 @@
 
 /* A destination, 15 bits: 14 missing=pass | 13..0 slot */
 #define DESTINATION_BITS 0x7fff
-#define DESTINATION_SLOT 0x3fff
+#define DESTINATION_SLOT_BITS 0x3fff
 #define DESTINATION_MISSING_PASS 0x4000
 
 #define PAIR_KIND 1 /* the upper two bits of a pair */

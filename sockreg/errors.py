@@ -30,6 +30,11 @@ class SockregError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def line(self) -> str:
+        """The message with the hint in parentheses, as the journal has it."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class UsageError(SockregError):
     """The command line is wrong."""

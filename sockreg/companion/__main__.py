@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     except (SockregError, ImportError) as error:
         told = missing(error) if isinstance(error, ImportError) else error
         journal.say(
-            f"{told.message} ({told.hint})" if told.hint else told.message,
+            told.line,
             journal.REFUSED,
             journal.ERR,
             journal.unit_fields(unit),

@@ -20,7 +20,7 @@ from sockreg.compile.rows import Rows, build_rows
 from sockreg.compile.shortcuts import Head, build_head, encode_heads
 from sockreg.compile.words import (
     ADDRESS,
-    DESTINATION_SLOT,
+    DESTINATION_SLOT_BITS,
     ELSEWHERE,
     PORT,
     Ints,
@@ -99,7 +99,7 @@ def compile_rules(
     return Tables(
         words,
         pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
-        1 + int((rows.outcome & DESTINATION_SLOT).max(initial=0)),
+        1 + int((rows.outcome & DESTINATION_SLOT_BITS).max(initial=0)),
         len(bindings),
         len(forest.tree),
         len(decisions.functions),

@@ -13,9 +13,7 @@ _CAP_SYS_ADMIN = 21  # implies all three (bpf_capable(), bpf_net_capable(), perf
 
 
 def require_loading() -> None:
-    """Raises AccessError if this process cannot load a program. The user namespace is not
-    checked.
-    """
+    """Raise AccessError if this process cannot load a program. Ignores user namespaces."""
     effective = _effective()
     if effective >> _CAP_SYS_ADMIN & 1:
         return

@@ -144,7 +144,6 @@ def _inspect(sock: _socket.socket) -> Listener:
         _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY
     ):
         serves = (_socket.AF_INET6, _socket.AF_INET)
-    cookie = int.from_bytes(sock.getsockopt(level, _SO_COOKIE, 8), _ORDER)
     return Listener(
         fd=sock.fileno(),
         family=family,
@@ -152,7 +151,7 @@ def _inspect(sock: _socket.socket) -> Listener:
         serves=serves,
         address=address,
         port=port,
-        cookie=cookie,
+        cookie=socket_cookie(sock),
         netns=netns_cookie(sock),
         asks_address=protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
     )
@@ -173,6 +172,11 @@ def _is_connected(sock: _socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def socket_cookie(sock: _socket.socket) -> int:
+    """SO_COOKIE, a number of a socket of any kind that is never reused."""
+    return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _SO_COOKIE, 8), _ORDER)
 
 
 def netns_cookie(sock: _socket.socket) -> int:

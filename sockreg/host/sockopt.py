@@ -6,13 +6,13 @@ linux/in.h, linux/in6.h, linux/tcp.h and linux/udp.h: Python's socket module lac
 
 import errno
 import socket
-import sys
 from typing import NamedTuple
+
+from sockreg.host.listener import socket_cookie
 
 FLAG, NUMBER, TEXT = range(3)
 
 _TEXT_SIZE = 64  # more than IFNAMSIZ and TCP_CA_NAME_MAX
-_COOKIE = 57  # SO_COOKIE
 
 Value = bool | int | str
 
@@ -96,10 +96,10 @@ def read(fd: int) -> dict[str, Value]:
 
 
 def cookie(fd: int) -> int:
-    """SO_COOKIE of any socket."""
+    """The cookie of any socket, as in Listener."""
     sock = socket.socket(fileno=fd)
     try:
-        return int.from_bytes(sock.getsockopt(_SOCKET, _COOKIE, 8), sys.byteorder)
+        return socket_cookie(sock)
     finally:
         sock.detach()
 

@@ -10,6 +10,8 @@ import _struct as struct
 import errno
 import posix  # os without the modules that it imports
 
+from sockreg.terms import INET
+
 # The number of the system call: arch/*/entry/syscalls/*.tbl; others use the generic table.
 _NUMBERS = {"x86_64": 321, "i686": 357, "armv7l": 386, "s390x": 351, "ppc64le": 361}
 _BPF = _NUMBERS.get(posix.uname().machine, 280)
@@ -27,7 +29,6 @@ _OBJ_GET_INFO_BY_FD = 15
 # Flags of map_update.
 ANY = 0
 NOEXIST = 1
-EXIST = 2
 
 # Flags of obj_get: request no more than the pin's mode allows.
 READ_WRITE = 0
@@ -42,8 +43,7 @@ _MAP_INFO = struct.Struct("=IIIII")  # type, id, key_size, value_size, max_entri
 _ATTR_RUN = struct.Struct("=IIIIQQIIIIQQ")
 # struct bpf_sk_lookup up to local_ip4, of which family, remote_ip4 and local_ip4
 _RUN_CONTEXT = struct.Struct("=8xI4xI20xI")
-_AF_INET = 2
-_SK_PASS = 1
+SK_PASS = 1  # enum sk_action
 
 _REPEATS_MAX = 1 << 20  # keys that map_keys() reads again: 16 times those of the largest map
 
@@ -134,7 +134,7 @@ def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
 
 
 def map_update(fd: int, key: bytes, value: bytes, flags: int = ANY) -> None:
-    """Store ``value`` under ``key`` in one step. EEXIST with NOEXIST, ENOENT with EXIST."""
+    """Store ``value`` under ``key`` in one step. EEXIST with NOEXIST."""
     k, v = Buffer(key), Buffer(value)
     _bpf(_MAP_UPDATE_ELEM, _ATTR_ELEM.pack(fd, k.address, v.address, flags))
 
@@ -201,7 +201,7 @@ def run_sk_lookup(fd: int, remote: int, local: int) -> bool:
 
     The program sees the numbers unchanged. EINVAL on kernels without test runs (before Linux 5.13).
     """
-    context = Buffer(_RUN_CONTEXT.pack(_AF_INET, remote, local))
+    context = Buffer(_RUN_CONTEXT.pack(INET, remote, local))
     attr = Buffer(_ATTR_RUN.pack(fd, 0, 0, 0, 0, 0, 1, 0, context.size, 0, context.address, 0))
     _bpf_at(_PROG_TEST_RUN, attr)
-    return int(_ATTR_RUN.unpack(attr.content())[1]) == _SK_PASS
+    return int(_ATTR_RUN.unpack(attr.content())[1]) == SK_PASS

@@ -34,7 +34,6 @@ LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
 
 _PROGRAM_INFO = struct.Struct("=II8sIIQQQIIQ16s")  # struct bpf_prog_info, up to name
 _LINK_INFO = struct.Struct("=III4xII")  # struct bpf_link_info with its netns part
-_MAP_INFO = struct.Struct("=IIIIII16s")  # struct bpf_map_info, up to name
 _PROGRAMS_MAX = 64  # the kernel's own limit per hook (BPF_CGROUP_MAX_PROGS; netns has no more)
 
 
@@ -50,16 +49,6 @@ class LinkInfo(NamedTuple):
     id: int
     program_id: int
     netns_inode: int  # 0 when the namespace is gone
-
-
-class MapInfo(NamedTuple):
-    type: int
-    id: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    name: str
 
 
 class TestRun(NamedTuple):
@@ -162,6 +151,7 @@ def open_library(path: str) -> ctypes.CDLL:
     for name, result, arguments in (
         ("libbpf_set_print", pointer, (_PRINT,)),
         ("libbpf_version_string", c_char_p, ()),
+        ("libbpf_num_possible_cpus", c_int, ()),
         ("bpf_object__open_file", pointer, (path_or_name, pointer)),
         ("bpf_object__load", c_int, (pointer,)),
         ("bpf_object__find_map_by_name", pointer, (pointer, path_or_name)),
@@ -311,8 +301,8 @@ class Object:
 def create_constant(name: str, content: memoryview) -> int:
     """An ARRAY whose one value nobody can change any more: neither programs nor bpf(2).
 
-    To the verifier its content is known, as that of a .rodata section is. ``content`` are
-    the bytes of a buffer that could be written to: of others ctypes takes no address.
+    The verifier knows its content, as with a .rodata section. ``content`` must be writable: ctypes
+    takes the address of no other buffer.
     """
     # Mappable only for its content to start at a page, so that no element of a table lies across
     # two cache lines. The kernel maps no such array for writing (bpf_map_mmap()).
@@ -394,19 +384,6 @@ def link_info(fd: int) -> LinkInfo:
     return LinkInfo(int(id_), int(program_id), int(inode))
 
 
-def map_info(fd: int) -> MapInfo:
-    type_, id_, key_size, value_size, max_entries, flags, name = _info(fd, _MAP_INFO)
-    return MapInfo(
-        int(type_),
-        int(id_),
-        int(key_size),
-        int(value_size),
-        int(max_entries),
-        int(flags),
-        _name(name),
-    )
-
-
 def program_by_id(program_id: int) -> int:
     """A descriptor of a program by its id; needs CAP_SYS_ADMIN (EPERM)."""
     return _checked(_library().bpf_prog_get_fd_by_id(program_id))
@@ -440,8 +417,4 @@ def test_run(program_fd: int, context: bytes, repeat: int = 1) -> TestRun:
 
 def possible_cpus() -> int:
     """How many values a per-CPU map has for each key (kernel: num_possible_cpus())."""
-    count = 0
-    for part in Path("/sys/devices/system/cpu/possible").read_text().strip().split(","):
-        first, _, last = part.partition("-")
-        count += int(last or first) - int(first) + 1
-    return count
+    return _checked(_library().libbpf_num_possible_cpus())

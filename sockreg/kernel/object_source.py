@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "75df1be4a56eac2a36c40f9ff41c51ed22baeadee611290981b197946ad5e03c",
-    "sockops.bpf.o": "b8ffe900f5545e687271ee90fc5bd3692b651ce0016679271db2bb8bfec42f2c",
+    "sockreg.bpf.o": "66e7ff289518da0ca937200431a62bab8630aca079c6d1fd23ce1ac0039b2a1b",
+    "sockops.bpf.o": "8a8993053d4a9d2eee4d255cb69a4933543557fb7f191394224a3ecc2f1914ea",
 }
 SOURCES = {
-    "sockreg.bpf.o": "936eb96d5a32f0b94c52d4a16058bb06f4757f3477a159b3c5e9b34290c03657",
-    "sockops.bpf.o": "5d04815cf4d214c9956032032d09736d0fad55b7cefb7e3d3134e835746ea6dd",
+    "sockreg.bpf.o": "d45b98fec13d0494bfae34b63c0dd032a96ff1d79a974568f229a3cba5d1112f",
+    "sockops.bpf.o": "3c157c52bba08138f0849ed2d4e3c781b94b6c1210b90ac580b9941ab2a109a9",
 }

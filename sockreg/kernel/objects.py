@@ -21,10 +21,10 @@ _LICENSE = "Dual MIT/GPL"
 
 
 class Kind(NamedTuple):
-    """One of our two objects. ``file`` is its name in bpf/, ``program`` its ELF section."""
+    """One of our two objects. ``file`` is its name in bpf/, ``section`` that of its program."""
 
     file: str
-    program: str
+    section: str
 
 
 SK_LOOKUP = Kind("sockreg.bpf.o", "sk_lookup")
@@ -49,7 +49,7 @@ def read(content: bytes, kind: Kind) -> ObjectInfo:
     if elf.little_endian != (sys.byteorder == "little"):
         raise ValueError("it is of the other byte order")
     data = {}
-    for name in (kind.program, "license", SOURCE_SECTION):
+    for name in (kind.section, "license", SOURCE_SECTION):
         section = elf.get_section_by_name(name)
         if section is None:
             raise ValueError(f"it has no section {name}")

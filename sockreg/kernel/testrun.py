@@ -4,9 +4,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from sockreg.kernel import libbpf
-
-DROP, PASS = 0, 1  # enum sk_action
+from sockreg.kernel import bpf, libbpf
 
 # struct bpf_sk_lookup (linux/bpf.h): cookie, family, protocol, remote_ip4, remote_ip6,
 # remote_port (network order), local_ip4, local_ip6, local_port, ingress_ifindex.
@@ -29,7 +27,7 @@ def ask(
     like a real one. Raises OSError: EPERM, or EINVAL before Linux 5.13, which has no such run.
     """
     result = libbpf.test_run(program_fd, _context(family, protocol, local, remote))
-    return Verdict(result.verdict == PASS, int(_CONTEXT.unpack(result.context)[0]))
+    return Verdict(result.verdict == bpf.SK_PASS, int(_CONTEXT.unpack(result.context)[0]))
 
 
 def _context(family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]) -> bytes:

@@ -11,7 +11,6 @@ import errno
 import posix
 import struct
 
-_CONNECTION = 3  # SD_LISTEN_FDS_START
 _PATIENCE = 0.8  # s; peers wait for one
 _SO_PEERGROUPS = 59  # asm-generic/socket.h
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -148,8 +147,7 @@ def _answer(
                 )
             _register(request.label, request.fds, peer.registrant, bpffs)
     except SockregError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        _log_refusal(f"{error.message}{hint}", request.label, peer)
+        _log_refusal(error.line, request.label, peer)
         return error.message, error.status
     except OSError as error:
         _log_refusal(str(error), request.label, peer)
@@ -170,6 +168,8 @@ def _log_refusal(message: str, label: str, peer: Peer) -> None:
 
 
 def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
+    from sockreg.systemd import journal
+
     fields: dict[str, str | list[str]] = {
         "SOCKREG_UNIT": peer.registrant,
         "SOCKREG_PEER_PID": str(peer.pid),
@@ -178,7 +178,7 @@ def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
     if label:
         fields["SOCKREG_LABEL"] = label
     if not peer.registrant.startswith("uid:"):
-        fields["OBJECT_SYSTEMD_UNIT"] = peer.registrant
+        fields[journal.OF_UNIT] = peer.registrant
     return fields
 
 
@@ -214,7 +214,8 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
 
 def main() -> int:
     from sockreg.registry.directory import named_bpffs
+    from sockreg.systemd.listen_fds import FIRST_FD
 
-    connection = _socket.socket(fileno=_CONNECTION)
+    connection = _socket.socket(fileno=FIRST_FD)
     allowed = posix.environ.get(b"SOCKREG_ALLOW", b"root").decode("utf-8", "replace").split()
     return serve(connection, allowed, named_bpffs())

@@ -13,9 +13,9 @@ from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host.netns import Netns
 from sockreg.kernel import libbpf
 from sockreg.registry import counter_growth, published
-from sockreg.registry.directory import LINK
+from sockreg.registry.directory import LINK, PROGRAM
 from sockreg.registry.generations import Generation, link_of
-from sockreg.registry.loading import PROGRAM, refusal
+from sockreg.registry.loading import PROGRAM_NAME, refusal
 from sockreg.registry.pins import closing, pin, pinned
 
 
@@ -69,7 +69,7 @@ def others(registry: str, netns: Netns) -> list[Attached]:
 def refuse_second(registry: str, netns: Netns) -> None:
     """Raises RefusedError if another registry's program is attached to the namespace."""
     for program in others(registry, netns):
-        if program.name == PROGRAM:
+        if program.name == PROGRAM_NAME:
             raise RefusedError(
                 f"program {program.program_id} of another registry is attached to this network "
                 f"namespace, and its pins are not at {registry}",
@@ -83,7 +83,7 @@ def attach(registry: str, generation: Generation, netns: Netns) -> None:
     Raises RefusedError if the program of another registry is attached already.
     """
     refuse_second(registry, netns)
-    with pinned(generation.path / "program") as program:
+    with pinned(generation.path / PROGRAM) as program:
         try:
             with counter_growth.counting_on(registry, generation.path):
                 created = libbpf.create_link(program, netns.fd)
@@ -100,8 +100,8 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
     """Put ``new`` in force instead of ``old``, program and rules in one step."""
     with (
         pinned(f"{registry}/{LINK}") as link,
-        pinned(old.path / "program") as before,
-        pinned(new.path / "program") as after,
+        pinned(old.path / PROGRAM) as before,
+        pinned(new.path / PROGRAM) as after,
     ):
         with counter_growth.counting_on(registry, new.path):
             published.publish(registry, 0)

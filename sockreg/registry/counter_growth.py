@@ -13,10 +13,8 @@ from pathlib import Path
 
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry import layout
-from sockreg.registry.directory import UNFINISHED
+from sockreg.registry.directory import COUNTERS, UNFINISHED
 from sockreg.registry.pins import pin, pinned
-
-PIN = "counters"
 
 
 def size_for(slots: int) -> int:
@@ -32,11 +30,11 @@ def value_size() -> int:
 @contextlib.contextmanager
 def counting_on(registry: str, generation: Path) -> Iterator[None]:
     """While a generation comes into force: its own counters continue from the registry's."""
-    own = generation / PIN
+    own = generation / COUNTERS
     if not own.exists():
         yield
         return
-    with pinned(f"{registry}/{PIN}") as theirs, pinned(own) as ours:
+    with pinned(f"{registry}/{COUNTERS}") as theirs, pinned(own) as ours:
         copied = _copy(theirs, ours)
         yield
         _add_later(theirs, ours, copied)
@@ -49,14 +47,14 @@ def share(registry: str, current: Path) -> None:
     The other generations have counted in the registry's previous map and keep it, in case one of
     them comes back into force. An interruption is repaired by doing this again.
     """
-    own, shared = current / PIN, Path(registry, PIN)
+    own, shared = current / COUNTERS, Path(registry, COUNTERS)
     if not own.exists():
         return
     with pinned(shared) as counters:
         for other in current.parent.iterdir():
             unfinished = other.name.startswith(UNFINISHED)
-            if other != current and not unfinished and not (other / PIN).exists():
-                pin(counters, other / PIN)
+            if other != current and not unfinished and not (other / COUNTERS).exists():
+                pin(counters, other / COUNTERS)
     own.rename(shared)
 
 

@@ -3,9 +3,13 @@
     BPFFS/sockreg/NETNS/            the registry; its lock guards slots and members
         sockets counters pools destinations members units       pinned maps
         copy_socket                 a program that copies a socket from slot to slot
+        published                   what readers may know, see registry/published.py
         link                        the attached program: this is in force
         generations/                its lock guards the swap of generations
-            7/program table rules   a compiled rule set and the program that holds it
+            7/program table rules [counters]
+                                    a compiled rule set and the program that holds it; its own
+                                    counters if the registry's were too small or replaced
+        unconfirmed-7-123456789/    a change that reverts by itself, see registry/trial.py
         sockops/                    optional: see registry/sockops.py
 
 NETNS is the namespace's cookie (SO_NETNS_COOKIE), which is never reused, unlike an inode number. It
@@ -23,8 +27,14 @@ BPFFS = "/sys/fs/bpf"
 HOME = "sockreg"  # sockreg's directory in the bpffs
 MAPS = ("sockets", "counters", "pools", "destinations", "members", "units")
 COPY = "copy_socket"  # a program that copies a socket between slots
+PUBLISHED = "published"
 LINK = "link"
 GENERATIONS = "generations"
+PROGRAM = "program"
+TABLE = "table"
+RULES = "rules"
+COUNTERS = "counters"
+EXPECTED = "expected"  # units, see registry/sockops_expected.py
 UNFINISHED = "new-"  # prefix of a registry or generation that is being built
 
 

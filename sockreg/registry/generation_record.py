@@ -137,8 +137,8 @@ def about_port(packed: Packed, protocol: int, family: int, port: int) -> list[in
     """The positions of the bindings with the protocol, family and ports of a packet."""
     return [
         at
-        for at, (of, its_family, first, last) in enumerate(_PORTS.iter_unpack(packed.records))
-        if first <= port <= last and of == protocol and its_family == family
+        for at, (*kind, first, last) in enumerate(_PORTS.iter_unpack(packed.records))
+        if first <= port <= last and kind == [protocol, family]
     ]
 
 

@@ -1,8 +1,8 @@
 """Generations: compiled rule sets, each with its own program instance.
 
 The pinned link, not any name, says what is in force. A crash at any point of a swap leaves the old
-generation or the new one running, and the next command finds out which. Two generations are kept:
-the one in force and the previous one.
+generation or the new one running, and the next command finds out which. These generations are
+kept: the one in force, the previous one, and the one that an unconfirmed trial returns to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Verdict as Verdict
 from sockreg.registry import counter_growth, generation_record, loading, pins, published
-from sockreg.registry.directory import COPY, GENERATIONS, LINK, MAPS, UNFINISHED
+from sockreg.registry.directory import (
+    COPY,
+    COUNTERS,
+    GENERATIONS,
+    LINK,
+    MAPS,
+    PROGRAM,
+    RULES,
+    TABLE,
+    UNFINISHED,
+)
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 
@@ -48,7 +58,7 @@ def generations(registry: str) -> list[Generation]:
         if path.name.startswith(UNFINISHED):
             continue
         # A generation that is being removed concurrently is no longer complete.
-        with contextlib.suppress(FileNotFoundError), pinned(path / "program") as fd:
+        with contextlib.suppress(FileNotFoundError), pinned(path / PROGRAM) as fd:
             found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
     return sorted(found, key=lambda generation: generation.number)
 
@@ -57,7 +67,7 @@ def program_of(generation: Generation) -> ProgramInfo | None:
     """What the kernel reports about its program; None without permission."""
     if generation.program_id is None:
         return None
-    with pinned(generation.path / "program") as fd:
+    with pinned(generation.path / PROGRAM) as fd:
         return libbpf.program_info(fd)
 
 
@@ -70,7 +80,7 @@ def ask(
     remote: tuple[str, int],
 ) -> Verdict:
     """The verdict of its program on a packet; see kernel/testrun.py. AccessError without root."""
-    with pinned(generation.path / "program") as fd:
+    with pinned(generation.path / PROGRAM) as fd:
         return testrun.ask(fd, family=family, protocol=protocol, local=local, remote=remote)
 
 
@@ -146,8 +156,8 @@ def read_header(generation: Generation) -> generation_record.Header:
 
 def _chunks(generation: Generation) -> Iterator[bytes]:
     # Element by element: the kernel does not mmap a descriptor that is opened read-only.
-    with pinned(generation.path / "rules", read_only=True) as fd:
-        for index in range(libbpf.map_info(fd).max_entries):
+    with pinned(generation.path / RULES, read_only=True) as fd:
+        for index in range(bpf.map_capacity(fd)):
             chunk = bpf.map_lookup(fd, index.to_bytes(4, sys.byteorder), _RULES_CHUNK)
             if chunk is not None:
                 yield chunk
@@ -174,18 +184,18 @@ def build(
             own_counters = False
             for name in MAPS:
                 fd = stack.enter_context(pinned(f"{registry}/{name}"))
-                if name == counter_growth.PIN and bpf.map_capacity(fd) < tables.slots:
+                if name == COUNTERS and bpf.map_capacity(fd) < tables.slots:
                     own_counters = True
                     obj.set_max_entries(name, counter_growth.size_for(tables.slots))
                 else:
                     obj.reuse_map(name, fd)
             loading.load_program(obj, tables)
             if own_counters:
-                pin(obj.map_fd(counter_growth.PIN), unfinished / counter_growth.PIN)
-            pin(obj.map_fd(loading.TABLE_MAP), unfinished / "table")
-            pin(obj.program_fd(loading.PROGRAM), unfinished / "program")
-            _pin_rules(rules, unfinished / "rules")
-            program_id = libbpf.program_info(obj.program_fd(loading.PROGRAM)).id
+                pin(obj.map_fd(COUNTERS), unfinished / COUNTERS)
+            pin(obj.map_fd(loading.TABLE_MAP), unfinished / TABLE)
+            pin(obj.program_fd(loading.PROGRAM_NAME), unfinished / PROGRAM)
+            _pin_rules(rules, unfinished / RULES)
+            program_id = libbpf.program_info(obj.program_fd(loading.PROGRAM_NAME)).id
         path = home / str(number)
         unfinished.rename(path)
     except BaseException:
@@ -196,7 +206,7 @@ def build(
 
 def _pin_rules(rules: bytes, path: Path) -> None:
     chunks = max(1, -(-len(rules) // _RULES_CHUNK))
-    with closing(libbpf.create_array("rules", _RULES_CHUNK, chunks)) as fd:
+    with closing(libbpf.create_array(RULES, _RULES_CHUNK, chunks)) as fd:
         libbpf.write_array(fd, rules, chunks * _RULES_CHUNK)
         pin(fd, path)
 

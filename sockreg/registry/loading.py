@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from sockreg.errors import AccessError, SockregError
 from sockreg.kernel import libbpf, objects
+from sockreg.registry.directory import TABLE
 from sockreg.registry.pins import closing
 
 if TYPE_CHECKING:  # imports numpy, which most commands do not need
     from sockreg.compile import Tables
 
-PROGRAM = "sockreg"  # its name in the object, and in bpftool prog
+PROGRAM_NAME = "sockreg"  # its name in the object, and in bpftool prog
 TABLE_MAP = ".rodata.table"
 CONFIG_MAP = ".rodata.config"
 
@@ -36,7 +37,7 @@ def load_program(obj: libbpf.Object, tables: Tables) -> None:
     """Set the table and the constants of an opened object, and load it into the kernel."""
     table = tables.table_bytes()
     try:
-        with closing(libbpf.create_constant("table", table)) as fd:
+        with closing(libbpf.create_constant(TABLE, table)) as fd:
             obj.reuse_map(TABLE_MAP, fd)
         obj.set_initial_value(CONFIG_MAP, tables.config)
         obj.load()

@@ -33,13 +33,13 @@ def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
     for fd, label in received:
         problem = label_problem(label)
         if problem:
-            _skip(unit, label, f"skipped descriptor {fd}{of(unit)}: its label {problem}", "")
+            _skip(unit, label, f"skipped descriptor {fd}{of_unit(unit)}: its label {problem}")
             continue
         try:
             offers.append(Offer(label, inspect(fd)))
         except UnfitError as error:
-            message = f"skipped a socket{of(unit)}, label {label}: {error.about('it').message}"
-            _skip(unit, label, message, error.hint)
+            message = f"skipped a socket{of_unit(unit)}, label {label}: {error.about('it').line}"
+            _skip(unit, label, message)
     if not offers:
         raise RefusedError(
             f"{unit}: none of its sockets can be registered"
@@ -50,14 +50,14 @@ def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
     return _assigned(offers, unit)
 
 
-def of(unit: str) -> str:
+def of_unit(unit: str) -> str:
     """For messages: `` of web.socket``."""
     return "" if unit == NO_UNIT else f" of {unit}"
 
 
-def _skip(unit: str, label: str, message: str, hint: str) -> None:
+def _skip(unit: str, label: str, message: str) -> None:
     journal.say(
-        f"{message} ({hint})" if hint else message,
+        message,
         journal.SKIPPED,
         journal.WARNING,
         {"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
@@ -85,8 +85,8 @@ def _assigned(offers: list[Offer], unit: str) -> list[Offer]:
             _skip(
                 unit,
                 offer.label,
-                f"skipped {offer}{of(unit)}: {first} already serves {offer.label}",
-                "one socket serves all rules of a label; give the other its own "
-                "FileDescriptorName= in a separate .socket unit",
+                f"skipped {offer}{of_unit(unit)}: {first} already serves {offer.label} (one socket "
+                "serves all rules of a label; give the other its own FileDescriptorName= in a "
+                "separate .socket unit)",
             )
     return [offer for offer in offers if offer.families]

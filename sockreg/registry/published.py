@@ -23,10 +23,8 @@ from typing import NamedTuple
 
 from sockreg.errors import EXIT_OK, SockregError
 from sockreg.kernel import bpf, libbpf
-from sockreg.registry.directory import LINK, UNFINISHED, denied
+from sockreg.registry.directory import LINK, PUBLISHED, UNFINISHED, denied
 from sockreg.registry.pins import closing, pin, pinned
-
-PIN = "published"
 
 _VALUE = struct.Struct("=IIQQ")
 _INDEX = bytes(4)
@@ -49,7 +47,7 @@ NOTHING = Published(0, EXIT_OK, 0, 0)
 def read(registry: str) -> Published:
     """Raises SockregError if it cannot be read."""
     try:
-        with pinned(f"{registry}/{PIN}", read_only=True) as fd:
+        with pinned(f"{registry}/{PUBLISHED}", read_only=True) as fd:
             return _read(fd)
     except FileNotFoundError:
         return NOTHING
@@ -110,15 +108,15 @@ def _read(fd: int) -> Published:
 @contextlib.contextmanager
 def _opened(registry: str) -> Iterator[int]:
     """A descriptor of the map for writing. The map is created if it does not exist."""
-    path = Path(registry, PIN)
+    path = Path(registry, PUBLISHED)
     try:
         opened = bpf.obj_get(str(path))
     except FileNotFoundError:
-        opened = libbpf.create_array(PIN, _VALUE.size)
+        opened = libbpf.create_array(PUBLISHED, _VALUE.size)
     with closing(opened) as fd:
         if not path.exists():
             # Renamed at the end: an interruption would leave the map closed to the group.
-            unfinished = path.with_name(f"{UNFINISHED}{PIN}")
+            unfinished = path.with_name(f"{UNFINISHED}{PUBLISHED}")
             unfinished.unlink(missing_ok=True)
             pin(fd, unfinished)
             unfinished.rename(path)

@@ -19,7 +19,7 @@ from sockreg.registry.directory import netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, member_in, members_of, put, take_out
-from sockreg.registry.offers import Offer, of, offers_of
+from sockreg.registry.offers import Offer, of_unit, offers_of
 from sockreg.registry.slots import pool_slots
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
@@ -50,7 +50,7 @@ def register(
     for cookie in by_netns:
         if netns is not None and cookie and cookie != netns:
             raise RefusedError(
-                f"{by_netns[cookie][0]}{of(unit)} belongs to another network namespace "
+                f"{by_netns[cookie][0]}{of_unit(unit)} belongs to another network namespace "
                 f"(cookie {cookie}, not {netns})",
                 "register it with --netns of its own namespace, where it can receive",
             )

@@ -33,9 +33,9 @@ def pool_slots(maps: Maps, slot: int) -> list[int]:
 def free_for_destinations(
     maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
 ) -> list[int]:
-    """The lowest slots that a destination may have and nobody has, made empty.
+    """The lowest free slots that destinations may use, emptied.
 
-    ``what`` they are for is said by the RefusedError if there are too few.
+    ``what`` they are for is named in the RefusedError if there are too few.
     """
     return _free(maps, destinations, [range(FIRST_SLOT, DESTINATION_SLOTS)], count, what)
 
@@ -70,7 +70,8 @@ def _free(
     if len(free) < count:
         raise RefusedError(
             f"no slot left for {what}: {sum(map(len, candidates))} are taken, which is the most",
-            "unregister sockets, or remove rules for labels, that nobody needs: 'sockreg status'",
+            "unregister sockets or remove rules that you no longer need; 'sockreg status' lists "
+            "them",
         )
     for slot in free:
         # An interrupted registration may have left a socket in the slot, and a removed destination

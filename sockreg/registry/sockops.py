@@ -21,12 +21,12 @@ from sockreg.errors import (
 from sockreg.host import capabilities, cgroup
 from sockreg.kernel import libbpf, objects
 from sockreg.registry import loading
-from sockreg.registry.directory import MAPS, UNFINISHED, denied
+from sockreg.registry.directory import EXPECTED, LINK, MAPS, PROGRAM, UNFINISHED, denied
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 from sockreg.registry.sockops_expected import Expectations
 
-PROGRAM = "sockreg_listen"  # its name in the object
+PROGRAM_NAME = "sockreg_listen"  # its name in the object
 _DIRECTORY = "sockops"
 
 
@@ -65,15 +65,15 @@ def _build(registry: str, target: Path, previous: Path | None, object_path: Path
         for name in MAPS:
             obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
         if previous is not None:
-            obj.reuse_map("expected", stack.enter_context(pinned(f"{previous}/expected")))
+            obj.reuse_map(EXPECTED, stack.enter_context(pinned(f"{previous}/{EXPECTED}")))
         try:
             obj.load()
-            link = stack.enter_context(closing(_attach(obj.program_fd(PROGRAM))))
+            link = stack.enter_context(closing(_attach(obj.program_fd(PROGRAM_NAME))))
         except OSError as error:
             raise _refusal(error) from None
-        pin(obj.map_fd("expected"), target / "expected")
-        pin(obj.program_fd(PROGRAM), target / "program")
-        pin(link, target / "link")
+        pin(obj.map_fd(EXPECTED), target / EXPECTED)
+        pin(obj.program_fd(PROGRAM_NAME), target / PROGRAM)
+        pin(link, target / LINK)
 
 
 def _attach(program: int) -> int:
@@ -108,7 +108,7 @@ def unload(registry: str) -> bool:
 
 def _remove(home: Path) -> None:
     # Unlinking would wait for readers that have the link open.
-    with contextlib.suppress(FileNotFoundError), pinned(home / "link") as link:
+    with contextlib.suppress(FileNotFoundError), pinned(home / LINK) as link:
         libbpf.detach_link(link)
     remove_directory(home)
 
@@ -133,5 +133,5 @@ def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectat
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
         )
-    with pinned(f"{registry}/{_DIRECTORY}/expected", read_only=read_only) as fd:
+    with pinned(f"{registry}/{_DIRECTORY}/{EXPECTED}", read_only=read_only) as fd:
         yield Expectations(fd)

@@ -16,7 +16,8 @@ from sockreg.terms import companion
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
 _STREAM = b"JOURNAL_STREAM"  # systemd sets it for the processes of a unit
-_OF_UNIT = "OBJECT_SYSTEMD_UNIT"  # journalctl -u looks for this field beside the sender's own unit
+# journalctl -u looks for this field beside the sender's own unit.
+OF_UNIT = "OBJECT_SYSTEMD_UNIT"
 
 # MESSAGE_ID= of each kind of entry, made by systemd-id128(1).
 REGISTERED = "84e1825ebc704b10955afccb6960c51c"
@@ -80,11 +81,11 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
         "SYSLOG_IDENTIFIER": "sockreg",
         **fields,
     }
-    if _STREAM in posix.environ and _OF_UNIT not in fields:
+    if _STREAM in posix.environ and OF_UNIT not in fields:
         # The journal reads the sender's unit from /proc, too late for a process that has ended.
         from sockreg.systemd.unit_of import unit_of_this_process
 
-        everything[_OF_UNIT] = unit_of_this_process()
+        everything[OF_UNIT] = unit_of_this_process()
     for name, values in everything.items():
         for value in values if isinstance(values, list) else [values]:
             data = value.encode("utf-8", "backslashreplace")
@@ -111,4 +112,4 @@ def unit_fields(unit: str) -> Fields:
     """
     if not unit.endswith(".socket"):
         return {}
-    return {"SOCKREG_UNIT": unit, _OF_UNIT: [unit, companion(unit)]}
+    return {"SOCKREG_UNIT": unit, OF_UNIT: [unit, companion(unit)]}

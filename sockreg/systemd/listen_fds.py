@@ -4,8 +4,8 @@ libsystemd gives their number. The names are read here, because libsystemd takes
 escaped unit name (``a\\x2db.socket``) for a quote and drops it, but a label must arrive unchanged.
 tests/pure/test_listen_fds.py compares both with sd_listen_fds_with_names(3).
 
-On the companion's start-up path: this module only imports the C module of systemd-python, which
-takes a millisecond. systemd.daemon, the module around it, takes eight, most of them for socket.
+On the companion's start-up path: of systemd-python, this imports only the C module, which takes a
+millisecond. systemd.daemon, the module around it, takes eight, most of them for socket.
 """
 
 import errno

@@ -16,7 +16,6 @@ def status(text: str) -> None:
     try:
         from systemd import daemon
     except ImportError as error:
-        told = missing(error)
-        journal.say(f"{told.message} ({told.hint})", priority=journal.WARNING)
+        journal.say(missing(error).line, priority=journal.WARNING)
         return
     daemon.notify(f"STATUS={text}")

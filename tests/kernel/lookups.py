@@ -69,7 +69,7 @@ class Lookups(Closing):
             if not self._maps:
                 self._maps = {name: os.dup(loaded.map_fd(name)) for name in ("sockets", "counters")}
                 self._fill()
-            self._programs.append(os.dup(loaded.program_fd(loading.PROGRAM)))
+            self._programs.append(os.dup(loaded.program_fd(loading.PROGRAM_NAME)))
         return self._programs[-1]
 
     def _fill(self) -> None:

@@ -357,7 +357,7 @@ def test_slots_run_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         outcome = host.register([("straw", sock)])
         assert outcome.status == EXIT_REFUSED
         assert "no slot left for straw (tcp, IPv4)" in outcome.err
-        assert "remove rules for labels, that nobody needs" in outcome.err
+        assert "unregister sockets or remove rules that you no longer need" in outcome.err
         said = host.conf(*RULES, "[one]", "Bind=tcp 192.0.2.1 99")
         assert "no slot left for one (tcp, IPv4)" in host.fails(EXIT_REFUSED, "apply"), said
         assert len(host.json("rules")) == 4
