@@ -6,6 +6,7 @@ Only this module changes what is in force. Callers hold the lock of the generati
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def attached(netns: Netns) -> list[Attached]:
             "this needs CAP_NET_ADMIN: run it as root",
         ) from None
     except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise SockregError(f"cannot list the attached programs: {error.strerror}") from None
         raise SockregError(
             f"this kernel has no sk_lookup hook: {error.strerror}",
             "it needs Linux 5.9 with CONFIG_BPF_SYSCALL and CONFIG_INET",

@@ -251,15 +251,20 @@ def test_pins_are_for_the_owner_and_the_group(host: Host) -> None:
 
 def test_a_kernel_without_the_hook(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 5.9 the query for the hook's programs is an invalid argument."""
+    number = errno.EINVAL
 
     def attached_programs(netns_fd: int) -> list[int]:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(libbpf, "attached_programs", attached_programs)
     host.conf(*WEB)
     said = host.fails(EXIT_FAILURE, "load")
     assert "this kernel has no sk_lookup hook: Invalid argument" in said
     assert "it needs Linux 5.9" in said
+    number = errno.ENOMEM
+    said = host.fails(EXIT_FAILURE, "load")
+    assert "cannot list the attached programs: Cannot allocate memory" in said
+    assert "Linux 5.9" not in said
     assert not list(host.home.iterdir())
 
 
