@@ -9,7 +9,7 @@ copy_socket moves such sockets between slots. Callers hold the registry's lock. 
 imports this module only if a label has more than one socket.
 """
 
-from sockreg.errors import RefusedError
+from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, cookie_text
 from sockreg.kernel import bpf
 from sockreg.registry import layout
@@ -22,6 +22,7 @@ from sockreg.registry.members import (
     member_in,
     members_of,
     put,
+    take_out,
     write_record,
 )
 from sockreg.registry.shares import MEMBERS_MAX, share
@@ -40,6 +41,7 @@ def join(
     mine += [m for m in members if m.unit != unit and m.cookie == listener.cookie]
     others = [member for member in members if member not in mine]
     spare: list[int] = []
+    own_place = None
     if not others and weight > 0:
         place = slot
     else:
@@ -54,7 +56,12 @@ def join(
         place = spare.pop() if own_place is None else own_place
     put(maps, place, listener, unit=unit, weight=weight, now=now)
     own = member_in(maps, place)
-    arrange(maps, slot, others if own is None else [*others, own], spare)
+    try:
+        arrange(maps, slot, others if own is None else [*others, own], spare)
+    except (SockregError, OSError):
+        if own_place is None and place != slot:  # no pool names the place yet
+            take_out(maps, place, listener.cookie)
+        raise
     return mine[0].cookie if mine else None
 
 

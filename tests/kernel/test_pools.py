@@ -13,7 +13,10 @@ import pytest
 
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from sockreg.kernel import bpf
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import read_members
 from sockreg.registry.shares import MEMBERS_MAX
+from sockreg.registry.slots import cookie_in
 from tests.asking import asking
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host, cookie
@@ -472,6 +475,9 @@ def test_a_kernel_that_cannot_copy_sockets_is_told_of(
         assert outcome.status == EXIT_REFUSED
         assert "the kernel cannot copy sk:" in outcome.err
         assert "several sockets under one label need Linux 5.13" in outcome.err
+        with Maps(str(host.registry)) as maps:
+            holders = {m.unit for m in read_members(maps) if cookie_in(maps, m.slot) == m.cookie}
+        assert holders == {unit(1)}
         assert pool.members() == {unit(1): 100}
         assert set(pool.flows(20)) == {"web1"}
 
