@@ -9,6 +9,7 @@ imports no rule syntax.
 import _socket
 import posix
 
+from sockreg.errors import SockregError
 from sockreg.host.listener import netns_cookie
 from sockreg.registry import registration
 from sockreg.registry.directory import netns_name, registry_path
@@ -72,7 +73,8 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     systemd does not tell ExecStop= why it runs, but its jobs do. A restart, including one caused by
     a restart of the socket or the loader, keeps the old socket in its slot until the new one
     replaces it, so that no connection meets an empty slot. At shutdown there is nothing to clean
-    up: the state in the kernel ends with it.
+    up: the state in the kernel ends with it. If systemd does not answer, the sockets stay, too;
+    raises SockregError.
     """
     jobs = _jobs(companion(unit), unit, LOADER, _SHUTDOWN)
     if _SHUTDOWN in jobs:
@@ -84,7 +86,10 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 
 
 def _jobs(*names: str) -> dict[str, str]:
-    """The job type of each of these units that has a job (job.h)."""
+    """The job type of each of these units that has a job (job.h).
+
+    Raises SockregError if systemd cannot be asked.
+    """
     reader, writer = posix.pipe()
     pid = posix.posix_spawn(
         _SYSTEMCTL,
@@ -100,7 +105,13 @@ def _jobs(*names: str) -> dict[str, str]:
     while chunk := posix.read(reader, 4096):
         output += chunk
     posix.close(reader)
-    posix.waitpid(pid, 0)
+    _, status = posix.waitpid(pid, 0)
+    if status:
+        raise SockregError(
+            f"systemd does not say why {names[0]} stops: 'systemctl list-jobs' ended with status "
+            f"{posix.waitstatus_to_exitcode(status)}",
+            f"its sockets stay registered: run 'systemctl restart {names[0]}', or stop it again",
+        )
     # JOB UNIT TYPE STATE; escaped names may contain backslashes but no spaces.
     lines = [line.split() for line in output.decode().splitlines()]
     return {words[1]: words[2] for words in lines if len(words) >= 3}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sockreg.companion import lifecycle
+from sockreg.errors import SockregError
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import UnitState, unit_state, write_unit
 from sockreg.systemd import unitpaths
@@ -49,6 +50,20 @@ def test_the_state_of_a_unit_is_read_and_written_under_the_lock(
     assert state is not None
     assert state.active is starts
     assert not is_locked(str(host.registry))
+
+
+def test_sockets_stay_if_systemd_does_not_say_why_the_unit_stops(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    monkeypatch.setattr(lifecycle, "_SYSTEMCTL", "/bin/false")
+    with host.serve("web", "127.0.0.1", 8080, unit=UNIT):
+        with (
+            host.namespace.entered(),
+            pytest.raises(SockregError, match="systemctl list-jobs' ended with status 1"),
+        ):
+            lifecycle.leave(UNIT, str(host.bpffs), str(host.root), NOTHING)
+        assert host.ask("192.0.2.7", 80) == "web"
 
 
 def is_locked(registry: str) -> bool:
