@@ -1,5 +1,5 @@
-# Only `make setup` installs packages; `make demo` and `make test` call it. Paths are relative to
-# this file, and the tools of root's own PATH are found from any shell.
+# Only `make setup`, `make demo` and `make test` install packages. Paths are relative to this file,
+# and the tools of root's own PATH are found from any shell.
 SHELL := /bin/bash
 export PATH := /usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -15,11 +15,11 @@ help:
 	@echo 'make setup   install the packages that the other targets need (root)'
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests; without root those that do without it'
-	@echo 'make test-257 boot a Debian 13 with systemd 257 and run what is different there (root)'
+	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
-	@echo 'make bench   measure all that docs/benchmarks.md tells of (root)'
-	@echo 'make lint    format, lint and types only'
+	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
+	@echo 'make lint    run only the linters'
 	@echo 'make bpf     compile bpf/*.bpf.o'
 	@echo 'make man     make the manual page $(MAN)'
 	@echo 'make completion make units/sockreg.{bash-completion,zsh,fish}'
@@ -40,7 +40,7 @@ test: setup
 # What sockreg needs, and the tools that tests run inside.
 IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux
 
-# The whole path of a unit, and what only a newer systemd can. Fails if it cannot be had.
+# Tests of a unit's whole path and of what only a newer systemd does. Fails without a Debian 13.
 test-257:
 	@tests/prepare --check test
 	@root=$$(tests/debian-root trixie $(IN_A_BOX)) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \

@@ -137,9 +137,9 @@ class Registry:
 
     def preview(self) -> Change:
         """What apply() would change. Raises ConfigError and RefusedError as apply() does."""
-        from sockreg.commands.apply import check
+        from sockreg.commands.apply import preview
 
-        return check(self.context)
+        return preview(self.context)
 
     def apply(self, *, force: bool = False) -> Change:
         """Put the configured rules in force, in one step. Raises ConfigError if they are wrong.

@@ -8,7 +8,7 @@ INET = 2
 INET6 = 10
 TCP = 6
 UDP = 17
-FAMILY_NAMES = {INET: "IPv4", INET6: "IPv6"}
+FAMILY_TITLES = {INET: "IPv4", INET6: "IPv6"}
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 
 # Slots that never hold a socket, the first that may, and how many there are: as bpf/registry.h
@@ -20,6 +20,7 @@ DESTINATION_SLOTS = 16384  # a destination has one of the first so many
 SLOTS = 65536  # a member of a pool has any
 
 LOADER = "sockreg.service"
+NO_UNIT = "-"  # the unit of a process or a socket without one
 COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"
 

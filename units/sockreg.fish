@@ -292,7 +292,7 @@ complete -c sockreg -n '_shtab_sockreg_using send' -l root -xka "(__fish_complet
 complete -c sockreg -n '_shtab_sockreg_using send' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
 complete -c sockreg -n '_shtab_sockreg_using send' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using send' -s v -l verbose -d 'show the messages of libbpf and the verifier'
-complete -c sockreg -n '_shtab_sockreg_using send' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'socket of the receiver (/run/sockreg/receive.sock)'
+complete -c sockreg -n '_shtab_sockreg_using send' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'socket of the receiver (default: that of sockreg-receive.socket)'
 complete -c sockreg -n '_shtab_sockreg_using send; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d 'label (default: each socket'"'"'s LISTEN_FDNAMES entry)'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a expect -d 'register this unit'"'"'s TCP socket when it listens (sock_ops)'
 complete -c sockreg -n '_shtab_sockreg_using expect' -s h -l help -d 'show this help message and exit'

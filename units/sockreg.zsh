@@ -359,7 +359,7 @@ _shtab_sockreg_send_options=(
   "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
-  "--socket=[socket of the receiver (\/run\/sockreg\/receive.sock)]:PATH:_files"
+  "--socket=[socket of the receiver (default\: that of sockreg-receive.socket)]:PATH:_files"
   ":label (default\: each socket\'s LISTEN_FDNAMES entry):_sockreg_offer _sockreg_labels"
 )
 

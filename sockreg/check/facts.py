@@ -78,9 +78,9 @@ class Unit:
     def _settings(self, section: str, key: str) -> list[Setting]:
         return [
             Setting(entry.value, Place(path, entry.line))
-            for path, it in self.sections
-            if it.name == section
-            for entry in it.entries
+            for path, found in self.sections
+            if found.name == section
+            for entry in found.entries
             if entry.key == key
         ]
 
@@ -91,7 +91,7 @@ class Unit:
             return word  # systemd knows more specifiers than these
 
 
-class UnitState(NamedTuple):
+class SystemdState(NamedTuple):
     """What systemd reports about a unit: systemctl(1), ``show``."""
 
     active: str
@@ -118,11 +118,11 @@ class Host:
     doors: Sequence[tuple[str, str, str]] = ()
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
-    states: Mapping[str, UnitState] = field(default_factory=dict)
+    states: Mapping[str, SystemdState] = field(default_factory=dict)
 
-    def state(self, unit: str) -> UnitState:
+    def state(self, unit: str) -> SystemdState:
         """What systemd reports about a unit; empty if it was not queried."""
-        return self.states.get(unit, UnitState("", "", 0))
+        return self.states.get(unit, SystemdState("", "", 0))
 
     def units_of(self, cookie: int) -> list[str]:
         """The units that a socket is registered for."""
@@ -173,14 +173,6 @@ class Facts:
             if binding.action is Action.BIND:
                 found.setdefault(binding.destination, binding)
         return found
-
-    def receivers_of(self, socket: str) -> list[Unit]:
-        """The services that get this socket unit's sockets through Sockets=."""
-        return [
-            unit
-            for unit in self.services.values()
-            if any(word.value == socket for word in unit.words("Service", "Sockets"))
-        ]
 
     def servers(self) -> Iterator[tuple[str, Unit]]:
         """The counted .socket units that start a service, with that service."""

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from sockreg.check.facts import Facts, Host, Unit, UnitState
+from sockreg.check.facts import Facts, Host, SystemdState, Unit
 from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
@@ -159,7 +159,7 @@ def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
     return nonblocking, asked_for
 
 
-def _states(context: Context, units: list[str]) -> dict[str, UnitState]:
+def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
     """What systemd reports about the units, if it is the systemd of these files and this
     namespace.
     """
@@ -176,7 +176,7 @@ def _states(context: Context, units: list[str]) -> dict[str, UnitState]:
     for block in done.stdout.split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines())
         if values.get("Id"):
-            found[values["Id"]] = UnitState(
+            found[values["Id"]] = SystemdState(
                 values.get("ActiveState", ""),
                 values.get("SubState", ""),
                 int(values.get("MainPID") or 0),

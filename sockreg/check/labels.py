@@ -138,7 +138,11 @@ def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]
 def _registered(facts: Facts) -> set[str]:
     if facts.host is None:
         return set()
-    return {it.label for it, members in facts.host.situation.members.items() if members}
+    return {
+        destination.label
+        for destination, members in facts.host.situation.members.items()
+        if members
+    }
 
 
 @check(Concern.UNUSED)

@@ -16,7 +16,7 @@ from sockreg.plural import plural
 from sockreg.rules.covered import never_win
 from sockreg.rules.syntax import format_line, format_prefix
 from sockreg.rules.taken import Endpoint, is_conditional, pass_line, takers
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
 from sockreg.views.locality import Local, route_command
 from sockreg.views.situation import endpoints, name_of
 
@@ -155,13 +155,13 @@ def _shadow(
 ) -> Finding:
     unit = host.situation.unit_of(sock)
     who = name_of(sock) if unit == NO_UNIT else f"{name_of(sock)} of {unit}"
-    goes = f"label {binding.label}" if binding.action is Action.BIND else "nobody"
+    then = f"goes to label {binding.label}" if binding.action is Action.BIND else "is refused"
     return Finding(
         severity=Severity.WARNING if whole else Severity.NOTE,
         check="shadowed-listener",
         where=str(binding.place),
         what=f"{format_line(binding)} takes {'all' if whole else 'some'} traffic from {who}",
-        why=f"it goes to {goes}; rules come before ordinary sockets",
+        why=f"it {then}; rules come before ordinary sockets",
         fix=f"if you do not want this, add {pass_line(endpoint, binding)}",
     )
 

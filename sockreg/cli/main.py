@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if command == [] or (command and not options.takes_command):
             raise UsageError(
-                f"{options.verb}: '--' is followed by {'a' if command else 'no'} command",
+                f"{options.verb} takes no command after '--'"
+                if command
+                else f"{options.verb}: a command must follow '--'",
                 "sockreg register [LABEL]... -- COMMAND [ARGUMENT]...",
             )
         with context.opened(

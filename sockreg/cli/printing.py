@@ -51,7 +51,9 @@ def _json(value: object, margin: str = "") -> str:
     if is_dataclass(value):
         value = vars(value)
     if isinstance(value, dict) and value:
-        members = [f"{inner}{_encode(key)}: {_json(it, inner)}" for key, it in value.items()]
+        members = [
+            f"{inner}{_encode(key)}: {_json(member, inner)}" for key, member in value.items()
+        ]
         return "\n".join(["{", ",\n".join(members), f"{margin}}}"])
     if isinstance(value, list) and len(value) > _MANY:
         return "\n".join(

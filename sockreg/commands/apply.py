@@ -113,7 +113,7 @@ def failure_published(registry: str) -> Iterator[None]:
         raise
 
 
-def check(context: Context) -> Change:
+def preview(context: Context) -> Change:
     """Read and compile like apply. Returns what would change, and changes nothing."""
     registry = context.loaded_registry()
     with Maps(registry, read_only=True) as maps, garbage.paused():
@@ -153,9 +153,7 @@ def put_in_force(
             rules = _read(context, active, files)
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
-        with Lock(registry):
-            slots = add_destinations(maps, sorted(pointing))
-        tables = _compile(context, rules, slots)
+        tables = _tables(writer, rules, pointing)
     except SockregError as error:
         journal.record(
             f"rules refused, the rules in force stay: {error.message}",
@@ -171,14 +169,8 @@ def put_in_force(
         context.step("comparing with the rules in force")
         following = 1 + max((g.number for g in generations.generations(registry)), default=0)
         change = _change(rules, packed, current, following, swapped=True)
-        context.step(f"loading a table of {header.table_bytes} bytes")
-        new = generations.build(
-            registry,
-            following,
-            object_path=context.object_path,
-            tables=tables,
-            rules=generation_record.encode(header, packed.records),
-        )
+        record = generation_record.encode(header, packed.records)
+        new = _new_generation(context, following, tables, record)
         context.step(f"swapping generation {following} in")
         _swap(writer, current, new, files)
         sweep(registry, maps, [new.number, number])
@@ -188,6 +180,29 @@ def put_in_force(
         _write_units(maps, rules, active)
     published.publish_outcome(registry, EXIT_OK)
     return change
+
+
+def _tables(
+    writer: Writer, rules: RuleSet, destinations: Collection[tuple[str, int, int]]
+) -> Tables:
+    """The tables of the rules. Destinations that are new get slots."""
+    with Lock(writer.registry):
+        slots = add_destinations(writer.maps, sorted(destinations))
+    return _compile(writer.context, rules, slots)
+
+
+def _new_generation(
+    context: Context, number: int, tables: Tables, record: bytes
+) -> generations.Generation:
+    """Load and pin a generation. It is not in force yet."""
+    context.step(f"loading a table of {len(tables.table_bytes())} bytes")
+    return generations.build(
+        context.registry,
+        number,
+        object_path=context.object_path,
+        tables=tables,
+        rules=record,
+    )
 
 
 def _guard_ssh(

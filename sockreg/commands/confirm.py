@@ -34,7 +34,7 @@ _POLL = 0.2  # s between two checks for a confirmation
 _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 
 
-def apply_for_now(context: Context, seconds: int) -> tuple[Change, Unconfirmed | None]:
+def apply_on_trial(context: Context, seconds: int) -> tuple[Change, Unconfirmed | None]:
     """Apply, and revert after ``seconds`` unless ``confirm`` comes first.
 
     Rules may take the ssh port. The second value is None if nothing changed. If this raises
@@ -89,15 +89,15 @@ def confirm(context: Context) -> int:
     return current.number
 
 
-def go_back(context: Context, token: str) -> Change | None:
+def end_trial(context: Context, token: str) -> Change | None:
     """Wait until the deadline of a trial. Revert it if it is still not confirmed.
 
     Returns None if there is nothing to revert.
     """
     waiting = trial.parse_token(token)
-    while waiting.seconds_left > 0 and _waits(context, waiting):
+    while waiting.seconds_left > 0 and _is_pending(context, waiting):
         time.sleep(min(_POLL, max(waiting.seconds_left, 0)))
-    if not _waits(context, waiting):
+    if not _is_pending(context, waiting):
         return None
     with writing(context) as writer:
         if waiting not in trial.read(writer.registry):
@@ -121,12 +121,12 @@ def go_back(context: Context, token: str) -> Change | None:
     return change
 
 
-def _waits(context: Context, waiting: Unconfirmed) -> bool:
+def _is_pending(context: Context, waiting: Unconfirmed) -> bool:
     return context.is_loaded and waiting in trial.read(context.registry)
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
-    """Have ``go_back`` run at the deadline, even if this process and its parents have ended."""
+    """Have ``end_trial`` run at the deadline, even if this process and its parents have ended."""
     arguments = ["--bpffs", context.bpffs, "--root", context.root]
     command = [sys.executable, "-m", "sockreg", *arguments]
     command += ["rollback", "--unconfirmed", waiting.token]

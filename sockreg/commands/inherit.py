@@ -30,7 +30,7 @@ def labelled(received: Sequence[tuple[int, str]], labels: Sequence[str]) -> list
 def check_command(command: Sequence[str]) -> None:
     """Raises UsageError if there is no such program, before anything is registered."""
     if shutil.which(command[0]) is None:
-        raise UsageError(f"{command[0]}: no such program, or not executable", "see PATH")
+        raise UsageError(f"{command[0]}: no such program, or not executable", "check PATH")
 
 
 def become(command: Sequence[str]) -> None:

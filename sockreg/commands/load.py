@@ -106,6 +106,6 @@ def unload(context: Context) -> str:
     registry = context.loaded_registry()
     sockops.unload(registry)
     creation.remove(context.bpffs, registry)
-    message = f"unloaded: nothing of sockreg is attached any more; {registry} is gone"
+    message = f"unloaded: the program is detached; {registry} is gone"
     tell.unloaded(registry, message)
     return message

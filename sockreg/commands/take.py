@@ -29,7 +29,7 @@ from sockreg.registry import registration
 from sockreg.registry.label_members import registered_under
 from sockreg.registry.maps import Maps
 from sockreg.systemd import unit_of
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
 
 _POLL = 0.02  # s between two checks
 

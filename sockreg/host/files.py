@@ -5,13 +5,15 @@ import os
 import tempfile
 
 
-def replace(path: str, content: bytes, mode: int = 0o644) -> None:
+def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: bool = True) -> None:
     """Write a file and flush it to disk, creating its directory if necessary. Raises OSError.
 
-    An existing file is replaced, even if it is a symbolic link.
+    An existing file is replaced, even if it is a symbolic link. Without ``create_directory``, the
+    directory must exist.
     """
-    directory, name = os.path.split(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    directory, name = os.path.split(os.path.abspath(path))
+    if create_directory:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
     # Hidden, and with an unknown suffix, so that no program reads it half-written.
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:

@@ -150,7 +150,6 @@ def open_library(path: str) -> ctypes.CDLL:
     pointer, path_or_name = c_void_p, c_char_p
     for name, result, arguments in (
         ("libbpf_set_print", pointer, (_PRINT,)),
-        ("libbpf_version_string", c_char_p, ()),
         ("libbpf_num_possible_cpus", c_int, ()),
         ("bpf_object__open_file", pointer, (path_or_name, pointer)),
         ("bpf_object__load", c_int, (pointer,)),
@@ -202,12 +201,6 @@ def _library() -> ctypes.CDLL:
         f"{'; '.join(why)}",
         "install one: 'apt install libbpf1' or 'pip install pylibbpf'",
     )
-
-
-def library_version() -> str:
-    """For example ``v1.1``."""
-    version: bytes = _library().libbpf_version_string()
-    return version.decode()
 
 
 def log_text() -> str:

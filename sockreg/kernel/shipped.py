@@ -37,5 +37,5 @@ def _shipped(name: str, in_tree: str) -> Path:
             return path
     raise SockregError(
         f"{PACKAGE}: the {name} files of sockreg are missing",
-        "The installation is incomplete; install sockreg again.",
+        "the installation is incomplete: install sockreg again",
     )

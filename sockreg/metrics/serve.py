@@ -1,15 +1,13 @@
 """Metrics for a scraper: printed once, or served on a socket from systemd."""
 
-import contextlib
-import os
 import socket
 import socketserver
-import tempfile
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 
 from sockreg.errors import UsageError
+from sockreg.host import files
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.systemd import listen_fds
 
@@ -23,19 +21,11 @@ def exposition(collector: RegistryCollector) -> bytes:
 
 
 def write_textfile(path: str, content: bytes) -> None:
-    """Replace a file of node_exporter's textfile collector in one step, readable by all."""
-    directory = os.path.dirname(path) or "."
-    # The name does not end in .prom, so node_exporter ignores it.
-    fd, unfinished = tempfile.mkstemp(prefix=".sockreg-", dir=directory)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
+    """Replace a file of node_exporter's textfile collector in one step, readable by all.
+
+    The directory must exist: a wrong path is an OSError.
+    """
+    files.replace(path, content, create_directory=False)
 
 
 def serve(collector: RegistryCollector) -> None:

@@ -8,12 +8,12 @@ from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import free_for_destinations
-from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES
+from sockreg.terms import FAMILY_TITLES, PROTOCOL_NAMES
 
 
 def destination_name(label: str, family: int, protocol: int) -> str:
     """For messages: ``web (tcp, IPv4)``."""
-    return f"{label} ({PROTOCOL_NAMES[protocol]}, {FAMILY_NAMES[family]})"
+    return f"{label} ({PROTOCOL_NAMES[protocol]}, {FAMILY_TITLES[family]})"
 
 
 def find_slot(maps: Maps, label: str, family: int, protocol: int) -> int | None:

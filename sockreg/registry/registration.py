@@ -24,7 +24,7 @@ from sockreg.registry.slots import pool_slots
 from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
-from sockreg.terms import FAMILY_NAMES, PROTOCOL_NAMES
+from sockreg.terms import FAMILY_TITLES, PROTOCOL_NAMES
 
 
 def register(
@@ -119,7 +119,7 @@ def _enter(
 
 def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
     listener = offer.listener
-    families = " and ".join(FAMILY_NAMES[family] for family in sorted(offer.families))
+    families = " and ".join(FAMILY_TITLES[family] for family in sorted(offer.families))
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
     if others:
         before = " and ".join(map(cookie_text, others))

@@ -5,7 +5,7 @@ On the start-up path of the receiver: this module imports next to nothing.
 
 import posix
 
-NO_UNIT = "-"  # a process or a socket without a unit
+from sockreg.terms import NO_UNIT as NO_UNIT
 
 
 def unit_of(pid: int) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from sockreg.plural import plural
+from sockreg.terms import NO_UNIT
 from sockreg.views.graph import Band, Count, Graph, Socket
 
 _ADVANCE = (
@@ -157,9 +158,10 @@ def _columns(band: Band, graph: Graph, busiest: int) -> list[list[_Box]]:
     shares = [share * sock.weight / total for sock in band.sockets]
     units = list(dict.fromkeys(sock.unit for sock in band.sockets))
     sockets = [
-        _socket(it, units.index(it.unit), own) for it, own in zip(band.sockets, shares, strict=True)
+        _socket(sock, units.index(sock.unit), own)
+        for sock, own in zip(band.sockets, shares, strict=True)
     ]
-    made_for = [_Box([_Line(unit if unit != "-" else "of no unit")]) for unit in units]
+    made_for = [_Box([_Line(unit if unit != NO_UNIT else "of no unit")]) for unit in units]
     return [[_traffic(band, share)], [_Box(name, to=dict(enumerate(shares)))], sockets, made_for]
 
 

@@ -31,7 +31,7 @@ from sockreg.rules.oracle import ranking
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_prefix, format_rule
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
@@ -226,9 +226,7 @@ def _judge(
     matching = ranking(generation_record.unpack(packed, candidates), _packet(query))
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
-        no_interface = (
-            "the kernel takes no interface in a test run; this verdict comes from the rules"
-        )
+        no_interface = "a test run cannot set an interface; this verdict comes from the rules"
         return matching, None, no_interface
     try:
         verdict = generations.ask(
@@ -341,7 +339,7 @@ def _target(
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = holders.of(inode)
     ill = ailment(found, [] if holders.hidden else held)
-    hidden = f"{holders.hidden} processes could not be read: this takes root"
+    hidden = f"{holders.hidden} processes could not be read; reading them takes root"
     notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
     names = [str(process) for process in held]
     for member in members:

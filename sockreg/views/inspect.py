@@ -19,7 +19,8 @@ from sockreg.registry.label_members import nothing_registered, registered_under
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member
 from sockreg.systemd import unit_of
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
+from sockreg.views.health import ailment
 from sockreg.views.ordinary import same_address
 
 _NEEDS = "this takes root, the user of the process, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
@@ -102,7 +103,7 @@ def _details(
     nonblocking, options, note = look_into(member.cookie, held, holders.hidden)
     notes = [note] if note else []
     if socket is None:
-        notes = ["it receives nothing any more: its server has shut it down, but not closed it"]
+        notes = [ailment(None, [])]
     return Details(
         cookie=cookie_text(member.cookie),
         protocol=PROTOCOL_NAMES[protocol],

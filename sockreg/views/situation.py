@@ -11,14 +11,14 @@ from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.processes import SYSTEMD, Holders, Process
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import ANY_ADDRESS, INET, INET6, Action, Binding, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, Binding, Destination
 from sockreg.registry import generation_record, generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
 from sockreg.views.locality import Locality
 
 
@@ -133,12 +133,3 @@ def endpoints(sock: DiagSocket) -> list[Endpoint]:
 def name_of(sock: DiagSocket) -> str:
     """Its address and port as ss(8) prints them."""
     return address_text(sock.family, sock.address, sock.port)
-
-
-def rules_to(bindings: Sequence[Binding]) -> dict[Destination, int]:
-    """The number of rules that point to each destination."""
-    found: dict[Destination, int] = {}
-    for binding in bindings:
-        if binding.action is Action.BIND:
-            found[binding.destination] = found.get(binding.destination, 0) + 1
-    return found

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from sockreg.commands.apply import check, put_configured
+from sockreg.commands.apply import preview, put_configured
 from sockreg.commands.rollback import rollback
 from sockreg.context import Context
 from sockreg.host import netns
@@ -212,7 +212,7 @@ def _swap(here: Ground, count: int) -> None:
 def _check(here: Ground, count: int) -> None:
     """Keep the machine as busy as swaps do: who waits then does not wait for a swap."""
     for _ in range(count):
-        assert _in_child(_command, here, check) == 0
+        assert _in_child(_command, here, preview) == 0
 
 
 def _crash(here: Ground) -> None:

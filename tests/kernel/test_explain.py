@@ -193,10 +193,7 @@ def test_rules_with_an_interface(host: Host) -> None:
     with host.serve("web", "127.0.0.1", 8080):
         told = host.ok("explain", "tcp", "192.0.2.1", "80", "dev", "lo")
         assert "goes to a socket of label web" in told
-        assert (
-            "(the kernel takes no interface in a test run; this verdict comes from the rules)"
-            in told
-        )
+        assert "(a test run cannot set an interface; this verdict comes from the rules)" in told
         assert "the rule above has an interface" in told
         assert "refused with RST" in host.ok("explain", "tcp", "192.0.2.1", "80")
 

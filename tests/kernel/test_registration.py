@@ -23,7 +23,7 @@ from sockreg.registry import layout, registration
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import UnitState, write_unit
 from sockreg.systemd import journal
-from sockreg.systemd.unit_of import NO_UNIT
+from sockreg.terms import NO_UNIT
 from tests.kernel.host import BASH, Host, cookie
 from tests.netns import TCP, UDP, Namespace, Server
 

@@ -174,7 +174,7 @@ def test_the_command_runs_where_it_would_without_us(host: Host) -> None:
     [
         (["a", "b", "c"], ["web", "api", "--", "true"], "2 labels for 3 sockets"),
         (["a"], ["web", "api", "--", "true"], "2 labels for 1 sockets"),
-        (["a"], ["web", "--"], "'--' is followed by no command"),
+        (["a"], ["web", "--"], "register: a command must follow '--'"),
         (["a"], ["web", "--", "no-such-program"], "no-such-program: no such program"),
         (["a"], ["web", "--", "/etc/passwd"], "/etc/passwd: no such program, or not executable"),
         (["a"], ["x" * 256, "--", "true"], "is 256 characters long"),
@@ -222,7 +222,7 @@ def test_a_file_that_cannot_be_run_after_all(host: Host) -> None:
 def test_other_verbs_run_no_command(host: Host) -> None:
     outcome = host.run("status", "--", "true")
     assert outcome.status == EXIT_USAGE
-    assert "status: '--' is followed by a command" in outcome.err
+    assert "status takes no command after '--'" in outcome.err
 
 
 def test_the_command_is_searched_for_in_path(host: Host) -> None:

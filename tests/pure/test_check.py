@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.check.facts import Facts, Host, UnitState
+from sockreg.check.facts import Facts, Host, SystemdState
 from sockreg.check.finding import Finding, Severity
 from sockreg.check.gather import gather_files
 from sockreg.check.run import run
@@ -357,21 +357,21 @@ def test_sockets_that_do_not_serve(tmp_path: Path) -> None:
 
 
 def test_states_of_units(tmp_path: Path) -> None:
-    exited = {"web.service": UnitState("active", "exited", 0)}
+    exited = {"web.service": SystemdState("active", "exited", 0)}
     finding = only(found_on(tmp_path, states=exited), "dead-server")
     assert finding.severity is Severity.ERROR
     assert "'systemctl stop web.service'" in finding.fix
-    failed = {"web.service": UnitState("failed", "failed", 0)}
+    failed = {"web.service": SystemdState("failed", "failed", 0)}
     finding = only(found_on(tmp_path / "2", states=failed), "dead-server")
     assert finding.severity is Severity.WARNING
-    dead = {"web.socket": UnitState("inactive", "dead", 0)}
+    dead = {"web.socket": SystemdState("inactive", "dead", 0)}
     only(found_on(tmp_path / "3", states=dead), "inactive-socket")
 
 
 def test_a_socket_that_blocks_an_event_loop(tmp_path: Path) -> None:
     files = {f"{UNITS}/web.service": WEB_SERVICE + "NonBlocking=yes\n"}
     facts = gather_files(root(tmp_path, files))
-    states = {"web.service": UnitState("active", "running", 7)}
+    states = {"web.service": SystemdState("active", "running", 7)}
     host = machine(facts, nonblocking={1: False}, states=states)
     finding = only(run(replace(facts, host=host)), "nonblocking")
     assert finding.where == f"{tmp_path}/{UNITS}/web.service:5"

@@ -186,6 +186,8 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
     assert [it.name for it in tmp_path.iterdir()] == ["sockreg.prom"]
     serve.write_textfile(str(path), b"new\n")
     assert path.read_bytes() == b"new\n"
+    with pytest.raises(FileNotFoundError):
+        serve.write_textfile(str(tmp_path / "wrong" / "sockreg.prom"), b"new\n")
 
 
 # Documents, alerts, dashboard

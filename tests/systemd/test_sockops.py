@@ -171,7 +171,7 @@ def test_stopping_it_leaves_the_registry_as_it_was(make_box: MakeBox) -> None:
     files[f"{UNITS}/web.service"] = files[f"{UNITS}/web.service"].replace("Requires=", "Wants=")
     box = make_box(files=files)
     box.systemctl("start", "web.service")
-    assert "sock_ops    attached; expects nobody" in box.run(["sockreg", "status"]).stdout
+    assert "sock_ops    attached; expects no unit" in box.run(["sockreg", "status"]).stdout
     box.systemctl("stop", "sockreg-sockops.service")
     assert "sock_ops" not in box.run(["sockreg", "status", "-n0"]).stdout
     assert box.show("sockreg.service", "ActiveState") == "active"

@@ -32,7 +32,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.check:
         show_preview(registry.preview(), as_json=options.json)
     elif options.confirm is not None:
-        _apply_for_now(registry, options)
+        _apply_on_trial(registry, options)
     else:
         from sockreg.commands.apply import apply
 
@@ -42,8 +42,8 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         show_change(change, as_json=options.json)
 
 
-def _apply_for_now(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands.confirm import apply_for_now
+def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands.confirm import apply_on_trial
 
     if options.start or options.stop:
         raise UsageError(
@@ -51,7 +51,7 @@ def _apply_for_now(registry: Registry, options: argparse.Namespace) -> None:
             "--stop",
             "start the sockreg@ unit first",
         )
-    change, waiting = apply_for_now(registry.context, options.confirm)
+    change, waiting = apply_on_trial(registry.context, options.confirm)
     show_change(change, as_json=options.json)
     if waiting is not None and not options.json:
         print(

@@ -6,9 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
+from sockreg.cli import arguments
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import SockregError, UsageError
+from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:  # a quarter of what other commands would import
     from sockreg.views.explain import Explanation
@@ -19,7 +21,7 @@ _SHOWN = 10  # limit on the rules that lost
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("protocol", metavar="PROTO", choices=("tcp", "udp"), help="tcp or udp")
     parser.add_argument("address", metavar="ADDR")
-    parser.add_argument("port", metavar="PORT")
+    parser.add_argument("port", type=arguments.port, metavar="PORT")
     parser.add_argument(
         "conditions",
         metavar="CONDITION",
@@ -33,7 +35,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     found = registry.explain(
         options.protocol,
         options.address,
-        _port(options.port),
+        options.port,
         source=source,
         source_port=source_port,
         interface=interface,
@@ -70,9 +72,10 @@ def _source(text: str) -> tuple[str, int]:
 
 
 def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
-        return int(text)
-    raise _usage(f"{text!r} is not a port from 1 to 65535")
+    try:
+        return arguments.port(text)
+    except argparse.ArgumentTypeError as error:
+        raise _usage(str(error)) from None
 
 
 def _usage(message: str) -> SockregError:
@@ -94,7 +97,7 @@ def _show(protocol: str, found: Explanation) -> None:
         _line("", f"and {len(found.beaten) - _SHOWN} more rules")
     if found.target is not None:
         target = found.target
-        of_unit = f", from {target.unit}" if target.unit != "-" else ""
+        of_unit = f", from {target.unit}" if target.unit != NO_UNIT else ""
         _line("socket", f"{target.cookie} {target.address}{of_unit}")
         _line("open in", ", ".join(target.processes) or "no visible process")
     for note in found.notes:

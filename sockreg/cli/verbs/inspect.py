@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from sockreg.api import Registry
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
+from sockreg.model import FAMILY_NAMES
 from sockreg.plural import plural
+from sockreg.terms import FAMILY_TITLES
 
 if TYPE_CHECKING:
     from sockreg.views.inspect import Details, Queue, Value
 
 _MARGIN = " " * 14
 _WIDTH = 100
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+_TITLES = {name: FAMILY_TITLES[family] for family, name in FAMILY_NAMES.items()}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 def _show(label: str, member: Details) -> None:
     print(f"{label}: {member.protocol} {member.address} ({member.cookie})")
-    _line("serves", " and ".join(_FAMILIES[family] for family in member.serves))
+    _line("serves", " and ".join(_TITLES[family] for family in member.serves))
     registered = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(member.registered / 1e9))
     _line("unit", f"{member.unit}, weight {member.weight}, registered {registered}")
     if member.owners:

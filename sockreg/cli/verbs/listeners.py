@@ -12,6 +12,7 @@ from sockreg import garbage
 from sockreg.api import Registry
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
+from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
     from sockreg.views.listeners import Listener, Steered
@@ -54,7 +55,10 @@ def _read_and_show(registry: Registry, options: argparse.Namespace) -> None:
     if not found.loaded:
         print("nothing is loaded in this network namespace: no rules", file=sys.stderr)
     if any(not listener.processes for listener in listeners) and found.hidden_processes:
-        print("processes that could not be read are left out: this takes root", file=sys.stderr)
+        print(
+            "some processes could not be read and are left out; run it as root to see all",
+            file=sys.stderr,
+        )
 
 
 def _of_listener(listener: Listener) -> _Row:
@@ -62,7 +66,7 @@ def _of_listener(listener: Listener) -> _Row:
 
     by = [
         *(f"label {label}" for label in listener.labels),
-        *([listener.unit] if listener.unit != "-" else []),
+        *([listener.unit] if listener.unit != NO_UNIT else []),
     ]
     if listener.processes:
         more = f" and {len(listener.processes) - 1} more" if len(listener.processes) > 1 else ""

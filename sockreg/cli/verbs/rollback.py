@@ -21,9 +21,9 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.unconfirmed is None:
         show_change(registry.rollback(), as_json=options.json)
         return
-    from sockreg.commands.confirm import go_back
+    from sockreg.commands.confirm import end_trial
 
-    change = go_back(registry.context, options.unconfirmed)
+    change = end_trial(registry.context, options.unconfirmed)
     if change is not None:
         show_change(change, as_json=options.json)
 

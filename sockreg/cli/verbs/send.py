@@ -6,7 +6,6 @@ import argparse
 
 from sockreg.api import Registry
 from sockreg.cli.verb import Group, Verb
-from sockreg.commands import send
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +18,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=send.RECEIVER,
-        help=f"socket of the receiver ({send.RECEIVER})",
+        help="socket of the receiver (default: that of sockreg-receive.socket)",
     )
 
 
 def _run(_: Registry, options: argparse.Namespace) -> None:
-    for label in send.send(options.socket, options.label, command=options.command):
+    from sockreg.commands import send
+
+    path = send.RECEIVER if options.socket is None else options.socket
+    for label in send.send(path, options.label, command=options.command):
         print(f"{label}: OK")
 
 

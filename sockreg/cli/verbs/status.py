@@ -14,6 +14,7 @@ from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import EXIT_OK, UsageError
 from sockreg.plural import plural
+from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
     from sockreg.views.rates import Key, Rate
@@ -111,7 +112,7 @@ def _print_head(seen: Status) -> None:
         print(f"last apply  {_failure(seen.applied)}")
     print(f"units       {', '.join(seen.units) or 'none'}")
     if seen.expected is not None:
-        units = ", ".join(map(_expected, seen.expected)) or "nobody"
+        units = ", ".join(map(_expected, seen.expected)) or "no unit"
         print(f"sock_ops    attached; expects {units}")
     for program in seen.others or ():
         print(f"also        {program} is attached to this network namespace")
@@ -154,7 +155,7 @@ def _rows(
     rows = [
         [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])]
         for m in destination.members
-    ] or [["none", "-", "-", "-", *([destination.slot] if slots else [])]]
+    ] or [["none", "-", "-", NO_UNIT, *([destination.slot] if slots else [])]]
     return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
 
 
