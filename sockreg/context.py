@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sockreg import shipped
 from sockreg.host.netns import Netns, entered
-from sockreg.kernel import shipped
 from sockreg.registry import access
 from sockreg.registry.directory import BPFFS as BPFFS
 from sockreg.registry.directory import netns_name, not_loaded, registry_path

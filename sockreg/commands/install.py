@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from sockreg import shipped
 from sockreg.errors import RefusedError, failure
-from sockreg.kernel import shipped
 
 _UNITS = "lib/systemd/system"  # systemd.unit(5)
 # By suffix. Shells and man search the directories below /usr/local, too (bash-completion's README,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sockreg import shipped
 from sockreg.commands import tell
 from sockreg.commands.apply import apply, put_configured
 from sockreg.commands.change import Change
@@ -9,7 +10,6 @@ from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
 from sockreg.host import capabilities
-from sockreg.kernel import shipped
 from sockreg.registry import attachment, creation, loading, sockops
 from sockreg.systemd import journal
 

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from sockreg import shipped
 from sockreg.errors import SockregError
-from sockreg.kernel import shipped
 from sockreg.kernel.object_source import OBJECTS, SOURCES
 
 SOURCE_SECTION = "sockreg.source"

@@ -13,10 +13,10 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from sockreg import shipped
 from sockreg.commands.apply import put_configured
 from sockreg.context import Context
 from sockreg.host import netns
-from sockreg.kernel import shipped
 from tests import large_rulesets
 from tests.bench.ground import FIRST, Cost, Ground, ground
 from tests.bench.report import Aim, Part, Table, at_most

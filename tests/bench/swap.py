@@ -21,11 +21,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from sockreg import shipped
 from sockreg.commands.apply import preview, put_configured
 from sockreg.commands.rollback import rollback
 from sockreg.context import Context
 from sockreg.host import netns
-from sockreg.kernel import shipped
 from tests.bench.apply import STEPS
 from tests.bench.ground import Ground, ground
 from tests.bench.report import Aim, Part, Table

@@ -7,8 +7,9 @@ import os
 import socket
 import struct
 
+from sockreg import shipped
 from sockreg.compile import Tables
-from sockreg.kernel import bpf, libbpf, shipped
+from sockreg.kernel import bpf, libbpf
 from sockreg.model import INET, INET6, TCP, UDP, Destination, Packet
 from sockreg.registry import layout, loading
 from tests.closing import Closing

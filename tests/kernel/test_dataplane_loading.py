@@ -20,7 +20,7 @@ _LIMITED = ["setpriv", f"--bounding-set=-all,{privileges.LOADING}", "--inh-caps=
 
 _LOAD = """
 import sys
-from sockreg.kernel import shipped
+from sockreg import shipped
 from sockreg.compile import compile_rules
 from sockreg.model import Action, Place
 from sockreg.registry import loading
@@ -65,7 +65,7 @@ def test_rules_load(rules: list[str]) -> None:
 
 _LOAD_SHAPES = """
 from random import Random
-from sockreg.kernel import shipped
+from sockreg import shipped
 from sockreg.compile import compile_rules
 from sockreg.host import release
 from sockreg.registry import loading

@@ -9,8 +9,9 @@ import socket
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from sockreg import shipped
 from sockreg.errors import EXIT_FAILURE
-from sockreg.kernel import bpf, libbpf, shipped, testrun
+from sockreg.kernel import bpf, libbpf, testrun
 from tests.kernel.host import Host, cookie
 
 LIBRARIES = {"system": libbpf.SYSTEM_LIBRARY, "bundled": libbpf.bundled_library()}

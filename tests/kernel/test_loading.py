@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sockreg import shipped
 from sockreg.errors import (
     EXIT_BUSY,
     EXIT_FAILURE,
@@ -24,7 +25,7 @@ from sockreg.errors import (
     EXIT_REFUSED,
 )
 from sockreg.host import cgroup
-from sockreg.kernel import bpf, libbpf, shipped
+from sockreg.kernel import bpf, libbpf
 from sockreg.kernel.object_source import SOURCES
 from tests import tree
 from tests.kernel.host import Host, bpftool

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sockreg import shipped
 from sockreg.companion import __main__ as companion
 from sockreg.errors import EXIT_FAILURE, EXIT_OK
-from sockreg.kernel import shipped
 from tests.kernel.host import Host, Outcome
 
 WEB = ("[web]", "Bind=tcp 192.0.2.0/24 80")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sockreg import shipped
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_PERMISSION, EXIT_REFUSED, EXIT_USAGE
 from sockreg.host import cgroup
-from sockreg.kernel import shipped
 from sockreg.registry import sockops_expected
 from tests.btf import Structures
 from tests.kernel import privileges

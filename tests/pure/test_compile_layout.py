@@ -8,8 +8,8 @@ from itertools import accumulate
 
 import pytest
 
+from sockreg import shipped
 from sockreg.compile import words
-from sockreg.kernel import shipped
 from tests.btf import Structures
 from tests.tree import ROOT
 

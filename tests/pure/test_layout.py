@@ -8,8 +8,7 @@ from itertools import accumulate
 
 import pytest
 
-from sockreg import terms
-from sockreg.kernel import shipped
+from sockreg import shipped, terms
 from sockreg.registry import layout
 from tests.btf import Structures
 from tests.tree import ROOT

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg import __version__
-from sockreg.kernel import shipped
+from sockreg import __version__, shipped
 from tests.process import run
 from tests.tree import ROOT
 
@@ -55,9 +54,7 @@ def test_an_installed_sockreg_finds_its_own_files(wheel: Path, tmp_path: Path) -
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     paths = ("object_path", "sock_ops_object_path", "units_path", "man_page_path")
-    show = "from sockreg.kernel import shipped as r; " + "; ".join(
-        f"print(r.{it}())" for it in paths
-    )
+    show = "from sockreg import shipped as r; " + "; ".join(f"print(r.{it}())" for it in paths)
     printed = run([sys.executable, "-P", "-c", show], env={"PYTHONPATH": str(tmp_path)}).stdout
     assert printed.splitlines() == [
         f"{tmp_path}/sockreg/data/{name}"

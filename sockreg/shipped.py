@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sockreg.errors import SockregError
 
-PACKAGE = Path(__file__).resolve().parent.parent  # sockreg/
+PACKAGE = Path(__file__).resolve().parent
 
 
 def object_path() -> Path:
