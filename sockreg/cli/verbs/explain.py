@@ -21,7 +21,7 @@ _SHOWN = 10  # limit on the rules that lost
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("protocol", metavar="PROTO", choices=("tcp", "udp"), help="tcp or udp")
     parser.add_argument("address", metavar="ADDR")
-    parser.add_argument("port", type=arguments.port, metavar="PORT")
+    parser.add_argument("port", metavar="PORT")
     parser.add_argument(
         "conditions",
         metavar="CONDITION",
@@ -35,7 +35,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     found = registry.explain(
         options.protocol,
         options.address,
-        options.port,
+        _port(options.port),
         source=source,
         source_port=source_port,
         interface=interface,
