@@ -20,7 +20,6 @@ from tests.kernel.cgroups import Cgroups, own_cgroups
 from tests.kernel.host import Host, bpftool
 from tests.netns import UDP, Namespace
 from tests.process import run
-from tests.schemas import validated
 from tests.tree import ROOT
 
 RULES = ("[web]", "Bind=tcp 127.0.0.1 80", "Bind=tcp ::1 80", "Bind=udp 127.0.0.1 80")
@@ -288,6 +287,8 @@ def test_unloading_it_keeps_the_sockets(loaded: Host, unit: Unit) -> None:
 
 
 def test_json_is_all_that_is_printed(loaded: Host) -> None:
+    from tests.schemas import validated  # needs jsonschema, which guests of tests/kernels lack
+
     kind, _ = validated(loaded.run("--json", "load", "--sock-ops").out)
     assert kind == "change"
     kind, only = validated(loaded.run("--json", "unload", "--sock-ops").out)
