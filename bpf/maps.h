@@ -3,8 +3,8 @@
  * The maps that all programs of a registry share, pinned in it. libbpf creates them as declared
  * here, or reuses those that are pinned.
  *
- * Unused entries take memory, too: 8 bytes in `sockets`; 24 bytes for each CPU in
- * `counters`; 16 bytes in a hash. That is 2.3 MiB, and 24 KiB for each CPU: only `counters` is made
+ * Unused entries take memory, too: 8 bytes in `sockets`; 48 bytes for each CPU in
+ * `counters`; 16 bytes in a hash. That is 2.3 MiB, and 48 KiB for each CPU: only `counters` is made
  * small, and replaced by a bigger map when rules point to more slots
  * (sockreg/registry/counter_growth.py).
  */

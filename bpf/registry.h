@@ -29,7 +29,11 @@
 struct counters {
 	__u64 lookups; /* packets that a rule sent to this slot */
 	__u64 misses;  /* of these: the slot had no socket */
-	__u64 errors;  /* of these: the kernel refused the socket (family, protocol) */
+	/* of these: the kernel refused the socket; bpf_sk_lookup_assign() in net/core/filter.c */
+	__u64 closed;	/* ESOCKTNOSUPPORT: it was shut down, or connected */
+	__u64 family;	/* EAFNOSUPPORT: it is of another address family */
+	__u64 protocol; /* EPROTOTYPE: it is of the other protocol */
+	__u64 other;	/* for any other reason */
 };
 
 /* destinations: the owner of a slot */

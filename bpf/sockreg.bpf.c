@@ -7,12 +7,26 @@
  * loads it with an instance of this program, and replaces both as a whole.
  */
 #include <linux/bpf.h>
+#include <linux/errno.h>
 
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
 #include "pool.h"
 #include "walk.h"
+
+/* Count a socket that the kernel refused. */
+static __always_inline void count_refusal(struct counters *count, long error)
+{
+	if (error == -ESOCKTNOSUPPORT)
+		count->closed++;
+	else if (error == -EAFNOSUPPORT)
+		count->family++;
+	else if (error == -EPROTOTYPE)
+		count->protocol++;
+	else
+		count->other++;
+}
 
 /* Pass the packet to the socket of its destination, or to one of its pool. */
 static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
@@ -34,13 +48,14 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 	if (!socket)
 		socket = pick(ctx, slot);
 	if (socket) {
-		long error = bpf_sk_assign(ctx, socket, 0);
+		/* Programs that ran before this one may have selected a socket: the last one wins. */
+		long error = bpf_sk_assign(ctx, socket, BPF_SK_LOOKUP_F_REPLACE);
 
 		bpf_sk_release(socket);
 		if (!error)
 			return SK_PASS;
 		if (count)
-			count->errors++;
+			count_refusal(count, error);
 	} else if (count) {
 		count->misses++;
 	}

@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "66e7ff289518da0ca937200431a62bab8630aca079c6d1fd23ce1ac0039b2a1b",
-    "sockops.bpf.o": "8a8993053d4a9d2eee4d255cb69a4933543557fb7f191394224a3ecc2f1914ea",
+    "sockreg.bpf.o": "8cad26172b1b4a4ce9ffd391a1892c0b4a0b3a2a6f1e5eb1ea06a13b9d55b874",
+    "sockops.bpf.o": "6ca9ff05c99ebdc0cbbfbcf01d6a46c55158f1074c43fd0ead2e0ac3eeb464de",
 }
 SOURCES = {
-    "sockreg.bpf.o": "d45b98fec13d0494bfae34b63c0dd032a96ff1d79a974568f229a3cba5d1112f",
-    "sockops.bpf.o": "3c157c52bba08138f0849ed2d4e3c781b94b6c1210b90ac580b9941ab2a109a9",
+    "sockreg.bpf.o": "90d18e6b675319bb79f9b317684227003bfe66fa627899831d8270245e7147a4",
+    "sockops.bpf.o": "b8dd206818abae2dd4c8b46fd92d3092a904ca833c33bb82c7d72c10fe0c98cd",
 }

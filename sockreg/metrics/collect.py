@@ -106,7 +106,9 @@ def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         "sockreg_misses", "Lookups that found no socket", labels=_DESTINATION
     )
     errors = CounterMetricFamily(
-        "sockreg_errors", "Lookups whose socket the kernel refused", labels=_DESTINATION
+        "sockreg_errors",
+        "Lookups whose socket the kernel refused, by cause",
+        labels=(*_DESTINATION, "cause"),
     )
     rules = GaugeMetricFamily(
         "sockreg_rules", "Rules in force that point to the label", labels=_DESTINATION
@@ -123,7 +125,8 @@ def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         names = (destination.label, destination.protocol, destination.family)
         lookups.add_metric(names, destination.counters.lookups)
         misses.add_metric(names, destination.counters.misses)
-        errors.add_metric(names, destination.counters.errors)
+        for cause, count in vars(destination.counters.causes).items():
+            errors.add_metric((*names, cause), count)
         rules.add_metric(names, destination.rules)
         members.add_metric(names, len(destination.members))
         has_socket.add_metric(names, any(member.weight for member in destination.members))

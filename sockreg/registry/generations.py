@@ -32,6 +32,7 @@ from sockreg.registry.directory import (
     UNFINISHED,
 )
 from sockreg.registry.locks import Lock
+from sockreg.registry.maps import refuse_other_layout
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 
 if TYPE_CHECKING:  # imports numpy, which most commands do not need
@@ -184,6 +185,7 @@ def build(
             own_counters = False
             for name in MAPS:
                 fd = stack.enter_context(pinned(f"{registry}/{name}"))
+                refuse_other_layout(registry, name, fd)
                 if name == COUNTERS and bpf.map_capacity(fd) < tables.slots:
                     own_counters = True
                     obj.set_max_entries(name, counter_growth.size_for(tables.slots))

@@ -12,7 +12,8 @@ UNIT_SIZE = 256
 
 SLOT = struct.Struct("=I")
 COOKIE = struct.Struct("=Q")
-COUNTERS = struct.Struct("=QQQ")  # lookups, misses, errors
+# lookups, misses, and sockets that the kernel refused: closed, family, protocol, other
+COUNTERS = struct.Struct("=QQQQQQ")
 DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
 MEMBER = struct.Struct(f"=QHHI16s{UNIT_SIZE}s")  # registered, family, port, weight, address, unit
@@ -24,18 +25,19 @@ POOL_MEMBERS = 32
 # members, active, member..., entry...
 POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
 
-# The bytes of a key and a value of each map that registrations write.
+# The bytes of a key and a value of each map.
 SIZES = {
     "sockets": (SLOT.size, COOKIE.size),
     "pools": (SLOT.size, POOL.size),
     "destinations": (DESTINATION.size, SLOT.size),
     "members": (MEMBER_KEY.size, MEMBER.size),
     "units": (UNIT_NAME.size, UNIT_STATE.size),
+    "counters": (SLOT.size, COUNTERS.size),
 }
 
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
-    "counters": (COUNTERS, ("lookups", "misses", "errors")),
+    "counters": (COUNTERS, ("lookups", "misses", "closed", "family", "protocol", "other")),
     "destination": (DESTINATION, ("label", "family", "protocol")),
     "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
     "member": (MEMBER, ("registered", "family", "port", "weight", "address", "unit")),

@@ -11,6 +11,8 @@ from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.directory import denied, not_loaded
 
+_WRITTEN = ("sockets", "pools", "destinations", "members", "units")
+
 
 class Maps:
     """Descriptors of the pinned maps that registrations write, closed with the block.
@@ -25,14 +27,9 @@ class Maps:
         flags = bpf.READ_ONLY if read_only else bpf.READ_WRITE
         opened: list[int] = []
         try:
-            for pin, sizes in layout.SIZES.items():
+            for pin in _WRITTEN:
                 opened.append(bpf.obj_get(f"{registry}/{pin}", flags))
-                if bpf.map_sizes(opened[-1]) != sizes:
-                    raise RefusedError(
-                        f"{registry}/{pin} belongs to a registry of another version of sockreg",
-                        "create it again: 'systemctl restart sockreg.service', or 'sockreg unload' "
-                        "and 'sockreg load', then register sockets again",
-                    )
+                refuse_other_layout(registry, pin, opened[-1])
         except RefusedError:
             _close(opened)
             raise
@@ -50,6 +47,16 @@ class Maps:
 
     def __exit__(self, *_: object) -> None:
         _close([self.sockets, self.pools, self.destinations, self.members, self.units])
+
+
+def refuse_other_layout(registry: str, pin: str, fd: int) -> None:
+    """Raises RefusedError if a map's records are not those of this version of sockreg."""
+    if bpf.map_sizes(fd) != layout.SIZES[pin]:
+        raise RefusedError(
+            f"{registry}/{pin} belongs to a registry of another version of sockreg",
+            "create it again: 'systemctl restart sockreg.service', or 'sockreg unload' "
+            "and 'sockreg load', then register sockets again",
+        )
 
 
 def _close(descriptors: list[int]) -> None:

@@ -99,7 +99,9 @@ class Lookups(Closing):
         size = layout.COUNTERS.size
         values = bpf.map_lookup(self._maps["counters"], layout.SLOT.pack(slot), cpus * size)
         assert values is not None
-        return tuple(map(sum, zip(*layout.COUNTERS.iter_unpack(values), strict=True)))
+        columns = zip(*layout.COUNTERS.iter_unpack(values), strict=True)
+        looked_up, missed, *refused = map(sum, columns)
+        return looked_up, missed, sum(refused)
 
 
 def stand_in(destination: Destination) -> socket.socket:

@@ -38,6 +38,9 @@ def test_a_listener_that_was_shut_down_keeps_its_slot(host: Host) -> None:
         listener.shutdown(socket.SHUT_RDWR)
         assert host.registered("web") is not None
         assert host.ask("192.0.2.7", 80) == "refused"
+        (destination,) = host.json("status")["destinations"]
+        assert destination["counters"]["causes"]["closed"] == destination["counters"]["errors"] == 1
+        assert "refused the socket for 1 packet: it was shut down" in host.ok("status", "-n", "0")
     assert host.registered("web") is None
 
 

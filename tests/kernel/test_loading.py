@@ -25,10 +25,10 @@ from sockreg.errors import (
     EXIT_REFUSED,
 )
 from sockreg.host import cgroup
-from sockreg.kernel import bpf, libbpf
+from sockreg.kernel import libbpf
 from sockreg.kernel.object_source import SOURCES
 from tests import tree
-from tests.kernel.host import Host, bpftool
+from tests.kernel.host import Host
 from tests.linux import mount, umount
 from tests.netns import bpffs
 from tests.process import run
@@ -130,6 +130,20 @@ def test_an_own_build_may_be_given(host: Host, tmp_path: Path) -> None:
 # Others in the same network namespace
 
 
+def test_counters_of_another_version_are_refused(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    pin = host.registry / "counters"
+    pin.unlink()
+    layout_of_tomorrow = ("type", "percpu_array", "key", "4", "value", "24", "entries", "1024")
+    run(["bpftool", "map", "create", str(pin), *layout_of_tomorrow, "name", "counters"])
+    host.conf("[web]", "Bind=tcp 192.0.2.0/24 81")
+    for arguments in (["status"], ["apply"]):
+        said = host.fails(EXIT_REFUSED, *arguments)
+        assert f"{pin} belongs to a registry of another version of sockreg" in said
+    host.ok("unload")
+    host.ok("load")
+
+
 def test_a_registry_of_another_version_is_refused_and_can_be_started_anew(host: Host) -> None:
     """Its records have another size: reading them would show nonsense, writing would harm."""
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
@@ -171,41 +185,6 @@ def test_a_registry_that_lost_its_link_makes_way_for_another(host: Host) -> None
         host.ok("--bpffs", str(elsewhere), "unload")
     host.ok("load")
     assert len(libbpf.attached_programs(host.namespace.fd)) == 1
-
-
-@pytest.fixture
-def foreign(host: Host) -> int:
-    """An sk_lookup program of somebody else's, attached first; returns its id."""
-    directory = host.bpffs / "foreign"
-    source = Path(__file__).with_name("foreign.bpf.c")
-    built = host.root / "foreign.bpf.o"
-    run([str(ROOT / "bpf/compile.sh"), str(source), str(built), "-Wno-unused-parameter"])
-    directory.mkdir()
-    run(["bpftool", "prog", "load", str(built), str(directory / "program")])
-    program = bpf.obj_get(str(directory / "program"))
-    link = libbpf.create_link(program, host.namespace.fd)
-    try:
-        bpf.obj_pin(link, str(directory / "link"))
-        return libbpf.program_info(program).id
-    finally:
-        os.close(link)
-        os.close(program)
-
-
-def test_a_foreign_program_is_mentioned_and_left_alone(host: Host, foreign: int) -> None:
-    host.conf(*WEB)
-    said = host.run("load")
-    assert said.status == EXIT_OK
-    assert f"note: program {foreign} (foreign) is also attached here" in said.err
-    notices = [entry for entry in host.entries() if "another sk_lookup program" in str(entry)]
-    assert [entry["PRIORITY"] for entry in notices] == [["4"]]
-    assert f"also        program {foreign} (foreign) is attached" in host.ok("status")
-    assert host.json("status")["others"] == [{"program_id": foreign, "name": "foreign"}]
-    with host.serve("web", "127.0.0.1", 8080):
-        assert host.ask("192.0.2.7", 80) == "web"
-    host.ok("unload")
-    assert libbpf.attached_programs(host.namespace.fd) == [foreign]
-    assert bpftool("link", "show", "pinned", str(host.bpffs / "foreign/link"))["prog_id"] == foreign
 
 
 # The bpffs

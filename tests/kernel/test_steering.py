@@ -246,5 +246,12 @@ def test_a_socket_that_does_not_fit_refuses_and_is_counted_apart(
                 bpf.map_update(sockets, slot, layout.COOKIE.pack(sock.fileno()))
                 assert host.ask("192.0.2.7", 80, kept) == "refused"
                 assert host.counters("web", name) == (number, 0, number)
+            (destination,) = host.json("status")["destinations"]
+            assert destination["counters"]["causes"] == {
+                "closed": 0, "family": 1, "protocol": 1, "other": 0
+            }  # fmt: skip
+            said = host.ok("status", "-n", "0")
+            assert "refused the socket for 1 packet: it is of another address family" in said
+            assert "refused the socket for 1 packet: it is of another protocol" in said
         finally:
             os.close(sockets)

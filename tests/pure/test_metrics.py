@@ -15,6 +15,7 @@ from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.metrics import collect, serve
 from sockreg.metrics.collect import RegistryCollector
+from sockreg.registry.counters import Causes
 from sockreg.registry.generation_record import Header
 from sockreg.views import status
 from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
@@ -69,7 +70,7 @@ SEEN = Status(
             family="ipv4",
             rules=2,
             members=MEMBERS,
-            counters=Counters(40, 3, 1),
+            counters=Counters(40, 3, 1, Causes(closed=1)),
             slot=2,
         ),
         DestinationStatus(
@@ -128,13 +129,14 @@ def test_values(exposed: str) -> None:
         ("sockreg_last_apply_success_timestamp_seconds", ()): 1_700_000_000,
         ("sockreg_lookups_total", web): 40,
         ("sockreg_misses_total", web): 3,
-        ("sockreg_errors_total", web): 1,
+        ("sockreg_errors_total", ("closed", *web)): 1,
+        ("sockreg_errors_total", ("family", *web)): 0,
         ("sockreg_rules", web): 2,
         ("sockreg_members", web): 2,
         ("sockreg_has_socket", web): 1,
         ("sockreg_lookups_total", other): 7,
         ("sockreg_misses_total", other): 7,
-        ("sockreg_errors_total", other): 0,
+        ("sockreg_errors_total", ("closed", *other)): 0,
         ("sockreg_rules", other): 1,
         ("sockreg_members", other): 0,
         ("sockreg_has_socket", other): 0,

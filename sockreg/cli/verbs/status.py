@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from sockreg.views.status import DestinationStatus, ExpectedUnit, LastApply, Status
 
 _INTERVAL = 2.0  # s
+# Fields of Causes.
+_CAUSES = {
+    "closed": "it was shut down, or connected to one peer",
+    "family": "it is of another address family; 'sockreg register' puts none there",
+    "protocol": "it is of another protocol; 'sockreg register' puts none there",
+    "other": "for a reason that this version of sockreg does not know",
+}
 _CLEAR = "\033[H\033[2J"  # cursor home, erase display (ECMA-48)
 
 
@@ -171,12 +178,10 @@ def remarks(destination: DestinationStatus) -> list[str]:
             found.append(f"{name}: {many} found no socket: all have weight 0")
         else:
             found.append(f"{name}: {many} found no socket; there is one now")
-    if destination.counters.errors:
-        many = plural(destination.counters.errors, "packet")
-        found.append(
-            f"{name}: the kernel refused the socket for {many}: it no longer listens, or is of "
-            "another family"
-        )
+    for cause, count in vars(destination.counters.causes).items():
+        if count:
+            many = plural(count, "packet")
+            found.append(f"{name}: the kernel refused the socket for {many}: {_CAUSES[cause]}")
     return found
 
 
