@@ -46,7 +46,8 @@ test-257:
 	@root=$$(tests/debian-root trixie $(IN_A_BOX)) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
 		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
 		tests/systemd/test_package.py tests/systemd/test_receive.py \
-		tests/systemd/test_sockets.py tests/systemd/test_sockops.py
+		tests/systemd/test_sockets.py tests/systemd/test_sockops.py \
+		tests/systemd/test_typing_errors.py
 
 # The README, literally, in a Debian 12 that debootstrap has made. Takes as long as `make test`.
 test-bare:

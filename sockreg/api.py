@@ -135,16 +135,17 @@ class Registry:
         with garbage.paused():
             return run(gather_files(self.context.root) if files_only else gather(self.context))
 
-    def preview(self) -> Change:
+    def preview(self, *, force: bool = False) -> Change:
         """What apply() would change. Raises ConfigError and RefusedError as apply() does."""
         from sockreg.commands.apply import preview
 
-        return preview(self.context)
+        return preview(self.context, force=force)
 
     def apply(self, *, force: bool = False) -> Change:
         """Put the configured rules in force, in one step. Raises ConfigError if they are wrong.
 
-        Raises RefusedError if they take the port that ssh listens on, unless ``force`` is true.
+        Raises RefusedError if they take the port that ssh listens on, or if the rules in force were
+        read below another root, unless ``force`` is true.
         """
         from sockreg.commands.apply import apply
 
@@ -159,11 +160,11 @@ class Registry:
 
         return bind(self.context, label, rule.split(), runtime, force=force)
 
-    def unbind(self, label: str, rule: str) -> Change:
-        """Remove a rule that bind() added, and apply."""
+    def unbind(self, label: str, rule: str, *, force: bool = False) -> Change:
+        """Remove a rule that bind() added, and apply. ``force`` is as in apply()."""
         from sockreg.commands.bind import unbind
 
-        return unbind(self.context, label, rule.split())
+        return unbind(self.context, label, rule.split(), force=force)
 
     def rollback(self) -> Change:
         """Put the previous generation back in force. Files stay as they are."""

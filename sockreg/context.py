@@ -1,12 +1,14 @@
 """The environment of every command: network namespace, bpffs and root directory."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from sockreg import shipped
+from sockreg.errors import AccessError, UsageError
 from sockreg.host.netns import Netns, entered
 from sockreg.registry import access
 from sockreg.registry.directory import BPFFS as BPFFS
@@ -19,7 +21,7 @@ def _unseen(_: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """``root`` is the directory below which configuration is read and written.
+    """``given_root`` is the directory of --root, which may be missing.
 
     ``step`` is called with what a long command does next (``compiling 9 rules``), and with '' when
     it is done.
@@ -27,7 +29,7 @@ class Context:
 
     netns: Netns
     bpffs: str
-    root: str
+    given_root: str
     object_path: Path
     step: Callable[[str], None] = _unseen
 
@@ -35,6 +37,27 @@ class Context:
     def registry(self) -> str:
         """The path of the registry, whether it exists or not."""
         return registry_path(self.bpffs, netns_name(self.netns.cookie, self.netns.inode))
+
+    @cached_property
+    def root(self) -> str:
+        """The directory below which configuration is read and written, as an absolute path.
+
+        Raises UsageError if there is no such directory. Only for commands that need one: others
+        work on, wherever the configuration is.
+        """
+        given = self.given_root
+        try:
+            # A directory, not a file; and one that may be searched.
+            os.stat(f"{given}/." if given else given)
+        except PermissionError as error:
+            raise AccessError(f"--root {given}: {error.strerror}", "run it as root") from None
+        except OSError as error:
+            raise UsageError(
+                f"--root {given or repr(given)}: {error.strerror}",
+                "nothing was read or changed; name the directory that has etc/sockreg below it, or "
+                "leave --root out for that of this host",
+            ) from None
+        return os.path.join(os.getcwd(), given)
 
     @property
     def is_loaded(self) -> bool:
@@ -62,11 +85,15 @@ def opened(
     finds registries, ``object_path`` None is the program that sockreg ships. SockregError if
     there is no such namespace.
     """
+    if bpffs == "":
+        raise UsageError(
+            "--bpffs '': no directory has this name", f"leave it out for the usual one, {BPFFS}"
+        )
     with entered(netns) as namespace:
         yield Context(
             netns=namespace,
             bpffs=bpffs or access.usual_bpffs(),
-            root=root,
+            given_root=root,
             object_path=Path(object_path) if object_path else shipped.object_path(),
             step=step,
         )

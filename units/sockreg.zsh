@@ -67,7 +67,7 @@ _shtab_sockreg_apply_options=(
   "--confirm=[revert by itself unless \'sockreg confirm\' follows within SECONDS]:SECONDS:"
   "--start=[from now on, count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--stop=[no longer count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
-  "--force[apply even if a rule takes the port that ssh listens on]"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -82,7 +82,7 @@ _shtab_sockreg_bind_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--runtime[only until the next boot]"
-  "--force[apply even if a rule takes the port that ssh listens on]"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
@@ -281,7 +281,7 @@ _shtab_sockreg_load_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--sock-ops[also attach the sock_ops program, for units that use \'sockreg expect\']"
-  "--force[apply even if a rule takes the port that ssh listens on]"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -404,6 +404,7 @@ _shtab_sockreg_unbind_options=(
   "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"

@@ -17,10 +17,10 @@ from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
-from sockreg.guards import ssh
+from sockreg.guards import root, ssh
 from sockreg.host import release
 from sockreg.model import UDP
-from sockreg.registry import attachment
+from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
@@ -34,7 +34,13 @@ _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORI
 
 
 def gather(context: Context) -> Facts:
-    """Raises SockregError if a directory, the registry or the kernel's tables cannot be read."""
+    """Raises SockregError if a directory, the registry or the kernel's tables cannot be read.
+
+    RefusedError if the rules in force are those of another root: nothing could be compared.
+    """
+    if context.is_loaded:
+        header = generations.read_in_force(context.registry, generations.read_header)
+        root.refuse_other(header, context.root, "'sockreg check --files' checks only files")
     facts = gather_files(context.root, _active(context))
     return replace(facts, host=_host(context, facts))
 

@@ -13,7 +13,7 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="apply even if a rule takes the port that ssh listens on",
+        help="apply even if a rule takes the port of ssh, or --root is another than before",
     )
 
 

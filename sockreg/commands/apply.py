@@ -18,6 +18,7 @@ from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
+from sockreg.guards import root as root_guard
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.model import Action, Binding, Destination
@@ -57,6 +58,38 @@ def writing(context: Context) -> Iterator[Writer]:
             context.step("")
 
 
+@contextlib.contextmanager
+def configuring(context: Context, *, force: bool) -> Iterator[Writer]:
+    """writing(), to read configuration and put it in force.
+
+    Raises UsageError if --root is missing, and RefusedError if the rules in force are those of
+    another root, unless ``force`` is given.
+    """
+    root = context.root  # before anything else
+    with writing(context) as writer:
+        with _refusal_told():
+            root_guard.guard(_header_in_force(writer.registry), root, force=force)
+        yield writer
+
+
+@contextlib.contextmanager
+def _refusal_told() -> Iterator[None]:
+    """Write to the journal if rules are refused in this block."""
+    try:
+        yield
+    except SockregError as error:
+        journal.record(
+            f"rules refused, the rules in force stay: {error.message}",
+            journal.APPLY_REFUSED,
+            journal.ERR,
+        )
+        raise
+
+
+def _header_in_force(registry: str) -> generation_record.Header | None:
+    return generations.read_in_force(registry, generations.read_header)
+
+
 def apply(
     context: Context,
     *,
@@ -68,8 +101,9 @@ def apply(
     """Compile the configured rules and swap them in, if they differ from those in force.
 
     ``start`` and ``stop`` name a .socket unit that starts or stops to count as active. ``upgrade``
-    makes a new generation even from the same rules. ``force`` lets rules take the ssh port. If this
-    raises SockregError, the rules in force have not changed.
+    makes a new generation even from the same rules. ``force`` lets rules take the ssh port, and
+    lets them come from another root than those in force. If this raises SockregError, the rules in
+    force have not changed.
     """
     change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
     tell.applied(change)
@@ -90,7 +124,7 @@ def put_configured(
     ``rules`` were read before the registry was created. They are put in force unless another
     process was faster.
     """
-    with writing(context) as writer:
+    with configuring(context, force=force) as writer:
         active = writer.active_units()
         if start is not None:
             active.add(start)
@@ -113,14 +147,16 @@ def failure_published(registry: str) -> Iterator[None]:
         raise
 
 
-def preview(context: Context) -> Change:
+def preview(context: Context, *, force: bool = False) -> Change:
     """Read and compile like apply. Returns what would change, and changes nothing."""
+    root = context.root
     registry = context.loaded_registry()
+    root_guard.guard(_header_in_force(registry), root, force=force)
     with Maps(registry, read_only=True) as maps, garbage.paused():
         try:
             rules = _read(context, active_units(maps), {})
             current = generations.in_force_for_readers(registry)
-            _guard_ssh(rules, current, maps, force=False)
+            _guard_ssh(rules, current, maps, force=force)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
             return _change(
@@ -148,22 +184,23 @@ def put_in_force(
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
     number = current.number if current else None
-    try:
+    with _refusal_told():
         if rules is None or current is not None:
             rules = _read(context, active, files)
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
         tables = _tables(writer, rules, pointing)
-    except SockregError as error:
-        journal.record(
-            f"rules refused, the rules in force stay: {error.message}",
-            journal.APPLY_REFUSED,
-            journal.ERR,
-        )
-        raise
     packed = generation_record.pack(rules.bindings)
     source = loading.check_object(context.object_path)
-    header = _describe(rules, packed, tables, pointing=pointing, source=source, previous=number)
+    header = _describe(
+        rules,
+        packed,
+        tables,
+        pointing=pointing,
+        source=source,
+        previous=number,
+        root=root_guard.root_of(context.root),
+    )
     change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
     if current is None or upgrade or not _same(generations.read_header(current), header):
         context.step("comparing with the rules in force")
@@ -218,7 +255,10 @@ def _guard_ssh(
 
 
 def _same(one: generation_record.Header, other: generation_record.Header) -> bool:
-    return one.fingerprint == other.fingerprint
+    """Whether ``other`` would put the same in force, from the same root as ``one``."""
+    if one.root is None or other.root is None:
+        return False
+    return one.fingerprint == other.fingerprint and root_guard.same(one.root, other.root)
 
 
 def _swap(
@@ -248,6 +288,7 @@ def _describe(
     pointing: Mapping[tuple[str, int, int], int],
     source: str,
     previous: int | None,
+    root: generation_record.Root,
 ) -> generation_record.Header:
     """What the generation stores about its rules besides the bindings."""
     digest = hashlib.sha256()
@@ -267,6 +308,7 @@ def _describe(
         labels=packed.labels,
         paths=packed.paths,
         interfaces=packed.interfaces,
+        root=root,
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sockreg.commands import tell
-from sockreg.commands.apply import put_in_force, writing
+from sockreg.commands.apply import configuring, put_in_force
 from sockreg.commands.change import Change
 from sockreg.config.bindfile import add_binding, remove_binding
 from sockreg.config.report import Notice
@@ -15,27 +15,28 @@ def bind(
 ) -> Change:
     """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
 
-    ``runtime`` rules last until the next boot. ``force`` lets the rule take the ssh port. Raises
+    ``runtime`` rules last until the next boot. ``force`` is as in apply(). Raises
     SockregError if the words or the whole rule set would be wrong; neither the file nor the kernel
     has changed then.
     """
-    with writing(context) as writer:
+    with configuring(context, force=force) as writer:
         notices: list[str] = []
         files = add_binding(context.root, label, words, runtime=runtime, notices=notices)
         change = put_in_force(writer, writer.active_units(), files, force=force)
     return _told(change, notices)
 
 
-def unbind(context: Context, label: str, words: list[str]) -> Change:
+def unbind(context: Context, label: str, words: list[str], *, force: bool = False) -> Change:
     """Remove what bind added, persistent or not, and apply.
 
-    SockregError names the place if the rule is in a file that bind did not write.
+    ``force`` is as in apply(). SockregError names the place if the rule is in a file that bind did
+    not write.
     """
-    with writing(context) as writer:
+    with configuring(context, force=force) as writer:
         notices: list[str] = []
         active = writer.active_units()
         files = remove_binding(context.root, label, words, active=active, notices=notices)
-        change = put_in_force(writer, active, files)
+        change = put_in_force(writer, active, files, force=force)
     return _told(change, notices)
 
 

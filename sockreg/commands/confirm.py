@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sockreg
 from sockreg.commands import tell
-from sockreg.commands.apply import failure_published, put_in_force, writing
+from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
 from sockreg.commands.rollback import swap_back
 from sockreg.context import Context
@@ -34,16 +34,19 @@ _POLL = 0.2  # s between two checks for a confirmation
 _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 
 
-def apply_on_trial(context: Context, seconds: int) -> tuple[Change, Unconfirmed | None]:
+def apply_on_trial(
+    context: Context, seconds: int, *, force: bool = False
+) -> tuple[Change, Unconfirmed | None]:
     """Apply, and revert after ``seconds`` unless ``confirm`` comes first.
 
-    Rules may take the ssh port. The second value is None if nothing changed. If this raises
-    SockregError, the rules in force have not changed, and an earlier trial continues.
+    Rules may take the ssh port. ``force`` lets them come from another root. The second value is
+    None if nothing changed. If this raises SockregError, the rules in force have not changed, and
+    an earlier trial continues.
     """
     if not 1 <= seconds <= SECONDS_MAX:
         message = f"--confirm {seconds}: expected a number of seconds from 1 to {SECONDS_MAX}"
         raise UsageError(message, "")
-    with writing(context) as writer:
+    with configuring(context, force=force) as writer:
         current = generations.in_force(writer.registry)
         if current is None:
             raise NotLoadedError(

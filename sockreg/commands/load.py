@@ -33,15 +33,16 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     """Attach sockreg to the network namespace with the configured rules in force.
 
     If it is loaded already, this is an apply. Refused rules, a foreign object or an unsuitable
-    kernel leave the system unchanged (SockregError). ``force`` lets rules take the ssh port.
+    kernel leave the system unchanged (SockregError). ``force`` is as in apply().
     """
     capabilities.require_loading()
     loading.check_object(context.object_path)
+    root = context.root
     created = not context.is_loaded
     rules = None
     if created:
         # Before anything exists: a registry whose rules are refused would be useless.
-        rules = read_rule_set(context.root)
+        rules = read_rule_set(root)
         creation.create(
             context.bpffs,
             context.netns,

@@ -53,6 +53,11 @@ def entered(name: str | None) -> Iterator[Netns]:
 
 
 def _open(name: str) -> int:
+    if not name:
+        raise UsageError(
+            "--netns '': no network namespace has this name",
+            "'ip netns list' shows named ones; without --netns, it is the one of this process",
+        )
     path = name if "/" in name else f"{_NAMED}/{name}"
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

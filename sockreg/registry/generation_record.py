@@ -28,6 +28,14 @@ _PORTS = struct.Struct("=15xBBxHH34x")  # only protocol, family, first and last
 _FASTEST = 1  # zlib level
 
 
+class Root(NamedTuple):
+    """The directory below which rules were read: as it was named, and which one that was."""
+
+    path: str
+    device: int
+    inode: int
+
+
 @dataclass(frozen=True)
 class Header:
     """What status needs without unpacking a million rules.
@@ -35,7 +43,8 @@ class Header:
     ``fingerprint`` is a hash of the content (rules, table and program). ``created`` is ns since the
     epoch. ``source`` is the source hash of the object. ``previous`` is the number of the generation
     that was replaced. ``destinations`` are (label, family, protocol, number of rules that point
-    there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``.
+    there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``. ``root`` is None
+    in generations of versions that did not store it.
     """
 
     version: str
@@ -50,6 +59,7 @@ class Header:
     labels: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     interfaces: list[str] = field(default_factory=list)
+    root: Root | None = None
 
 
 class Packed(NamedTuple):
@@ -186,6 +196,8 @@ def decode_header(content: bytes) -> Header:
     """Raises ValueError if this is not such a record."""
     fields = json.loads(content[_FRAME.size : header_end(content)])
     fields["destinations"] = [tuple(destination) for destination in fields["destinations"]]
+    if fields.get("root") is not None:
+        fields["root"] = Root(*fields["root"])
     return Header(**fields)
 
 

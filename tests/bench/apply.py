@@ -80,7 +80,7 @@ def _print_steps(namespace: str, bpffs: str, root: str) -> None:
             Context(
                 netns=entered,
                 bpffs=bpffs,
-                root=root,
+                given_root=root,
                 object_path=shipped.object_path(),
                 step=step,
             ),

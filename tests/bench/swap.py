@@ -252,7 +252,7 @@ def _command(here: Ground, command: Callable[[Context], object], death: str = ""
             Context(
                 netns=namespace,
                 bpffs=str(here.bpffs),
-                root=str(here.root),
+                given_root=str(here.root),
                 object_path=shipped.object_path(),
                 step=step,
             )

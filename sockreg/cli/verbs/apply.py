@@ -30,7 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.check:
-        show_preview(registry.preview(), as_json=options.json)
+        show_preview(registry.preview(force=options.force), as_json=options.json)
     elif options.confirm is not None:
         _apply_on_trial(registry, options)
     else:
@@ -51,7 +51,7 @@ def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:
             "--stop",
             "start the sockreg@ unit first",
         )
-    change, waiting = apply_on_trial(registry.context, options.confirm)
+    change, waiting = apply_on_trial(registry.context, options.confirm, force=options.force)
     show_change(change, as_json=options.json)
     if waiting is not None and not options.json:
         print(

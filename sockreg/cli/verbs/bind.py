@@ -16,6 +16,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
 
 
+def _add_unbind_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_rule(parser)
+    add_force(parser)
+
+
 def _add_rule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", metavar="LABEL")
     parser.add_argument("protocol", metavar="PROTO", help="tcp or udp")
@@ -37,7 +42,8 @@ def _bind(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _unbind(registry: Registry, options: argparse.Namespace) -> None:
-    show_change(registry.unbind(options.label, _rule(options)), as_json=options.json)
+    change = registry.unbind(options.label, _rule(options), force=options.force)
+    show_change(change, as_json=options.json)
 
 
 def _rule(options: argparse.Namespace) -> str:
@@ -57,6 +63,6 @@ UNBIND = Verb(
     group=Group.RULES,
     summary="remove a rule that bind added",
     description="Remove a rule that bind added from its file and apply.",
-    add_arguments=_add_rule,
+    add_arguments=_add_unbind_arguments,
     run=_unbind,
 )

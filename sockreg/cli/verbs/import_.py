@@ -18,11 +18,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing PATH")
 
 
-def _run(_: Registry, options: argparse.Namespace) -> None:
+def _run(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands.import_tubular import import_tubular, write
 
     if options.force and options.output is None:
         raise UsageError("--force only applies to --output", "")
+    _ = registry.context.root  # a typing error there, as for all verbs that write configuration
     found = import_tubular(options.source)
     if options.output is None:
         print(found.text, end="")
