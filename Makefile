@@ -9,13 +9,14 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, or test, which is everything.
 FOR := test
 
-.PHONY: help setup demo test test-257 test-bare test-kernels bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-257 test-newest test-bare test-kernels bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests; without root those that do without it'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
+	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
@@ -40,14 +41,28 @@ test: setup
 # What sockreg needs, and the tools that tests run inside.
 IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux
 
-# Tests of a unit's whole path and of what only a newer systemd does. Fails without a Debian 13.
+# Tests of a unit's whole path and of what only a newer systemd does.
+OF_SYSTEMD := \
+	tests/systemd257 \
+	tests/systemd/test_counting.py \
+	tests/systemd/test_lacking.py \
+	tests/systemd/test_lifecycle.py \
+	tests/systemd/test_package.py \
+	tests/systemd/test_receive.py \
+	tests/systemd/test_sockets.py \
+	tests/systemd/test_sockops.py \
+	tests/systemd/test_typing_errors.py
+
+# SUITE= names another suite of Debian; its systemd must be 256 or later.
+SUITE := trixie
 test-257:
 	@tests/prepare --check test
-	@root=$$(tests/debian-root trixie $(IN_A_BOX)) && SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest tests/systemd257 \
-		tests/systemd/test_counting.py tests/systemd/test_lifecycle.py \
-		tests/systemd/test_package.py tests/systemd/test_receive.py \
-		tests/systemd/test_sockets.py tests/systemd/test_sockops.py \
-		tests/systemd/test_typing_errors.py
+	@root=$$(tests/debian-root $(SUITE) $(IN_A_BOX)) && \
+		SOCKREG_TEST_ROOT=$$root $(PYTHON) -m pytest $(OF_SYSTEMD)
+
+# The same with the systemd of Debian sid on the day that its root is made.
+test-newest:
+	@$(MAKE) test-257 SUITE=sid
 
 # The README, literally, in a Debian 12 that debootstrap has made. Takes as long as `make test`.
 test-bare:

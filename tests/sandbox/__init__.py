@@ -9,6 +9,7 @@ box's own and end with it, also when the process that made it is killed.
 """
 
 from tests.sandbox.box import Sandbox
+from tests.sandbox.plan import Lack, Refusal
 from tests.sandbox.stage import stage
 
-__all__ = ["Sandbox", "stage"]
+__all__ = ["Lack", "Refusal", "Sandbox", "stage"]

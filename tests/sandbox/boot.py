@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests import linux
 from tests.linux import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount
+from tests.sandbox import lacking
 from tests.sandbox.plan import Plan
 from tests.tree import IN_BOX
 
@@ -48,7 +49,8 @@ _FRESH_FILES = {
 
 
 def main() -> None:
-    plan = Plan(**json.loads(Path(sys.argv[1]).read_text()))
+    read = json.loads(Path(sys.argv[1]).read_text())
+    plan = Plan(**read | {"lack": lacking.from_json(read["lack"])})
     _die_with_parent()
     linux.unshare(
         linux.CLONE_NEWPID
@@ -78,7 +80,7 @@ def _become_systemd(plan: Plan) -> None:
 
     root = Path(plan.directory, "root")
     _mount_root(plan, root)
-    _mount_kernel_filesystems(root, plan.bpffs)
+    _mount_kernel_filesystems(root, plan.bpffs, plan.lack.proc)
     _make_devices(root / "dev")
     _show(plan.source, f"{root}{IN_BOX}")
     trees = [os.open(tree, os.O_PATH | os.O_DIRECTORY) for tree in plan.trees]
@@ -103,6 +105,11 @@ def _become_systemd(plan: Plan) -> None:
         _write(path, text)
     Path("/proc/sys/kernel/hostname").write_text(plan.name)
     _protect_kernel_settings()
+    for path, flags in plan.lack.flags:
+        if not os.path.ismount(path):
+            mount(path, path, flags=MS_BIND)
+        mount("none", path, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | flags)
+    lacking.give_up(plan.lack)
 
     systemd = next(
         path
@@ -131,10 +138,10 @@ def _mount_root(plan: Plan, root: Path) -> None:
     mount("overlay", str(root), "overlay", data=options)
 
 
-def _mount_kernel_filesystems(root: Path, bpffs: bool) -> None:
+def _mount_kernel_filesystems(root: Path, bpffs: bool, proc: str) -> None:
     for name in ("proc", "sys", "run", "tmp", "dev"):
         (root / name).mkdir(exist_ok=True)
-    mount("proc", f"{root}/proc", "proc", _NO_PROGRAMS)
+    mount("proc", f"{root}/proc", "proc", _NO_PROGRAMS, proc)
     mount("sysfs", f"{root}/sys", "sysfs", _NO_PROGRAMS)
     mount("tmpfs", f"{root}/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     mount("tmpfs", f"{root}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")

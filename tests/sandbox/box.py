@@ -20,7 +20,7 @@ from tests.linux import MNT_DETACH, mount, private_mounts, umount
 from tests.netns import TCP, Namespace
 from tests.process import run
 from tests.sandbox.host import HostPlace
-from tests.sandbox.plan import Plan
+from tests.sandbox.plan import NOTHING_LACKS, Lack, Plan
 
 _T = TypeVar("_T")
 
@@ -47,7 +47,7 @@ class Sandbox(Closing):
     for basic.target and sockets.target. ``bpffs=False`` leaves /sys/fs/bpf unmounted, as
     a container manager does. ``lower`` is the read-only root beneath: the host's own, or
     any directory with a system in it. Nothing that the host enables is started, and
-    nothing listens.
+    nothing listens. ``lack`` is what hosts have and this one does not.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Sandbox(Closing):
         target: str = "sandbox.target",
         bpffs: bool = True,
         lower: str = "/",
+        lack: Lack = NOTHING_LACKS,
     ) -> None:
         self.name = name
         self._trees = list(trees)
@@ -66,6 +67,7 @@ class Sandbox(Closing):
         self._target = target
         self._bpffs = bpffs
         self._lower = lower
+        self._lack = lack
         self._place: HostPlace | None = None
         self._fresh = True
         self._booter: subprocess.Popen[str] | None = None
@@ -108,6 +110,7 @@ class Sandbox(Closing):
             source=str(tree.public()),
             trees=[str(tree) for tree in self._trees],
             files=self._files,
+            lack=self._lack,
         )
         order = place.directory / "plan.json"
         order.write_text(json.dumps(plan._asdict()))

@@ -17,14 +17,21 @@ CAP_BPF = 39
 
 
 @pytest.mark.parametrize(
-    ("unit", "below"),
-    [("sockreg.service", 2.0), ("sockreg@web.service", 2.0), ("sockreg-add@web.service", 1.0)],
+    ("unit", "most"),
+    [
+        ("sockreg.service", 1.5),
+        ("sockreg@web.service", 1.5),
+        ("sockreg-add@web.service", 0.8),
+        ("sockreg-receive@1.service", 0.8),
+        ("sockreg-sockops.service", 1.5),
+        ("sockreg-metrics.service", 1.2),
+    ],
 )
-def test_exposure(module_box: Sandbox, unit: str, below: float) -> None:
+def test_exposure(module_box: Sandbox, unit: str, most: float) -> None:
     shown = module_box.run(["systemd-analyze", "security", "--no-pager", unit]).stdout
     level = re.search(rf"Overall exposure level for {re.escape(unit)}: ([0-9.]+)", shown)
     assert level is not None, shown
-    assert float(level[1]) < below, shown
+    assert float(level[1]) <= most, shown
 
 
 def test_systemd_finds_nothing_to_complain_about(make_box: MakeBox) -> None:
