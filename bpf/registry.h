@@ -54,7 +54,8 @@ struct member {
 	__u64 registered;     /* ns since the epoch, CLOCK_REALTIME */
 	__u16 family;	      /* of the socket: AF_INET6 for a dual-stack one */
 	__u16 port;	      /* local port, host order */
-	__u32 weight;	      /* share of new flows in a pool; 0: none */
+	__u16 weight;	      /* share of new flows in a pool; 0: none */
+	__u16 weight_said;    /* its unit or command said a weight: it may share its label */
 	__u8 address[16];     /* local address, network order; IPv4 in the first four bytes */
 	char unit[UNIT_SIZE]; /* registrant: a unit name, or "-" for one without */
 };
@@ -86,7 +87,8 @@ struct unit_state {
 	__u64 inodes; /* ... the sum of their inode numbers */
 	__u64 bytes;  /* ... the sum of their sizes */
 	__u32 weight; /* of its sockets in a pool: Weight= */
-	__u32 zero;
+	__u32 weight_said;	/* there is a Weight= */
+	char label[LABEL_SIZE]; /* of its sockets: Label= or FileDescriptorName= */
 };
 
 #endif

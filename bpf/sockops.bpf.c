@@ -40,8 +40,33 @@ static __always_inline int is_dual_stack(struct bpf_sock *socket)
 	return common && !BPF_CORE_READ_BITFIELD(common, skc_ipv6only);
 }
 
-/* Put the socket into a slot: first the record, then the socket, as registry/members.py does. */
-static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit, __u32 slot)
+/*
+ * Put the socket into a slot that is empty, or that has an earlier socket of the same unit. A socket
+ * of others keeps its slot, and so does a pool. `held` is the cookie of that earlier socket. Its
+ * record is there as long as it is in the slot: user space drops the record before it gives the
+ * slot to another unit (registry/registration.py).
+ */
+static __always_inline long claim(struct bpf_sock_ops *ctx, __u64 held, __u32 slot)
+{
+	struct member_key key = {.cookie = held, .slot = slot};
+	long error;
+
+	if (bpf_map_lookup_elem(&pools, &slot))
+		return -1;
+	error = bpf_sock_map_update(ctx, &sockets, &slot, BPF_NOEXIST);
+	if (error && held && bpf_map_lookup_elem(&members, &key))
+		error = bpf_sock_map_update(ctx, &sockets, &slot, BPF_ANY);
+	/* A pool that was made meanwhile works only while this slot is empty. */
+	if (!error && bpf_map_lookup_elem(&pools, &slot)) {
+		bpf_map_delete_elem(&sockets, &slot);
+		error = -1;
+	}
+	return error;
+}
+
+/* Register the socket in a slot: first the record, then the socket, as registry/members.py does. */
+static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit, __u64 *held,
+				__u32 slot)
 {
 	struct member_key key = {.cookie = bpf_get_socket_cookie(ctx), .slot = slot};
 	struct member member = {
@@ -51,6 +76,8 @@ static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit,
 		.weight = unit->weight,
 	};
 
+	if (*held == key.cookie && bpf_map_lookup_elem(&members, &key))
+		return; /* a second listen(2) of the same socket */
 	if (ctx->family == AF_INET) {
 		*(__u32 *)member.address = ctx->local_ip4;
 	} else {
@@ -60,11 +87,12 @@ static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit,
 		((__u32 *)member.address)[3] = ctx->local_ip6[3];
 	}
 	__builtin_memcpy(member.unit, unit->unit, sizeof(member.unit));
-	if (bpf_map_update_elem(&members, &key, &member, BPF_ANY) ||
-	    bpf_sock_map_update(ctx, &sockets, &slot, BPF_ANY)) {
+	if (bpf_map_update_elem(&members, &key, &member, BPF_ANY) || claim(ctx, *held, slot)) {
 		bpf_map_delete_elem(&members, &key);
 		__sync_fetch_and_add(&unit->failed, 1);
+		return;
 	}
+	*held = key.cookie;
 }
 
 /* The expectation that the listener meets, if any. */
@@ -101,12 +129,12 @@ int sockreg_listen(struct bpf_sock_ops *ctx)
 		return 1;
 	if (ctx->family == AF_INET) {
 		unit->own_ipv4 = 1;
-		put(ctx, unit, unit->slot_ipv4);
+		put(ctx, unit, &unit->held_ipv4, unit->slot_ipv4);
 		return 1;
 	}
-	put(ctx, unit, unit->slot_ipv6);
+	put(ctx, unit, &unit->held_ipv6, unit->slot_ipv6);
 	if (!unit->own_ipv4 && is_dual_stack(socket))
-		put(ctx, unit, unit->slot_ipv4);
+		put(ctx, unit, &unit->held_ipv4, unit->slot_ipv4);
 	return 1;
 }
 

@@ -23,6 +23,8 @@ struct expected {
 	__u64 clock;	 /* CLOCK_REALTIME minus CLOCK_MONOTONIC when this was written, ns */
 	__u32 slot_ipv4; /* of the label's TCP destinations */
 	__u32 slot_ipv6;
+	__u64 held_ipv4; /* cookie of the unit's socket in slot_ipv4, which a later one replaces */
+	__u64 held_ipv6;
 	__u32 port;	/* of the listener registered first; those on other ports are ignored */
 	__u32 own_ipv4; /* an IPv4 socket has taken slot_ipv4: no dual-stack one replaces it */
 	__u32 weight;	/* of the members it becomes */

@@ -8,8 +8,8 @@ from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
-from sockreg.config.socketunit import RULES_SECTION
 from sockreg.registry.directory import BPFFS, HOME
+from sockreg.systemd.unit_label import RULES_SECTION
 from sockreg.terms import COMPANION_PREFIX, LOADER, companion
 
 _HOME = f"{BPFFS}/{HOME}"

@@ -323,9 +323,18 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
         drop_unit(maps, unit)
     weights = {}
     for unit, files in rules.units.items():
-        write_unit(maps, unit, UnitState(unit in active, files.state, files.weight))
-        if unit not in before or before[unit].weight != files.weight:
-            weights[unit] = files.weight
+        state = UnitState(
+            unit in active,
+            files.state,
+            label=files.label,
+            weight=files.weight,
+            weight_said=files.weight_said,
+        )
+        write_unit(maps, unit, state)
+        known = before.get(unit)
+        said = (files.weight, files.weight_said)
+        if known is None or (known.weight, known.weight_said) != said:
+            weights[unit] = said
     pools.weigh_units(maps, weights)
 
 

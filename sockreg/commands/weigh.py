@@ -9,8 +9,9 @@ from sockreg.registry.label_members import nothing_registered
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
-from sockreg.registry.units import unit_weight
+from sockreg.registry.units import unit_state
 from sockreg.systemd import journal
+from sockreg.terms import DEFAULT_WEIGHT
 
 
 def weigh(context: Context, label: str, unit: str | None, weight: int | None) -> int:
@@ -30,13 +31,19 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
             for member in members_of(maps, slot):
                 if unit is not None and member.unit != unit:
                     continue
-                new = unit_weight(maps, member.unit) if weight is None else weight
+                new = _in_files(maps, member.unit) if weight is None else weight
                 pools.weigh(maps, slot, member, new)
                 changed += 1
                 _tell(label, destination_name(label, family, protocol), member, new)
     if not changed:
         raise nothing_registered(label, unit)
     return changed
+
+
+def _in_files(maps: Maps, unit: str) -> int:
+    """The weight in the files of a unit, as the loader read them."""
+    state = unit_state(maps, unit)
+    return DEFAULT_WEIGHT if state is None else state.weight
 
 
 def _tell(label: str, destination: str, member: Member, weight: int) -> None:

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             from sockreg.registry import registration
             from sockreg.systemd import listen_fds
 
-            registration.register(listen_fds.received(), unit, bpffs)
+            registration.register(listen_fds.received(), unit, bpffs, root="/")
         else:
             from sockreg.companion import lifecycle
 

@@ -18,6 +18,7 @@ class Kind(Enum):
     FILE = auto()  # a file that cannot be read
     LINE = auto()  # a line that cannot be parsed
     TIE = auto()  # two rules with equal precedence
+    LABEL = auto()  # two units with one label that do not share it
 
 
 class Problem(NamedTuple):

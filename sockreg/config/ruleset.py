@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,20 +10,27 @@ from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, read_conf
 from sockreg.config.counted import counted_units
 from sockreg.config.report import Kind, Notice, Problem, Report
-from sockreg.config.socketunit import unit_label, unit_rules, unit_weight
+from sockreg.config.socketunit import label_place, unit_label, unit_rules, unit_weight
 from sockreg.errors import failure
-from sockreg.model import Action, Binding
+from sockreg.model import Action, Binding, Place
 from sockreg.rules.precedence import Tie, settle
 from sockreg.rules.syntax import format_line
+from sockreg.sharing import may_share, taken, way_out
+from sockreg.terms import DEFAULT_WEIGHT
 
 
 class UnitFiles(NamedTuple):
-    """A unit that counts: its label, its files, their files_state() when read, and its weight."""
+    """A unit that counts: its label, its files, their files_state() when read, and its weight.
+
+    ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
+    """
 
     label: str
+    place: Place
     paths: list[str]
     state: tuple[int, int, int, int]
     weight: int
+    weight_said: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +44,31 @@ class RuleSet:
 
 
 def read_rule_set(
-    root: str = "/", active: Collection[str] = (), overlay: Overlay | None = None
+    root: str = "/",
+    active: Collection[str] = (),
+    overlay: Overlay | None = None,
+    *,
+    first: Collection[str] = (),
 ) -> RuleSet:
     """Read units and conf files below ``root``.
 
     ``active`` names .socket units that count although they are not enabled. ``overlay`` has the
-    text of conf files that are not written yet, or None for a file that will be removed. Raises
+    text of conf files that are not written yet, or None for a file that will be removed. ``first``
+    names the units that keep their label if others have the same one. Raises
     ConfigError with all problems of all files in one message, one per line; AccessError or
     SockregError if a directory cannot be read.
     """
-    rules, report = examine_rule_set(root, active, overlay)
+    rules, report = examine_rule_set(root, active, overlay, first=first)
     report.refuse_problems()
     return rules
 
 
 def examine_rule_set(
-    root: str = "/", active: Collection[str] = (), overlay: Overlay | None = None
+    root: str = "/",
+    active: Collection[str] = (),
+    overlay: Overlay | None = None,
+    *,
+    first: Collection[str] = (),
 ) -> tuple[RuleSet, Report]:
     """Like read_rule_set(), but problems are in the report.
 
@@ -60,25 +76,61 @@ def examine_rule_set(
     """
     try:
         with garbage.paused():
-            return _read(root, active, overlay or {})
+            return _read(root, active, overlay or {}, first)
     except OSError as error:
         raise failure(error, f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _read(root: str, active: Collection[str], overlay: Overlay) -> tuple[RuleSet, Report]:
+def _read(
+    root: str, active: Collection[str], overlay: Overlay, first: Collection[str]
+) -> tuple[RuleSet, Report]:
     report = Report()
     bindings: list[Binding] = []
     units: dict[str, UnitFiles] = {}
     for name, unit in counted_units(root, active, report).items():
         label = unit_label(unit, report)
         bindings += unit_rules(unit, label, report)
-        units[name] = UnitFiles(label, unit.paths, unit.state, unit_weight(unit, report))
+        weight = unit_weight(unit, report)
+        units[name] = UnitFiles(
+            label=label,
+            place=label_place(unit),
+            paths=unit.paths,
+            state=unit.state,
+            weight=DEFAULT_WEIGHT if weight is None else weight,
+            weight_said=weight is not None,
+        )
     from_conf, options = read_conf(root, overlay, report)
     bindings += from_conf
     kept, ties = settle(bindings)
     report.problems.extend(_tie_problem(tie) for tie in ties)
+    report.problems.extend(_label_problem(units, *pair) for pair in same_labels(units, first))
     notices = list(dict.fromkeys(report.notices))
     return RuleSet(bindings=kept, notices=notices, units=units, options=options), report
+
+
+def same_labels(
+    units: Mapping[str, UnitFiles], first: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """(unit, the one before it) of units that have one label and do not share it.
+
+    Units in ``first`` come first, and otherwise their names decide.
+    """
+    holders: dict[str, list[str]] = {}
+    for name in sorted(units, key=lambda name: (name not in first, name)):
+        unit = units[name]
+        before = holders.setdefault(unit.label, [])
+        for other in before:
+            if not may_share(name, unit.weight_said, other, units[other].weight_said):
+                yield name, other
+                break
+        else:
+            before.append(name)
+
+
+def _label_problem(units: Mapping[str, UnitFiles], name: str, holder: str) -> Problem:
+    unit, other = units[name], units[holder]
+    text = f"{name}: {taken(unit.label, name, holder, str(other.place))}; {way_out(name, holder)}"
+    return Problem(unit.place, text, Kind.LABEL)
 
 
 def _tie_problem(tie: Tie) -> Problem:

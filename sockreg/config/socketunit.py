@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -10,14 +11,12 @@ from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
+from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
 from sockreg.systemd.unitpaths import files_state, find_unit
-from sockreg.systemd.values import number
-from sockreg.terms import DEFAULT_WEIGHT, LOADER, WEIGHT_MAX, companion
+from sockreg.terms import LOADER, companion
 
-RULES_SECTION = "X-Sockreg"
-_WEIGHT = "Weight"
 # The keys of the section besides the rules. Each has a reader below.
-_OTHER_KEYS = (_WEIGHT,)
+_OTHER_KEYS = (LABEL, WEIGHT)
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
 _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
@@ -68,29 +67,23 @@ def wants_companion(unit: SocketUnit) -> bool:
 
 
 def unit_label(unit: SocketUnit, report: Report) -> str:
-    """The label of the unit's sockets: FileDescriptorName=, or the unit's name.
+    """The label of the unit's sockets: see systemd/unit_label.py."""
 
-    As in systemd, an invalid name is ignored, with a notice.
-    """
-    label = unit.name
-    for path, section in unit.sections:
-        if section.name != "Socket":
-            continue
-        for line, _, key, value in section.entries:
-            if key == "FileDescriptorName":
-                place, setting = Place(path, line), f"{key}={value}"
-                try:
-                    name = expand_specifiers(value, unit.name)
-                except ValueError as problem:
-                    report.problems.append(Problem(place, f"{setting}: {problem}"))
-                    continue
-                wrong = label_problem(name) if name else ""
-                if wrong:
-                    text = f"systemd ignores {setting}: the name {wrong}"
-                    report.notices.append(Notice(place, text))
-                else:
-                    label = name or unit.name
-    return label
+    def notice(path: str, line: int, text: str) -> None:
+        report.notices.append(Notice(Place(path, line), text))
+
+    return read_label(unit.name, unit.sections, _problems(report), notice)
+
+
+def label_place(unit: SocketUnit) -> Place:
+    """Where the files say the label: the last such line, or the unit's own file."""
+    place = Place(unit.paths[0], 0)
+    for wanted in (("Socket", "FileDescriptorName"), (RULES_SECTION, LABEL)):
+        for path, section in unit.sections:
+            for line, _, key, value in section.entries:
+                if (section.name, key) == wanted and value:
+                    place = Place(path, line)
+    return place
 
 
 def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
@@ -116,20 +109,16 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
     return [binding for listed in lists.values() for binding in listed]
 
 
-def unit_weight(unit: SocketUnit, report: Report) -> int:
-    """The weight of the unit's sockets in a pool: ``Weight=``, 0 to 65535."""
-    weight = DEFAULT_WEIGHT
-    for path, section in unit.sections:
-        if section.name == RULES_SECTION:
-            for line, _, key, value in section.entries:
-                if key != _WEIGHT:
-                    continue
-                try:
-                    weight = number(value, range(WEIGHT_MAX + 1)) if value else DEFAULT_WEIGHT
-                except ValueError as problem:
-                    text = f"{key}={value}: {problem}"
-                    report.problems.append(Problem(Place(path, line), text))
-    return weight
+def unit_weight(unit: SocketUnit, report: Report) -> int | None:
+    """The weight of the unit's sockets in a pool; None if the files say nothing."""
+    return read_weight(unit.sections, _problems(report))
+
+
+def _problems(report: Report) -> Callable[[str, int, str], None]:
+    def problem(path: str, line: int, text: str) -> None:
+        report.problems.append(Problem(Place(path, line), text))
+
+    return problem
 
 
 def _expanded_words(value: str, unit: str) -> list[str]:

@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "8cad26172b1b4a4ce9ffd391a1892c0b4a0b3a2a6f1e5eb1ea06a13b9d55b874",
-    "sockops.bpf.o": "6ca9ff05c99ebdc0cbbfbcf01d6a46c55158f1074c43fd0ead2e0ac3eeb464de",
+    "sockreg.bpf.o": "10da2ce830e84ac7cc9fe8d18cddba9968ba359eafba0f6f6140f045b3a6d8eb",
+    "sockops.bpf.o": "b5f1820e90759f1316813a1d81ec41542ea5d06eccb5b353a312509c555111c2",
 }
 SOURCES = {
-    "sockreg.bpf.o": "90d18e6b675319bb79f9b317684227003bfe66fa627899831d8270245e7147a4",
-    "sockops.bpf.o": "b8dd206818abae2dd4c8b46fd92d3092a904ca833c33bb82c7d72c10fe0c98cd",
+    "sockreg.bpf.o": "3c93e0c1212b18eea1d6999a38cd0832afc0af64de2c06563e575b1ce0298d21",
+    "sockops.bpf.o": "b0abfde2f300060710217b27e33b58168503ec2077888e44536d3f501c3a0aef",
 }

@@ -23,6 +23,16 @@ def find_slot(maps: Maps, label: str, family: int, protocol: int) -> int | None:
     return None if value is None else int(layout.SLOT.unpack(value)[0])
 
 
+def label_slots(maps: Maps, label: str) -> list[int]:
+    """The slots of all destinations of a label."""
+    slots = [
+        find_slot(maps, label, family, protocol)
+        for family in FAMILY_TITLES
+        for protocol in PROTOCOL_NAMES
+    ]
+    return [slot for slot in slots if slot is not None]
+
+
 def read_destinations(maps: Maps) -> dict[tuple[str, int, int], int]:
     """All destinations, (label, family, protocol) -> slot."""
     found = {}

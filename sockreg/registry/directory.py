@@ -34,6 +34,7 @@ PROGRAM = "program"
 TABLE = "table"
 RULES = "rules"
 COUNTERS = "counters"
+SOCKOPS = "sockops"  # the directory of the sock_ops program
 EXPECTED = "expected"  # units, see registry/sockops_expected.py
 UNFINISHED = "new-"  # prefix of a registry or generation that is being built
 

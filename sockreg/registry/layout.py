@@ -16,10 +16,11 @@ COOKIE = struct.Struct("=Q")
 COUNTERS = struct.Struct("=QQQQQQ")
 DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
-MEMBER = struct.Struct(f"=QHHI16s{UNIT_SIZE}s")  # registered, family, port, weight, address, unit
+# registered, family, port, weight, weight_said, address, unit
+MEMBER = struct.Struct(f"=QHHHH16s{UNIT_SIZE}s")
 UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
-# active, files, newest, inodes, bytes, weight, zero
-UNIT_STATE = struct.Struct("=IIQQQII")
+# active, files, newest, inodes, bytes, weight, weight_said, label
+UNIT_STATE = struct.Struct(f"=IIQQQII{LABEL_SIZE}s")
 POOL_ENTRIES = 1024
 POOL_MEMBERS = 32
 # members, active, member..., entry...
@@ -40,11 +41,14 @@ STRUCTURES = {
     "counters": (COUNTERS, ("lookups", "misses", "closed", "family", "protocol", "other")),
     "destination": (DESTINATION, ("label", "family", "protocol")),
     "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
-    "member": (MEMBER, ("registered", "family", "port", "weight", "address", "unit")),
+    "member": (
+        MEMBER,
+        ("registered", "family", "port", "weight", "weight_said", "address", "unit"),
+    ),
     "unit_name": (UNIT_NAME, ("name",)),
     "unit_state": (
         UNIT_STATE,
-        ("active", "files", "newest", "inodes", "bytes", "weight", "zero"),
+        ("active", "files", "newest", "inodes", "bytes", "weight", "weight_said", "label"),
     ),
     "pool": (POOL, ("members", "active", "member", "entry")),
 }

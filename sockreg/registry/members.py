@@ -29,7 +29,7 @@ class Member:
     """A registered socket: see struct member in bpf/registry.h.
 
     ``packed_address`` is in network order, IPv4 in its first four bytes. ``family`` is 0 if there
-    is no record.
+    is no record. ``weight_said`` is whether its unit's files or its registration said a weight.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Member:
         family: int = 0,
         port: int = 0,
         weight: int = DEFAULT_WEIGHT,
+        weight_said: bool = False,
         packed_address: bytes = b"",
         unit: str = NO_UNIT,
     ) -> None:
@@ -50,6 +51,7 @@ class Member:
         self.family = family
         self.port = port
         self.weight = weight
+        self.weight_said = weight_said
         self.packed_address = packed_address
         self.unit = unit
 
@@ -60,6 +62,7 @@ class Member:
             self.family,
             self.port,
             self.weight,
+            self.weight_said,
             self.packed_address,
             self.unit.encode("ascii"),
         )
@@ -74,7 +77,7 @@ class Member:
 
 
 def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
-    registered, family, port, weight, packed_address, unit = layout.MEMBER.unpack(record)
+    registered, family, port, weight, said, packed_address, unit = layout.MEMBER.unpack(record)
     return Member(
         cookie,
         slot,
@@ -82,6 +85,7 @@ def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
         family=family,
         port=port,
         weight=weight,
+        weight_said=bool(said),
         packed_address=packed_address,
         unit=layout.text(unit),
     )
@@ -112,11 +116,19 @@ def members_of(maps: Maps, slot: int) -> list[Member]:
 
 
 def put(
-    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
+    maps: Maps,
+    slot: int,
+    listener: Listener,
+    *,
+    unit: str,
+    weight: int,
+    weight_said: bool,
+    now: int,
 ) -> int | None:
     """Put a socket into a slot, replacing any other. Returns the replaced cookie, or None.
 
-    ``now`` is CLOCK_REALTIME in ns.
+    ``now`` is CLOCK_REALTIME in ns. Raises RefusedError if another socket enters an empty slot at
+    the same moment, which only the sock_ops program does.
     """
     previous = cookie_in(maps, slot)
     member = Member(
@@ -126,12 +138,15 @@ def put(
         family=listener.family,
         port=listener.port,
         weight=weight,
+        weight_said=weight_said,
         packed_address=listener.packed_address(),
         unit=unit,
     )
     key = write_record(maps, member, slot)
     try:
-        bpf.map_update(maps.sockets, layout.SLOT.pack(slot), listener.fd.to_bytes(8, _ORDER))
+        flags = bpf.NOEXIST if previous is None else bpf.ANY
+        fd = listener.fd.to_bytes(8, _ORDER)
+        bpf.map_update(maps.sockets, layout.SLOT.pack(slot), fd, flags)
     except OSError as error:
         if previous != listener.cookie:
             bpf.map_delete(maps.members, key)
@@ -163,6 +178,11 @@ def _refused(listener: Listener, error: OSError) -> SockregError:
         return RefusedError(
             f"the kernel does not let this process register {where}: {error.strerror}",
             "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
+        )
+    if error.errno == errno.EEXIST:
+        return RefusedError(
+            f"another socket took the slot of {where} at the same moment",
+            "'sockreg status' shows whose it is",
         )
     return RefusedError(f"the kernel refuses to register {where}: {error.strerror}", "")
 

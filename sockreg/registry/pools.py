@@ -9,6 +9,8 @@ copy_socket moves such sockets between slots. Callers hold the registry's lock. 
 imports this module only if a label has more than one socket.
 """
 
+from collections.abc import Collection
+
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, cookie_text
 from sockreg.kernel import bpf
@@ -30,15 +32,27 @@ from sockreg.registry.slots import free_for_members, pool_slots
 
 
 def join(
-    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
+    maps: Maps,
+    slot: int,
+    listener: Listener,
+    *,
+    unit: str,
+    weight: int,
+    weight_said: bool,
+    now: int,
+    instead_of: Collection[str] = (),
 ) -> int | None:
     """Register a socket beside those of other units. Returns the cookie that it replaced.
 
-    Raises RefusedError if the pool is full or no slot is left; nothing changes then.
+    It replaces the sockets of the units in ``instead_of``, too. Raises RefusedError if the pool is full or no slot is left; nothing changes then.
     """
     members = members_of(maps, slot)
     mine = [member for member in members if member.unit == unit]
-    mine += [m for m in members if m.unit != unit and m.cookie == listener.cookie]
+    mine += [
+        m
+        for m in members
+        if m.unit != unit and (m.cookie == listener.cookie or m.unit in instead_of)
+    ]
     others = [member for member in members if member not in mine]
     spare: list[int] = []
     own_place = None
@@ -54,7 +68,9 @@ def join(
         lone = any(member.slot == slot for member in others)
         spare = _free(maps, (own_place is None) + lone, unit)
         place = spare.pop() if own_place is None else own_place
-    put(maps, place, listener, unit=unit, weight=weight, now=now)
+    put(
+        maps, place, listener, unit=unit, weight=weight, weight_said=weight_said, now=now
+    )
     own = member_in(maps, place)
     try:
         arrange(maps, slot, others if own is None else [*others, own], spare)
@@ -71,21 +87,29 @@ def leave(maps: Maps, slot: int, leaving: Member) -> None:
     arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
-def weigh(maps: Maps, slot: int, member: Member, weight: int) -> None:
-    """Change the weight of a member. 0 drains it: nothing new arrives there."""
+def weigh(
+    maps: Maps, slot: int, member: Member, weight: int, *, said: bool | None = None
+) -> None:
+    """Change the weight of a member. 0 drains it: nothing new arrives there.
+
+    ``said`` is whether its unit's files now say the weight; None leaves that as it is.
+    """
     members = members_of(maps, slot)
     for one in members:
         if one.unit == member.unit:
             one.weight = weight
+            one.weight_said = one.weight_said if said is None else said
     arrange(maps, slot, members)
 
 
-def weigh_units(maps: Maps, weights: dict[str, int]) -> None:
-    """Set the weights of these units' sockets."""
+def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool]]) -> None:
+    """Set the weights of these units' sockets, and whether their files say them."""
     for slot in read_destinations(maps).values():
         for member in members_of(maps, slot):
-            if weights.get(member.unit, member.weight) != member.weight:
-                weigh(maps, slot, member, weights[member.unit])
+            before = (member.weight, member.weight_said)
+            weight, said = weights.get(member.unit, before)
+            if (weight, said) != before:
+                weigh(maps, slot, member, weight, said=said)
 
 
 def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | None = None) -> None:

@@ -9,19 +9,26 @@ import time
 
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text, cookie_text
+from sockreg.registry.claims import Registrant, foreign_members, identify, refuse_foreign
 from sockreg.registry.destinations import (
     add_destinations,
     destination_name,
     find_slot,
     read_destinations,
 )
-from sockreg.registry.directory import netns_name, registry_path
+from sockreg.registry.directory import SOCKOPS, netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
-from sockreg.registry.members import Member, member_in, members_of, put, take_out
+from sockreg.registry.members import (
+    Member,
+    drop_stale_members,
+    member_in,
+    members_of,
+    put,
+    take_out,
+)
 from sockreg.registry.offers import Offer, of_unit, offers_of
 from sockreg.registry.slots import pool_slots
-from sockreg.registry.units import unit_weight
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
 from sockreg.terms import FAMILY_TITLES, PROTOCOL_NAMES
@@ -34,14 +41,19 @@ def register(
     *,
     netns: int | None = None,
     weight: int | None = None,
+    root: str | None = None,
+    replace: bool = False,
 ) -> None:
     """Register the sockets of one unit: (descriptor, label) pairs.
 
     A socket replaces the unit's earlier one. Sockets of other units under the same label share its
-    flows by ``weight`` (None: the weight in the unit's files). Sockets that cannot be registered
-    are skipped with a notice each. Raises SockregError if none is left, or if ``netns`` (a
-    SO_NETNS_COOKIE) is given and a socket is of another network namespace; nothing has changed
-    then.
+    flows by ``weight`` (None: the weight in the unit's files), if these units share it on purpose.
+    ``root`` is given if the sockets are those of a .socket unit, with the labels that systemd knows:
+    Label= in its files, which are below ``root``, is the label instead. Sockets that cannot be
+    registered are skipped with a notice each. Raises SockregError if none is left; if another unit
+    has a label and does not share it, unless ``replace`` is given, which takes its sockets out; or
+    if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network namespace. Nothing
+    has changed then.
     """
     offers = offers_of(received, unit)
     by_netns: dict[int, list[Offer]] = {}
@@ -55,7 +67,8 @@ def register(
                 "register it with --netns of its own namespace, where it can receive",
             )
     for cookie, some in by_netns.items():
-        _register(registry_path(bpffs, _netns(cookie)), some, unit, weight)
+        registry = registry_path(bpffs, _netns(cookie))
+        _register(registry, some, unit, weight=weight, root=root, replace=replace)
 
 
 def _from(unit: str) -> str:
@@ -66,11 +79,28 @@ def _netns(cookie: int) -> str:
     return netns_name(cookie, posix.stat("/proc/thread-self/ns/net").st_ino)
 
 
-def _register(registry: str, offers: list[Offer], unit: str, weight: int | None) -> None:
+def _register(
+    registry: str,
+    offers: list[Offer],
+    unit: str,
+    *,
+    weight: int | None,
+    root: str | None,
+    replace: bool,
+) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
+        who = identify(maps, unit, offers, weight, root)
+        replaced = []
+        cookies = {offer.listener.cookie for offer in offers}
+        for label in sorted({offer.label for offer in offers}):
+            if replace:
+                replaced += foreign_members(maps, who, label, cookies)
+            else:
+                refuse_foreign(maps, who, label, cookies)
         places = _places(maps, offers)
-        own = unit_weight(maps, unit) if weight is None else weight
-        previous = _enter(maps, places, unit, own)
+        previous = _enter(maps, places, who, {member.unit for _, member in replaced})
+        for slot, member in replaced:
+            remove(maps, slot, member)
         sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
     for offer in offers:
         _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
@@ -96,22 +126,25 @@ def _places(maps: Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
 
 
 def _enter(
-    maps: Maps, places: list[tuple[Offer, int]], unit: str, weight: int
+    maps: Maps, places: list[tuple[Offer, int]], who: Registrant, instead_of: set[str]
 ) -> list[tuple[Offer, int | None]]:
     """Register every socket in its places, or none that was not registered before.
 
-    Returns the cookies that they replaced.
+    They replace the sockets of the units in ``instead_of``, too. Returns the replaced cookies.
     """
+    if SOCKOPS in posix.listdir(maps.registry):
+        # The record of a closed socket would let the program replace what enters its slot now.
+        drop_stale_members(maps)
     now = time.time_ns()
     entered: list[tuple[Offer, int | None]] = []
     try:
         for offer, slot in places:
-            replaced = enter(maps, slot, offer.listener, unit=unit, weight=weight, now=now)
+            replaced = enter(maps, slot, offer.listener, who, now=now, instead_of=instead_of)
             entered.append((offer, replaced))
     except (SockregError, OSError):
         for (_, slot), (_, replaced) in zip(places, entered, strict=False):
             for member in members_of(maps, slot):
-                if replaced is None and member.unit == unit:
+                if replaced is None and member.unit == who.unit:
                     remove(maps, slot, member)
         raise
     return entered
@@ -182,21 +215,50 @@ def unregister(registry: str, *, label: str | None = None, unit: str | None = No
 
 
 def enter(
-    maps: Maps, slot: int, listener: Listener, *, unit: str, weight: int, now: int
+    maps: Maps,
+    slot: int,
+    listener: Listener,
+    who: Registrant,
+    *,
+    now: int,
+    instead_of: set[str],
 ) -> int | None:
     """Register a socket for a destination, replacing the unit's own one if there is one.
 
-    With sockets of other units, it forms a pool. ``weight`` is its share of new flows there; 0
-    drains it. Returns the cookie that it replaced, or None. If another unit has registered the
-    socket already, this unit takes it over.
+    It replaces the sockets of the units in ``instead_of``, too. With sockets of other units, it
+    forms a pool. Its weight is its share of new flows there; 0 drains it. Returns the cookie that
+    it replaced, or None. If another unit has registered the socket already, this unit takes it
+    over.
     """
-    if weight > 0 and not pool_slots(maps, slot):
+    if who.weight > 0 and not pool_slots(maps, slot):
         member = member_in(maps, slot)
-        if member is None or member.unit == unit or member.cookie == listener.cookie:
-            return put(maps, slot, listener, unit=unit, weight=weight, now=now)
+        if (
+            member is None
+            or member.unit == who.unit
+            or member.cookie == listener.cookie
+            or member.unit in instead_of
+        ):
+            return put(
+                maps,
+                slot,
+                listener,
+                unit=who.unit,
+                weight=who.weight,
+                weight_said=who.weight_said,
+                now=now,
+            )
     from sockreg.registry import pools  # only if a label has several sockets, slots
 
-    return pools.join(maps, slot, listener, unit=unit, weight=weight, now=now)
+    return pools.join(
+        maps,
+        slot,
+        listener,
+        unit=who.unit,
+        weight=who.weight,
+        weight_said=who.weight_said,
+        now=now,
+        instead_of=instead_of,
+    )
 
 
 def remove(maps: Maps, slot: int, member: Member) -> None:

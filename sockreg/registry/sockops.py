@@ -21,18 +21,25 @@ from sockreg.errors import (
 from sockreg.host import capabilities, cgroup
 from sockreg.kernel import libbpf, objects
 from sockreg.registry import loading
-from sockreg.registry.directory import EXPECTED, LINK, MAPS, PROGRAM, UNFINISHED, denied
+from sockreg.registry.directory import (
+    EXPECTED,
+    LINK,
+    MAPS,
+    PROGRAM,
+    SOCKOPS,
+    UNFINISHED,
+    denied,
+)
 from sockreg.registry.locks import Lock
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 from sockreg.registry.sockops_expected import Expectations
 
 PROGRAM_NAME = "sockreg_listen"  # its name in the object
-_DIRECTORY = "sockops"
 
 
 def is_loaded(registry: str) -> bool:
     try:
-        return Path(registry, _DIRECTORY).is_dir()
+        return Path(registry, SOCKOPS).is_dir()
     except PermissionError as error:
         raise denied(registry, error) from None
 
@@ -45,7 +52,7 @@ def load(registry: str, object_path: Path) -> None:
     """
     capabilities.require_loading()
     objects.check(object_path, objects.SOCK_OPS)
-    home, unfinished = Path(registry, _DIRECTORY), _unfinished(registry)
+    home, unfinished = Path(registry, SOCKOPS), _unfinished(registry)
     with Lock(registry):
         remove_directory(unfinished)
         make_directory(unfinished)
@@ -97,7 +104,7 @@ def _refusal(error: OSError) -> SockregError:
 
 def unload(registry: str) -> bool:
     """Detach the program and forget expected units. Sockets stay. False if it was not loaded."""
-    home = Path(registry, _DIRECTORY)
+    home = Path(registry, SOCKOPS)
     with Lock(registry):
         loaded = home.exists()
         if loaded:
@@ -114,7 +121,7 @@ def _remove(home: Path) -> None:
 
 
 def _unfinished(registry: str) -> Path:
-    return Path(registry, f"{UNFINISHED}{_DIRECTORY}")
+    return Path(registry, f"{UNFINISHED}{SOCKOPS}")
 
 
 def expected_slots(registry: str) -> set[int]:
@@ -133,5 +140,5 @@ def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectat
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
         )
-    with pinned(f"{registry}/{_DIRECTORY}/{EXPECTED}", read_only=read_only) as fd:
+    with pinned(f"{registry}/{SOCKOPS}/{EXPECTED}", read_only=read_only) as fd:
         yield Expectations(fd)

@@ -15,8 +15,8 @@ from sockreg.terms import DEFAULT_WEIGHT
 
 ANY_PORT = 0
 EXPECTED_KEY = struct.Struct("=QII")  # cgroup, port, zero
-# netns, clock, slot_ipv4, slot_ipv6, port, own_ipv4, weight, failed, unit
-EXPECTED = struct.Struct(f"=QQIIIIII{layout.UNIT_SIZE}s")
+# netns, clock, slot_ipv4, slot_ipv6, held_ipv4, held_ipv6, port, own_ipv4, weight, failed, unit
+EXPECTED = struct.Struct(f"=QQIIQQIIII{layout.UNIT_SIZE}s")
 
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
@@ -28,6 +28,8 @@ STRUCTURES = {
             "clock",
             "slot_ipv4",
             "slot_ipv6",
+            "held_ipv4",
+            "held_ipv6",
             "port",
             "own_ipv4",
             "weight",
@@ -43,7 +45,9 @@ class Expected:
     """``port`` is the expected port, or ANY_PORT. ``netns`` is the registry's cookie.
 
     ``clock`` is CLOCK_REALTIME minus CLOCK_MONOTONIC in ns, because programs only have the latter.
-    ``failed`` counts sockets that the kernel refused.
+    ``held_ipv4`` and ``held_ipv6`` are cookies of sockets of the unit that are in the slots; 0 is
+    none. ``failed`` counts sockets that were refused: by the kernel, or because others have the
+    slot.
     """
 
     cgroup: int
@@ -53,6 +57,8 @@ class Expected:
     slot_ipv4: int
     slot_ipv6: int
     unit: str
+    held_ipv4: int = 0
+    held_ipv6: int = 0
     failed: int = 0
 
 
@@ -111,6 +117,8 @@ def _packed(entry: Expected) -> bytes:
         entry.clock,
         entry.slot_ipv4,
         entry.slot_ipv6,
+        entry.held_ipv4,
+        entry.held_ipv6,
         0,
         0,
         DEFAULT_WEIGHT,
@@ -121,7 +129,9 @@ def _packed(entry: Expected) -> bytes:
 
 def _unpacked(key: bytes, value: bytes) -> Expected:
     cgroup_id, port, _ = EXPECTED_KEY.unpack(key)
-    netns, clock, slot_ipv4, slot_ipv6, _, _, _, failed, unit = EXPECTED.unpack(value)
+    netns, clock, slot_ipv4, slot_ipv6, held_ipv4, held_ipv6, *_, failed, unit = EXPECTED.unpack(
+        value
+    )
     return Expected(
         cgroup=cgroup_id,
         port=port,
@@ -130,5 +140,7 @@ def _unpacked(key: bytes, value: bytes) -> Expected:
         slot_ipv4=slot_ipv4,
         slot_ipv6=slot_ipv6,
         unit=layout.text(unit),
+        held_ipv4=held_ipv4,
+        held_ipv6=held_ipv6,
         failed=failed,
     )

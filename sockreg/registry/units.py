@@ -7,21 +7,30 @@ On the companion's start-up path.
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
-from sockreg.terms import DEFAULT_WEIGHT
 
 
 class UnitState:
     """What the registry stores about a unit that counts.
 
     ``active`` is whether its sockreg@ instance is started. ``files`` are files_state() of its files
-    when they were read (systemd/unitpaths.py). ``weight`` is the weight of its sockets in these
-    files.
+    when they were read (systemd/unitpaths.py). ``label`` and ``weight`` are those of its sockets in
+    these files, and ``weight_said`` is whether the files say a weight.
     """
 
-    def __init__(self, active: bool, files: tuple[int, int, int, int], weight: int) -> None:
+    def __init__(
+        self,
+        active: bool,
+        files: tuple[int, int, int, int],
+        *,
+        label: str,
+        weight: int,
+        weight_said: bool,
+    ) -> None:
         self.active = active
         self.files = files
+        self.label = label
         self.weight = weight
+        self.weight_said = weight_said
 
 
 def _key(unit: str) -> bytes:
@@ -37,8 +46,14 @@ def _state(maps: Maps, key: bytes) -> UnitState | None:
     value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
     if value is None:
         return None
-    active, files, newest, inodes, size, weight, _ = layout.UNIT_STATE.unpack(value)
-    return UnitState(bool(active), (files, newest, inodes, size), weight)
+    active, files, newest, inodes, size, weight, said, label = layout.UNIT_STATE.unpack(value)
+    return UnitState(
+        bool(active),
+        (files, newest, inodes, size),
+        label=layout.text(label),
+        weight=weight,
+        weight_said=bool(said),
+    )
 
 
 def read_units(maps: Maps) -> dict[str, UnitState]:
@@ -58,16 +73,16 @@ def active_units(maps: Maps) -> set[str]:
 
 def write_unit(maps: Maps, unit: str, state: UnitState) -> None:
     """Make a unit count."""
-    value = layout.UNIT_STATE.pack(state.active, *state.files, state.weight, 0)
+    value = layout.UNIT_STATE.pack(
+        state.active,
+        *state.files,
+        state.weight,
+        state.weight_said,
+        state.label.encode("ascii", "replace")[: layout.LABEL_SIZE - 1],
+    )
     bpf.map_update(maps.units, _key(unit), value)
 
 
 def drop_unit(maps: Maps, unit: str) -> None:
     """Make a unit no longer count."""
     bpf.map_delete(maps.units, _key(unit))
-
-
-def unit_weight(maps: Maps, unit: str) -> int:
-    """The weight of the unit's sockets in its files, as the loader read them."""
-    state = unit_state(maps, unit)
-    return DEFAULT_WEIGHT if state is None else state.weight

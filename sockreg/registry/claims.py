@@ -1,0 +1,94 @@
+"""Whose a label is: what decides whether a registration may join the sockets of a label.
+
+On the companion's start-up path. Callers hold the lock of the registry's directory.
+"""
+
+from sockreg.host.listener import cookie_text
+from sockreg.registry.destinations import label_slots
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import Member, members_of
+from sockreg.registry.offers import Offer
+from sockreg.registry.units import UnitState, read_units, unit_state
+from sockreg.sharing import may_share, refusal
+from sockreg.terms import DEFAULT_WEIGHT
+
+
+class Registrant:
+    """Who registers: a unit, and the weight of its sockets.
+
+    ``weight_said`` is whether the registration or the unit's files say the weight.
+    """
+
+    def __init__(self, unit: str, weight: int, weight_said: bool) -> None:
+        self.unit = unit
+        self.weight = weight
+        self.weight_said = weight_said
+
+
+def identify(
+    maps: Maps, unit: str, offers: list[Offer], weight: int | None, root: str | None
+) -> Registrant:
+    """Who registers. The arguments are those of registration.register().
+
+    With ``root``, this gives the offers the label in the unit's files: as the loader read them, or
+    else from the files themselves. Raises RefusedError if it is the label of another unit that
+    counts and does not share it, and ConfigError if the files are wrong.
+    """
+    state = unit_state(maps, unit)
+    if state is None and root is not None:
+        state = _of_files(maps, unit, root)
+    if state is not None and root is not None and len({offer.label for offer in offers}) == 1:
+        for offer in offers:
+            offer.label = state.label
+    if weight is not None:
+        return Registrant(unit, weight, True)
+    if state is None:
+        return Registrant(unit, DEFAULT_WEIGHT, False)
+    return Registrant(unit, state.weight, state.weight_said)
+
+
+def _of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
+    """The state of a unit that does not count yet, or was left out; None if it has no files."""
+    from sockreg.systemd import unit_label  # only here: it reads files
+
+    found = unit_label.of_files(root, unit)
+    if found is None:
+        return None
+    name, label, weight = found
+    for other, state in read_units(maps).items():
+        if (
+            state.label == label
+            and other != name
+            and not may_share(unit, weight is not None, other, state.weight_said)
+        ):
+            raise refusal(label, unit, other, "a unit whose rules count")
+    return UnitState(
+        False,
+        (0, 0, 0, 0),
+        label=label,
+        weight=DEFAULT_WEIGHT if weight is None else weight,
+        weight_said=weight is not None,
+    )
+
+
+def foreign_members(
+    maps: Maps, who: Registrant, label: str, own: set[int]
+) -> list[tuple[int, Member]]:
+    """(slot of the destination, member): sockets of others that do not share a label with ``who``.
+
+    ``own`` are cookies of the sockets that ``who`` brings: it takes these over.
+    """
+    return [
+        (slot, member)
+        for slot in label_slots(maps, label)
+        for member in members_of(maps, slot)
+        if member.cookie not in own
+        and not may_share(who.unit, who.weight_said, member.unit, member.weight_said)
+    ]
+
+
+def refuse_foreign(maps: Maps, who: Registrant, label: str, own: set[int]) -> None:
+    """Raises RefusedError if a label has a socket of another unit that does not share it."""
+    for _, member in foreign_members(maps, who, label, own):
+        where = f"{cookie_text(member.cookie)}, {member.address}"
+        raise refusal(label, who.unit, member.unit, where)
