@@ -45,6 +45,7 @@ IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-sy
 OF_SYSTEMD := \
 	tests/systemd257 \
 	tests/systemd/test_counting.py \
+	tests/systemd/test_labels.py \
 	tests/systemd/test_lacking.py \
 	tests/systemd/test_lifecycle.py \
 	tests/systemd/test_package.py \

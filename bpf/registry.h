@@ -81,12 +81,12 @@ struct unit_name {
 };
 
 struct unit_state {
-	__u32 active; /* its sockreg@ instance is started */
-	__u32 files;  /* unit file and drop-ins: how many ... */
-	__u64 newest; /* ... their latest change (ctime, ns since the epoch) */
-	__u64 inodes; /* ... the sum of their inode numbers */
-	__u64 bytes;  /* ... the sum of their sizes */
-	__u32 weight; /* of its sockets in a pool: Weight= */
+	__u32 active;		/* its sockreg@ instance is started */
+	__u32 files;		/* unit file and drop-ins: how many ... */
+	__u64 newest;		/* ... their latest change (ctime, ns since the epoch) */
+	__u64 inodes;		/* ... the sum of their inode numbers */
+	__u64 bytes;		/* ... the sum of their sizes */
+	__u32 weight;		/* of its sockets in a pool: Weight= */
 	__u32 weight_said;	/* there is a Weight= */
 	char label[LABEL_SIZE]; /* of its sockets: Label= or FileDescriptorName= */
 };

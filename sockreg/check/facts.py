@@ -15,6 +15,7 @@ from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.values import boolean
 from sockreg.views.situation import Situation
+from sockreg.views.status import ExpectedUnit
 
 
 class Setting(NamedTuple):
@@ -103,7 +104,8 @@ class SystemdState(NamedTuple):
 class Host:
     """Facts about the machine besides its sockets.
 
-    ``others`` are foreign sk_lookup programs. ``doors`` are rules that take the ssh port, as
+    ``others`` are foreign sk_lookup programs. ``expected`` are the units whose listener the
+    sock_ops program will register. ``doors`` are rules that take the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets.
@@ -115,6 +117,7 @@ class Host:
     interfaces: frozenset[str]
     situation: Situation
     others: Sequence[str] = ()
+    expected: Sequence[ExpectedUnit] = ()
     doors: Sequence[tuple[str, str, str]] = ()
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)

@@ -22,10 +22,10 @@ from sockreg.host import release
 from sockreg.model import UDP
 from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
-from sockreg.registry.units import active_units
+from sockreg.registry.units import active_units, read_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
 from sockreg.terms import LOADER, adding_unit, companion
-from sockreg.views import inspect, situation
+from sockreg.views import inspect, situation, status
 from sockreg.views.situation import Situation
 
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -41,13 +41,13 @@ def gather(context: Context) -> Facts:
     if context.is_loaded:
         header = generations.read_in_force(context.registry, generations.read_header)
         root.refuse_other(header, context.root, "'sockreg check --files' checks only files")
-    facts = gather_files(context.root, _active(context))
+    facts = gather_files(context.root, *_counting(context))
     return replace(facts, host=_host(context, facts))
 
 
-def gather_files(root: str, active: Collection[str] = ()) -> Facts:
-    """The facts in the files below ``root``; ``active`` is as in read_rule_set()."""
-    rules, report = examine_rule_set(root, active)
+def gather_files(root: str, active: Collection[str] = (), first: Collection[str] = ()) -> Facts:
+    """The facts in the files below ``root``; the other arguments are those of read_rule_set()."""
+    rules, report = examine_rule_set(root, active, first=first)
     wanted = units_of_companions(root)
     named = _installed(root, ".socket") | rules.units.keys() | wanted
     found = {name: unit for name in sorted(named) if (unit := _read(root, name))}
@@ -63,12 +63,12 @@ def gather_files(root: str, active: Collection[str] = ()) -> Facts:
     )
 
 
-def _active(context: Context) -> set[str]:
-    """The .socket units that count because their companion is started."""
+def _counting(context: Context) -> tuple[set[str], set[str]]:
+    """The .socket units that count because their companion is started, and all that count."""
     if not context.is_loaded:
-        return set()
+        return set(), set()
     with Maps(context.registry, read_only=True) as maps:
-        return active_units(maps)
+        return active_units(maps), set(read_units(maps))
 
 
 def _installed(root: str, suffix: str) -> set[str]:
@@ -113,6 +113,7 @@ def _host(context: Context, facts: Facts) -> Host:
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
         situation=there,
         others=_others(context, there),
+        expected=status.expected_units(context),
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,
         asked_for=asked_for,

@@ -10,6 +10,7 @@ from sockreg.check.facts import Facts, Host, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
+from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
 from sockreg.terms import companion
@@ -186,6 +187,37 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
                 why="a socket stays registered until it is closed, even if no server accepts",
                 fix="restart its server; 'sockreg inspect' shows details of the socket",
             )
+
+
+@live_check(Concern.SOCKETS)
+def refused_listeners(_: Facts, host: Host) -> Iterator[Finding]:
+    """Listeners that the sock_ops program did not register."""
+    for expected in host.expected:
+        if not expected.failed:
+            continue
+        holders = sorted(
+            {
+                member.unit
+                for destination, members in host.situation.members.items()
+                for member in members
+                if destination.label == expected.label and member.unit != expected.unit
+            }
+        )
+        who = ", ".join(holders)
+        yield Finding(
+            severity=Severity.ERROR,
+            check="refused-listener",
+            where=expected.unit,
+            what=f"{plural(expected.failed, 'listener')} of {expected.unit}, which is expected for "
+            f"label {expected.label}, could not be registered",
+            why=f"the label belongs to {who}, and its traffic stays there"
+            if holders
+            else "the kernel refused the socket, as it does for MPTCP",
+            fix=f"expect {expected.unit} under another label, or stop {who} and restart "
+            f"{expected.unit}"
+            if holders
+            else "make it listen with plain TCP (a Go server: GODEBUG=multipathtcp=0)",
+        )
 
 
 @live_check(Concern.ANSWERS)

@@ -25,6 +25,17 @@ from sockreg.views.situation import endpoints, name_of
 def problems(facts: Facts) -> Iterator[Finding]:
     """Problems that keep the files from being applied."""
     for problem in facts.problems:
+        if problem.kind is Kind.LABEL:
+            yield Finding(
+                severity=Severity.ERROR,
+                check="same-label",
+                where=str(problem.place),
+                what=problem.text,
+                why="units get each other's traffic only if they share it on purpose: the second "
+                "one is refused, and the first keeps its traffic",
+                fix="Label= in [X-Sockreg] of one of them, or Weight= in both to share the traffic",
+            )
+            continue
         tie = problem.kind is Kind.TIE
         yield Finding(
             severity=Severity.ERROR,

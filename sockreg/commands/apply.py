@@ -22,7 +22,15 @@ from sockreg.guards import root as root_guard
 from sockreg.guards import ssh
 from sockreg.host import release
 from sockreg.model import Action, Binding, Destination
-from sockreg.registry import attachment, generation_record, generations, loading, pools, published
+from sockreg.registry import (
+    attachment,
+    generation_record,
+    generations,
+    loading,
+    pools,
+    published,
+    relabel,
+)
 from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
@@ -154,7 +162,8 @@ def preview(context: Context, *, force: bool = False) -> Change:
     root_guard.guard(_header_in_force(registry), root, force=force)
     with Maps(registry, read_only=True) as maps, garbage.paused():
         try:
-            rules = _read(context, active_units(maps), {})
+            rules = _read(context, active_units(maps), {}, first=read_units(maps))
+            relabel.refuse_taken(maps, _new_labels(maps, rules))
             current = generations.in_force_for_readers(registry)
             _guard_ssh(rules, current, maps, force=force)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
@@ -186,7 +195,9 @@ def put_in_force(
     number = current.number if current else None
     with _refusal_told():
         if rules is None or current is not None:
-            rules = _read(context, active, files)
+            rules = _read(context, active, files, first=read_units(maps))
+        with Lock(registry):
+            relabel.refuse_taken(maps, _new_labels(maps, rules))
         _guard_ssh(rules, current, maps, force=force)
         pointing = _pointing(rules.bindings)
         tables = _tables(writer, rules, pointing)
@@ -209,14 +220,51 @@ def put_in_force(
         record = generation_record.encode(header, packed.records)
         new = _new_generation(context, following, tables, record)
         context.step(f"swapping generation {following} in")
-        _swap(writer, current, new, files)
+        with _relabelling(writer, rules):
+            _swap(writer, current, new, files)
         sweep(registry, maps, [new.number, number])
     else:
-        write_files(files)
+        with _relabelling(writer, rules):
+            write_files(files)
     with Lock(registry):
         _write_units(maps, rules, active)
     published.publish_outcome(registry, EXIT_OK)
     return change
+
+
+def _new_labels(maps: Maps, rules: RuleSet) -> dict[str, tuple[str, bool]]:
+    """The units that newly count, or count under another label: it, and if they say a weight."""
+    before = read_units(maps)
+    return {
+        unit: (files.label, files.weight_said)
+        for unit, files in rules.units.items()
+        if unit not in before or before[unit].label != files.label
+    }
+
+
+@contextlib.contextmanager
+def _relabelling(writer: Writer, rules: RuleSet) -> Iterator[None]:
+    """Have the sockets of units follow their label while its rules come into force."""
+    labels = {
+        unit: (state.label, rules.units[unit].label)
+        for unit, state in read_units(writer.maps).items()
+        if unit in rules.units and state.label != rules.units[unit].label
+    }
+    if not labels:
+        yield
+        return
+    with Lock(writer.registry):
+        relabel.enter_new(writer.maps, labels)
+    try:
+        yield
+    except BaseException:
+        with Lock(writer.registry):
+            relabel.leave_old(
+                writer.maps, {unit: (after, before) for unit, (before, after) in labels.items()}
+            )
+        raise
+    with Lock(writer.registry):
+        relabel.leave_old(writer.maps, labels)
 
 
 def _tables(
@@ -356,9 +404,11 @@ def _slots_to_be(
     return slots
 
 
-def _read(context: Context, active: Collection[str], files: Overlay) -> RuleSet:
+def _read(
+    context: Context, active: Collection[str], files: Overlay, *, first: Collection[str]
+) -> RuleSet:
     context.step("reading rules")
-    return read_rule_set(context.root, active, files)
+    return read_rule_set(context.root, active, files, first=first)
 
 
 def _compile(context: Context, rules: RuleSet, slots: Mapping[tuple[str, int, int], int]) -> Tables:

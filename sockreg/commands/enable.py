@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sockreg.commands.apply import apply
 from sockreg.commands.install import own, rendered
+from sockreg.commands.taken_label import refuse_taken_labels
 from sockreg.context import Context
 from sockreg.errors import (
     AccessError,
@@ -74,10 +75,12 @@ class Plan:
 def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
     """How to enable ``name``. ``mode`` None selects the best mode of this systemd.
 
-    Raises SockregError if there is no such unit, if it is enabled in the other mode, if the units
-    of sockreg are not installed, or if systemd is too old for ``mode``.
+    Raises SockregError if there is no such unit, if it has the label of another one, if it is
+    enabled in the other mode, if the units of sockreg are not installed, or if systemd is too old
+    for ``mode``.
     """
     unit = _unit(context.root, name)
+    refuse_taken_labels(context, [unit])
     chosen = _mode(context.root, mode)
     dropin = _dropin(context.root, unit)
     service = companion(unit)

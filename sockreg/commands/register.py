@@ -14,20 +14,27 @@ def register(
     *,
     unit: str | None = None,
     weight: int | None = None,
+    replace: bool = False,
+    named: bool = False,
 ) -> None:
     """Register descriptors, each under its label. They remain the caller's.
 
     ``unit`` is the unit that they are registered for, by default that of this process. ``weight``
-    is their share of the label's new flows, by default the weight in the unit's files. Raises
-    SockregError if none of them can be registered.
+    is their share of the label's new flows, by default the weight in the unit's files. ``replace``
+    takes a label over from other units. ``named`` is whether the labels are the names that systemd
+    passed: Label= of a .socket unit is its label instead. Raises SockregError if none of them can
+    be registered.
     """
     context.loaded_registry()
+    registrant = unit or unit_of.unit_of_this_process()
     registration.register(
         list(received),
-        unit or unit_of.unit_of_this_process(),
+        registrant,
         context.bpffs,
         netns=context.netns.cookie,
         weight=weight,
+        root=context.root if named and registrant.endswith(".socket") else None,
+        replace=replace,
     )
 
 
@@ -37,6 +44,7 @@ def register_passed(
     *,
     unit: str | None = None,
     weight: int | None = None,
+    replace: bool = False,
     command: Sequence[str] | None = None,
 ) -> None:
     """Register the sockets passed with the LISTEN_FDS protocol: see inherit.labelled().
@@ -47,4 +55,4 @@ def register_passed(
     received = inherit.labelled(listen_fds.received(), labels)
     if command:
         inherit.check_command(command)
-    register(context, received, unit=unit, weight=weight)
+    register(context, received, unit=unit, weight=weight, replace=replace, named=not labels)

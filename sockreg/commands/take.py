@@ -42,7 +42,8 @@ class Order(NamedTuple):
     """What to register. One of ``pid``, ``of_unit`` and ``cookie`` says where to look.
 
     ``registrant`` is the unit that the member belongs to; None is that of the process. ``weight``
-    is its share in a pool; None is the weight in the unit's files. ``wait`` is the number of
+    is its share in a pool; None is the weight in the unit's files. ``replace`` takes the label over
+    from other units. ``wait`` is the number of
     seconds to wait for the socket.
     """
 
@@ -53,6 +54,7 @@ class Order(NamedTuple):
     selector: Selector = Selector()
     registrant: str | None = None
     weight: int | None = None
+    replace: bool = False
     wait: float = 5.0
 
     def __str__(self) -> str:
@@ -86,6 +88,7 @@ def take(context: Context, order: Order) -> None:
             context.bpffs,
             netns=context.netns.cookie,
             weight=order.weight,
+            replace=order.replace,
         )
     _confirm(context, order, [candidate for _, candidate in taken])
 

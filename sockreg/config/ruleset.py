@@ -10,12 +10,12 @@ from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, read_conf
 from sockreg.config.counted import counted_units
 from sockreg.config.report import Kind, Notice, Problem, Report
-from sockreg.config.socketunit import label_place, unit_label, unit_rules, unit_weight
-from sockreg.errors import failure
+from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_rules, unit_weight
+from sockreg.errors import RefusedError, failure
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.precedence import Tie, settle
 from sockreg.rules.syntax import format_line
-from sockreg.sharing import may_share, taken, way_out
+from sockreg.sharing import may_share, refusal
 from sockreg.terms import DEFAULT_WEIGHT
 
 
@@ -90,15 +90,7 @@ def _read(
     for name, unit in counted_units(root, active, report).items():
         label = unit_label(unit, report)
         bindings += unit_rules(unit, label, report)
-        weight = unit_weight(unit, report)
-        units[name] = UnitFiles(
-            label=label,
-            place=label_place(unit),
-            paths=unit.paths,
-            state=unit.state,
-            weight=DEFAULT_WEIGHT if weight is None else weight,
-            weight_said=weight is not None,
-        )
+        units[name] = _unit_files(unit, label, report)
     from_conf, options = read_conf(root, overlay, report)
     bindings += from_conf
     kept, ties = settle(bindings)
@@ -106,6 +98,30 @@ def _read(
     report.problems.extend(_label_problem(units, *pair) for pair in same_labels(units, first))
     notices = list(dict.fromkeys(report.notices))
     return RuleSet(bindings=kept, notices=notices, units=units, options=options), report
+
+
+def read_units(root: str, active: Collection[str]) -> dict[str, UnitFiles]:
+    """The units that count, without their rules. ``active`` is as in read_rule_set().
+
+    What is wrong in their files is left to read_rule_set().
+    """
+    report = Report()
+    return {
+        name: _unit_files(unit, unit_label(unit, report), report)
+        for name, unit in counted_units(root, active, report).items()
+    }
+
+
+def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
+    weight = unit_weight(unit, report)
+    return UnitFiles(
+        label=label,
+        place=label_place(unit),
+        paths=unit.paths,
+        state=unit.state,
+        weight=DEFAULT_WEIGHT if weight is None else weight,
+        weight_said=weight is not None,
+    )
 
 
 def same_labels(
@@ -128,9 +144,13 @@ def same_labels(
 
 
 def _label_problem(units: Mapping[str, UnitFiles], name: str, holder: str) -> Problem:
-    unit, other = units[name], units[holder]
-    text = f"{name}: {taken(unit.label, name, holder, str(other.place))}; {way_out(name, holder)}"
-    return Problem(unit.place, text, Kind.LABEL)
+    text = label_refusal(units, name, holder).line
+    return Problem(units[name].place, text, Kind.LABEL)
+
+
+def label_refusal(units: Mapping[str, UnitFiles], name: str, holder: str) -> RefusedError:
+    """That a unit does not get its label, which ``holder`` has."""
+    return refusal(units[name].label, name, holder, str(units[holder].place))
 
 
 def _tie_problem(tie: Tie) -> Problem:

@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "10da2ce830e84ac7cc9fe8d18cddba9968ba359eafba0f6f6140f045b3a6d8eb",
-    "sockops.bpf.o": "b5f1820e90759f1316813a1d81ec41542ea5d06eccb5b353a312509c555111c2",
+    "sockreg.bpf.o": "023853f739657ca59d99a144145c9a9c104dd0527c34fa827b407d643705588d",
+    "sockops.bpf.o": "216a26248652d536c7d92c56d683edf231b731041f37778f0ca7dc9353090d14",
 }
 SOURCES = {
-    "sockreg.bpf.o": "3c93e0c1212b18eea1d6999a38cd0832afc0af64de2c06563e575b1ce0298d21",
-    "sockops.bpf.o": "b0abfde2f300060710217b27e33b58168503ec2077888e44536d3f501c3a0aef",
+    "sockreg.bpf.o": "1031fdea33d1f746be724d2117a65d5d95a52e5b34b074cb0e147d5162b91580",
+    "sockops.bpf.o": "2b99baaad0e11e09b79eef1c1679b79ea1771a1bcadd8e0fbbae8d466a39801b",
 }

@@ -19,7 +19,7 @@ class Registrant:
     ``weight_said`` is whether the registration or the unit's files say the weight.
     """
 
-    def __init__(self, unit: str, weight: int, weight_said: bool) -> None:
+    def __init__(self, unit: str, weight: int, *, weight_said: bool) -> None:
         self.unit = unit
         self.weight = weight
         self.weight_said = weight_said
@@ -41,10 +41,10 @@ def identify(
         for offer in offers:
             offer.label = state.label
     if weight is not None:
-        return Registrant(unit, weight, True)
+        return Registrant(unit, weight, weight_said=True)
     if state is None:
-        return Registrant(unit, DEFAULT_WEIGHT, False)
-    return Registrant(unit, state.weight, state.weight_said)
+        return Registrant(unit, DEFAULT_WEIGHT, weight_said=False)
+    return Registrant(unit, state.weight, weight_said=state.weight_said)
 
 
 def _of_files(maps: Maps, unit: str, root: str) -> UnitState | None:

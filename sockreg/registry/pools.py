@@ -44,7 +44,8 @@ def join(
 ) -> int | None:
     """Register a socket beside those of other units. Returns the cookie that it replaced.
 
-    It replaces the sockets of the units in ``instead_of``, too. Raises RefusedError if the pool is full or no slot is left; nothing changes then.
+    It replaces the sockets of the units in ``instead_of``, too. Raises RefusedError if the pool is
+    full or no slot is left; nothing changes then.
     """
     members = members_of(maps, slot)
     mine = [member for member in members if member.unit == unit]
@@ -68,9 +69,7 @@ def join(
         lone = any(member.slot == slot for member in others)
         spare = _free(maps, (own_place is None) + lone, unit)
         place = spare.pop() if own_place is None else own_place
-    put(
-        maps, place, listener, unit=unit, weight=weight, weight_said=weight_said, now=now
-    )
+    put(maps, place, listener, unit=unit, weight=weight, weight_said=weight_said, now=now)
     own = member_in(maps, place)
     try:
         arrange(maps, slot, others if own is None else [*others, own], spare)
@@ -87,9 +86,7 @@ def leave(maps: Maps, slot: int, leaving: Member) -> None:
     arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
-def weigh(
-    maps: Maps, slot: int, member: Member, weight: int, *, said: bool | None = None
-) -> None:
+def weigh(maps: Maps, slot: int, member: Member, weight: int, *, said: bool | None = None) -> None:
     """Change the weight of a member. 0 drains it: nothing new arrives there.
 
     ``said`` is whether its unit's files now say the weight; None leaves that as it is.
@@ -112,11 +109,27 @@ def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool]]) -> None:
                 weigh(maps, slot, member, weight, said=said)
 
 
-def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | None = None) -> None:
+def copy_in(maps: Maps, slot: int, member: Member) -> None:
+    """Make a member of another destination one of this destination, too.
+
+    It replaces the socket of its unit there.
+    """
+    others = [other for other in members_of(maps, slot) if other.unit != member.unit]
+    arrange(maps, slot, [*others, member], copied=member)
+
+
+def arrange(
+    maps: Maps,
+    slot: int,
+    members: list[Member],
+    spare: list[int] | None = None,
+    *,
+    copied: Member | None = None,
+) -> None:
     """Make ``members`` all members of a destination, wherever they are now.
 
     ``spare`` are free slots for those that cannot stay in the destination's own slot. Without them,
-    free slots are searched for.
+    free slots are searched for. ``copied`` is a member that also stays where it is.
     """
     before = {*pool_slots(maps, slot), slot}
     if len(members) == 1 and members[0].weight > 0:
@@ -129,9 +142,10 @@ def arrange(maps: Maps, slot: int, members: list[Member], spare: list[int] | Non
         kept = set()
     else:
         places = {member.unit: member.slot for member in members}
+        moving = [member for member in members if member.slot == slot or member is copied]
+        free = spare or _free(maps, len(moving), members[0].unit)
+        places.update({member.unit: free[at] for at, member in enumerate(moving)})
         for member in members:
-            if member.slot == slot:
-                (places[member.unit],) = spare or _free(maps, 1, member.unit)
             _move(maps, member, places[member.unit])
         _write(maps, slot, members, places)
         kept = set(places.values())

@@ -48,12 +48,12 @@ def register(
 
     A socket replaces the unit's earlier one. Sockets of other units under the same label share its
     flows by ``weight`` (None: the weight in the unit's files), if these units share it on purpose.
-    ``root`` is given if the sockets are those of a .socket unit, with the labels that systemd knows:
-    Label= in its files, which are below ``root``, is the label instead. Sockets that cannot be
-    registered are skipped with a notice each. Raises SockregError if none is left; if another unit
-    has a label and does not share it, unless ``replace`` is given, which takes its sockets out; or
-    if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network namespace. Nothing
-    has changed then.
+    ``replace`` takes out the sockets of units that do not share it. ``root`` is given if these are
+    the sockets of a .socket unit under the labels that systemd knows: its files, below ``root``,
+    may say another one (Label=). Sockets that cannot be registered are skipped with a notice each.
+    Raises SockregError if none is left, if another unit has a label and does not share it, or if
+    ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network namespace; nothing has
+    changed then.
     """
     offers = offers_of(received, unit)
     by_netns: dict[int, list[Offer]] = {}

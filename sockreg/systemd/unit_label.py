@@ -1,6 +1,6 @@
 """The label and the weight that the files of a .socket unit give to its sockets.
 
-Label= in section [X-Sockreg] is for sockreg alone. Without it, the label is FileDescriptorName= of
+Label= in section [X-Sockreg] is only for sockreg. Without it, the label is FileDescriptorName= of
 section [Socket], by default the unit's name, as in systemd.
 """
 

@@ -54,7 +54,8 @@ class DestinationStatus:
 class ExpectedUnit:
     """A unit whose listener the sock_ops program will register. ``port`` 0 is the first one.
 
-    ``failed`` counts the sockets that the kernel refused.
+    ``failed`` counts the sockets that were refused: by the kernel, or because another unit has the
+    label.
     """
 
     unit: str
@@ -157,6 +158,14 @@ def _applied(registry: str) -> LastApply | None:
     if not found.attempted:
         return None
     return LastApply(found.status, found.attempted, found.succeeded)
+
+
+def expected_units(context: Context) -> list[ExpectedUnit]:
+    """The units whose listener the sock_ops program will register; none without the program."""
+    if not context.is_loaded:
+        return []
+    with Maps(context.registry, read_only=True) as maps:
+        return _expected(context.registry, maps) or []
 
 
 def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:

@@ -41,7 +41,9 @@ def test_the_state_of_a_unit_is_read_and_written_under_the_lock(
 
     with Maps(str(host.registry)) as maps:
         files = unitpaths.files_state(unitpaths.find_unit(str(host.root), UNIT)[1])
-        write_unit(maps, UNIT, UnitState(not starts, files, 100))
+        write_unit(
+            maps, UNIT, UnitState(not starts, files, label="web", weight=100, weight_said=False)
+        )
         monkeypatch.setattr(lifecycle, "unit_state", locked_state)
         monkeypatch.setattr(lifecycle, "write_unit", locked_write)
         with host.namespace.entered():

@@ -368,10 +368,12 @@ def test_all_sockets_of_a_unit_or_none(host: Host, monkeypatch: pytest.MonkeyPat
     host.load(*RULES)
     entered = registration.enter
 
-    def with_memory_for_ipv4(maps: Maps, slot: int, listener: Listener, **rest: Any) -> int | None:
+    def with_memory_for_ipv4(
+        maps: Maps, slot: int, listener: Listener, *rest: Any, **more: Any
+    ) -> int | None:
         if listener.family == socket.AF_INET6:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        return entered(maps, slot, listener, **rest)
+        return entered(maps, slot, listener, *rest, **more)
 
     monkeypatch.setattr(registration, "enter", with_memory_for_ipv4)
     with (
@@ -403,7 +405,9 @@ def test_keys_removed_while_a_map_is_read_hide_no_others(
 
     with Maps(str(host.registry)) as maps:
         for name in names:
-            write_unit(maps, name, UnitState(True, (0, 0, 0, 0), 100))
+            write_unit(
+                maps, name, UnitState(True, (0, 0, 0, 0), label="x", weight=100, weight_said=False)
+            )
         keys = bpf.map_keys(maps.units, layout.UNIT_NAME.size)
         assert len(keys) == 20
         monkeypatch.setattr(bpf, "_bpf", removing)

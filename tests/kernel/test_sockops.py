@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -236,9 +236,86 @@ def test_a_label_that_others_serve_is_refused(loaded: Host, cgroups: Cgroups) ->
         unit = Unit(loaded, cgroups, "web.service")
         outcome = loaded.process("expect", "web", prefix=cgroups.inside("web.service"))
         assert outcome.status == EXIT_REFUSED
-        assert "web.service: label web (tcp, IPv4) is already served by web.socket" in outcome.err
+        assert "web.service: label web belongs to web.socket (" in outcome.err
         with unit.server("tcp 127.0.0.1 8080"):
             assert loaded.ask("127.0.0.1", 80) == "web"
+
+
+def test_a_unit_that_listens_late_takes_nothing_from_the_first(
+    loaded: Host, unit: Unit, cgroups: Cgroups
+) -> None:
+    """What is expected has no right to a label that another unit has registered meanwhile."""
+    with (
+        loaded.serve("web", "127.0.0.1", 8081, unit="shop.socket"),
+        unit.server("tcp 127.0.0.1 8080"),
+    ):
+        assert {loaded.ask("127.0.0.1", 80) for _ in range(40)} == {"web"}
+        assert members(loaded) == {"web ipv4": "shop.socket 127.0.0.1:8081"}
+        (shown,) = loaded.json("status")["expected"]
+        assert shown["failed"] == 1
+    with unit.server("tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_nor_from_a_pool(loaded: Host, unit: Unit) -> None:
+    with ExitStack() as pool:
+        for number in (1, 2, 3):
+            server = loaded.namespace.serve(f"web{number}", "127.0.0.1", 9000 + number)
+            pool.enter_context(server)
+            name = f"web@{number}.socket"
+            assert loaded.register([("web", server.sock)], unit=name).status == 0
+        with unit.server("tcp 127.0.0.1 8080"):
+            landed = {loaded.ask("127.0.0.1", 80) for _ in range(100)}
+            assert landed == {"web1", "web2", "web3"}
+            (shown,) = loaded.json("status")["expected"]
+            assert shown["failed"] == 1
+            assert "expects web.service for web, 1 socket refused" in loaded.ok("status")
+            said = loaded.run("check").text
+            assert "error (refused-listener): web.service" in said
+            assert "the label belongs to web@1.socket, web@2.socket, web@3.socket" in said
+
+
+def test_a_socket_that_was_closed_gives_no_right_to_its_slot(loaded: Host, unit: Unit) -> None:
+    with unit.server("tcp 127.0.0.1 8080") as server:
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        do(server, "close")
+        with loaded.serve("web", "127.0.0.1", 8081, unit="shop.socket"):
+            do(server, "tcp 127.0.0.1 8080")
+            assert loaded.ask("127.0.0.1", 80) == "web"
+            assert members(loaded) == {"web ipv4": "shop.socket 127.0.0.1:8081"}
+        do(server, "close")
+        do(server, "tcp 127.0.0.1 8080")
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_others_cannot_register_what_it_serves(loaded: Host, unit: Unit) -> None:
+    with (
+        unit.server("tcp 127.0.0.1 8080"),
+        loaded.namespace.serve("shop", "127.0.0.1", 8081) as shop,
+    ):
+        refused = loaded.register([("web", shop.sock)], "--weight", "9", unit="shop.socket")
+        assert refused.status == EXIT_REFUSED
+        assert "label web belongs to web.service (sk:" in refused.err
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_one_unit_is_expected_for_a_label(loaded: Host, unit: Unit, cgroups: Cgroups) -> None:
+    with unit.server():  # it runs, so that its cgroup is there
+        done = loaded.process("expect", "web", prefix=cgroups.unit("other.service"))
+        assert done.status == EXIT_REFUSED
+        assert "other.service: label web belongs to web.service (expected to listen)" in done.err
+
+
+def test_a_socket_opened_beside_its_predecessor_replaces_it(loaded: Host, unit: Unit) -> None:
+    """As in a reload without a gap: both are open for a while, then only the later one."""
+    with (
+        unit.server("tcp 127.0.0.1 8080 reuseport") as first,
+        unit.server("tcp 127.0.0.1 8080 reuseport", answer="second"),
+    ):
+        do(first, "close")
+        assert {loaded.ask("127.0.0.1", 80) for _ in range(10)} == {"second"}
+        (shown,) = loaded.json("status")["expected"]
+        assert shown["failed"] == 0
 
 
 def test_a_label_keeps_its_slots_while_it_is_expected(loaded: Host, unit: Unit) -> None:

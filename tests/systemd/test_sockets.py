@@ -131,9 +131,9 @@ def test_a_udp_service(make_box: MakeBox) -> None:
     assert box.ask("127.0.0.1", 5353) == "refused"
 
 
-def test_two_units_with_one_label_share_its_connections(make_box: MakeBox) -> None:
-    files = web() | {
-        f"{UNITS}/other.socket": socket_unit("127.0.0.1:8081", label="web"),
+def test_two_units_with_one_label_and_weights_share_its_connections(make_box: MakeBox) -> None:
+    files = web(rules=["Bind=tcp 127.0.0.1 80", "Weight=100"]) | {
+        f"{UNITS}/other.socket": socket_unit("127.0.0.1:8081", label="web", rules=["Weight=100"]),
         f"{UNITS}/other.service": service_unit("accept_loop other"),
     }
     box = enabled(make_box, files)
@@ -147,8 +147,10 @@ def test_two_units_with_one_label_share_its_connections(make_box: MakeBox) -> No
 
 
 def test_units_with_one_label_for_different_families_and_protocols(make_box: MakeBox) -> None:
-    files = one_server("127.0.0.1:8080", rules=EVERYWHERE) | {
-        f"{UNITS}/web6.socket": socket_unit("[::1]:8080", "ListenDatagram=8080", label="web"),
+    files = one_server("127.0.0.1:8080", rules=[*EVERYWHERE, "Weight=1"]) | {
+        f"{UNITS}/web6.socket": socket_unit(
+            "[::1]:8080", "ListenDatagram=8080", label="web", rules=["Weight=1"]
+        ),
         f"{UNITS}/web6.service": service_unit("event_loop web6"),
     }
     box = enabled(make_box, files)

@@ -30,6 +30,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHT",
         help="share of the label's new flows (default: Weight= of the unit, or 100)",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="take the label over from another unit that has a socket under it",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--pid", type=arguments.pid, metavar="PID", help="take a socket of this process"
@@ -86,6 +91,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
         options.labels,
         unit=options.unit,
         weight=options.weight,
+        replace=options.replace,
         command=options.command,
     )
 
@@ -116,6 +122,7 @@ def _taken(registry: Registry, options: argparse.Namespace) -> None:
             selector=Selector(protocol, address, port),
             registrant=options.unit,
             weight=options.weight,
+            replace=options.replace,
             wait=5.0 if options.wait is None else options.wait,
         ),
     )

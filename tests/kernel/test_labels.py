@@ -1,0 +1,177 @@
+"""A label is shared on purpose, or not at all: every way in, and where connections land."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sockreg.errors import EXIT_OK, EXIT_REFUSED
+from tests.kernel.host import Host
+from tests.netns import TCP, UDP
+from tests.tree import ROOT
+
+RULES = (
+    "[http]",
+    "Bind=tcp 192.0.2.0/24 80",
+    "Bind=tcp 2001:db8::/64 80",
+    "Bind=udp 192.0.2.0/24 80",
+)
+SHOP, ADMIN = "shop.socket", "admin.socket"
+
+
+@pytest.fixture
+def host(host: Host) -> Host:
+    host.load(*RULES)
+    return host
+
+
+def landings(host: Host, times: int = 40) -> Counter[str]:
+    """Where connections by the rule land."""
+    return Counter(host.ask("192.0.2.7", 80) for _ in range(times))
+
+
+def units(host: Host) -> set[str]:
+    """The units that status shows under the label."""
+    return {
+        member["unit"]
+        for destination in host.json("status")["destinations"]
+        for member in destination["members"]
+        if destination["label"] == "http"
+    }
+
+
+@pytest.fixture
+def shop(host: Host) -> Iterator[Host]:
+    """shop.socket serves the label."""
+    server = host.namespace.serve("shop", "127.0.0.1", 8080)
+    with server:
+        assert host.register([("http", server.sock)], unit=SHOP).status == EXIT_OK
+        yield host
+        assert landings(host) == {"shop": 40}
+        assert units(host) == {SHOP}
+
+
+@pytest.mark.parametrize("unit", [ADMIN, "shop.service", "shop@1.socket", "-", "uid:1000"])
+def test_another_unit_is_refused_and_the_first_keeps_its_traffic(shop: Host, unit: str) -> None:
+    with shop.namespace.serve("admin", "127.0.0.1", 8081) as admin:
+        refused = shop.register([("http", admin.sock)], unit=unit)
+        assert refused.status == EXIT_REFUSED
+        assert f"label http belongs to {SHOP} (sk:" in refused.err
+        assert "which does not share it with" in refused.err
+        assert "--replace" in refused.err or "Label=" in refused.err
+
+
+@pytest.mark.parametrize("weights", [("5", None), (None, "5")])
+def test_one_weight_does_not_make_two_share(host: Host, weights: tuple[str | None, ...]) -> None:
+    options = [["--weight", weight] if weight else [] for weight in weights]
+    with (
+        host.namespace.serve("shop", "127.0.0.1", 8080) as shop,
+        host.namespace.serve("admin", "127.0.0.1", 8081) as admin,
+    ):
+        assert host.register([("http", shop.sock)], *options[0], unit=SHOP).status == EXIT_OK
+        refused = host.register([("http", admin.sock)], *options[1], unit=ADMIN)
+        assert refused.status == EXIT_REFUSED, refused
+        assert landings(host) == {"shop": 40}
+
+
+def test_both_weights_do(host: Host) -> None:
+    with (
+        host.namespace.serve("shop", "127.0.0.1", 8080) as shop,
+        host.namespace.serve("admin", "127.0.0.1", 8081) as admin,
+    ):
+        assert host.register([("http", shop.sock)], "--weight", "1", unit=SHOP).status == EXIT_OK
+        assert host.register([("http", admin.sock)], "--weight", "1", unit=ADMIN).status == EXIT_OK
+        assert set(landings(host)) == {"shop", "admin"}
+        # A command's weight is for a while and changes nothing about who shares.
+        host.ok("weight", "http", "0", "--unit", ADMIN)
+        assert host.register([("http", admin.sock)], unit=ADMIN).status == EXIT_REFUSED
+        assert landings(host) == {"shop": 40}
+
+
+@pytest.mark.parametrize(("address", "protocol"), [("::1", TCP), ("127.0.0.1", UDP)])
+def test_neither_in_another_family_or_protocol(shop: Host, address: str, protocol: int) -> None:
+    """A label is one service: what its first unit does not serve is nobody else's either."""
+    with shop.namespace.serve("admin", address, 8081, protocol) as admin:
+        assert shop.register([("http", admin.sock)], unit=ADMIN).status == EXIT_REFUSED
+    assert shop.ask("2001:db8::7", 80) == "refused"
+    assert shop.ask("192.0.2.7", 80, UDP) == "refused"
+
+
+def test_a_closed_socket_holds_no_label(host: Host) -> None:
+    with host.namespace.serve("shop", "127.0.0.1", 8080) as shop:
+        assert host.register([("http", shop.sock)], unit=SHOP).status == EXIT_OK
+    with host.namespace.serve("admin", "127.0.0.1", 8081) as admin:
+        assert host.register([("http", admin.sock)], unit=ADMIN).status == EXIT_OK
+        assert landings(host) == {"admin": 40}
+
+
+def test_a_unit_replaces_its_own_socket(host: Host) -> None:
+    with (
+        host.namespace.serve("old", "127.0.0.1", 8080) as old,
+        host.namespace.serve("new", "127.0.0.1", 8081) as new,
+    ):
+        assert host.register([("http", old.sock)], unit=SHOP).status == EXIT_OK
+        assert host.register([("http", new.sock)], unit=SHOP).status == EXIT_OK
+        assert landings(host) == {"new": 40}
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_label_is_taken_over_by_replace(host: Host, *, drained: bool) -> None:
+    """web.socket moves to web.service, which opens its own socket."""
+    with (
+        host.namespace.serve("old", "::", 8080) as old,
+        host.namespace.serve("new", "127.0.0.1", 8081) as new,
+    ):
+        assert host.register([("http", old.sock)], unit="web.socket").status == EXIT_OK
+        if drained:
+            host.ok("drain", "http")
+        assert host.register([("http", new.sock)], unit="web.service").status == EXIT_REFUSED
+        taken = host.register([("http", new.sock)], "--replace", unit="web.service")
+        assert taken.status == EXIT_OK, taken
+        assert landings(host) == {"new": 40}
+        assert units(host) == {"web.service"}
+        assert host.ask("2001:db8::7", 80) == "refused"
+
+
+def test_the_same_socket_goes_to_the_unit_that_registers_it_last(host: Host) -> None:
+    with host.namespace.serve("web", "127.0.0.1", 8080) as web:
+        assert host.register([("http", web.sock)], unit="web.socket").status == EXIT_OK
+        assert host.register([("http", web.sock)], unit="web.service").status == EXIT_OK
+        assert units(host) == {"web.service"}
+
+
+@contextmanager
+def process(host: Host, name: str, port: int) -> Iterator[int]:
+    """A server that opens its own socket; yields its pid."""
+    opener = [sys.executable, "-m", "tests.servers.opener", name]
+    with (
+        host.namespace.entered(),
+        subprocess.Popen(
+            opener, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as server,
+    ):
+        try:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            server.stdin.write(f"tcp 127.0.0.1 {port}\n")
+            server.stdin.flush()
+            assert server.stdout.readline() == "done\n"
+            yield server.pid
+        finally:
+            server.kill()
+
+
+def test_a_socket_of_a_process_is_refused_too(shop: Host) -> None:
+    with process(shop, "admin", 8081) as pid:
+        said = shop.fails(
+            EXIT_REFUSED, "register", "http", "--pid", str(pid), "--unit", "admin.service"
+        )
+        assert f"admin.service: label http belongs to {SHOP}" in said
+        sockets = shop.namespace.run("ss", "-Htlne", "sport", "=", "8081").stdout
+        (cookie,) = [word for word in sockets.split() if word.startswith("sk:")]
+        shop.fails(EXIT_REFUSED, "register", "http", "--cookie", cookie, "--unit", "admin.service")
