@@ -52,7 +52,7 @@ OF_SYSTEMD := \
 	tests/systemd/test_receive.py \
 	tests/systemd/test_sockets.py \
 	tests/systemd/test_sockops.py \
-	tests/systemd/test_typing_errors.py
+	tests/systemd/test_ssh.py tests/systemd/test_typing_errors.py
 
 # SUITE= names another suite of Debian; its systemd must be 256 or later.
 SUITE := trixie

@@ -166,11 +166,14 @@ class Registry:
 
         return unbind(self.context, label, rule.split(), force=force)
 
-    def rollback(self) -> Change:
-        """Put the previous generation back in force. Files stay as they are."""
+    def rollback(self, *, force: bool = False) -> Change:
+        """Put the previous generation back in force. Files stay as they are.
+
+        ``force`` lets its rules take the port of ssh.
+        """
         from sockreg.commands.rollback import rollback
 
-        return rollback(self.context)
+        return rollback(self.context, force=force)
 
     def register(
         self,

@@ -202,6 +202,7 @@ complete -c sockreg -n '_shtab_sockreg_using rollback' -l object -xka "(__fish_c
 complete -c sockreg -n '_shtab_sockreg_using rollback' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using rollback' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using rollback' -l unconfirmed -x -d 'end the trial of apply --confirm if it has not been confirmed'
+complete -c sockreg -n '_shtab_sockreg_using rollback' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a bind -d 'add a rule to its file and apply'
 complete -c sockreg -n '_shtab_sockreg_using bind' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

@@ -334,6 +334,7 @@ _shtab_sockreg_rollback_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--unconfirmed=[end the trial of apply --confirm if it has not been confirmed]:TOKEN:"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
 )
 
 # guard to ensure default positional specs are added only once per session

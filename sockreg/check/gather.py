@@ -143,7 +143,7 @@ def _others(context: Context, there: Situation) -> list[str]:
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
-    through = ssh.doors()
+    through = ssh.doors(rules.bindings, context.root)
     if not through:
         return []
     with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:

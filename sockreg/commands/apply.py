@@ -165,7 +165,7 @@ def preview(context: Context, *, force: bool = False) -> Change:
             rules = _read(context, active_units(maps), {}, first=read_units(maps))
             relabel.refuse_taken(maps, _new_labels(maps, rules))
             current = generations.in_force_for_readers(registry)
-            _guard_ssh(rules, current, maps, force=force)
+            _guard_ssh(rules, current, maps, root=context.root, force=force)
             _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
             number = current.number if current else None
             return _change(
@@ -198,7 +198,7 @@ def put_in_force(
             rules = _read(context, active, files, first=read_units(maps))
         with Lock(registry):
             relabel.refuse_taken(maps, _new_labels(maps, rules))
-        _guard_ssh(rules, current, maps, force=force)
+        _guard_ssh(rules, current, maps, root=context.root, force=force)
         pointing = _pointing(rules.bindings)
         tables = _tables(writer, rules, pointing)
     packed = generation_record.pack(rules.bindings)
@@ -291,7 +291,12 @@ def _new_generation(
 
 
 def _guard_ssh(
-    rules: RuleSet, current: generations.Generation | None, maps: Maps, *, force: bool
+    rules: RuleSet,
+    current: generations.Generation | None,
+    maps: Maps,
+    *,
+    root: str,
+    force: bool,
 ) -> None:
     """Refuse rules that newly take the ssh port, or note them; see guards/ssh.py."""
 
@@ -299,7 +304,7 @@ def _guard_ssh(
         return generation_record.decode_bindings(generations.read_rules(current)) if current else []
 
     if not rules.options.take_ssh:
-        rules.notices.extend(ssh.guard(before, rules.bindings, maps, force=force))
+        rules.notices.extend(ssh.guard(before, rules.bindings, maps, root=root, force=force))
 
 
 def _same(one: generation_record.Header, other: generation_record.Header) -> bool:

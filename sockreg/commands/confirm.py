@@ -22,6 +22,7 @@ from sockreg.context import Context
 from sockreg.errors import (
     EXIT_FAILURE,
     NotLoadedError,
+    RefusedError,
     SockregError,
     UsageError,
 )
@@ -95,7 +96,8 @@ def confirm(context: Context) -> int:
 def end_trial(context: Context, token: str) -> Change | None:
     """Wait until the deadline of a trial. Revert it if it is still not confirmed.
 
-    Returns None if there is nothing to revert.
+    Returns None if there is nothing to revert. If the earlier rules would take the ssh port from
+    where it is now, the trial ends without them: nobody could repair that.
     """
     waiting = trial.parse_token(token)
     while waiting.seconds_left > 0 and _is_pending(context, waiting):
@@ -108,7 +110,17 @@ def end_trial(context: Context, token: str) -> Change | None:
         current = generations.in_force(writer.registry)
         change = None
         if current is not None and current.number != waiting.base:
-            change = swap_back(writer, current, waiting.base)
+            try:
+                change = swap_back(writer, current, waiting.base)
+            except RefusedError as error:
+                trial.write(writer.registry, [])
+                journal.record(
+                    f"generation {current.number} stays in force, although it was not confirmed: "
+                    f"generation {waiting.base} would lock out ssh: {error.message}",
+                    journal.APPLY_REFUSED,
+                    journal.ERR,
+                )
+                raise
             # As after a failed apply, the files differ from the rules in force.
             published.publish_outcome(writer.registry, EXIT_FAILURE)
             journal.say(

@@ -5,14 +5,16 @@ from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
+from sockreg.guards import ssh
 from sockreg.registry import attachment, generation_record, generations, trial
 
 
-def rollback(context: Context) -> Change:
+def rollback(context: Context, *, force: bool = False) -> Change:
     """Swap back to the generation that was replaced last.
 
     During a trial, this is the generation that was confirmed last. Files stay as they are: the next
-    apply puts them in force again. Raises NotLoadedError if there is no previous generation.
+    apply puts them in force again. Raises NotLoadedError if there is no previous generation, and
+    RefusedError if its rules newly take the ssh port, unless ``force`` is given.
     """
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
@@ -20,14 +22,19 @@ def rollback(context: Context) -> Change:
         if current is None:
             raise _nothing_before()
         number = waiting[0].base if waiting else generations.read_header(current).previous
-        change = swap_back(writer, current, number)
+        change = swap_back(writer, current, number, force=force)
         trial.write(writer.registry, [])
     tell.applied(change)
     return change
 
 
-def swap_back(writer: Writer, current: generations.Generation, number: int | None) -> Change:
-    """Put generation ``number`` in force. Raises NotLoadedError if it is gone."""
+def swap_back(
+    writer: Writer, current: generations.Generation, number: int | None, *, force: bool = False
+) -> Change:
+    """Put generation ``number`` in force. Raises NotLoadedError if it is gone.
+
+    Raises RefusedError as rollback() does.
+    """
     for before in generations.generations(writer.registry):
         if before.number == number:
             break
@@ -37,6 +44,13 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
     context.step("comparing with the rules in force")
     old = generation_record.decode(generations.read_rules(current))
     new = generation_record.decode(generations.read_rules(before))
+    notices = ssh.guard(
+        lambda: generation_record.unpack(old),
+        generation_record.unpack(new),
+        writer.maps,
+        root=context.given_root,
+        force=force,
+    )
     added, removed = generation_record.difference(old, new)
     context.step(f"swapping generation {before.number} in")
     attachment.swap(writer.registry, current, before)
@@ -47,6 +61,7 @@ def swap_back(writer: Writer, current: generations.Generation, number: int | Non
         count=count,
         added=generation_record.unpack(new, added),
         removed=generation_record.unpack(old, removed),
+        notices=notices,
     )
 
 

@@ -1,21 +1,27 @@
-"""Keeping operators from locking themselves out: rules that would take the ssh port.
+"""Keeping operators from locking themselves out: rules that would take the port of ssh.
 
-What counts is where something listens for ssh at this moment: on port 22, or on the port of the
-operator's session (SSH_CONNECTION, ssh(1)). The loopback does not count.
+What counts is where something listens for ssh at this moment, not who asks: the sockets of ssh
+servers, port 22, the ports of sshd_config(5), and those of ssh sessions: the operator's own
+(SSH_CONNECTION, ssh(1)) and the others. The loopback does not count.
 """
+
+from __future__ import annotations
 
 import os
 import socket
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from sockreg.config.report import Notice
 from sockreg.errors import RefusedError, SockregError
-from sockreg.host import routes, sockdiag
+from sockreg.guards import ssh_config, ssh_servers
+from sockreg.guards.ssh_config import SSH_PORT
+from sockreg.host import routes, sessions, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET, INET6, TCP, Binding
+from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET, INET6, TCP, Action, Binding
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
@@ -23,17 +29,23 @@ from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_line, format_prefix
 from sockreg.rules.taken import Endpoint, pass_line, takers
 
-SSH_PORT = 22
 OPTION = "TakeSsh"  # of section [:registry]
 _CONNECTION = "SSH_CONNECTION"
 _SHOWN = 5
+# PAM services of ssh servers, as sessions have them.
+_SERVICES = frozenset({"ssh", *ssh_servers.PROGRAMS})
 
 
 class Door(NamedTuple):
-    """An address and port where ssh can be reached, and the cookie of the listening socket."""
+    """An address and port where ssh can be reached, and the cookie of the listening socket.
+
+    ``known`` is what says that it is ssh's, for messages: a unit, a process, a line of a file, or
+    '' of the usual port.
+    """
 
     endpoint: Endpoint
     cookie: int
+    known: str
 
 
 class Taken(NamedTuple):
@@ -43,17 +55,21 @@ class Taken(NamedTuple):
     binding: Binding
 
 
-def doors() -> list[Door]:
-    """Where ssh can be reached in this network namespace. Raises SockregError on refusal."""
-    session = _session()
-    ports = {SSH_PORT} | ({session[1]} if session else set())
+def doors(bindings: Iterable[Binding], root: str = "/") -> list[Door]:
+    """Where ssh can be reached in this network namespace, on ports that these bindings are about.
+
+    sshd_config is read below ``root``. Raises SockregError on refusal.
+    """
     listeners = [
-        sock
-        for family in (INET, INET6)
-        for sock in sockdiag.dump(family, TCP, (sockdiag.LISTENING,))
-        if sock.port in ports
+        sock for family in (INET, INET6) for sock in sockdiag.dump(family, TCP, _LISTENING)
     ]
-    if not listeners:
+    ports = _about(bindings, {sock.port for sock in listeners})
+    concerned = [sock for sock in listeners if sock.port in ports]
+    if not concerned:
+        return []
+    session = _session()
+    known = _known(concerned, listeners, session, root)
+    if not known:
         return []
     own = {
         assigned.address
@@ -63,11 +79,104 @@ def doors() -> list[Door]:
     if session:
         own.add(session[0])
     return [
-        Door(Endpoint(TCP, _family(address), _number(address), listener.port), listener.cookie)
-        for listener in listeners
+        Door(
+            Endpoint(TCP, _family(address), _number(address), listener.port),
+            listener.cookie,
+            known[listener.cookie],
+        )
+        for listener in concerned
+        if listener.cookie in known
         for address in sorted(own)
         if _listens_on(listener, address)
     ]
+
+
+_LISTENING = (sockdiag.LISTENING,)
+
+
+def _about(bindings: Iterable[Binding], ports: Collection[int]) -> set[int]:
+    """Those of ``ports`` for which a binding may take packets."""
+    wanted = sorted(ports)
+    found: set[int] = set()
+    for binding in bindings:
+        if binding.protocol == TCP and binding.action is not Action.PASS:
+            at = bisect_left(wanted, binding.first)
+            while at < len(wanted) and wanted[at] <= binding.last:
+                found.add(wanted[at])
+                at += 1
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _known(
+    concerned: Collection[DiagSocket],
+    listeners: Collection[DiagSocket],
+    session: tuple[str, int] | None,
+    root: str,
+) -> dict[int, str]:
+    """Which of these listening sockets are ssh's: cookie -> Door.known."""
+    units = ssh_servers.Units()
+    known = _identified(concerned, session, root, units)
+    rest = [sock for sock in concerned if sock.cookie not in known]
+    hosts = sessions.remote_hosts(_SERVICES) if rest else set()
+    if hosts:
+        through = _reached_by(hosts)
+        ports = set().union(*through.values())
+        # A session over a port that is known to be ssh's explains nothing about others.
+        explained = {
+            sock.port
+            for sock in listeners
+            if sock.port in ports
+            and (sock.cookie in known or _identified([sock], session, root, units))
+        }
+        for host, reached in sorted(through.items()):
+            if not reached & explained:
+                known |= {
+                    sock.cookie: f"the ssh session from {host}"
+                    for sock in rest
+                    if sock.port in reached
+                }
+    return known
+
+
+def _identified(
+    listeners: Collection[DiagSocket],
+    session: tuple[str, int] | None,
+    root: str,
+    units: ssh_servers.Units,
+) -> dict[int, str]:
+    """Those of the listening sockets that are ssh's by themselves: cookie -> Door.known."""
+    known: dict[int, str] = {}
+    configured = {it.port: it.place for it in _configured(root)}
+    for sock in listeners:
+        if sock.port == SSH_PORT:
+            known[sock.cookie] = ""
+        elif session and sock.port == session[1]:
+            known[sock.cookie] = "this ssh session"
+        elif sock.port in configured:
+            known[sock.cookie] = configured[sock.port]
+    rest = [sock for sock in listeners if sock.cookie not in known]
+    return known | (ssh_servers.servers(rest, units) if rest else {})
+
+
+def _configured(root: str) -> list[ssh_config.Configured]:
+    path = ssh_config.config_file(root)
+    try:
+        return ssh_config.configured(root, path) if path else []
+    except OSError:
+        return []  # a user may not read it; the sockets of sshd tell
+
+
+def _reached_by(hosts: set[str]) -> dict[str, set[int]]:
+    """The ports of this host that established connections from these hosts came to."""
+    found: dict[str, set[int]] = {}
+    for family in (INET, INET6):
+        for sock in sockdiag.dump(family, TCP, (sockdiag.ESTABLISHED,)):
+            host = sock.peer_address.removeprefix("::ffff:")
+            if host in hosts:
+                found.setdefault(host, set()).add(sock.port)
+    return found
 
 
 def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | None) -> list[Taken]:
@@ -89,17 +198,19 @@ def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | Non
 
 def guard(
     before: Callable[[], Iterable[Binding]],
-    after: Iterable[Binding],
+    after: Collection[Binding],
     maps: Maps,
     *,
+    root: str,
     force: bool,
 ) -> list[Notice]:
     """Raise RefusedError if ``after`` takes a door that ``before`` did not.
 
-    With ``force``, this is only a notice. Returns notices, also if the doors cannot be found out.
+    sshd_config is read below ``root``. With ``force``, this is only a notice. Returns notices, also
+    if the doors cannot be found out.
     """
     try:
-        through = doors()
+        through = doors(after, root)
     except SockregError as error:
         text = f"rules that take the ssh port cannot be detected: {error.message}"
         return [Notice(None, text)]
@@ -114,8 +225,9 @@ def guard(
 
 
 def sentence(loss: Taken) -> str:
-    """``RULE takes 192.0.2.1:22, which ssh listens on``."""
-    return f"{format_line(loss.binding)} takes {door_text(loss.door)}, which ssh listens on"
+    """``RULE takes 192.0.2.1:2222, which ssh listens on (ssh.service)``."""
+    known = f" ({loss.door.known})" if loss.door.known else ""
+    return f"{format_line(loss.binding)} takes {door_text(loss.door)}, which ssh listens on{known}"
 
 
 def door_text(door: Door) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from sockreg.errors import SockregError
@@ -72,6 +72,21 @@ def unit_of_id(cgroup_id: int) -> str:
         if cgroup.id == cgroup_id:
             return unit_of_cgroup(cgroup.path)
     return NO_UNIT
+
+
+def paths_of(ids: Collection[int]) -> dict[int, str]:
+    """The paths of cgroups by id, relative to the root of the tree; without those that are gone."""
+    mounted = _mounted() if ids else ""
+    return {it.id: it.path for it in _all(mounted) if it.id in ids} if mounted else {}
+
+
+def pids_in(path: str) -> list[int]:
+    """The processes in the cgroup with this path; 0 is one of another pid namespace."""
+    try:
+        with open(f"{_mounted()}{path}/cgroup.procs") as file:
+            return [int(line) for line in file]
+    except OSError:
+        return []  # removed in the meantime, or of threads
 
 
 def _all(mounted: str) -> Iterator[Cgroup]:

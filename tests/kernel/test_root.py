@@ -241,7 +241,7 @@ def test_files_that_are_not_mounted(served: Host, missing: bool) -> None:
 
 
 def test_rules_that_are_gone_are_gone(served: Host) -> None:
-    """Whoever removes the last file means it."""
+    """Removing the last file is no typing error."""
     (served.root / "etc/sockreg/rules.conf").unlink()
     served.ok("apply")
     assert served.ask("192.0.2.7", 80) == "refused"

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,12 @@ from sockreg.errors import (
     EXIT_USAGE,
 )
 from tests.kernel.host import Host
-from tests.netns import Server
+from tests.netns import Namespace, Server
 from tests.tree import ROOT
 
 OWN = "198.51.100.1"  # an address of the host, unlike 192.0.2.0/24, which is only local
 TAKES = "Bind=tcp 198.51.100.0/24 *"
+Start = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -129,6 +131,152 @@ def test_the_port_of_this_session(host: Host, monkeypatch: pytest.MonkeyPatch) -
         # Over the loopback as well, if that is how the operator came.
         monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 50000 127.0.0.1 2222")
         assert "takes 127.0.0.1:2222" in host.fails(EXIT_REFUSED, "apply")
+
+
+def test_rules_that_let_it_through_may_not_go(host: Host, ssh: Server) -> None:
+    """A rule that keeps the port open is as good as none that takes it."""
+    host.load("[web]", TAKES, f"Pass=tcp {OWN} 22")
+    host.ok("bind", "web", "tcp", "192.0.2.0/24", "80")
+    host.conf("[web]", TAKES)
+    told = host.fails(EXIT_REFUSED, "unbind", "web", "tcp", "192.0.2.0/24", "80")
+    assert f"takes {OWN}:22" in told
+    host.fails(EXIT_REFUSED, "apply")
+    assert host.ask(OWN, 22) == "ssh"
+    host.ok("unbind", "--force", "web", "tcp", "192.0.2.0/24", "80")
+    assert host.ask(OWN, 22) == "refused"
+
+
+def test_a_rule_that_leads_to_ssh_may_not_go(host: Host, ssh: Server) -> None:
+    host.load("[web]")
+    host.register([("ssh", ssh.sock)])
+    host.ok("bind", "ssh", "tcp", OWN, "22")
+    host.apply("[web]", TAKES)
+    assert host.ask(OWN, 22) == "ssh"
+    host.fails(EXIT_REFUSED, "unbind", "ssh", "tcp", OWN, "22")
+    assert host.ask(OWN, 22) == "ssh"
+
+
+def test_a_rollback_to_rules_that_take_it(host: Host, ssh: Server) -> None:
+    host.conf("[web]", TAKES)
+    host.ok("load", "--force")
+    host.apply("[web]")
+    told = host.fails(EXIT_REFUSED, "rollback")
+    assert f"takes {OWN}:22, which ssh listens on" in told
+    assert host.ask(OWN, 22) == "ssh"
+    host.ok("rollback", "--force")
+    assert host.ask(OWN, 22) == "refused"
+
+
+def test_a_trial_does_not_end_with_rules_that_take_it(host: Host) -> None:
+    """sshd moves during the trial to a port that the rules of before take."""
+    host.namespace.add_address(f"{OWN}/24")
+    host.load("[web]", "Bind=tcp 0.0.0.0/0 2222")
+    host.conf("[web]")
+    host.ok("apply", "--confirm", "2")
+    with host.namespace.serve("ssh", "0.0.0.0", 2222):
+        config(host, "Port 2222")
+        wait(lambda: host.run("confirm").status == EXIT_FAILURE)
+        assert host.ask(OWN, 2222) == "ssh"
+
+
+def config(host: Host, *lines: str, name: str = "sshd_config") -> Path:
+    path = host.root / "etc/ssh" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_port_that_sshd_is_configured_for(host: Host) -> None:
+    host.namespace.add_address(f"{OWN}/24")
+    host.load("[web]")
+    path = config(host, "# Port 1", "Port 2222")
+    host.conf("[web]", "Bind=tcp 0.0.0.0/0 2000-2999")
+    host.ok("apply", "--check")  # nothing listens there
+    with host.namespace.serve("ssh", "0.0.0.0", 2222):
+        told = host.fails(EXIT_REFUSED, "apply")
+        assert f"takes {OWN}:2222, which ssh listens on ({path}:2)\n" in told
+
+
+@pytest.fixture
+def sshd(host: Host) -> Start:
+    """Starts a process called sshd that listens on a port of the host and answers ``sshd``."""
+    script = host.root / "sshd"
+    script.write_text(SSHD)
+    script.chmod(0o755)
+
+    @contextmanager
+    def start(port: int, address: str = "0.0.0.0") -> Iterator[None]:
+        command = ["nsenter", f"--net={host.namespace.path}", str(script), address, str(port)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"ready\n"
+                yield
+            finally:
+                process.kill()
+
+    host.namespace.add_address(f"{OWN}/24")
+    host.namespace.add_address("2001:db8:5::1/64")
+    return start
+
+
+SSHD = """#!/usr/bin/python3
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+dual = family == socket.AF_INET6
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family,
+                                dualstack_ipv6=dual and sys.argv[1] == "::")
+print("ready", flush=True)
+while True:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(b"sshd")
+"""
+
+
+@pytest.mark.parametrize(
+    ("listens", "rule", "lost"),
+    [
+        ("0.0.0.0", "Bind=tcp 0.0.0.0/0 *", f"{OWN}:2222"),
+        ("::", "Bind=tcp 0.0.0.0/0 *", f"{OWN}:2222"),
+        ("::", "Bind=tcp ::/0 *", "[2001:db8:5::1]:2222"),
+        (OWN, f"Reject=tcp {OWN} 2222", f"{OWN}:2222"),
+        ("2001:db8:5::1", "Bind=tcp ::/0 2000-3000", "[2001:db8:5::1]:2222"),
+    ],
+)
+def test_a_server_by_its_name(
+    host: Host,
+    sshd: Start,
+    listens: str,
+    rule: str,
+    lost: str,
+) -> None:
+    """Wherever it was started, and on any port."""
+    host.load("[web]")
+    with sshd(2222, listens):
+        host.conf("[web]", rule)
+        told = host.fails(EXIT_REFUSED, "apply")
+        assert f"takes {lost}, which ssh listens on (sshd (pid " in told
+        host.fails(EXIT_REFUSED, "apply", "--check")
+        host.fails(EXIT_REFUSED, "apply", "--start", "web.socket")
+        assert host.ask(lost.rpartition(":")[0].strip("[]"), 2222) == "sshd"
+    host.ok("apply")
+
+
+def test_servers_elsewhere_do_not_count(host: Host, sshd: Start) -> None:
+    """Of another address, another family or another network namespace."""
+    with sshd(2222, OWN), Namespace() as other, other.serve("x", "0.0.0.0", 2223):
+        host.load("[web]", "Bind=tcp 192.0.2.0/24 *", "Bind=tcp ::/0 *", "Bind=tcp 0.0.0.0/0 2223")
+
+
+def test_check_tells_of_a_server_that_moved(host: Host, sshd: Start) -> None:
+    """It was not there when the rule came into force."""
+    host.load("[web]", "Bind=tcp 0.0.0.0/0 2222")
+    with sshd(2222):
+        assert "error (ssh): " in host.run("check").out
+        # The rules in force are no reason to refuse others.
+        host.conf("[web]", "Bind=tcp 0.0.0.0/0 2222", "Bind=tcp 192.0.2.0/24 80")
+        host.ok("apply")
 
 
 def test_confirmed_in_time(host: Host, ssh: Server) -> None:

@@ -1,4 +1,4 @@
-"""Typing errors on a real systemd: whoever types them, what is served stays served."""
+"""Typing errors on a real systemd: what is served stays served."""
 
 from __future__ import annotations
 

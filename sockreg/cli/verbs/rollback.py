@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sockreg.api import Registry
+from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_change
 from sockreg.cli.verb import Group, Verb
 
@@ -15,11 +16,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOKEN",
         help="end the trial of apply --confirm if it has not been confirmed",
     )
+    add_force(parser)
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.unconfirmed is None:
-        show_change(registry.rollback(), as_json=options.json)
+        show_change(registry.rollback(force=options.force), as_json=options.json)
         return
     from sockreg.commands.confirm import end_trial
 

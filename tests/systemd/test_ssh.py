@@ -1,0 +1,223 @@
+"""The ways into a host stay open, whichever unit or command puts rules in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sockreg.errors import EXIT_REFUSED
+from tests.sandbox import Sandbox
+from tests.systemd.conftest import MakeBox
+from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web
+
+OWN, PORT = "198.51.100.1", 2222
+CONF = "/etc/sockreg/all.conf"
+SSHD = "/usr/local/sbin/sshd"
+# In place of the real one: it is known by its name alone, and answers with it.
+SERVER = f"""#!/usr/bin/python3
+import os, socket, sys
+if sys.argv[1:] == ["-i"]:
+    os.write(1, b"sshd")
+    sys.exit()
+if os.environ.get("LISTEN_FDS"):
+    listener = socket.socket(fileno=3)
+else:
+    listener = socket.create_server(("", {PORT}))
+listener.setblocking(True)
+while True:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(b"sshd")
+"""
+
+
+def service(command: str) -> str:
+    return f"[Service]\nExecStart={command}\n"
+
+
+def socket_(settings: str = "") -> str:
+    return f"[Socket]\nListenStream={PORT}\n{settings}"
+
+
+# name -> files, what to start, and what the refusal says of it
+SERVERS: dict[str, tuple[dict[str, str], str, str]] = {
+    "by the name of its service": (
+        {f"{UNITS}/ssh.service": service(f"/usr/bin/python3 {SSHD}")},
+        "ssh.service",
+        "ssh.service",
+    ),
+    "by the name of its socket": (
+        {
+            f"{UNITS}/sshd.socket": socket_("Service=other.service"),
+            f"{UNITS}/other.service": service(f"/usr/bin/python3 {SSHD}"),
+        },
+        "sshd.socket",
+        "sshd.socket",
+    ),
+    "by the program of its service": (
+        {f"{UNITS}/rescue.service": service(f"-@{SSHD} sshd -D")},
+        "rescue.service",
+        "rescue.service",
+    ),
+    "by the program of its socket": (
+        {
+            f"{UNITS}/rescue.socket": socket_(),
+            f"{UNITS}/rescue.service": service(f"{SSHD} -D"),
+        },
+        "rescue.socket",
+        "rescue.socket",
+    ),
+    "by the program for each connection": (
+        {
+            f"{UNITS}/rescue.socket": socket_("Accept=yes"),
+            f"{UNITS}/rescue@.service": f"[Service]\nExecStart=-{SSHD} -i\nStandardInput=socket\n",
+        },
+        "rescue.socket",
+        "rescue.socket",
+    ),
+    "by its process": (
+        {f"{UNITS}/rescue.service": service(f"/bin/sh -c 'exec {SSHD}'")},
+        "rescue.service",
+        "sshd (pid ",
+    ),
+}
+
+# Everything that puts rules in force. Each adds a rule that takes every port of the host.
+WIDE = "Bind=tcp 0.0.0.0/0 *"
+
+
+def by_reload(box: Sandbox) -> str:
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.systemctl("reload", "sockreg.service", check=False)
+    return "\n".join(messages(box, "-p", "err", "-u", "sockreg.service"))
+
+
+def by_bind(box: Sandbox) -> str:
+    done = box.run(["sockreg", "bind", "web", *WIDE.removeprefix("Bind=").split()], check=False)
+    assert done.returncode == EXIT_REFUSED
+    return done.stderr
+
+
+def by_bind_from_cron(box: Sandbox) -> str:
+    """As cron(8), at(1) and timers run it: in a unit, without an environment."""
+    command = " ".join(["sockreg bind web", WIDE.removeprefix("Bind=")])
+    box.write(f"{UNITS}/job.service", f"[Service]\nType=oneshot\nExecStart={command}\n")
+    box.systemctl("start", "job.service", check=False)
+    assert box.show("job.service", "ExecMainStatus") == str(EXIT_REFUSED)
+    return "\n".join(messages(box, "-u", "job.service"))
+
+
+def install_wide(box: Sandbox) -> None:
+    box.write(f"{UNITS}/wide.socket", socket_unit("127.0.0.1:8081", label="wide", rules=[WIDE]))
+    box.write(f"{UNITS}/wide.service", service_unit("accept_loop wide"))
+    box.systemctl("daemon-reload")
+
+
+def by_start(box: Sandbox) -> str:
+    install_wide(box)
+    box.systemctl("start", "sockreg@wide.service", check=False)
+    return "\n".join(messages(box, "-p", "err", "-u", "sockreg@wide.service"))
+
+
+def by_enable(box: Sandbox) -> str:
+    install_wide(box)
+    done = box.run(["sockreg", "enable", "wide"], check=False)
+    assert done.returncode != 0
+    return done.stderr + "\n".join(messages(box, "-p", "err"))
+
+
+WAYS = [by_reload, by_bind, by_bind_from_cron, by_start, by_enable]
+
+
+def started(make_box: MakeBox, files: dict[str, str], unit: str) -> Sandbox:
+    """A box with web in the registry, and with a way in that ``unit`` opens."""
+    box = make_box(files={**web(), SSHD: SERVER, **files})
+    box.run(["chmod", "+x", SSHD])
+    box.network.add_address(f"{OWN}/24")
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    if unit:
+        box.systemctl("start", unit)
+        box.wait(lambda: is_open(box))
+    return box
+
+
+def is_open(box: Sandbox) -> bool:
+    return box.ask(OWN, PORT) == "sshd"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_units_know_the_server(make_box: MakeBox, server: str) -> None:
+    files, unit, known = SERVERS[server]
+    box = started(make_box, files, unit)
+    told = by_reload(box)
+    assert f"takes {OWN}:{PORT}, which ssh listens on ({known}" in told
+    assert is_open(box)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_no_way_locks_out(make_box: MakeBox, way: Callable[[Sandbox], str]) -> None:
+    box = started(make_box, *SERVERS["by the name of its service"][:2])
+    told = way(box)
+    assert f"takes {OWN}:{PORT}, which ssh listens on (ssh.service)" in told
+    assert is_open(box)
+    assert box.ask("127.0.0.1", 80).split()[0] == "web"
+
+
+SESSION = "/sys/fs/cgroup/user.slice/user-0.slice/session-3.scope"
+
+
+@pytest.mark.parametrize("into", [f"mkdir -p {SESSION}; echo $$ >{SESSION}/cgroup.procs; ", ""])
+def test_a_server_that_somebody_started(make_box: MakeBox, into: str) -> None:
+    """For example from a shell, before an upgrade; or where its cgroup cannot be seen."""
+    box = started(make_box, {}, "")
+    with box.spawn(["/bin/sh", "-c", f"{into}exec {SSHD}"]) as server:
+        try:
+            box.wait(lambda: is_open(box))
+            told = by_reload(box)
+            assert f"takes {OWN}:{PORT}, which ssh listens on (sshd (pid " in told
+            assert is_open(box)
+        finally:
+            server.kill()
+
+
+def test_the_port_of_a_session(make_box: MakeBox) -> None:
+    """Of another administrator, through a server that is not known by anything else."""
+    files = {
+        f"{UNITS}/in.service": service(f"/usr/bin/python3 -c 'import socket, time; "
+        f'l = socket.create_server(("", {PORT})); c = [l.accept() for _ in range(2)]; '
+        "time.sleep(600)'"),
+        "/run/systemd/sessions/7": "UID=0\nREMOTE=1\nREMOTE_HOST=198.51.100.1\nSERVICE=sshd\n",
+    }  # fmt: skip
+    box = started(make_box, files, "")
+    box.systemctl("start", "in.service")
+    with box.network.new_socket(2, 1) as client:
+        box.wait(lambda: client.connect_ex((OWN, PORT)) in (0, 106))
+        told = by_reload(box)
+        assert f"takes {OWN}:{PORT}, which ssh listens on (the ssh session from {OWN})" in told
+
+
+def test_stopping_a_unit_whose_rules_let_ssh_through(make_box: MakeBox) -> None:
+    files = {
+        **SERVERS["by the name of its service"][0],
+        f"{UNITS}/keeps.socket": socket_unit(
+            "127.0.0.1:8082", label="keeps", rules=[f"Pass=tcp {OWN} {PORT}"]
+        ),
+        f"{UNITS}/keeps.service": service_unit("accept_loop keeps"),
+    }
+    box = started(make_box, files, "ssh.service")
+    box.systemctl("enable", "--now", "sockreg@keeps.service")
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.systemctl("reload", "sockreg.service")
+    assert is_open(box)
+    box.systemctl("disable", "--now", "sockreg@keeps.service", check=False)
+    assert is_open(box)
+    (told, *_) = messages(box, "-p", "err", "-u", "sockreg@keeps.service")
+    assert f"takes {OWN}:{PORT}" in told
+
+
+def test_who_insists(make_box: MakeBox) -> None:
+    box = started(make_box, *SERVERS["by the name of its service"][:2])
+    box.write(CONF, f"[web]\n{WIDE}\n[:registry]\nTakeSsh=yes\n")
+    box.systemctl("reload", "sockreg.service")
+    assert box.ask(OWN, PORT).split()[0] == "web"
