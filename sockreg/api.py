@@ -84,10 +84,19 @@ class Registry:
         return status.read(self.context)
 
     def rules(self) -> list[Binding]:
-        """The rules in force, in the order in which they were read; see format_rule()."""
+        """The rules of the generation in force, in the order in which they were read.
+
+        Those that pending() returns wait for an interface. See format_rule().
+        """
         from sockreg.views import rules
 
-        return rules.read(self.context)
+        return rules.read(self.context).bindings
+
+    def pending(self) -> list[Binding]:
+        """The rules that are pending, because the interface that they name is not there."""
+        from sockreg.views import rules
+
+        return rules.read(self.context).pending
 
     def explain(
         self,

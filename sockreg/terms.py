@@ -20,6 +20,8 @@ DESTINATION_SLOTS = 16384  # a destination has one of the first so many
 SLOTS = 65536  # a member of a pool has any
 
 LOADER = "sockreg.service"
+INTERFACES_SOCKET = "sockreg-interfaces.socket"  # the kernel reports interfaces there
+INTERFACES_SERVICE = "sockreg-interfaces.service"
 NO_UNIT = "-"  # the unit of a process or a socket without one
 COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"

@@ -65,6 +65,7 @@ _shtab_sockreg_apply_options=(
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--check[print what would change, and change nothing]"
   "--confirm=[revert by itself unless \'sockreg confirm\' follows within SECONDS]:SECONDS:"
+  "--interfaces[look which interfaces there are, for rules that name one\; reads no file]"
   "--start=[from now on, count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--stop=[no longer count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"

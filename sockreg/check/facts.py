@@ -104,8 +104,9 @@ class SystemdState(NamedTuple):
 class Host:
     """Facts about the machine besides its sockets.
 
-    ``others`` are foreign sk_lookup programs. ``expected`` are the units whose listener the
-    sock_ops program will register. ``doors`` are rules that take the ssh port, as
+    ``interfaces`` has the index of each interface that rules name, 0 for none. ``others`` are
+    foreign sk_lookup programs. ``expected`` are the units whose listener the sock_ops program will
+    register. ``doors`` are rules that take the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets.
@@ -114,7 +115,7 @@ class Host:
     kernel: tuple[int, int]
     memlock: int | None  # bytes; None is no limit
     client_ports: range
-    interfaces: frozenset[str]
+    interfaces: Mapping[str, int]
     situation: Situation
     others: Sequence[str] = ()
     expected: Sequence[ExpectedUnit] = ()

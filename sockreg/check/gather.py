@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import subprocess
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.guards import root, ssh
-from sockreg.host import release
+from sockreg.host import links, release
 from sockreg.model import UDP
 from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
@@ -110,7 +109,7 @@ def _host(context: Context, facts: Facts) -> Host:
         kernel=release.running(),
         memlock=_memlock(),
         client_ports=_client_ports(),
-        interfaces=frozenset(name for _, name in socket.if_nameindex()),
+        interfaces=links.indices_of({b.interface for b in facts.bindings if b.interface}),
         situation=there,
         others=_others(context, there),
         expected=status.expected_units(context),

@@ -34,7 +34,8 @@ def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
     if not host.situation.loaded or facts.problems:
         return
     files = [binding[:-1] for binding in facts.bindings]  # everything except its place
-    kernel = [binding[:-1] for binding in host.situation.bindings]
+    there = host.situation
+    kernel = [binding[:-1] for binding in (*there.bindings, *there.pending)]
     if files == kernel:
         return  # usually in the same order: no need to hash all of them
     added, removed = len(set(files) - set(kernel)), len(set(kernel) - set(files))

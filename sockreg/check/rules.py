@@ -119,14 +119,14 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
 def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules for interfaces that do not exist."""
     for binding in facts.bindings:
-        if binding.interface is not None and binding.interface not in host.interfaces:
+        if binding.interface is not None and not host.interfaces[binding.interface]:
             yield Finding(
-                severity=Severity.ERROR,
+                severity=Severity.WARNING,
                 check="no-interface",
                 where=str(binding.place),
                 what=f"{format_line(binding)}: there is no interface {binding.interface}",
-                why="the whole rule set is refused until the interface exists",
-                fix="create the interface before sockreg.service starts, or correct the name",
+                why="the rule is pending: it comes into force when the interface appears",
+                fix="correct the name, unless the interface is still to come",
             )
 
 

@@ -19,6 +19,11 @@ def show_change(change: Change, *, as_json: bool) -> None:
     """A change that has been made."""
     for notice in change.notices:
         say(str(notice), to=sys.stderr)
+    for move in change.moves:
+        if move.before is not None:
+            say(move.summary, to=sys.stderr)
+    for text in _pending(change):
+        say(text, to=sys.stderr)
     if as_json:
         print_json("change", _body(change))
         return
@@ -33,11 +38,20 @@ def show_preview(change: Change, *, as_json: bool) -> None:
         return
     for notice in change.notices:
         print(notice, file=sys.stderr)
+    for text in _pending(change):
+        print(text, file=sys.stderr)
     _print_difference(change)
     print(
         f"the configured rules are sound: {plural(change.count, 'rule')}; "
         f"{change.difference} if applied"
     )
+
+
+def _pending(change: Change) -> list[str]:
+    """One line for each interface that is not there."""
+    from sockreg.views import rules
+
+    return rules.pending_lines(change.pending)
 
 
 def _print_difference(change: Change) -> None:
@@ -63,5 +77,6 @@ def _body(change: Change) -> dict[str, object]:
         "count": change.count,
         "added": [rules.body(binding) for binding in change.added],
         "removed": [rules.body(binding) for binding in change.removed],
+        "pending": [rules.body(binding) for binding in change.pending],
         "notices": list(map(str, change.notices)),
     }

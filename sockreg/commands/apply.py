@@ -3,24 +3,25 @@
 import contextlib
 import hashlib
 import itertools
-import socket
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sockreg import __version__, garbage
 from sockreg.commands import tell
-from sockreg.commands.change import Change
+from sockreg.commands.change import Change, moves_between
+from sockreg.commands.watch import watch
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
+from sockreg.config.report import Notice
 from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import root as root_guard
 from sockreg.guards import ssh
-from sockreg.host import release
+from sockreg.host import links, release
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry import (
     attachment,
@@ -37,7 +38,8 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.pins import remove_directory
 from sockreg.registry.sweep import sweep
 from sockreg.registry.units import UnitState, active_units, drop_unit, read_units, write_unit
-from sockreg.rules.syntax import format_rule
+from sockreg.rules.presence import without_absent
+from sockreg.rules.syntax import format_line, format_rule
 from sockreg.systemd import journal
 from sockreg.terms import FIRST_SLOT
 
@@ -166,11 +168,12 @@ def preview(context: Context, *, force: bool = False) -> Change:
             relabel.refuse_taken(maps, _new_labels(maps, rules))
             current = generations.in_force_for_readers(registry)
             _guard_ssh(rules, current, maps, root=context.root, force=force)
-            _compile(context, rules, _slots_to_be(maps, _pointing(rules.bindings)))
+            packed = generation_record.pack(rules.bindings)
+            indices = _interfaces(rules, packed)
+            content = Content(rules.bindings, rules.options.counters, packed, indices)
+            _compile(context, content, lambda keys: _slots_to_be(maps, keys))
             number = current.number if current else None
-            return _change(
-                rules, generation_record.pack(rules.bindings), current, number, swapped=False
-            )
+            return _change(rules, content, current, number, swapped=False)
         finally:
             context.step("")
 
@@ -199,26 +202,26 @@ def put_in_force(
         with Lock(registry):
             relabel.refuse_taken(maps, _new_labels(maps, rules))
         _guard_ssh(rules, current, maps, root=context.root, force=force)
-        pointing = _pointing(rules.bindings)
-        tables = _tables(writer, rules, pointing)
-    packed = generation_record.pack(rules.bindings)
-    source = loading.check_object(context.object_path)
-    header = _describe(
-        rules,
-        packed,
-        tables,
-        pointing=pointing,
-        source=source,
-        previous=number,
-        root=root_guard.root_of(context.root),
+        packed = generation_record.pack(rules.bindings)
+        indices = _interfaces(rules, packed)
+        content = Content(rules.bindings, rules.options.counters, packed, indices)
+        root = root_guard.root_of(context.root)
+        tables, header = compiled(writer, content, previous=number, root=root)
+    change = Change(
+        generation=number,
+        swapped=False,
+        count=header.count,
+        pending=content.pending,
+        notices=rules.notices,
     )
-    change = Change(generation=number, swapped=False, count=header.count, notices=rules.notices)
-    if current is None or upgrade or not _same(generations.read_header(current), header):
+    before = generations.read_header(current) if current else None
+    if before is None or upgrade or not _same(before, header):
         context.step("comparing with the rules in force")
-        following = 1 + max((g.number for g in generations.generations(registry)), default=0)
-        change = _change(rules, packed, current, following, swapped=True)
+        following = next_number(registry)
+        change = _change(rules, content, current, following, swapped=True)
+        change = replace(change, moves=moves_between(before, header))
         record = generation_record.encode(header, packed.records)
-        new = _new_generation(context, following, tables, record)
+        new = new_generation(context, following, tables, record)
         context.step(f"swapping generation {following} in")
         with _relabelling(writer, rules):
             _swap(writer, current, new, files)
@@ -229,6 +232,7 @@ def put_in_force(
     with Lock(registry):
         _write_units(maps, rules, active)
     published.publish_outcome(registry, EXIT_OK)
+    watch(context, before, header)
     return change
 
 
@@ -267,16 +271,46 @@ def _relabelling(writer: Writer, rules: RuleSet) -> Iterator[None]:
         relabel.leave_old(writer.maps, labels)
 
 
-def _tables(
-    writer: Writer, rules: RuleSet, destinations: Collection[tuple[str, int, int]]
-) -> Tables:
-    """The tables of the rules. Destinations that are new get slots."""
-    with Lock(writer.registry):
-        slots = add_destinations(writer.maps, sorted(destinations))
-    return _compile(writer.context, rules, slots)
+@dataclass(frozen=True)
+class Content:
+    """What a generation is made of. ``index_of`` has the index of each interface, 0 for none."""
+
+    bindings: list[Binding]
+    counters: bool
+    packed: generation_record.Packed
+    index_of: Mapping[str, int]
+
+    @property
+    def pending(self) -> list[Binding]:
+        """The rules for interfaces that are not there."""
+        absent = {name for name, index in self.index_of.items() if index == 0}
+        return [b for b in self.bindings if b.interface in absent] if absent else []
 
 
-def _new_generation(
+def compiled(
+    writer: Writer,
+    content: Content,
+    *,
+    previous: int | None,
+    root: generation_record.Root | None,
+) -> tuple[Tables, generation_record.Header]:
+    """The tables of a generation and its header. Destinations that are new get slots."""
+
+    def slots_of(keys: Collection[tuple[str, int, int]]) -> Mapping[tuple[str, int, int], int]:
+        with Lock(writer.registry):
+            return add_destinations(writer.maps, sorted(keys))
+
+    source = loading.check_object(writer.context.object_path)
+    tables, pointing = _compile(writer.context, content, slots_of)
+    return tables, _describe(content, tables, pointing, source=source, previous=previous, root=root)
+
+
+def next_number(registry: str) -> int:
+    """The number of a new generation."""
+    return 1 + max((g.number for g in generations.generations(registry)), default=0)
+
+
+def new_generation(
     context: Context, number: int, tables: Tables, record: bytes
 ) -> generations.Generation:
     """Load and pin a generation. It is not in force yet."""
@@ -334,34 +368,37 @@ def _swap(
 
 
 def _describe(
-    rules: RuleSet,
-    packed: generation_record.Packed,
+    content: Content,
     tables: Tables,
-    *,
     pointing: Mapping[tuple[str, int, int], int],
+    *,
     source: str,
     previous: int | None,
-    root: generation_record.Root,
+    root: generation_record.Root | None,
 ) -> generation_record.Header:
     """What the generation stores about its rules besides the bindings."""
+    packed = content.packed
+    indices = [content.index_of[name] for name in packed.interfaces]
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
-    digest.update(repr(packed[1:]).encode())
+    digest.update(repr((*packed[1:], indices)).encode())
     return generation_record.Header(
         version=__version__,
         created=time.time_ns(),
         fingerprint=digest.hexdigest(),
         source=source,
-        count=len(rules.bindings),
+        count=len(content.bindings),
         table_bytes=len(tables.table_bytes()),
-        counters=rules.options.counters,
+        counters=content.counters,
         previous=previous,
         destinations=[(*key, count) for key, count in sorted(pointing.items())],
         labels=packed.labels,
         paths=packed.paths,
         interfaces=packed.interfaces,
         root=root,
+        indices=indices,
+        rules_for=generation_record.rules_for(packed),
     )
 
 
@@ -391,9 +428,16 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     pools.weigh_units(maps, weights)
 
 
-def _pointing(bindings: list[Binding]) -> Counter[tuple[str, int, int]]:
-    """The number of rules that point to each destination."""
-    return Counter((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
+def _pointing(
+    bindings: Sequence[Binding], in_force: Sequence[Binding]
+) -> dict[tuple[str, int, int], int]:
+    """The number of rules in force that point to each destination of all rules."""
+    pointing = dict.fromkeys(_destinations(bindings), 0) if in_force is not bindings else {}
+    return pointing | Counter(_destinations(in_force))
+
+
+def _destinations(bindings: Sequence[Binding]) -> Iterator[tuple[str, int, int]]:
+    return ((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
 
 
 def _slots_to_be(
@@ -416,42 +460,54 @@ def _read(
     return read_rule_set(context.root, active, files, first=first)
 
 
-def _compile(context: Context, rules: RuleSet, slots: Mapping[tuple[str, int, int], int]) -> Tables:
-    context.step(f"compiling {len(rules.bindings)} rules")
-    interfaces = {
-        binding.interface: _interface_index(binding)
-        for binding in rules.bindings
-        if binding.interface is not None
-    }
-    return compile_rules(
-        rules.bindings,
+def _compile(
+    context: Context,
+    content: Content,
+    slots_of: Callable[[Collection[tuple[str, int, int]]], Mapping[tuple[str, int, int], int]],
+) -> tuple[Tables, Mapping[tuple[str, int, int], int]]:
+    """The tables, and the number of rules in force that point to each destination."""
+    in_force, _ = without_absent(content.bindings, content.index_of)
+    pointing = _pointing(content.bindings, in_force)
+    slots = slots_of(pointing)
+    context.step(f"compiling {len(in_force)} rules")
+    tables = compile_rules(
+        in_force,
         {Destination(*key): slot for key, slot in slots.items()},
-        counters=rules.options.counters,
-        interfaces=interfaces,
+        counters=content.counters,
+        interfaces=content.index_of,
     )
+    return tables, pointing
 
 
-def _interface_index(binding: Binding) -> int:
-    name = binding.interface or ""
-    if release.is_before(5, 17):
+def _interfaces(rules: RuleSet, packed: generation_record.Packed) -> dict[str, int]:
+    """The index of each interface that rules name, 0 for none.
+
+    Rules that are left out because they name one interface by two names become notices. Raises
+    ConfigError on kernels that do not tell the program the interface.
+    """
+    if packed.interfaces and release.is_before(5, 17):
         # The verifier would only report "invalid bpf_context access".
+        binding = next(b for b in rules.bindings if b.interface is not None)
         raise ConfigError(
             f"{binding.place}: {format_rule(binding)}: rules for an interface need Linux 5.17",
             "steer by prefix or by source prefix instead",
         )
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        raise ConfigError(
-            f"{binding.place}: {format_rule(binding)}: there is no interface {name} "
-            "in this network namespace",
-            "create the interface before the rules that name it, or correct the name",
-        ) from None
+    index_of = links.indices_of(packed.interfaces)
+    _, ties = without_absent(rules.bindings, index_of)
+    rules.notices.extend(
+        Notice(
+            later.place,
+            f"{format_line(later)} is left out: it ties with a rule of {earlier.place}, because "
+            "both name the same interface, one of them by an alternative name",
+        )
+        for earlier, later in ties
+    )
+    return index_of
 
 
 def _change(
     rules: RuleSet,
-    packed: generation_record.Packed,
+    content: Content,
     current: generations.Generation | None,
     number: int | None,
     *,
@@ -462,12 +518,13 @@ def _change(
         if current
         else generation_record.NOTHING
     )
-    added, removed = generation_record.difference(before, packed)
+    added, removed = generation_record.difference(before, content.packed)
     return Change(
         generation=number,
         swapped=swapped,
         count=len(rules.bindings),
         added=[rules.bindings[at] for at in added],
         removed=generation_record.unpack(before, removed),
+        pending=content.pending,
         notices=rules.notices,
     )

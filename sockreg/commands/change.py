@@ -7,6 +7,45 @@ from dataclasses import dataclass, field
 from sockreg.config.report import Notice
 from sockreg.model import Binding
 from sockreg.plural import plural
+from sockreg.registry.generation_record import Header
+
+
+@dataclass(frozen=True)
+class Move:
+    """An interface that rules name has another index than before; 0 is none. ``rules`` name it.
+
+    ``before`` is None if no rule in force named the interface.
+    """
+
+    interface: str
+    before: int | None
+    index: int
+    rules: int
+
+    @property
+    def summary(self) -> str:
+        """What happened to the interface and to its rules, in one line."""
+        one = self.rules == 1
+        rules = f"{plural(self.rules, 'rule')} for it"
+        if not self.index:
+            how = "is not there" if self.before is None else "is gone"
+            pending = "is pending until it appears" if one else "are pending until it appears"
+            return f"interface {self.interface} {how}: {rules} {pending}"
+        if self.before:
+            again = f"has index {self.index} instead of {self.before}"
+            return f"interface {self.interface} {again}: {rules} {'follows' if one else 'follow'}"
+        return f"interface {self.interface} is there: {rules} {'is' if one else 'are'} in force"
+
+
+def moves_between(before: Header | None, after: Header) -> list[Move]:
+    """The interfaces that the journal names when one generation replaces another."""
+    known = before.index_of.items() if before else ()
+    old = {name: index for name, index in known if index >= 0}
+    return [
+        Move(name, old.get(name), index, rules)
+        for (name, index), rules in zip(after.index_of.items(), after.rules_for, strict=True)
+        if old.get(name) != index and (index == 0 or name in old)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +53,9 @@ class Change:
     """What a command changed, or would change.
 
     ``generation`` is the number in force afterwards, and ``swapped`` says whether it is new.
-    ``count`` is its number of rules. Bindings are compared by their meaning, not by their place.
+    ``count`` is its number of rules, ``pending`` are those for interfaces that are not there.
+    ``moves`` are the interfaces that came, went or changed. Bindings are compared by their meaning,
+    not by their place.
     """
 
     generation: int | None
@@ -22,12 +63,16 @@ class Change:
     count: int
     added: list[Binding] = field(default_factory=list)
     removed: list[Binding] = field(default_factory=list)
+    pending: list[Binding] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
         """One line: ``generation 7 in force: 3 rules (1 added, 0 removed)``."""
         rules = plural(self.count, "rule")
+        if self.pending:
+            rules += f", {len(self.pending)} pending"
         if not self.swapped:
             return f"nothing to change: generation {self.generation} has {rules}"
         return f"generation {self.generation} in force: {rules} ({self.difference})"

@@ -123,12 +123,15 @@ def end_trial(context: Context, token: str) -> Change | None:
                 raise
             # As after a failed apply, the files differ from the rules in force.
             published.publish_outcome(writer.registry, EXIT_FAILURE)
+            again = f"generation {waiting.base} is in force again"
+            if change.generation != waiting.base:
+                again = f"the rules of generation {waiting.base} are in force again"
             journal.say(
-                f"generation {waiting.base} is in force again: generation {current.number} was "
-                "not confirmed; the files still have its rules",
+                f"{again}: generation {current.number} was not confirmed; the files still have "
+                "its rules",
                 journal.WENT_BACK,
                 journal.WARNING,
-                {"SOCKREG_GENERATION": str(waiting.base)},
+                {"SOCKREG_GENERATION": str(change.generation)},
             )
         trial.write(writer.registry, [])
     if change is not None:

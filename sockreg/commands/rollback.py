@@ -1,8 +1,12 @@
 """Putting the previous generation back in force."""
 
+from dataclasses import replace
+
 from sockreg.commands import tell
 from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
+from sockreg.commands.interfaces import changed_indices, renew
+from sockreg.commands.watch import watch
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.guards import ssh
@@ -34,6 +38,9 @@ def swap_back(
     """Put generation ``number`` in force. Raises NotLoadedError if it is gone.
 
     Raises RefusedError as rollback() does.
+
+    If interfaces that its rules name have come, gone or changed since, a new generation with these
+    rules comes into force instead: the old one would take packets of strangers.
     """
     for before in generations.generations(writer.registry):
         if before.number == number:
@@ -52,13 +59,18 @@ def swap_back(
         force=force,
     )
     added, removed = generation_record.difference(old, new)
-    context.step(f"swapping generation {before.number} in")
-    attachment.swap(writer.registry, current, before)
-    count = generations.read_header(before).count
-    return Change(
-        generation=before.number,
-        swapped=True,
-        count=count,
+    replaced, header = generations.read_header(current), generations.read_header(before)
+    indices = changed_indices(before)
+    if indices is not None:
+        change = renew(writer, current, before, indices)
+    else:
+        context.step(f"swapping generation {before.number} in")
+        attachment.swap(writer.registry, current, before)
+        _, pending = generation_record.divide(generation_record.unpack(new), header.absent)
+        change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
+    watch(context, replaced, header)
+    return replace(
+        change,
         added=generation_record.unpack(new, added),
         removed=generation_record.unpack(old, removed),
         notices=notices,

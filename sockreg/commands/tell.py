@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sockreg.commands.change import Change
+from sockreg.commands.change import Change, Move
 from sockreg.systemd import journal, notify
 
 
@@ -17,12 +17,26 @@ def applied(change: Change) -> None:
     """The rules in force have changed, or have been confirmed to be the same."""
     for notice in change.notices:
         _tell(str(notice), journal.NOTICE, {})
+    for move in change.moves:
+        about: journal.Fields = {
+            "SOCKREG_INTERFACE": move.interface,
+            "SOCKREG_INTERFACE_INDEX": str(move.index),
+            "SOCKREG_RULES": str(move.rules),
+            "SOCKREG_GENERATION": str(change.generation),
+        }
+        _tell(move.summary, _of_move(move), about)
     fields: journal.Fields = {
         "SOCKREG_GENERATION": str(change.generation),
         "SOCKREG_RULES": str(change.count),
     }
     _tell(change.summary, journal.APPLIED, fields)
     notify.status(f"last start or reload: {change.summary}")
+
+
+def _of_move(move: Move) -> str:
+    if move.index:
+        return journal.CAME
+    return journal.PENDING if move.before is None else journal.WENT
 
 
 def loaded(registry: str, message: str) -> None:

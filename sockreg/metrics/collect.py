@@ -80,7 +80,15 @@ def _of_registry(seen: Status) -> Iterator[Metric]:
             "When the generation in force was created",
             header.created / _NS,
         )
-        yield _gauge("bindings", "Rules in force", header.count)
+        yield _gauge("bindings", "Rules in force", header.count - header.pending)
+        pending = GaugeMetricFamily(
+            "sockreg_pending_bindings",
+            "Rules that wait for their interface",
+            labels=["interface"],
+        )
+        for name in header.interfaces:
+            pending.add_metric([name], header.absent.get(name, 0))
+        yield pending
         yield _gauge("table_bytes", "Size of the lookup table in force", header.table_bytes)
     if applied is not None:
         yield _gauge(

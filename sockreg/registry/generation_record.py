@@ -12,7 +12,7 @@ Reading commands show the rules in force from here, never from files.
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -45,6 +45,11 @@ class Header:
     that was replaced. ``destinations`` are (label, family, protocol, number of rules that point
     there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``. ``root`` is None
     in generations of versions that did not store it.
+
+    ``indices`` are the indices of ``interfaces`` that the table was made for, 0 for an interface
+    that was not there: its rules are pending, which means that the table does not have them.
+    ``rules_for`` are the numbers of rules that name each interface. ``count`` includes the pending
+    rules, ``destinations`` has only their keys.
     """
 
     version: str
@@ -60,6 +65,30 @@ class Header:
     paths: list[str] = field(default_factory=list)
     interfaces: list[str] = field(default_factory=list)
     root: Root | None = None
+    indices: list[int] = field(default_factory=list)
+    rules_for: list[int] = field(default_factory=list)
+
+    @property
+    def index_of(self) -> dict[str, int]:
+        """The index by the name of the interface. Unknown ones (-1) are of an older sockreg."""
+        known = self.indices or [-1] * len(self.interfaces)
+        return dict(zip(self.interfaces, known, strict=True))
+
+    @property
+    def absent(self) -> dict[str, int]:
+        """The interfaces that are not there, and the number of their rules: those are pending."""
+        return {
+            name: rules
+            for name, index, rules in zip(
+                self.interfaces, self.indices, self.rules_for, strict=False
+            )
+            if index == 0
+        }
+
+    @property
+    def pending(self) -> int:
+        """The number of pending rules."""
+        return sum(self.absent.values())
 
 
 class Packed(NamedTuple):
@@ -98,6 +127,15 @@ def pack(bindings: Sequence[Binding]) -> Packed:
             source_address.to_bytes(16, "big"),
         )
     return Packed(bytes(records), list(labels), list(paths), list(interfaces))
+
+
+def rules_for(packed: Packed) -> list[int]:
+    """The number of rules that name each of the interfaces."""
+    counts = [0] * (len(packed.interfaces) + 1)
+    if packed.interfaces:
+        for _, interface, _ in _MEANING.iter_unpack(packed.records):
+            counts[interface] += 1
+    return counts[1:]
 
 
 def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Binding]:
@@ -211,5 +249,22 @@ def decode(content: bytes) -> Packed:
 
 
 def decode_bindings(content: bytes) -> list[Binding]:
-    """All rules of the generation, unpacked."""
+    """All rules of the generation, unpacked, with those that are pending."""
     return unpack(decode(content))
+
+
+def decode_parts(content: bytes) -> tuple[list[Binding], list[Binding]]:
+    """The rules in force and the pending ones, unpacked."""
+    return divide(decode_bindings(content), decode_header(content).absent)
+
+
+def divide(
+    bindings: list[Binding], absent: Mapping[str, int]
+) -> tuple[list[Binding], list[Binding]]:
+    """The rules in force and the pending ones: those for an ``absent`` interface."""
+    if not absent:
+        return bindings, []
+    return (
+        [binding for binding in bindings if binding.interface not in absent],
+        [binding for binding in bindings if binding.interface in absent],
+    )

@@ -2,14 +2,14 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
 from sockreg.context import Context
 from sockreg.errors import AccessError, UsageError
-from sockreg.host import cgroup, processes, routes, sockdiag
+from sockreg.host import cgroup, links, processes, routes, sockdiag
 from sockreg.host.listener import cookie_text
 from sockreg.model import (
     ACTION_NAMES,
@@ -27,11 +27,12 @@ from sockreg.registry import attachment, generation_record, generations
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
-from sockreg.rules.oracle import ranking
+from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_prefix, format_rule
 from sockreg.terms import NO_UNIT
+from sockreg.views import rules
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
@@ -156,7 +157,7 @@ def explain(context: Context, query: Query) -> Explanation:
     """
     registry = context.loaded_registry()
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
-    matching, verdict, asked = judged or ([], None, "no program is attached")
+    matching, pending, verdict, asked = judged or ([], [], None, "no program is attached")
     winner = matching[0] if matching else None
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
@@ -186,6 +187,8 @@ def explain(context: Context, query: Query) -> Explanation:
         target=target,
         members=len(members),
         notes=[
+            *_no_interface(query),
+            *rules.pending_lines(pending),
             *_not_local(query, winner),
             *_others(context, registry),
             *_passed_over(query, outcome, cookie, there),
@@ -195,14 +198,14 @@ def explain(context: Context, query: Query) -> Explanation:
     )
 
 
-def _packet(query: Query) -> Packet:
+def _packet(query: Query, interface: str | None) -> Packet:
     return Packet(
         query.protocol,
         query.family,
         _number(query.family, query.address),
         query.port,
         _number(query.family, query.source),
-        query.interface,
+        interface,
     )
 
 
@@ -219,15 +222,22 @@ def _members(maps: Maps, winner: Binding | None) -> list[Member]:
 
 def _judge(
     current: generations.Generation, query: Query
-) -> tuple[list[Binding], generations.Verdict | None, str]:
-    """The rules that match, the winner first; the program's verdict; whether the program ran."""
-    packed = generation_record.decode(generations.read_rules(current))
+) -> tuple[list[Binding], list[Binding], generations.Verdict | None, str]:
+    """The rules that match, the winner first; pending rules for such packets; the program's
+    verdict; whether the program ran.
+    """
+    content = generations.read_rules(current)
+    packed, header = generation_record.decode(content), generation_record.decode_header(content)
     candidates = generation_record.about_port(packed, query.protocol, query.family, query.port)
-    matching = ranking(generation_record.unpack(packed, candidates), _packet(query))
+    there, waiting = generation_record.divide(
+        generation_record.unpack(packed, candidates), header.absent
+    )
+    matching = _matching(there, header.index_of, query)
+    pending = [rule for rule in waiting if matches(rule, _packet(query, rule.interface))]
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
         no_interface = "a test run cannot set an interface; this verdict comes from the rules"
-        return matching, None, no_interface
+        return matching, pending, None, no_interface
     try:
         verdict = generations.ask(
             current,
@@ -239,11 +249,35 @@ def _judge(
     except FileNotFoundError:
         raise  # a concurrent swap removed the program: run the newer one
     except AccessError:
-        return matching, None, "only root can run the program; this verdict comes from the rules"
+        only_root = "only root can run the program; this verdict comes from the rules"
+        return matching, pending, None, only_root
     except OSError as error:
         why = f"the program cannot be run: {error.strerror}; this verdict comes from the rules"
-        return matching, None, why
-    return matching, verdict, "the kernel's verdict"
+        return matching, pending, None, why
+    return matching, pending, verdict, "the kernel's verdict"
+
+
+def _matching(there: list[Binding], index_of: Mapping[str, int], query: Query) -> list[Binding]:
+    """The rules that match, the winner first. Rules go by the index of their interface, whatever
+    name the packet's has.
+    """
+    index = _index(query)
+
+    def on_it(rule: Binding) -> bool:
+        if rule.interface is None:
+            return True
+        known = index_of[rule.interface]
+        return known == index if known >= 0 else rule.interface == query.interface
+
+    found = (
+        rule for rule in there if on_it(rule) and matches(rule, _packet(query, rule.interface))
+    )
+    return sorted(found, key=rank)
+
+
+def _index(query: Query) -> int:
+    """The index of the packet's interface; 0 if it is not given or not there."""
+    return links.indices_of([query.interface])[query.interface] if query.interface else 0
 
 
 def _outcome(verdict: generations.Verdict) -> tuple[Outcome, int]:
@@ -309,8 +343,7 @@ def _diagnosed(
         return next((sock for sock in there if sock.cookie == cookie), None)
     if outcome is Outcome.REFUSED:
         return None
-    interface = socket.if_nametoindex(query.interface) if query.interface else 0
-    return receiver(there, query.family, query.protocol, query.address, query.port, interface)
+    return receiver(there, query.family, query.protocol, query.address, query.port, _index(query))
 
 
 def _passed_over(
@@ -366,6 +399,12 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     prefix = (winner.address, winner.length) if winner and wide else (address, bits)
     route = route_command(format_prefix(query.family, *prefix))
     return [f"{query.address} is not local here: no such packet reaches the rules until '{route}'"]
+
+
+def _no_interface(query: Query) -> list[str]:
+    if query.interface is None or _index(query):
+        return []
+    return [f"there is no interface {query.interface}: rules for it are pending until it appears"]
 
 
 def _others(context: Context, registry: str) -> list[str]:

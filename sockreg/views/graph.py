@@ -72,7 +72,7 @@ class Graph:
 
 def read(context: Context) -> Graph:
     """Read the registry. Raises SockregError if there is none or it cannot be read."""
-    return arrange(rules.read(context), status.read(context))
+    return arrange(rules.read(context).in_force, status.read(context))
 
 
 def arrange(bindings: Sequence[Binding], seen: Status) -> Graph:

@@ -84,11 +84,13 @@ def read_listeners(context: Context) -> Listeners:
     situation = read(context)
     rules = ByPort(situation.bindings)
     interfaces = dict(socket.if_nameindex())
-    absent = _absent_interfaces(situation.bindings)
     return Listeners(
         loaded=situation.loaded,
         listeners=[_listener(situation, rules, interfaces, sock) for sock in situation.there],
-        steered=[_steered(situation, absent, binding) for binding in situation.bindings],
+        steered=[
+            *(_steered(situation, binding) for binding in situation.bindings),
+            *(_pending(_steered(situation, binding), binding) for binding in situation.pending),
+        ],
         hidden_processes=situation.holders.hidden,
     )
 
@@ -126,7 +128,12 @@ def shadows(situation: Situation, rules: ByPort, sock: DiagSocket) -> Iterable[S
             )
 
 
-def _steered(situation: Situation, absent: Collection[str], binding: Binding) -> Steered:
+def _pending(steered: Steered, binding: Binding) -> Steered:
+    waits = f"pending: there is no interface {binding.interface}"
+    return steered._replace(problems=[waits, *steered.problems])
+
+
+def _steered(situation: Situation, binding: Binding) -> Steered:
     prefix = format_prefix(binding.family, binding.address, binding.length)
     bracketed = f"[{prefix}]" if binding.family == INET6 else prefix
     bound = binding.action is Action.BIND
@@ -140,8 +147,6 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
     local = situation.local.of(binding.family, binding.address, binding.length)
     if local is Local.NONE:
         problems.append(f"not local, so nothing arrives: {route_command(prefix)}")
-    if binding.interface in absent:
-        problems.append(f"there is no interface {binding.interface}")
     return Steered(
         protocol=PROTOCOL_NAMES[binding.protocol],
         local=f"{bracketed}:{format_ports(binding.first, binding.last)}",
@@ -153,17 +158,6 @@ def _steered(situation: Situation, absent: Collection[str], binding: Binding) ->
         place=str(binding.place),
         problems=problems,
     )
-
-
-def _absent_interfaces(bindings: Iterable[Binding]) -> set[str]:
-    """The interfaces that rules name but that do not exist under any name."""
-    absent = set()
-    for name in {binding.interface for binding in bindings if binding.interface is not None}:
-        try:
-            socket.if_nametoindex(name)
-        except OSError:
-            absent.add(name)
-    return absent
 
 
 def _lack(members: Collection[Member]) -> str:

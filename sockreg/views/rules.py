@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from sockreg import garbage
 from sockreg.context import Context
 from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
+from sockreg.plural import plural
 from sockreg.registry import generation_record, generations
 from sockreg.rules.syntax import format_prefix, format_rule
 
 
-def read(context: Context) -> list[Binding]:
-    """The bindings of the generation in force, in the order in which they were read."""
+class Rules(NamedTuple):
+    """All rules of a generation in the order in which they were read.
+
+    Those for an interface in ``absent`` are pending.
+    """
+
+    bindings: list[Binding]
+    absent: Mapping[str, int]
+
+    @property
+    def in_force(self) -> list[Binding]:
+        return generation_record.divide(self.bindings, self.absent)[0]
+
+    @property
+    def pending(self) -> list[Binding]:
+        """The rules for interfaces that are not there."""
+        return generation_record.divide(self.bindings, self.absent)[1]
+
+
+def read(context: Context) -> Rules:
+    """The rules of the generation in force."""
     content = generations.read_in_force(context.loaded_registry(), generations.read_rules)
+    if content is None:
+        return Rules([], {})
     with garbage.paused():
-        return [] if content is None else generation_record.decode_bindings(content)
+        bindings = generation_record.decode_bindings(content)
+    return Rules(bindings, generation_record.decode_header(content).absent)
+
+
+def pending_lines(pending: Sequence[Binding]) -> list[str]:
+    """What each absent interface keeps out of force, one line for each."""
+    waiting: dict[str | None, list[Binding]] = {}
+    for binding in pending:
+        waiting.setdefault(binding.interface, []).append(binding)
+    lines = []
+    for interface, found in waiting.items():
+        first, others = found[0], len(found) - 1
+        also = f" and {plural(others, 'more rule')}" if others else ""
+        lines.append(
+            f"pending: {line(first)} ({first.place}){also}: there is no interface {interface}"
+        )
+    return lines
 
 
 def line(binding: Binding) -> str:
@@ -29,6 +70,11 @@ def row(binding: Binding) -> tuple[str, str, str, str]:
         format_rule(binding),
         str(binding.place),
     )
+
+
+def bodies(found: Rules) -> list[dict[str, object]]:
+    """All rules, with whether they are pending."""
+    return [body(rule) | {"pending": rule.interface in found.absent} for rule in found.bindings]
 
 
 def body(binding: Binding) -> dict[str, object]:

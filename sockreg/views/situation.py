@@ -26,6 +26,8 @@ from sockreg.views.locality import Locality
 class Situation:
     """``loaded`` is False without a registry: there are no bindings and no members then.
 
+    ``bindings`` are in force; ``pending`` ones wait for their interface.
+
     ``there`` are all sockets that receive packets without a connection, registered or not.
     """
 
@@ -35,6 +37,7 @@ class Situation:
     there: list[DiagSocket]
     holders: Holders
     local: Locality
+    pending: Sequence[Binding] = ()
 
     @cached_property
     def by_cookie(self) -> dict[int, DiagSocket]:
@@ -92,17 +95,20 @@ class Situation:
 def read(context: Context) -> Situation:
     """Raises SockregError if the kernel refuses, or the registry cannot be read."""
     bindings: list[Binding] = []
+    pending: list[Binding] = []
     members: dict[Destination, list[Member]] = {}
     loaded = context.is_loaded
     if loaded:
         content = generations.read_in_force(context.registry, generations.read_rules)
         with garbage.paused():
-            bindings = [] if content is None else generation_record.decode_bindings(content)
+            if content is not None:
+                bindings, pending = generation_record.decode_parts(content)
         members = _members(context.registry)
     there = [sock for sock in sockdiag.receiving() if sock.port]  # UDP sockets begin without one
     return Situation(
         loaded=loaded,
         bindings=bindings,
+        pending=pending,
         members=members,
         there=there,
         holders=processes.holders([sock.inode for sock in there]),

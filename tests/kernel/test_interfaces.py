@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sockreg.systemd import journal
 from tests.kernel.host import Host
 from tests.netns import UDP, Namespace, connect
 
@@ -78,13 +79,246 @@ def test_interface_source_and_prefix_by_precedence(
         assert host.ask("192.0.2.8", 80, source="127.0.0.1") == "refused"
 
 
-def test_an_interface_that_is_not_there_is_refused(host: Host) -> None:
-    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
-    host.conf("[web]", "Bind=tcp 192.0.2.0/24 80 dev nowhere")
-    refused = host.fails(3, "apply")
-    assert "there is no interface nowhere" in refused
-    assert "rules.conf:2" in refused
-    assert host.ok("rules").count("192.0.2.0/24 80") == 1
+LEFT = ("[inner]", "Bind=tcp 192.0.2.0/24 80 dev left", "[outer]", "Bind=tcp 192.0.2.0/24 80")
+
+
+def joined(host: Host, device: str, client: Namespace, *, index: int | None = None) -> None:
+    """Join a client to the host by a device of this name, with an index of choice."""
+    host.namespace.run(
+        *("ip", "link", "add", device, *(("index", str(index)) if index else ()), "type", "veth"),
+        *("peer", "name", "up0", "netns", client.path),
+    )
+    host.namespace.run("ip", "link", "set", device, "up")
+    host.namespace.add_address("10.0.1.1/24", device)
+    client.run("ip", "link", "set", "up0", "up")
+    client.run("ip", "addr", "add", "10.0.1.2/24", "dev", "up0")
+    client.run("ip", "route", "add", "192.0.2.0/24", "via", "10.0.1.1")
+
+
+def gone(host: Host, device: str) -> None:
+    host.namespace.run("ip", "link", "del", device)
+
+
+@pytest.fixture
+def served(host: Host) -> Iterator[Host]:
+    """The host with LEFT in force, whose interface is not there, and servers for its labels."""
+    host.load(*LEFT)
+    with host.serve("inner", "127.0.0.1", 8080), host.serve("outer", "127.0.0.1", 8081):
+        yield host
+
+
+@pytest.fixture
+def client() -> Iterator[Namespace]:
+    with Namespace() as client:
+        yield client
+
+
+def look(host: Host) -> str:
+    """What the command says that systemd starts when the kernel reports an interface."""
+    return host.ok("apply", "--interfaces")
+
+
+def test_a_rule_for_an_absent_interface_is_pending(host: Host) -> None:
+    path = host.conf(*LEFT)
+    said = host.ok("load")
+    assert f"pending: bind inner: tcp 192.0.2.0/24 80 dev left ({path}:2): there is no" in said
+    assert "2 rules, 1 pending" in said
+    assert "there is no interface left" in host.ok("rules")
+    assert "pending     1 rule: there is no interface left" in host.ok("status")
+    assert [rule["pending"] for rule in host.json("rules")] == [True, False]
+    assert [each["rules"] for each in host.json("status")["destinations"]] == [1]
+    assert "pending: bind inner" in host.ok("explain", "tcp", SERVICE, "80", "dev", "left")
+    assert "pending: there is no interface left" in host.ok("listeners")
+    with host.serve("outer", "127.0.0.1", 8081):
+        assert host.ask(SERVICE, 80) == "outer", "other rules are in force"
+
+
+def test_rules_follow_an_interface_that_comes_and_goes(served: Host, client: Namespace) -> None:
+    joined(served, "left", client)
+    assert client.ask(SERVICE, 80) == "outer"
+    assert "2 rules (0 added, 0 removed)" in look(served)
+    assert "interface left is there: 1 rule for it is in force" in messages(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    assert served.ask(SERVICE, 80) == "outer"
+    gone(served, "left")
+    assert "2 rules, 1 pending" in look(served)
+    assert "interface left is gone: 1 rule for it is pending until it appears" in messages(served)
+    assert served.ask(SERVICE, 80) == "outer"
+
+
+def test_an_interface_that_is_made_again_keeps_its_rules(served: Host, client: Namespace) -> None:
+    joined(served, "left", client, index=700)
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    gone(served, "left")
+    joined(served, "left", client, index=800)
+    assert client.ask(SERVICE, 80) == "outer"
+    look(served)
+    assert "left has index 800 instead of 700: 1 rule for it follows" in messages(served)[0]
+    assert client.ask(SERVICE, 80) == "inner"
+
+
+def test_a_stranger_with_the_index_gets_no_rules(served: Host, client: Namespace) -> None:
+    joined(served, "left", client, index=700)
+    look(served)
+    gone(served, "left")
+    joined(served, "other", client, index=700)
+    look(served)
+    assert client.ask(SERVICE, 80) == "outer"
+
+
+def test_rules_follow_a_name(served: Host, client: Namespace) -> None:
+    joined(served, "other", client)
+    look(served)
+    assert client.ask(SERVICE, 80) == "outer"
+    served.namespace.run("ip", "link", "set", "other", "down")
+    served.namespace.run("ip", "link", "set", "other", "name", "left")
+    served.namespace.run("ip", "link", "set", "left", "up")
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    served.namespace.run("ip", "link", "set", "left", "down")
+    served.namespace.run("ip", "link", "set", "left", "name", "other")
+    served.namespace.run("ip", "link", "set", "other", "up")
+    look(served)
+    assert client.ask(SERVICE, 80) == "outer"
+
+
+def test_an_alternative_name_is_a_name(served: Host, client: Namespace) -> None:
+    joined(served, "other", client)
+    served.namespace.run("ip", "link", "property", "add", "dev", "other", "altname", "left")
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    assert "goes to a socket of label inner" in served.ok(
+        "explain", "tcp", SERVICE, "80", "dev", "other"
+    )
+    served.namespace.run("ip", "link", "property", "del", "dev", "other", "altname", "left")
+    look(served)
+    assert client.ask(SERVICE, 80) == "outer"
+
+
+def test_of_two_names_for_one_interface_the_first_rule_wins(
+    served: Host, client: Namespace
+) -> None:
+    joined(served, "left", client)
+    served.namespace.run("ip", "link", "property", "add", "dev", "left", "altname", "west")
+    said = served.apply(*LEFT, "Bind=tcp 192.0.2.0/24 80 dev west")
+    assert "rules.conf:5: Bind=tcp 192.0.2.0/24 80 dev west is left out: it ties" in said
+    assert client.ask(SERVICE, 80) == "inner"
+    served.apply("[outer]", "Bind=tcp 192.0.2.0/24 80 dev west", *LEFT)
+    assert client.ask(SERVICE, 80) == "outer"
+
+
+def test_a_look_reads_no_file(served: Host, client: Namespace) -> None:
+    served.conf("[inner]", "Bind=nonsense")
+    joined(served, "left", client)
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    served.conf("[inner]")
+    gone(served, "left")
+    look(served)
+    assert len(served.json("rules")) == 2
+
+
+def test_a_look_that_finds_nothing_new_changes_nothing(served: Host) -> None:
+    before = served.json("status")["generation"]
+    assert "nothing to change" in look(served)
+    assert served.json("apply", "--interfaces")["swapped"] is False
+    assert served.json("status")["generation"] == before
+
+
+def test_an_apply_looks_as_well(served: Host, client: Namespace) -> None:
+    joined(served, "left", client)
+    served.ok("apply")
+    assert client.ask(SERVICE, 80) == "inner"
+    look(served)
+    gone(served, "left")
+    served.ok("apply")
+    assert served.json("rules")[0]["pending"]
+
+
+def test_a_rule_that_was_bound_for_an_absent_interface(host: Host, client: Namespace) -> None:
+    host.load("[outer]", "Bind=tcp 192.0.2.0/24 80")
+    assert "there is no interface left" in host.ok(
+        "bind", "inner", "tcp", "192.0.2.0/24", "80", "dev", "left"
+    )
+    (message,) = [entry for entry in host.entries() if "SOCKREG_INTERFACE" in entry]
+    assert message["MESSAGE_ID"] == [journal.PENDING]
+    joined(host, "left", client)
+    with host.serve("inner", "127.0.0.1", 8080), host.serve("outer", "127.0.0.1", 8081):
+        look(host)
+        assert client.ask(SERVICE, 80) == "inner"
+        host.ok("unbind", "inner", "tcp", "192.0.2.0/24", "80", "dev", "left")
+        assert client.ask(SERVICE, 80) == "outer"
+
+
+def test_a_pending_rule_is_logged_once(host: Host) -> None:
+    host.load(*LEFT)
+    assert len([entry for entry in host.entries() if "SOCKREG_INTERFACE" in entry]) == 1
+    host.apply(*LEFT, "Bind=tcp 192.0.2.0/24 81")
+    assert not [entry for entry in host.entries() if "SOCKREG_INTERFACE" in entry]
+
+
+def test_what_comes_back_fits_the_interfaces_of_now(served: Host, client: Namespace) -> None:
+    """A generation from before an interface was made again must not take a stranger's packets."""
+    joined(served, "left", client, index=700)
+    look(served)
+    served.apply("[outer]", "Bind=tcp 192.0.2.0/24 80")
+    gone(served, "left")
+    joined(served, "stranger", client, index=700)
+    assert "pending" in served.ok("rollback")
+    assert client.ask(SERVICE, 80) == "outer"
+    gone(served, "stranger")
+    joined(served, "left", client, index=900)
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+
+
+def test_a_look_keeps_the_generation_to_go_back_to(served: Host, client: Namespace) -> None:
+    served.apply("[inner]", "Bind=tcp 192.0.2.0/24 80", "Bind=tcp 192.0.2.0/24 80 dev left")
+    joined(served, "left", client)
+    look(served)
+    gone(served, "left")
+    look(served)
+    assert served.ask(SERVICE, 80) == "inner"
+    served.ok("rollback")
+    assert served.ask(SERVICE, 80) == "outer"
+
+
+def test_a_trial_ends_as_it_began_whatever_interfaces_do(served: Host, client: Namespace) -> None:
+    served.conf("[inner]", "Bind=tcp 192.0.2.0/24 80", "Bind=tcp 192.0.2.0/24 80 dev left")
+    served.ok("apply", "--confirm", "600")
+    joined(served, "left", client)
+    look(served)
+    assert "on trial" in served.ok("status")
+    assert served.ask(SERVICE, 80) == "inner"
+    served.ok("rollback")
+    assert served.ask(SERVICE, 80) == "outer"
+    assert client.ask(SERVICE, 80) == "inner"
+
+
+def test_a_thousand_rules_for_one_interface_are_one_message(host: Host) -> None:
+    rules = [f"Bind=tcp 10.1.{number >> 8}.{number & 255} 80 dev left" for number in range(1000)]
+    said = host.load("[inner]", *rules)
+    assert said.count("there is no interface left") == 1
+    assert "and 999 more rules" in said
+    assert "1000 rules for it are pending" in messages(host)[0]
+
+
+def test_pending_rules_of_all_kinds(host: Host, client: Namespace) -> None:
+    host.load(
+        "[inner]", "Bind=tcp 192.0.2.7 80", "Reject=tcp 192.0.2.7 80 dev left",
+        "Pass=tcp 192.0.2.7 81 dev left", "Bind=tcp 192.0.2.7 81",
+    )  # fmt: skip
+    with host.serve("inner", "127.0.0.1", 8080), host.namespace.serve("own", "0.0.0.0", 81):
+        joined(host, "left", client)
+        assert [client.ask("192.0.2.7", port) for port in (80, 81)] == ["inner", "inner"]
+        look(host)
+        assert [client.ask("192.0.2.7", port) for port in (80, 81)] == ["refused", "own"]
+
+
+def messages(host: Host) -> list[str]:
+    """The journal entries about interfaces of the last command."""
+    return [entry["MESSAGE"][0] for entry in host.entries() if "SOCKREG_INTERFACE" in entry]
 
 
 def test_kernels_that_tell_no_interface_are_named(

@@ -305,7 +305,7 @@ def machine(facts: Facts, **changes: object) -> Host:
         kernel=(6, 1),
         memlock=None,
         client_ports=range(32768, 61000),
-        interfaces=frozenset({"lo"}),
+        interfaces={"lo": 1, "eth7": 0},
         situation=replace(situation, **ours),  # type: ignore[arg-type]
     )
     return replace(host, **others)  # type: ignore[arg-type]

@@ -61,6 +61,9 @@ SEEN = Status(
         counters=True,
         previous=6,
         destinations=[],
+        interfaces=["eth0", "wg0"],
+        indices=[2, 0],
+        rules_for=[1, 2],
     ),
     applied=LastApply(3, 1_700_000_100_000_000_000, 1_700_000_000_000_000_000),
     destinations=[
@@ -121,7 +124,9 @@ def test_values(exposed: str) -> None:
         ("sockreg_collection_errors_total", ()): 0,
         ("sockreg_generation", ()): 7,
         ("sockreg_generation_created_timestamp_seconds", ()): 1_700_000_000.5,
-        ("sockreg_bindings", ()): 5,
+        ("sockreg_bindings", ()): 3,
+        ("sockreg_pending_bindings", ("eth0",)): 0,
+        ("sockreg_pending_bindings", ("wg0",)): 2,
         ("sockreg_table_bytes", ()): 256,
         ("sockreg_rejected_total", ()): 9,
         ("sockreg_last_apply_success", ()): 0,
@@ -210,10 +215,10 @@ def test_the_document_lists_every_metric(exposed: str) -> None:
 
 def test_alerts_speak_of_metrics_that_there_are(exposed: str) -> None:
     expressions = re.findall(r"^ +expr: (.*)", ALERTS.read_text(), re.MULTILINE)
-    assert len(expressions) == 3
+    assert len(expressions) == 4
     assert {name for it in expressions for name in _NAMED.findall(it)} <= names(exposed)
     done = run(["promtool", "check", "rules", str(ALERTS)])
-    assert "SUCCESS: 3 rules found" in done.stdout
+    assert "SUCCESS: 4 rules found" in done.stdout
 
 
 def expressions_in(part: Any) -> Iterator[str]:

@@ -44,6 +44,10 @@ def eventful_box(make_box: MakeBox) -> Sandbox:
         by_hand.kill()
     box.systemctl("start", "sockreg@wrong", check=False)
     box.run(["sockreg", "drain", "web"])
+    box.run(["sockreg", "bind", "vpn", "tcp", "192.0.2.0/24", "80", "dev", "br0"])
+    for command in ("add br0 type bridge", "del br0"):
+        box.run(["ip", "link", *command.split()])
+        box.run(["sockreg", "apply", "--interfaces"])
     box.write("/etc/sockreg/10-wrong.conf", "[web]\nBind=tcp nowhere 80\n")
     box.systemctl("reload", "sockreg", check=False)
     box.run(["rm", "/etc/sockreg/10-wrong.conf"])
@@ -72,6 +76,9 @@ def test_every_kind_of_entry_is_explained(eventful_box: Sandbox) -> None:
         journal.LOADED,
         journal.APPLIED,
         journal.APPLY_REFUSED,
+        journal.PENDING,
+        journal.CAME,
+        journal.WENT,
         journal.UNLOADED,
         journal.WEIGHED,
         journal.NOTICE,

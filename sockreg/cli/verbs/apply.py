@@ -23,6 +23,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="revert by itself unless 'sockreg confirm' follows within SECONDS",
     )
+    how.add_argument(
+        "--interfaces",
+        action="store_true",
+        help="look which interfaces there are, for rules that name one; reads no file",
+    )
     parser.add_argument("--start", metavar="UNIT", help="from now on, count UNIT.socket as active")
     parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
     add_force(parser)
@@ -31,6 +36,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.check:
         show_preview(registry.preview(force=options.force), as_json=options.json)
+    elif options.interfaces:
+        _look_at_interfaces(registry, options)
     elif options.confirm is not None:
         _apply_on_trial(registry, options)
     else:
@@ -40,6 +47,19 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
             registry.context, start=options.start, stop=options.stop, force=options.force
         )
         show_change(change, as_json=options.json)
+
+
+def _look_at_interfaces(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands import interfaces
+
+    if options.start or options.stop or options.force:
+        raise UsageError(
+            "--interfaces reads no file: it cannot be combined with --start, --stop or --force", ""
+        )
+    if interfaces.is_followed(registry.context):
+        return
+    change = interfaces.refresh(registry.context) or interfaces.unchanged(registry.context)
+    show_change(change, as_json=options.json)
 
 
 def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:

@@ -13,12 +13,14 @@ from sockreg.cli.verb import Group, Verb
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.views import rules
 
-    found = registry.rules()
+    found = rules.read(registry.context)
     with garbage.paused():
         if options.json:
-            print_json("rules", list(map(rules.body, found)))
-        else:
-            print_table(("ACTION", "LABEL", "RULE", "PLACE"), list(map(rules.row, found)))
+            print_json("rules", rules.bodies(found))
+            return
+        print_table(("ACTION", "LABEL", "RULE", "PLACE"), list(map(rules.row, found.bindings)))
+    for text in rules.pending_lines(found.pending):
+        print(text)
 
 
 VERB = Verb(

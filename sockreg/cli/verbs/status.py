@@ -110,6 +110,11 @@ def _print_head(seen: Status) -> None:
                 f"program     {seen.program.name}, id {seen.program.id}, tag {seen.program.tag}, "
                 f"table {header.table_bytes} bytes"
             )
+        for name, count in header.absent.items():
+            print(
+                f"pending     {plural(count, 'rule')}: there is no interface {name}; 'sockreg "
+                "rules' shows where"
+            )
     if seen.trial is not None:
         print(
             f"on trial    generation {seen.trial.generation} comes back in "

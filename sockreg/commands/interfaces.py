@@ -1,0 +1,193 @@
+"""Rules follow the interfaces that they name, as these come and go.
+
+The rules stay those of the generation in force: no file is read, so nothing else changes, and files
+with mistakes do no harm.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sockreg.commands.watch import unwatch
+from sockreg.context import Context
+from sockreg.host import links
+from sockreg.registry import generations
+from sockreg.systemd import listen_fds
+
+if TYPE_CHECKING:  # imports numpy, which takes most of the time when nothing has changed
+    from sockreg.commands.apply import Writer
+    from sockreg.commands.change import Change
+
+_PAUSE = 0.2  # s between two looks
+_REST = 4  # pauses per look, in its time: a flood of changes gets a fifth of one processor
+_ENOUGH = 30.0  # s, before another process continues
+
+
+def refresh(context: Context) -> Change | None:
+    """Put the rules in force for the interfaces there are now. None if all are as before.
+
+    Raises SockregError if the registry cannot be read, or the kernel refuses the new generation.
+    """
+    registry = context.loaded_registry()
+    current = generations.in_force(registry)
+    if current is None or changed_indices(current) is None:
+        return None
+    from sockreg.commands import tell
+    from sockreg.commands.apply import writing
+
+    with writing(context) as writer:
+        current = generations.in_force(registry)
+        indices = changed_indices(current) if current else None
+        if current is None or indices is None:
+            return None
+        change = renew(writer, current, current, indices)
+    tell.applied(change)
+    return change
+
+
+def unchanged(context: Context) -> Change:
+    """What refresh() leaves as it is."""
+    from sockreg.commands.change import Change
+    from sockreg.registry import generation_record
+
+    current = generations.in_force(context.loaded_registry())
+    if current is None:
+        return Change(generation=None, swapped=False, count=0)
+    _, pending = generation_record.decode_parts(generations.read_rules(current))
+    count = generations.read_header(current).count
+    return Change(generation=current.number, swapped=False, count=count, pending=pending)
+
+
+def is_followed(context: Context) -> bool:
+    """Follow the interfaces if systemd has started this process for that; see follow()."""
+    if not os.environ.get("LISTEN_FDS"):
+        return False
+    for fd, _ in listen_fds.received():
+        passed = socket.socket(fileno=fd)
+        if passed.family == socket.AF_NETLINK:
+            with passed:
+                follow(context, passed)
+            return True
+        passed.detach()
+    return False
+
+
+def follow(context: Context, news: socket.socket) -> None:
+    """Refresh for every change that the kernel reports on a netlink socket, until it is quiet.
+
+    The socket is emptied before each look, so that later changes arrive for the next look, or for
+    the next process: systemd starts one if anything is left. Has systemd close the socket if no
+    rule names an interface. Raises SockregError like refresh().
+    """
+    news.setblocking(False)
+    end = time.monotonic() + _ENOUGH
+    while True:
+        drain(news)
+        started = time.monotonic()
+        if not _has_such_rules(context):
+            unwatch()
+            return
+        refresh(context)
+        took = time.monotonic() - started
+        time.sleep(max(_PAUSE, _REST * took))
+        if time.monotonic() > end or not _has_news(news):
+            return
+
+
+def drain(news: socket.socket) -> None:
+    """Read everything that the kernel has reported. What it says does not matter, nor how much was
+    lost because there was no room (ENOBUFS): something has happened.
+    """
+    while True:
+        try:
+            news.recv(1)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
+def _has_news(news: socket.socket) -> bool:
+    try:
+        news.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+    return True
+
+
+def _has_such_rules(context: Context) -> bool:
+    if not context.is_loaded:
+        return False
+    current = generations.in_force(context.registry)
+    return current is not None and bool(generations.read_header(current).interfaces)
+
+
+def changed_indices(generation: generations.Generation) -> dict[str, int] | None:
+    """The indices of the interfaces that its rules name; None if it was made for these."""
+    known = generations.read_header(generation).index_of
+    now = links.indices_of(known)
+    return now if now != known else None
+
+
+def renew(
+    writer: Writer,
+    current: generations.Generation,
+    of: generations.Generation,
+    indices: Mapping[str, int],
+) -> Change:
+    """Swap in a new generation with the rules of generation ``of``, for interfaces with these
+    indices.
+    """
+    from sockreg import garbage
+    from sockreg.commands.apply import Content, compiled, new_generation, next_number
+    from sockreg.commands.change import Change, moves_between
+    from sockreg.registry import attachment, generation_record, pins
+    from sockreg.registry.sweep import sweep
+
+    content = generations.read_rules(of)
+    before = generation_record.decode_header(content)
+    packed = generation_record.decode(content)
+    with garbage.paused():
+        bindings = generation_record.unpack(packed)
+    made = Content(bindings, before.counters, packed, indices)
+    tables, header = compiled(writer, made, previous=before.previous, root=before.root)
+    header = replace(
+        before,  # what it says about files is still true
+        version=header.version,
+        created=header.created,
+        fingerprint=header.fingerprint,
+        source=header.source,
+        table_bytes=header.table_bytes,
+        destinations=header.destinations,
+        indices=header.indices,
+        rules_for=header.rules_for,
+    )
+    number = next_number(writer.registry)
+    record = generation_record.encode(header, packed.records)
+    new = new_generation(writer.context, number, tables, record)
+    writer.context.step(f"swapping generation {number} in")
+    try:
+        attachment.swap(writer.registry, current, new)
+    except BaseException:
+        pins.remove_directory(new.path)
+        raise
+    in_force = generations.read_header(current)
+    if of.number == current.number:
+        sweep(writer.registry, writer.maps, [number, header.previous])
+    return Change(
+        generation=number,
+        swapped=True,
+        count=header.count,
+        pending=made.pending,
+        moves=moves_between(in_force, header),
+    )

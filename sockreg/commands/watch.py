@@ -1,0 +1,77 @@
+"""Having systemd start sockreg when network interfaces come and go.
+
+systemd listens on a netlink socket, sockreg-interfaces.socket, and starts a oneshot for what
+arrives there. The socket is open only while rules in force name interfaces.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from sockreg.context import Context
+from sockreg.registry.generation_record import Header
+from sockreg.systemd import journal
+from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET
+
+_BOOTED = "/run/systemd/system"  # sd_booted(3)
+
+
+def watch(context: Context, before: Header | None, after: Header | None) -> None:
+    """Open the socket if rules name interfaces, and close it with the last such rule.
+
+    ``before`` and ``after`` are of the generations in force before and after a change. If systemd
+    cannot do it, a notice says so: the rules are in force.
+    """
+    wanted = after is not None and bool(after.interfaces)
+    if not wanted and not (before is not None and before.interfaces):
+        return  # a host without such rules pays nothing, not even this question
+    if not _is_systemds(context):
+        return
+    if not wanted:
+        _systemctl("stop", "--no-block", INTERFACES_SOCKET)
+        return
+    if _systemctl("is-active", "--quiet", INTERFACES_SOCKET).returncode == 0:
+        return
+    # The service looks once at the beginning: since this process did, much may have changed.
+    done = _systemctl("start", "--no-block", INTERFACES_SOCKET, INTERFACES_SERVICE)
+    if done.returncode != 0 and not _is_stopping():
+        said = done.stderr.strip().splitlines()
+        journal.say(
+            f"cannot start {INTERFACES_SOCKET}: {said[0] if said else 'systemctl failed'}; until "
+            "it runs, rules do not follow interfaces that come and go: 'sockreg install-units' "
+            "installs it, and 'sockreg apply --interfaces' looks once",
+            priority=journal.WARNING,
+        )
+
+
+def unwatch() -> None:
+    """Close the socket, because no rule of its network namespace names an interface."""
+    _systemctl("stop", "--no-block", INTERFACES_SOCKET)
+
+
+def _is_systemds(context: Context) -> bool:
+    """Whether systemd's sockets are in this network namespace.
+
+    Its units cannot look, and are in it unless their files say otherwise.
+    """
+    if not os.path.isdir(_BOOTED):
+        return False
+    try:
+        return os.stat("/proc/1/ns/net").st_ino == context.netns.inode
+    except OSError:
+        return "INVOCATION_ID" in os.environ  # systemd.exec(5)
+
+
+def _is_stopping() -> bool:
+    """Whether the host shuts down, when systemd starts nothing."""
+    return _systemctl("is-system-running").stdout.strip() == "stopping"
+
+
+def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["systemctl", *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(arguments, 1, "", f"systemctl: {error.strerror}")
