@@ -9,7 +9,7 @@ from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
-from sockreg.host import capabilities
+from sockreg.host import bpf_access
 from sockreg.registry import attachment, creation, loading, sockops
 from sockreg.systemd import journal
 
@@ -35,7 +35,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
     If it is loaded already, this is an apply. Refused rules, a foreign object or an unsuitable
     kernel leave the system unchanged (SockregError). ``force`` is as in apply().
     """
-    capabilities.require_loading()
+    bpf_access.require_loading()
     loading.check_object(context.object_path)
     root = context.root
     created = not context.is_loaded
