@@ -16,7 +16,7 @@ from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
-from sockreg.guards import root, ssh
+from sockreg.guards import root, ssh, ssh_doors
 from sockreg.host import links, release
 from sockreg.model import UDP
 from sockreg.registry import attachment, generations
@@ -160,7 +160,7 @@ def _others(context: Context, there: Situation) -> tuple[Sequence[str], tuple[st
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
-    through = ssh.doors(rules.bindings, context.root)
+    through = ssh_doors.doors(rules.bindings, context.root)
     if not through:
         return []
     with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:

@@ -20,7 +20,7 @@ from sockreg.config.ruleset import RuleSet, read_rule_set
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
 from sockreg.guards import root as root_guard
-from sockreg.guards import ssh
+from sockreg.guards import ssh, ssh_doors
 from sockreg.host import links, release
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry import (
@@ -31,6 +31,7 @@ from sockreg.registry import (
     pools,
     published,
     relabel,
+    ssh_labels,
 )
 from sockreg.registry.destinations import add_destinations, read_destinations
 from sockreg.registry.locks import Lock
@@ -231,6 +232,7 @@ def put_in_force(
             write_files(files)
     with Lock(registry):
         _write_units(maps, rules, active)
+        _mark_ssh(writer, rules)
     published.publish_outcome(registry, EXIT_OK)
     watch(context, before, header)
     return change
@@ -339,6 +341,16 @@ def _guard_ssh(
 
     if not rules.options.take_ssh:
         rules.notices.extend(ssh.guard(before, rules.bindings, maps, root=root, force=force))
+
+
+def _mark_ssh(writer: Writer, rules: RuleSet) -> None:
+    """Mark the destinations by which rules lead to ssh, so that its socket stays there."""
+    wanted: set[tuple[int, int, str]] = set()
+    if not rules.options.take_ssh:
+        with contextlib.suppress(SockregError):  # the guard has told
+            through = ssh_doors.doors(rules.bindings, writer.context.given_root)
+            wanted = ssh.ways_in(through, rules.bindings, writer.maps)
+    ssh_labels.write(writer.registry, wanted)
 
 
 def _same(one: generation_record.Header, other: generation_record.Header) -> bool:

@@ -9,9 +9,9 @@ from sockreg.errors import RefusedError
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
 from sockreg.model import INET, INET6, TCP
-from sockreg.registry import pools, sockops
+from sockreg.registry import pools, sockops, ssh_labels
 from sockreg.registry.claims import Registrant, foreign_members
-from sockreg.registry.destinations import add_destinations
+from sockreg.registry.destinations import add_destinations, destination_name
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import drop_stale_members, members_of
@@ -37,6 +37,15 @@ def expect(context: Context, label: str, port: int | None) -> None:
     ):
         drop_stale_members(maps)  # the program itself cannot make room for its records
         slots = add_destinations(maps, [(label, family, TCP) for family in (INET, INET6)])
+        for family in (INET, INET6):
+            ssh_labels.refuse_others(
+                registry,
+                slots[label, family, TCP],
+                destination_name(label, family, TCP),
+                unit,
+                port or 0,
+                what=f"{unit} is not expected",
+            )
         who = Registrant(unit, DEFAULT_WEIGHT, weight_said=False)
         for _, member in foreign_members(maps, who, label, set()):
             raise _taken(label, unit, member.unit, cookie_text(member.cookie))

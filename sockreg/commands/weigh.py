@@ -1,6 +1,7 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
 from sockreg.commands.names import check_weight
+from sockreg.commands.ssh_labels import refuse_removal
 from sockreg.context import Context
 from sockreg.host.listener import cookie_text
 from sockreg.registry import pools
@@ -19,12 +20,16 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
 
     None is the weight in their units' files. The weight lasts until the unit registers again.
     Weight 0 drains a member: nothing new arrives there, and existing connections continue. Raises
-    SockregError if the label has no such member.
+    SockregError if the label has no such member, and RefusedError if this drains ssh, to which a
+    rule leads.
     """
     if weight is not None:
         check_weight(weight)
+    registry = context.loaded_registry()
+    if weight == 0:
+        refuse_removal(registry, label, unit, what="nothing is drained")
     changed = 0
-    with Maps(context.loaded_registry()) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
+    with Maps(registry) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
         for (name, family, protocol), slot in read_destinations(maps).items():
             if name != label:
                 continue

@@ -66,7 +66,7 @@ def configured(root: str, path: str, ports: Sequence[int] = ()) -> list[Configur
         return [Configured(None, port, families, place) for port, place in named]
     listening = []
     for line in found[_LISTEN]:
-        address, own_port = _address_and_port(line.words[0])
+        address, own_port = address_and_port(line.words[0])
         for port in [own_port] if own_port else [port for port, _ in named]:
             listening.append(Configured(address, port, families, line.place))
     return listening
@@ -124,7 +124,7 @@ def _port(word: str) -> int:
     return int(word) if word.isascii() and word.isdecimal() and 0 < int(word) < 65536 else 0
 
 
-def _address_and_port(word: str) -> tuple[str | None, int]:
+def address_and_port(word: str) -> tuple[str | None, int]:
     """Of ``host``, ``host:port``, ``[host]:port`` or an IPv6 address; port 0 is none.
 
     A name, and an address that stands for all, are None.

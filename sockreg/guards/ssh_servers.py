@@ -40,9 +40,8 @@ class Units:
         """Whether this .service or .socket unit is one of an ssh server."""
         if unit not in self._known:
             stem, _, kind = unit.rpartition(".")
-            named = kind in ("service", "socket") and _NAMED.fullmatch(stem) is not None
             self._known[unit] = False  # if a unit names itself
-            self._known[unit] = named or self._runs(unit, stem, kind)
+            self._known[unit] = is_named(unit) or self._runs(unit, stem, kind)
         return self._known[unit]
 
     def _runs(self, unit: str, stem: str, kind: str) -> bool:
@@ -89,6 +88,12 @@ class Units:
         except OSError:
             return []  # what is known by other means counts
         return found
+
+
+def is_named(unit: str) -> bool:
+    """Whether this is a usual name of a unit of an ssh server."""
+    stem, _, kind = unit.rpartition(".")
+    return kind in ("service", "socket") and _NAMED.fullmatch(stem) is not None
 
 
 def is_server(program: str) -> bool:

@@ -77,7 +77,13 @@ def unit_of_id(cgroup_id: int) -> str:
 def paths_of(ids: Collection[int]) -> dict[int, str]:
     """The paths of cgroups by id, relative to the root of the tree; without those that are gone."""
     mounted = _mounted() if ids else ""
-    return {it.id: it.path for it in _all(mounted) if it.id in ids} if mounted else {}
+    found: dict[int, str] = {}
+    for it in _all(mounted) if mounted else ():
+        if it.id in ids:
+            found[it.id] = it.path
+            if len(found) == len(ids):
+                break
+    return found
 
 
 def pids_in(path: str) -> list[int]:

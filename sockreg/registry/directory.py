@@ -9,6 +9,7 @@
             7/program table rules [counters]
                                     a compiled rule set and the program that holds it; its own
                                     counters if the registry's were too small or replaced
+        ssh-2-22-9c5b0f3a/       a label that carries ssh, see registry/ssh_labels.py
         unconfirmed-7-123456789/    a change that reverts by itself, see registry/trial.py
         sockops/                    optional: see registry/sockops.py
 

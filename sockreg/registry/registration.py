@@ -9,6 +9,7 @@ import time
 
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text, cookie_text
+from sockreg.registry import ssh_labels
 from sockreg.registry.claims import Registrant, foreign_members, identify, refuse_foreign
 from sockreg.registry.destinations import (
     add_destinations,
@@ -89,6 +90,7 @@ def _register(
     replace: bool,
 ) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
+        _leave_ssh(maps, offers, unit)
         who = identify(maps, unit, offers, weight, root)
         replaced = []
         cookies = {offer.listener.cookie for offer in offers}
@@ -123,6 +125,24 @@ def _places(maps: Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
     if missing:
         slots = add_destinations(maps, missing)
     return [(offer, slots[key]) for offer, key in keys]
+
+
+def _leave_ssh(maps: Maps, offers: list[Offer], unit: str) -> None:
+    """Raise RefusedError if a socket would take a label that carries ssh."""
+    if not ssh_labels.marks(maps.registry):
+        return
+    for offer in offers:
+        for family in offer.families:
+            slot = find_slot(maps, offer.label, family, offer.listener.protocol)
+            if slot is not None:
+                ssh_labels.refuse_others(
+                    maps.registry,
+                    slot,
+                    offer.label,
+                    unit,
+                    offer.listener.port,
+                    what=f"{offer}{of_unit(unit)} is not registered",
+                )
 
 
 def _enter(

@@ -16,6 +16,7 @@ from sockreg.errors import (
     EXIT_CONFIG,
     EXIT_FAILURE,
     EXIT_NOT_LOADED,
+    EXIT_OK,
     EXIT_REFUSED,
     EXIT_USAGE,
 )
@@ -381,3 +382,65 @@ def test_unload_ends_a_trial(host: Host) -> None:
     (mark,) = host.registry.glob("unconfirmed-*")
     host.ok("unload")
     assert host.ok("rollback", "--unconfirmed", mark.name.removeprefix("unconfirmed-")) == ""
+
+
+@pytest.fixture
+def led(host: Host, ssh: Server) -> Host:
+    """A host whose rule leads the port of ssh to ssh's own socket, by a label."""
+    host.load("[ssh]")
+    host.register([("ssh", ssh.sock)], unit="ssh.socket")
+    host.apply("[ssh]", "Bind=tcp 0.0.0.0/0 22,2222")
+    assert host.ask(OWN, 22) == "ssh"
+    return host
+
+
+@pytest.mark.parametrize("unit", [None, "web.socket"])
+@pytest.mark.parametrize("options", [[], ["--replace"], ["--weight", "100"]])
+def test_nobody_else_takes_the_label_of_ssh(
+    led: Host, unit: str | None, options: list[str]
+) -> None:
+    with led.namespace.serve("web", "127.0.0.1", 8080) as web:
+        outcome = led.register([("ssh", web.sock)], *options, unit=unit)
+        assert outcome.status == EXIT_REFUSED
+        assert "a rule leads port 22 of this host, which ssh listens on, to label ssh" in (
+            outcome.err
+        )
+        assert {led.ask(OWN, 22) for _ in range(20)} == {"ssh"}
+        # Other labels are free.
+        assert led.register([("web", web.sock)], unit=unit).status == EXIT_OK
+
+
+def test_nor_after_ssh_has_gone(led: Host, ssh: Server) -> None:
+    """Until it is back, connections to its port are refused, not misled."""
+    ssh.close()
+    with led.namespace.serve("web", "127.0.0.1", 8080) as web:
+        assert led.register([("ssh", web.sock)], unit="web.socket").status == EXIT_REFUSED
+        with led.namespace.serve("ssh", "0.0.0.0", 22) as back:
+            led.register([("ssh", back.sock)], unit="ssh.socket")
+            assert led.ask(OWN, 22) == "ssh"
+
+
+def test_the_unit_of_ssh_may_bring_another_socket(led: Host) -> None:
+    """It is on another port after a restart; and so are other sockets on the port of ssh."""
+    with led.namespace.serve("moved", "0.0.0.0", 2022) as moved:
+        assert led.register([("ssh", moved.sock)], unit="ssh.socket").status == EXIT_OK
+        assert led.ask(OWN, 22) == "moved"
+
+
+def test_the_socket_of_ssh_stays(led: Host) -> None:
+    for words in (["unregister", "ssh"], ["drain", "ssh"], ["weight", "ssh", "0"]):
+        assert "which ssh listens on" in led.fails(EXIT_REFUSED, *words)
+    led.ok("weight", "ssh", "50")
+    assert led.ask(OWN, 22) == "ssh"
+
+
+def test_without_such_a_rule_it_may_go(led: Host) -> None:
+    led.apply("[ssh]", "Bind=tcp 192.0.2.0/24 22")
+    led.ok("drain", "ssh")
+    led.ok("unregister", "ssh")
+    assert led.ask(OWN, 22) == "ssh"
+
+
+def test_marks_of_ssh_are_no_hindrance_to_those_who_allow_it(led: Host) -> None:
+    led.apply("[ssh]", "Bind=tcp 0.0.0.0/0 22", "[:registry]", "TakeSsh=yes")
+    led.ok("drain", "ssh")

@@ -1,0 +1,304 @@
+"""Where ssh can be reached on this host: its doors.
+
+What counts is where something listens for ssh at this moment, not who asks: the sockets of ssh
+servers, port 22, the ports of sshd_config(5), and those of ssh sessions: the operator's own
+(SSH_CONNECTION, ssh(1)) and the others. The loopback does not count. At boot, nothing listens yet.
+Then it counts where ssh will listen by its configuration, and where it was last known to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from sockreg.guards import ssh_config, ssh_servers
+from sockreg.guards.ssh_config import SSH_PORT, Configured
+from sockreg.guards.ssh_expected import expected
+from sockreg.guards.ssh_kept import Kept
+from sockreg.host import cgroup, routes, sessions, sockdiag
+from sockreg.host.sockdiag import DiagSocket
+from sockreg.model import ANY_ADDRESS, INET, INET6, TCP, Action, Binding
+from sockreg.rules.taken import Endpoint
+from sockreg.systemd.unit_of import unit_of_cgroup
+
+_CONNECTION = "SSH_CONNECTION"
+# PAM services of ssh servers, as sessions have them.
+_SERVICES = frozenset({"ssh", *ssh_servers.PROGRAMS})
+
+
+class Door(NamedTuple):
+    """An address and port where ssh can be reached, and the cookie of the listening socket.
+
+    ``cookie`` is 0 if nothing listens there yet, but ssh will. ``endpoint`` may then have no
+    address: it is not known which addresses the host will have. ``known`` is what says that it is
+    ssh's, for messages: a unit, a process, a line of a file, or '' of the usual port.
+    """
+
+    endpoint: Endpoint
+    cookie: int
+    known: str
+
+
+def doors(bindings: Iterable[Binding], root: str = "/") -> list[Door]:
+    """Where ssh can be reached in this network namespace, on ports that these bindings are about.
+
+    sshd_config is read below ``root``. Raises SockregError on refusal.
+    """
+    listeners = _listeners()
+    ports = _about(bindings, {sock.port for sock in listeners})
+    concerned = [sock for sock in listeners if sock.port in ports]
+    if not concerned:
+        return []
+    session = _session()
+    known = _known(concerned, listeners, session, root)
+    if not known:
+        return []
+    own = _own_addresses()
+    if session:
+        own.add(session[0])
+    return list(_doors_of([sock for sock in concerned if sock.cookie in known], known, own))
+
+
+def doors_at_boot(root: str, kept: Kept | None) -> list[Door]:
+    """Where ssh can be reached, and where it will be, on any port.
+
+    The configuration is read below ``root``; ``kept`` is where ssh was last known to listen.
+    """
+    listeners = _listeners()
+    session = _session()
+    known = _known(listeners, listeners, session, root)
+    own = _own_addresses()
+    if session:
+        own.add(session[0])
+    found = list(_doors_of([sock for sock in listeners if sock.cookie in known], known, own))
+    taken = {sock.port for sock in listeners}
+    will = [it for it in expected(root).ports if it.port not in taken]
+    if kept is not None:
+        will += [
+            Configured(address, port, (INET, INET6), "as before this boot")
+            for address, port in kept.ports
+            if port not in taken
+        ]
+        own |= set(kept.addresses)
+    for it in will:
+        for family in it.families:
+            addresses = sorted(address for address in own if _family(address) == family)
+            numbers: list[int | None] = [_number(address) for address in addresses]
+            if it.address is not None:
+                same = _family(it.address) == family and not _is_loopback(it.address)
+                numbers = [_number(it.address)] if same else []
+            elif not numbers:
+                numbers = [None]  # no address is known yet
+            found += [Door(Endpoint(TCP, family, it_, it.port), 0, it.place) for it_ in numbers]
+    return list(dict.fromkeys(found))
+
+
+def kept_for_boot(bindings: Iterable[Binding], root: str, labels: Collection[str]) -> Kept | None:
+    """Where ssh listens now, as far as this is known without much work; None if nowhere.
+
+    Sockets on ports that the bindings are about are known in any case. ``labels`` are as in Kept.
+    """
+    listeners = _listeners()
+    ports = _about(bindings, {sock.port for sock in listeners})
+    concerned = [sock for sock in listeners if sock.port in ports]
+    known = _known(concerned, listeners, _session(), root) if concerned else {}
+    known |= _quickly([s for s in listeners if s.cookie not in known and s.port not in ports], root)
+    if not known:
+        return None
+    return Kept(
+        ports=sorted({_where(sock) for sock in listeners if sock.cookie in known}, key=repr),
+        addresses=sorted(_own_addresses()),
+        labels=sorted(labels),
+    )
+
+
+def _where(sock: DiagSocket) -> tuple[str | None, int]:
+    everywhere = sock.address == ANY_ADDRESS[sock.family]
+    return None if everywhere else _plain(sock.address), sock.port
+
+
+def _listeners() -> list[DiagSocket]:
+    return [
+        sock
+        for family in (INET, INET6)
+        for sock in sockdiag.dump(family, TCP, (sockdiag.LISTENING,))
+    ]
+
+
+def _own_addresses() -> set[str]:
+    return {
+        assigned.address
+        for assigned in routes.interface_addresses()
+        if not _is_loopback(assigned.address)
+    }
+
+
+def _doors_of(
+    listeners: Iterable[DiagSocket], known: dict[int, str], own: Collection[str]
+) -> Iterator[Door]:
+    for listener in listeners:
+        for address in sorted(own):
+            if _listens_on(listener, address):
+                endpoint = Endpoint(TCP, _family(address), _number(address), listener.port)
+                yield Door(endpoint, listener.cookie, known[listener.cookie])
+
+
+def _about(bindings: Iterable[Binding], ports: Collection[int]) -> set[int]:
+    """Those of ``ports`` for which a binding may take packets."""
+    wanted = sorted(ports)
+    found: set[int] = set()
+    for binding in bindings:
+        if binding.protocol == TCP and binding.action is not Action.PASS:
+            at = bisect_left(wanted, binding.first)
+            while at < len(wanted) and wanted[at] <= binding.last:
+                found.add(wanted[at])
+                at += 1
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _known(
+    concerned: Collection[DiagSocket],
+    listeners: Collection[DiagSocket],
+    session: tuple[str, int] | None,
+    root: str,
+) -> dict[int, str]:
+    """Which of these listening sockets are ssh's: cookie -> Door.known."""
+    units = ssh_servers.Units()
+    known = _identified(concerned, session, root, units)
+    rest = [sock for sock in concerned if sock.cookie not in known]
+    hosts = sessions.remote_hosts(_SERVICES) if rest else set()
+    if hosts:
+        through = _reached_by(hosts)
+        ports = set().union(*through.values())
+        # A session over a port that is known to be ssh's explains nothing about others.
+        explained = {
+            sock.port
+            for sock in listeners
+            if sock.port in ports
+            and (sock.cookie in known or _identified([sock], session, root, units))
+        }
+        for host, reached in sorted(through.items()):
+            if not reached & explained:
+                known |= {
+                    sock.cookie: f"the ssh session from {host}"
+                    for sock in rest
+                    if sock.port in reached
+                }
+    return known
+
+
+def _identified(
+    listeners: Collection[DiagSocket],
+    session: tuple[str, int] | None,
+    root: str,
+    units: ssh_servers.Units,
+) -> dict[int, str]:
+    """Those of the listening sockets that are ssh's by themselves: cookie -> Door.known."""
+    known: dict[int, str] = {}
+    configured = {it.port: it.place for it in _configured(root)}
+    for sock in listeners:
+        if sock.port == SSH_PORT:
+            known[sock.cookie] = ""
+        elif session and sock.port == session[1]:
+            known[sock.cookie] = "this ssh session"
+        elif sock.port in configured:
+            known[sock.cookie] = configured[sock.port]
+    rest = [sock for sock in listeners if sock.cookie not in known]
+    return known | (ssh_servers.servers(rest, units) if rest else {})
+
+
+def _quickly(listeners: Collection[DiagSocket], root: str) -> dict[int, str]:
+    """Like _identified(), only by ports and the names of units."""
+    ports = {SSH_PORT, *(it.port for it in _configured(root))}
+    paths = cgroup.paths_of({s.cgroup for s in listeners if s.cgroup and s.port not in ports})
+    return {
+        sock.cookie: ""
+        for sock in listeners
+        if sock.port in ports
+        or (sock.cgroup in paths and ssh_servers.is_named(unit_of_cgroup(paths[sock.cgroup])))
+    }
+
+
+def _configured(root: str) -> list[ssh_config.Configured]:
+    path = ssh_config.config_file(root)
+    try:
+        return ssh_config.configured(root, path) if path else []
+    except OSError:
+        return []  # a user may not read it; the sockets of sshd tell
+
+
+def _reached_by(hosts: set[str]) -> dict[str, set[int]]:
+    """The ports of this host that established connections from these hosts came to."""
+    found: dict[str, set[int]] = {}
+    for family in (INET, INET6):
+        for sock in sockdiag.dump(family, TCP, (sockdiag.ESTABLISHED,)):
+            host = sock.peer_address.removeprefix("::ffff:")
+            if host in hosts:
+                found.setdefault(host, set()).add(sock.port)
+    return found
+
+
+def _session() -> tuple[str, int] | None:
+    """The address and port of this host that the operator's ssh session came to.
+
+    sudo(8) hides the variable from this process, but not from its ancestors.
+    """
+    connection = os.environ.get(_CONNECTION)
+    pid = os.getpid()
+    while connection is None and pid > 1:
+        try:
+            pid, connection = _of_process(pid)
+        except (OSError, ValueError):
+            return None  # not readable, or the process has just ended
+    return _server(connection) if connection else None
+
+
+def _of_process(pid: int) -> tuple[int, str | None]:
+    """(parent's pid, SSH_CONNECTION) of a process, as it was when the process began."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        variables = dict(part.partition(b"=")[::2] for part in file.read().split(b"\0"))
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        parent = int(file.read().rpartition(b")")[2].split()[1])
+    value = variables.get(_CONNECTION.encode())
+    return parent, None if value is None else value.decode("ascii", "replace")
+
+
+def _server(connection: str) -> tuple[str, int] | None:
+    """The second half of SSH_CONNECTION: client address and port, server address and port."""
+    words = connection.split()
+    if len(words) != 4 or not words[3].isdecimal():
+        return None
+    address = words[2].partition("%")[0]
+    try:
+        socket.inet_pton(_family(address), address)
+    except OSError:
+        return None
+    return _plain(address), int(words[3])
+
+
+def _plain(address: str) -> str:
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def _listens_on(sock: DiagSocket, address: str) -> bool:
+    if sock.address != ANY_ADDRESS[sock.family]:
+        return sock.address in (address, f"::ffff:{address}")
+    family = _family(address)
+    return sock.family == family or (sock.family == INET6 and not sock.v6only)
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or (_family(address) == INET and address.startswith("127."))
+
+
+def _family(address: str) -> int:
+    return INET6 if ":" in address else INET
+
+
+def _number(address: str) -> int:
+    return int.from_bytes(socket.inet_pton(_family(address), address), "big")

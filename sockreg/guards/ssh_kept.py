@@ -1,0 +1,63 @@
+"""Where ssh was last known to listen, kept on disk for the next boot.
+
+    DIRECTORY/ssh       JSON, see Kept
+
+It is written with the rules that are kept there, and is a help as they are: everything works
+without it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from sockreg.host import files
+
+_FILE = "ssh"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """``ports`` are (address, or None for all, port). ``addresses`` are those of the host.
+
+    ``labels`` are those by which rules lead to ssh's own sockets.
+    """
+
+    ports: list[tuple[str | None, int]]
+    addresses: list[str]
+    labels: list[str]
+
+
+def write(directory: str, kept: Kept) -> None:
+    """Keep this, unless it is kept already. Raises OSError."""
+    text = json.dumps({"version": _VERSION, **asdict(kept)}) + "\n"
+    path = path_in(directory)
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+    except (FileNotFoundError, ValueError):
+        pass  # the first time, or it is damaged
+    files.replace(path, text.encode(), mode=0o600)
+
+
+def read(directory: str) -> Kept | None:
+    """What was kept, or None. Raises OSError, and ValueError if the file is damaged."""
+    try:
+        with open(path_in(directory), encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        return None
+    try:
+        if content["version"] != _VERSION:
+            raise ValueError("it is of another version of sockreg")
+        ports = [(None if a is None else str(a), int(port)) for a, port in content["ports"]]
+        return Kept(ports, list(map(str, content["addresses"])), list(map(str, content["labels"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"it is damaged: {error}") from None
+
+
+def path_in(directory: str) -> str:
+    """The file in which this is kept."""
+    return f"{directory}/{_FILE}"
