@@ -45,9 +45,11 @@ IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-sy
 OF_SYSTEMD := \
 	tests/systemd257 \
 	tests/systemd/test_counting.py \
+	tests/systemd/test_independence.py \
 	tests/systemd/test_labels.py \
 	tests/systemd/test_lacking.py \
 	tests/systemd/test_lifecycle.py \
+	tests/systemd/test_loader.py \
 	tests/systemd/test_package.py \
 	tests/systemd/test_receive.py \
 	tests/systemd/test_sockets.py \

@@ -62,20 +62,24 @@ class Registry:
     def is_loaded(self) -> bool:
         return self.context.is_loaded
 
-    def load(self, *, force: bool = False) -> Loaded:
+    def load(self, *, force: bool = False, units: bool = False) -> Loaded:
         """Attach the program with the configured rules in force; if loaded already, apply.
 
-        ``force`` lets rules take the port that ssh listens on.
+        ``force`` lets rules take the port that ssh listens on. ``units`` also registers what
+        started units of systemd have open and the registry lacks.
         """
         from sockreg.commands.load import load
 
-        return load(self.context, force=force)
+        return load(self.context, force=force, units=units)
 
-    def unload(self) -> str:
-        """Detach; forget sockets, rules in force and counters. Returns what was done."""
+    def unload(self, *, keep: bool = False) -> str:
+        """Detach; forget sockets, rules in force and counters. Returns what was done.
+
+        ``keep`` only detaches: sockets and counters are there at the next load().
+        """
         from sockreg.commands.load import unload
 
-        return unload(self.context)
+        return unload(self.context, keep=keep)
 
     def status(self) -> Status:
         """What is attached, the labels with their sockets, and the counters."""

@@ -282,6 +282,8 @@ _shtab_sockreg_load_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--sock-ops[also attach the sock_ops program, for units that use \'sockreg expect\']"
+  "--sock-ops-only[attach only that program, beside the registry that is there]"
+  "--units[also register what started units have open and the registry lacks]"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
 )
 
@@ -427,6 +429,7 @@ _shtab_sockreg_unload_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--sock-ops[only detach the sock_ops program]"
+  "--keep[only detach the program\; keep sockets and counters for the next load]"
 )
 
 # guard to ensure default positional specs are added only once per session

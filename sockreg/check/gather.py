@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,20 +23,11 @@ from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
-from sockreg.terms import (
-    INTERFACES_SERVICE,
-    LOADER,
-    METRICS,
-    SOCK_OPS,
-    adding_unit,
-    companion,
-)
+from sockreg.terms import LOADER, adding_unit, companion
 from sockreg.views import inspect, situation, status
 from sockreg.views.situation import Situation
 
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
-_STATE = "Id,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus"
-_EXITED = "1"  # ExecMainCode=: CLD_EXITED of sigaction(2)
 _DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
 _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
 
@@ -97,7 +88,7 @@ def _read(root: str, name: str) -> Unit | None:
 
 
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
-    names = {LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS}
+    names = {LOADER}
     for name in counted:
         names |= {companion(name), adding_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")
@@ -114,15 +105,13 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
 def _host(context: Context, facts: Facts) -> Host:
     there = situation.read(context)
     nonblocking, asked_for = _look_into(there)
-    others, blocked = _others(context, there)
     return Host(
         kernel=release.running(),
         memlock=_memlock(),
         client_ports=_client_ports(),
         interfaces=links.indices_of({b.interface for b in facts.bindings if b.interface}),
         situation=there,
-        others=others,
-        blocked=blocked,
+        others=_others(context, there),
         expected=status.expected_units(context),
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,
@@ -144,19 +133,12 @@ def _client_ports() -> range:
     return range(int(first), int(last) + 1)
 
 
-def _others(context: Context, there: Situation) -> tuple[Sequence[str], tuple[str, str] | None]:
-    """Foreign programs, or why even root may not list them."""
+def _others(context: Context, there: Situation) -> list[str]:
     if os.geteuid() != 0:
-        return [], None  # listing takes CAP_NET_ADMIN
-    try:
-        found = (
-            attachment.others(context.registry, context.netns)
-            if there.loaded
-            else attachment.attached(context.netns)
-        )
-    except SockregError as error:
-        return [], (error.message, error.hint)
-    return [str(program) for program in found], None
+        return []  # listing takes CAP_NET_ADMIN
+    if there.loaded:
+        return [str(program) for program in attachment.others(context.registry, context.netns)]
+    return [str(program) for program in attachment.attached(context.netns)]
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
@@ -194,7 +176,7 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
             return {}
     except PermissionError:
         pass  # run by a user, who has no access to other namespaces
-    command = ["systemctl", "show", "-p", _STATE, "--", *units]
+    command = ["systemctl", "show", "-p", "Id,ActiveState,SubState,MainPID", "--", *units]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = {}
     for block in done.stdout.split("\n\n"):
@@ -204,8 +186,5 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
                 values.get("ActiveState", ""),
                 values.get("SubState", ""),
                 int(values.get("MainPID") or 0),
-                int(values.get("ExecMainStatus") or 0)
-                if values.get("ExecMainCode") == _EXITED
-                else 0,
             )
     return found

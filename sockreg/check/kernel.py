@@ -28,25 +28,10 @@ def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
         )
 
 
-@live_check(Concern.UNITS)
-def no_bpf(_: Facts, host: Host) -> Iterator[Finding]:
-    """A host, or a container, where even root may not use bpf(2)."""
-    if host.blocked is not None:
-        what, fix = host.blocked
-        yield Finding(
-            severity=Severity.ERROR,
-            check="no-bpf",
-            where="",
-            what=what,
-            why="nothing can be loaded, and no packet is steered",
-            fix=fix,
-        )
-
-
 @live_check(Concern.LOADER)
 def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
     """Files that differ from the rules in the kernel."""
-    if not host.situation.loaded or facts.problems:
+    if not host.situation.in_force or facts.problems:
         return
     files = [binding[:-1] for binding in facts.bindings]  # everything except its place
     there = host.situation
@@ -70,13 +55,14 @@ def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
 def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules that are configured, and no program to apply them."""
     count = len(facts.bindings)
-    if count and not host.situation.loaded:
+    if count and not host.situation.in_force:
+        nothing = "in force" if host.situation.loaded else "loaded"
         are = "is" if count == 1 else "are"
         yield Finding(
             severity=Severity.WARNING,
             check="not-loaded",
             where="",
-            what=f"{plural(count, 'rule')} {are} configured, but nothing is loaded here",
+            what=f"{plural(count, 'rule')} {are} configured, but nothing is {nothing} here",
             why="no packet is steered",
             fix="systemctl start sockreg.service",
         )

@@ -33,12 +33,21 @@ from sockreg.registry import (
     relabel,
     ssh_labels,
 )
+from sockreg.registry.claims import state_of_files
 from sockreg.registry.destinations import add_destinations, read_destinations
+from sockreg.registry.directory import not_in_force
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.pins import remove_directory
 from sockreg.registry.sweep import sweep
-from sockreg.registry.units import UnitState, active_units, drop_unit, read_units, write_unit
+from sockreg.registry.units import (
+    UnitState,
+    active_units,
+    drop_unit,
+    read_units,
+    unit_state,
+    write_unit,
+)
 from sockreg.rules.presence import without_absent
 from sockreg.rules.syntax import format_line, format_rule
 from sockreg.systemd import journal
@@ -129,19 +138,28 @@ def put_configured(
     upgrade: bool = False,
     force: bool = False,
     rules: RuleSet | None = None,
+    attach: bool = False,
 ) -> Change:
     """Like apply(), without a journal entry.
 
     ``rules`` were read before the registry was created. They are put in force unless another
-    process was faster.
+    process was faster. ``attach`` is whether this may put rules in force if none are.
     """
     with configuring(context, force=force) as writer:
         active = writer.active_units()
         if start is not None:
             active.add(start)
         active.discard(stop or "")
+        if not attach and generations.in_force(writer.registry) is None:
+            if start is None and stop is None:
+                raise not_in_force(writer.registry)
+            # Its sockets come and go while the loader is stopped. Its rules follow at the start.
+            _count_from_next_load(writer, start, stop)
+            return Change(generation=None, swapped=False, count=0)
         with failure_published(writer.registry):
-            return put_in_force(writer, active, {}, upgrade=upgrade, force=force, rules=rules)
+            return put_in_force(
+                writer, active, {}, upgrade=upgrade, force=force, rules=rules, attach=attach
+            )
 
 
 @contextlib.contextmanager
@@ -187,15 +205,18 @@ def put_in_force(
     upgrade: bool = False,
     force: bool = False,
     rules: RuleSet | None = None,
+    attach: bool = False,
 ) -> Change:
     """Make the configured rules a generation and swap it in, unless it is in force already.
 
     ``files`` are conf files to write along with the swap. The rules are read as if the files were
     written. The files are written last, right before the swap. Unless ``force`` is given, rules
-    that newly take the ssh port are refused. ``rules`` is as in put_configured().
+    that newly take the ssh port are refused. ``rules`` and ``attach`` are as in put_configured().
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
+    if current is None and not attach:
+        raise not_in_force(registry)
     number = current.number if current else None
     with _refusal_told():
         if rules is None or current is not None:
@@ -438,6 +459,20 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
         if known is None or (known.weight, known.weight_said) != said:
             weights[unit] = said
     pools.weigh_units(maps, weights)
+
+
+def _count_from_next_load(writer: Writer, start: str | None, stop: str | None) -> None:
+    """Note that a unit has started or stopped. Its rules are read at the next load."""
+    with Lock(writer.registry):
+        for unit, active in ((stop, False), (start, True)):
+            if unit is None:
+                continue
+            state = unit_state(writer.maps, unit)
+            if state is None and active:
+                state = state_of_files(writer.maps, unit, writer.context.root)
+            if state is not None:
+                state.active = active
+                write_unit(writer.maps, unit, state)
 
 
 def _pointing(

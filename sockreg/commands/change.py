@@ -70,6 +70,8 @@ class Change:
     @property
     def summary(self) -> str:
         """One line: ``generation 7 in force: 3 rules (1 added, 0 removed)``."""
+        if self.generation is None:
+            return "nothing is in force: rules follow when the loader starts"
         rules = plural(self.count, "rule")
         if self.pending:
             rules += f", {len(self.pending)} pending"

@@ -21,12 +21,12 @@ from sockreg.commands.rollback import swap_back
 from sockreg.context import Context
 from sockreg.errors import (
     EXIT_FAILURE,
-    NotLoadedError,
     RefusedError,
     SockregError,
     UsageError,
 )
 from sockreg.registry import generations, published, trial
+from sockreg.registry.directory import not_in_force
 from sockreg.registry.trial import Unconfirmed
 from sockreg.systemd import journal
 
@@ -50,10 +50,7 @@ def apply_on_trial(
     with configuring(context, force=force) as writer:
         current = generations.in_force(writer.registry)
         if current is None:
-            raise NotLoadedError(
-                "there is no generation in force to return to",
-                "'sockreg apply' without --confirm puts the configured rules in force",
-            )
+            raise not_in_force(writer.registry)
         earlier = trial.read(writer.registry)
         # Of several changes in a row, the first determines the generation to return to.
         base = earlier[0].base if earlier else current.number

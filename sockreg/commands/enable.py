@@ -29,7 +29,7 @@ from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.systemd.unitpaths import find_unit, is_template
-from sockreg.terms import LOADER, adding_unit, companion
+from sockreg.terms import LOADER, NEEDED, adding_unit, companion
 
 EXEC_SINCE = 256  # systemd's version
 DROPIN = "50-sockreg.conf"
@@ -41,8 +41,8 @@ _DIRECTORY = "etc/systemd/system"
 _DROPIN = f"""\
 # Written by 'sockreg enable'; 'sockreg disable' removes it.
 [Unit]
-Wants={LOADER}
-After={LOADER}
+Wants={NEEDED}
+After={NEEDED} {LOADER}
 
 [Socket]
 PassFileDescriptorsToExec=yes

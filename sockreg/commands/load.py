@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from sockreg import shipped
 from sockreg.commands import tell
 from sockreg.commands.apply import apply, put_configured
+from sockreg.commands.bring_back import bring_back
 from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
-from sockreg.host import bpf_access
+from sockreg.host import capabilities
 from sockreg.registry import attachment, creation, loading, sockops
 from sockreg.systemd import journal
 
@@ -29,13 +30,15 @@ class Loaded:
         return f"loaded: the registry is at {self.registry}"
 
 
-def load(context: Context, *, force: bool = False) -> Loaded:
+def load(context: Context, *, force: bool = False, units: bool = False) -> Loaded:
     """Attach sockreg to the network namespace with the configured rules in force.
 
-    If it is loaded already, this is an apply. Refused rules, a foreign object or an unsuitable
-    kernel leave the system unchanged (SockregError). ``force`` is as in apply().
+    If it is loaded already, this is an apply; if it was detached, this attaches it again. Refused
+    rules, a foreign object or an unsuitable kernel leave the system unchanged (SockregError).
+    ``force`` is as in apply(). ``units`` also registers what started units have open and the
+    registry lacks.
     """
-    bpf_access.require_loading()
+    capabilities.require_loading()
     loading.check_object(context.object_path)
     root = context.root
     created = not context.is_loaded
@@ -50,7 +53,7 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             compile_rules([], {}),
         )
     try:
-        change = put_configured(context, force=force, rules=rules)
+        change = put_configured(context, force=force, rules=rules, attach=True)
     except BaseException:
         if created:
             creation.remove(context.bpffs, context.registry)
@@ -67,6 +70,8 @@ def load(context: Context, *, force: bool = False) -> Loaded:
             journal.NOTICE,
             journal.WARNING,
         )
+    if units:
+        bring_back(context)
     return loaded
 
 
@@ -99,12 +104,19 @@ def _of_sock_ops(what: str) -> str:
     return message
 
 
-def unload(context: Context) -> str:
+def unload(context: Context, *, keep: bool = False) -> str:
     """Detach and forget everything: sockets, rules, counters. Files stay as they are.
 
-    Returns the result in one line.
+    With ``keep``, only the rules are out of force. Sockets, weights and counters stay until load
+    puts the rules in force again, and sockets may come and go meanwhile. Returns the result in one
+    line.
     """
     registry = context.loaded_registry()
+    if keep:
+        what = "is detached" if creation.detach(registry) else "was detached before"
+        message = f"unloaded: the program {what}; {registry} keeps the registered sockets"
+        tell.unloaded(registry, message)
+        return message
     sockops.unload(registry)
     creation.remove(context.bpffs, registry)
     message = f"unloaded: the program is detached; {registry} is gone"

@@ -11,6 +11,7 @@ from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.guards import ssh
 from sockreg.registry import attachment, generation_record, generations, trial
+from sockreg.registry.directory import not_in_force
 
 
 def rollback(context: Context, *, force: bool = False) -> Change:
@@ -24,7 +25,7 @@ def rollback(context: Context, *, force: bool = False) -> Change:
         current = generations.in_force(writer.registry)
         waiting = trial.read(writer.registry)
         if current is None:
-            raise _nothing_before()
+            raise not_in_force(writer.registry)
         number = waiting[0].base if waiting else generations.read_header(current).previous
         change = swap_back(writer, current, number, force=force)
         trial.write(writer.registry, [])

@@ -1,11 +1,13 @@
-"""The entry of sockreg-add@.service and sockreg@.service, run as a file:
+"""The entry of the units of one socket, and of the loader when it stops, run as a file:
 
     python3 -I -S companion/__main__.py register UNIT.socket RECORD
     python3 -I -S companion/__main__.py start    UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
+    python3 -I -S companion/__main__.py leave    UNIT.service SOCKREG WORD...
 
 RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SOCKREG is the path of
-the full command. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for every
+the full command. The last form is ExecStop= of the loader: it runs that command, unless
+the unit restarts. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for every
 socket: -I and -S keep the interpreter from searching for files, and only the imports that the verb
 needs are made.
 """
@@ -16,7 +18,7 @@ import sys
 
 
 def main(arguments: list[str]) -> int:
-    verb, unit, path = arguments
+    verb, unit, path, *words = arguments
     if verb == "register":
         # Before anything else, including the other imports: see sockreg/companion/flags.py.
         from sockreg.companion import flags
@@ -36,6 +38,10 @@ def main(arguments: list[str]) -> int:
             from sockreg.systemd import listen_fds
 
             registration.register(listen_fds.received(), unit, bpffs, root="/")
+        elif verb == "leave":
+            from sockreg.companion import loader
+
+            loader.leave(unit, [path, *words])
         else:
             from sockreg.companion import lifecycle
 

@@ -9,7 +9,6 @@ imports no rule syntax.
 import _socket
 import posix
 
-from sockreg.errors import SockregError
 from sockreg.host.listener import netns_cookie
 from sockreg.registry import registration
 from sockreg.registry.directory import netns_name, registry_path
@@ -18,11 +17,8 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import read_members
 from sockreg.registry.slots import cookie_in
 from sockreg.registry.units import unit_state, write_unit
-from sockreg.systemd import unitpaths
-from sockreg.terms import LOADER, companion
-
-_SYSTEMCTL = "/usr/bin/systemctl"
-_SHUTDOWN = "shutdown.target"
+from sockreg.systemd import systemctl, unitpaths
+from sockreg.terms import LOADER, SHUTDOWN, companion
 
 
 def own_registry(bpffs: str) -> str:
@@ -76,45 +72,13 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     up: the state in the kernel ends with it. If systemd does not answer, the sockets stay, too;
     raises SockregError.
     """
-    jobs = _jobs(companion(unit), unit, LOADER, _SHUTDOWN)
-    if _SHUTDOWN in jobs:
+    jobs = systemctl.jobs(companion(unit), unit, LOADER, SHUTDOWN)
+    if SHUTDOWN in jobs:
         return
     if jobs.get(companion(unit)) != "restart":
         stop(unit, bpffs, root, command)
     elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
         _mark(unit)
-
-
-def _jobs(*names: str) -> dict[str, str]:
-    """The job type of each of these units that has a job (job.h).
-
-    Raises SockregError if systemd cannot be asked.
-    """
-    reader, writer = posix.pipe()
-    pid = posix.posix_spawn(
-        _SYSTEMCTL,
-        [_SYSTEMCTL, "list-jobs", "--no-legend", "--plain", *names],
-        posix.environ,
-        file_actions=[
-            (posix.POSIX_SPAWN_DUP2, writer, 1),
-            (posix.POSIX_SPAWN_CLOSE, reader),
-        ],
-    )
-    posix.close(writer)
-    output = b""
-    while chunk := posix.read(reader, 4096):
-        output += chunk
-    posix.close(reader)
-    _, status = posix.waitpid(pid, 0)
-    if status:
-        raise SockregError(
-            f"systemd does not say why {names[0]} stops: 'systemctl list-jobs' ended with status "
-            f"{posix.waitstatus_to_exitcode(status)}",
-            f"its sockets stay registered: run 'systemctl restart {names[0]}', or stop it again",
-        )
-    # JOB UNIT TYPE STATE; escaped names may contain backslashes but no spaces.
-    lines = [line.split() for line in output.decode().splitlines()]
-    return {words[1]: words[2] for words in lines if len(words) >= 3}
 
 
 def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:

@@ -13,7 +13,7 @@ from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
 from sockreg.systemd.unitpaths import files_state, find_unit
-from sockreg.terms import LOADER, companion
+from sockreg.terms import LOADER, NEEDED, companion
 
 # The keys of the section besides the rules. Each has a reader below.
 _OTHER_KEYS = (LABEL, WEIGHT)
@@ -55,9 +55,9 @@ def wants_companion(unit: SocketUnit) -> bool:
     """Whether the unit itself names its companion in Wants= or another such setting.
 
     A unit that registers its own sockets (commands/enable.py) has no companion and names the
-    loader. Dependencies only add up: an empty value resets nothing.
+    loader, or the unit that starts it. Dependencies only add up: an empty value resets nothing.
     """
-    wanted = {companion(unit.name), LOADER}
+    wanted = {companion(unit.name), LOADER, NEEDED}
     for _, section in unit.sections:
         if section.name == "Unit":
             for _, _, key, value in section.entries:

@@ -36,7 +36,7 @@ def identify(
     """
     state = unit_state(maps, unit)
     if state is None and root is not None:
-        state = _of_files(maps, unit, root)
+        state = state_of_files(maps, unit, root)
     if state is not None and root is not None and len({offer.label for offer in offers}) == 1:
         for offer in offers:
             offer.label = state.label
@@ -47,7 +47,7 @@ def identify(
     return Registrant(unit, state.weight, weight_said=state.weight_said)
 
 
-def _of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
+def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
     """The state of a unit that does not count yet, or was left out; None if it has no files."""
     from sockreg.systemd import unit_label  # only here: it reads files
 

@@ -33,10 +33,9 @@ def _home(bpffs: str) -> Path:
     """sockreg's directory in the bpffs, created if necessary."""
     mount = Path(bpffs)
     if not mount.is_dir():
-        writable = "mount -o remount,rw /sys; " if bpffs.startswith("/sys/") else ""
         raise SockregError(
             f"{bpffs} does not exist",
-            f"mount a bpffs there: '{writable}mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
+            f"mount a bpffs there: 'mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
         )
     if not is_bpffs(bpffs):
         raise SockregError(
@@ -123,3 +122,11 @@ def remove(bpffs: str, registry: str) -> None:
         unfinished = home / f"{UNFINISHED}{os.getpid()}"
         Path(registry).rename(unfinished)
         remove_directory(unfinished)
+
+
+def detach(registry: str) -> bool:
+    """Detach the program, and keep the rest of the registry. False if it was detached before."""
+    with Lock(f"{registry}/{GENERATIONS}"):
+        was_attached = link_of(registry) is not None
+        attachment.detach(registry)
+    return was_attached

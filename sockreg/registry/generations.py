@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import AccessError
-from sockreg.host import bpf_access
+from sockreg.host import capabilities
 from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Verdict as Verdict
@@ -173,7 +173,7 @@ def build(
     the counters, the generation gets bigger ones, which become the registry's when it comes
     into force. SockregError if the kernel refuses; then nothing is left behind.
     """
-    bpf_access.require_loading()
+    capabilities.require_loading()
     home = Path(registry, GENERATIONS)
     unfinished = home / f"{UNFINISHED}{number}"
     remove_directory(unfinished)

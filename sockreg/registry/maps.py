@@ -9,7 +9,7 @@ import posix
 from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
-from sockreg.registry.directory import DENIED, denied, not_loaded
+from sockreg.registry.directory import denied, not_loaded
 
 _WRITTEN = ("sockets", "pools", "destinations", "members", "units")
 
@@ -37,7 +37,7 @@ class Maps:
             _close(opened)
             if error.errno == errno.ENOENT:
                 raise not_loaded(registry) from None
-            if error.errno in DENIED:
+            if error.errno in (errno.EACCES, errno.EPERM):
                 raise denied(registry, error) from None
             raise
         self.sockets, self.pools, self.destinations, self.members, self.units = opened
@@ -54,8 +54,8 @@ def refuse_other_layout(registry: str, pin: str, fd: int) -> None:
     if bpf.map_sizes(fd) != layout.SIZES[pin]:
         raise RefusedError(
             f"{registry}/{pin} belongs to a registry of another version of sockreg",
-            "create it again: 'systemctl restart sockreg.service', or 'sockreg unload' "
-            "and 'sockreg load', then register sockets again",
+            "create it again: 'sockreg unload', then 'systemctl restart "
+            "sockreg.service', which registers the sockets of started units",
         )
 
 

@@ -17,7 +17,6 @@ from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text
 from sockreg.kernel import bpf
 from sockreg.registry import layout
-from sockreg.registry.directory import DENIED
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import cookie_in, pool_slots
 from sockreg.systemd.unit_of import NO_UNIT
@@ -175,12 +174,10 @@ def write_record(maps: Maps, member: Member, slot: int) -> bytes:
 
 def _refused(listener: Listener, error: OSError) -> SockregError:
     where = address_text(listener.family, listener.address, listener.port)
-    if error.errno in DENIED:
-        from sockreg.host import bpf_access  # only after a refusal
-
+    if error.errno == errno.EPERM:
         return RefusedError(
             f"the kernel does not let this process register {where}: {error.strerror}",
-            bpf_access.remedy(),
+            "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
         )
     if error.errno == errno.EEXIST:
         return RefusedError(

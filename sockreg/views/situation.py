@@ -25,6 +25,7 @@ from sockreg.views.locality import Locality
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """``loaded`` is False without a registry: there are no bindings and no members then.
+    ``in_force`` is False if no program is attached: there are no bindings, but perhaps members.
 
     ``bindings`` are in force; ``pending`` ones wait for their interface.
 
@@ -37,6 +38,7 @@ class Situation:
     there: list[DiagSocket]
     holders: Holders
     local: Locality
+    in_force: bool
     pending: Sequence[Binding] = ()
 
     @cached_property
@@ -97,9 +99,10 @@ def read(context: Context) -> Situation:
     bindings: list[Binding] = []
     pending: list[Binding] = []
     members: dict[Destination, list[Member]] = {}
-    loaded = context.is_loaded
+    loaded = in_force = context.is_loaded
     if loaded:
         content = generations.read_in_force(context.registry, generations.read_rules)
+        in_force = content is not None
         with garbage.paused():
             if content is not None:
                 bindings, pending = generation_record.decode_parts(content)
@@ -113,6 +116,7 @@ def read(context: Context) -> Situation:
         there=there,
         holders=processes.holders([sock.inode for sock in there]),
         local=Locality(routes.local_prefixes()),
+        in_force=in_force,
     )
 
 

@@ -12,7 +12,7 @@ from sockreg.companion import lifecycle
 from sockreg.errors import SockregError
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import UnitState, unit_state, write_unit
-from sockreg.systemd import unitpaths
+from sockreg.systemd import systemctl, unitpaths
 from tests.kernel.host import Host
 
 UNIT = "web.socket"
@@ -58,7 +58,7 @@ def test_sockets_stay_if_systemd_does_not_say_why_the_unit_stops(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
-    monkeypatch.setattr(lifecycle, "_SYSTEMCTL", "/bin/false")
+    monkeypatch.setattr(systemctl, "_SYSTEMCTL", "/bin/false")
     with host.serve("web", "127.0.0.1", 8080, unit=UNIT):
         with (
             host.namespace.entered(),

@@ -20,6 +20,7 @@ from sockreg.errors import (
     EXIT_BUSY,
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
+    EXIT_NOT_LOADED,
     EXIT_OK,
     EXIT_PERMISSION,
     EXIT_REFUSED,
@@ -360,3 +361,40 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+# Out of force for a time
+
+
+def test_unload_keep_is_undone_by_load_alone(host: Host) -> None:
+    """Sockets come and go meanwhile, and the counters go on."""
+    host.load(*WEB, "Bind=tcp 192.0.2.0/24 81", "[more]", "Bind=tcp 192.0.2.0/24 82")
+    with host.serve("web", "127.0.0.1", 8080), host.serve("more", "127.0.0.1", 8082) as more:
+        assert host.ask("192.0.2.7", 80) == "web"
+        before = host.counters("web")
+        assert "keeps the registered sockets" in host.ok("unload", "--keep")
+        assert "was detached before" in host.ok("unload", "--keep")
+        assert [host.ask("192.0.2.7", port) for port in (80, 82)] == ["refused"] * 2
+        for command in (
+            ["apply"],
+            ["upgrade"],
+            ["rollback"],
+            ["apply", "--confirm", "60"],
+            ["bind", "web", "tcp", "192.0.2.0/24", "83"],
+        ):
+            assert "nothing is in force" in host.fails(EXIT_NOT_LOADED, *command)
+        assert "in force    nothing" in host.ok("status")
+        assert host.ask("192.0.2.7", 80) == "refused"
+        more.close()
+        with host.serve("more", "127.0.0.1", 8083):
+            host.ok("load")
+            assert [host.ask("192.0.2.7", port) for port in (80, 81, 82, 83)] == [
+                "web",
+                "web",
+                "more",
+                "refused",
+            ]
+        assert host.counters("web")[0] == before[0] + 2
+    host.ok("unload", "--keep")
+    host.ok("unload")
+    assert nothing_there(host)

@@ -372,7 +372,7 @@ def test_json_is_all_that_is_printed(loaded: Host) -> None:
     assert (kind, only["sock_ops_only"]) == ("unloaded", True)
     assert Path(only["registry"]).is_dir()
     _, everything = validated(loaded.run("--json", "unload").out)
-    assert everything == only | {"sock_ops_only": False}
+    assert everything == only | {"sock_ops_only": False, "kept": False}
 
 
 def test_unloading_everything_takes_it_along(loaded: Host, unit: Unit) -> None:

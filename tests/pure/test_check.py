@@ -298,6 +298,7 @@ def machine(facts: Facts, **changes: object) -> Host:
         there=[REGISTERED],
         holders=Holders({1: [(Process(7, "web"), 3)]}, 0),
         local=Locality([LocalPrefix(INET, 0xC0000200, 24)]),
+        in_force=True,
     )
     ours = {name: value for name, value in changes.items() if hasattr(situation, name)}
     others = {name: value for name, value in changes.items() if name not in ours}
@@ -461,8 +462,12 @@ def test_locked_memory_on_old_kernels(tmp_path: Path) -> None:
 
 def test_before_and_after_deployment(tmp_path: Path) -> None:
     only(found_on(tmp_path, bindings=[]), "not-applied")
-    found = found_on(tmp_path / "2", bindings=[], members={}, there=[], loaded=False)
-    only(found, "not-loaded")
+    found = found_on(
+        tmp_path / "2", bindings=[], members={}, there=[], in_force=False, loaded=False
+    )
+    assert "nothing is loaded here" in only(found, "not-loaded").what
+    found = found_on(tmp_path / "3", bindings=[], in_force=False)
+    assert "nothing is in force here" in only(found, "not-loaded").what
 
 
 def test_every_kind_is_documented() -> None:

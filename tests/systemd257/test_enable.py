@@ -19,8 +19,8 @@ COMPANION = "/usr/lib/python3/dist-packages/sockreg/companion/__main__.py"
 TEXT = f"""\
 # Written by 'sockreg enable'; 'sockreg disable' removes it.
 [Unit]
-Wants=sockreg.service
-After=sockreg.service
+Wants=sockreg-needed.service
+After=sockreg-needed.service sockreg.service
 
 [Socket]
 PassFileDescriptorsToExec=yes

@@ -13,27 +13,45 @@ from sockreg.cli.verb import Group, Verb
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    sock_ops = parser.add_mutually_exclusive_group()
+    sock_ops.add_argument(
         "--sock-ops",
         action="store_true",
         help="also attach the sock_ops program, for units that use 'sockreg expect'",
+    )
+    sock_ops.add_argument(
+        "--sock-ops-only",
+        action="store_true",
+        help="attach only that program, beside the registry that is there",
+    )
+    parser.add_argument(
+        "--units",
+        action="store_true",
+        help="also register what started units have open and the registry lacks",
     )
     add_force(parser)
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    loaded = registry.load(force=options.force)
+    if options.sock_ops_only:
+        _load_sock_ops(registry, options)
+        return
+    loaded = registry.load(force=options.force, units=options.units)
     if loaded.created and not options.json:
         say(loaded.summary)
     for program in loaded.others:
         print(f"sockreg: note: {program} is also attached here; see sockreg(8)", file=sys.stderr)
     show_change(loaded.change, as_json=options.json)
     if options.sock_ops:
-        from sockreg.commands.load import load_sock_ops
+        _load_sock_ops(registry, options)
 
-        attached = load_sock_ops(registry.context)
-        if not options.json:
-            say(attached)
+
+def _load_sock_ops(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands.load import load_sock_ops
+
+    attached = load_sock_ops(registry.context)
+    if not options.json:
+        say(attached)
 
 
 VERB = Verb(

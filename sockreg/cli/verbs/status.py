@@ -94,8 +94,8 @@ def _print_head(seen: Status) -> None:
     print(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
         print(
-            "in force    nothing: no program of this registry is attached; 'sockreg load' "
-            "repairs this"
+            "in force    nothing: no program of this registry is attached; 'systemctl start "
+            "sockreg.service' or 'sockreg load' puts the configured rules in force"
         )
     else:
         header = seen.header

@@ -10,7 +10,13 @@ from sockreg.cli.verb import Group, Verb
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sock-ops", action="store_true", help="only detach the sock_ops program")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--sock-ops", action="store_true", help="only detach the sock_ops program")
+    what.add_argument(
+        "--keep",
+        action="store_true",
+        help="only detach the program; keep sockets and counters for the next load",
+    )
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
@@ -19,9 +25,16 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
         said = unload_sock_ops(registry.context)
     else:
-        said = registry.unload()
+        said = registry.unload(keep=options.keep)
     if options.json:
-        print_json("unloaded", {"registry": registry.path, "sock_ops_only": bool(options.sock_ops)})
+        print_json(
+            "unloaded",
+            {
+                "registry": registry.path,
+                "sock_ops_only": bool(options.sock_ops),
+                "kept": bool(options.keep or options.sock_ops),
+            },
+        )
     else:
         say(said)
 

@@ -1,0 +1,101 @@
+"""Registering again what started units have open and the registry lacks.
+
+A registry that was removed is empty when the loader creates it again. This starts nothing that is
+not active: only units that register sockets are started, and without their dependencies, so that
+no socket is opened and no other unit is touched.
+"""
+
+from collections.abc import Mapping
+
+from sockreg import shipped
+from sockreg.commands import tell
+from sockreg.commands.apply import apply
+from sockreg.context import Context
+from sockreg.plural import plural
+from sockreg.registry import sockops
+from sockreg.registry.locks import Lock
+from sockreg.registry.maps import Maps
+from sockreg.registry.members import read_members
+from sockreg.registry.slots import cookie_in
+from sockreg.registry.units import UnitState, read_units, write_unit
+from sockreg.systemd import systemctl
+from sockreg.terms import (
+    ADDING_PREFIX,
+    COMPANION_PREFIX,
+    SOCK_OPS_LOADER,
+    adding_unit,
+    companion,
+)
+
+_PATTERNS = (
+    "*.socket",
+    f"{ADDING_PREFIX}*.service",
+    f"{COMPANION_PREFIX}*.service",
+    SOCK_OPS_LOADER,
+)
+
+
+def bring_back(context: Context) -> None:
+    """Register the sockets of all started units that have none in the registry.
+
+    Also loads the sock_ops program again if its unit is active. Raises SockregError if systemd
+    does not answer.
+    """
+    registry = context.loaded_registry()
+    states = systemctl.states(*_PATTERNS)
+    if states.get(SOCK_OPS_LOADER) == "active" and not sockops.is_loaded(registry):
+        sockops.load(registry, shipped.sock_ops_object_path())
+    with Maps(registry, read_only=True) as maps:
+        counted = read_units(maps)
+        present = {
+            member.unit
+            for member in read_members(maps)
+            if cookie_in(maps, member.slot) == member.cookie
+        }
+    lost = [unit for unit in _started(states, counted) if unit not in present]
+    if not lost:
+        return
+    tell.notice(f"registering the sockets of {plural(len(lost), 'started unit')} again")
+    _start([adding_unit(unit) for unit in lost])
+    _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
+    _count(context, lost)
+
+
+def _started(states: Mapping[str, str], counted: Mapping[str, UnitState]) -> list[str]:
+    """The .socket units that are open and that somebody wants to be registered.
+
+    These are the units with a started companion, the units whose companion could not start for
+    want of a registry, and the counted units that register their own sockets: systemd has no
+    companion of theirs in memory. A companion that was stopped stays stopped.
+    """
+    found = []
+    for unit, state in sorted(states.items()):
+        if not unit.endswith(".socket") or state != "active":
+            continue
+        of_companion = states.get(companion(unit))
+        failed = "failed" in (of_companion, states.get(adding_unit(unit)))
+        if of_companion == "active" or failed or (of_companion is None and unit in counted):
+            found.append(unit)
+    return found
+
+
+def _start(units: list[str]) -> None:
+    """Start units, and no unit that they depend on. Their failures are in their own journals."""
+    if units:
+        systemctl.run("--job-mode=ignore-dependencies", "start", *units)
+
+
+def _count(context: Context, units: list[str]) -> None:
+    """Have the rules of these units count, as if they had started after the loader."""
+    uncounted = []
+    with Maps(context.registry) as maps, Lock(context.registry):
+        states = read_units(maps)
+        for unit in units:
+            state = states.get(unit)
+            if state is None:
+                uncounted.append(unit)
+            elif not state.active:
+                state.active = True
+                write_unit(maps, unit, state)
+    for unit in uncounted:
+        apply(context, start=unit)
