@@ -62,15 +62,18 @@ class Registry:
     def is_loaded(self) -> bool:
         return self.context.is_loaded
 
-    def load(self, *, force: bool = False, units: bool = False) -> Loaded:
+    def load(self, *, force: bool = False, units: bool = False, state: str | None = None) -> Loaded:
         """Attach the program with the configured rules in force; if loaded already, apply.
 
+        Units and files that are wrong only cost their own rules; see ``left_out`` of the change.
         ``force`` lets rules take the port that ssh listens on. ``units`` also registers what
-        started units of systemd have open and the registry lacks.
+        started units of systemd have open and the registry lacks. ``state`` is the directory where
+        the rules in force are kept for the next boot, by default /var/lib/sockreg in the network
+        namespace of systemd, and nowhere in others.
         """
         from sockreg.commands.load import load
 
-        return load(self.context, force=force, units=units)
+        return load(self.context, force=force, units=units, state=state)
 
     def unload(self, *, keep: bool = False) -> str:
         """Detach; forget sockets, rules in force and counters. Returns what was done.

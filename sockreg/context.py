@@ -23,6 +23,9 @@ def _unseen(_: str) -> None:
 class Context:
     """``given_root`` is the directory of --root, which may be missing.
 
+    ``state`` is the directory where the rules in force are kept for the next boot; None leaves that
+    to commands/earlier.py.
+
     ``step`` is called with what a long command does next (``compiling 9 rules``), and with '' when
     it is done.
     """
@@ -31,6 +34,7 @@ class Context:
     bpffs: str
     given_root: str
     object_path: Path
+    state: str | None = None
     step: Callable[[str], None] = _unseen
 
     @cached_property
@@ -58,6 +62,20 @@ class Context:
                 "leave --root out for that of this host",
             ) from None
         return os.path.join(os.getcwd(), given)
+
+    @property
+    def is_of_systemd(self) -> bool:
+        """Whether processes that systemd starts see this network namespace and these files.
+
+        False if this process may not see the namespaces of systemd.
+        """
+        if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+            return False
+        try:
+            mounts = os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+            return mounts and os.stat("/proc/1/ns/net").st_ino == self.netns.inode
+        except OSError:
+            return False
 
     @property
     def is_loaded(self) -> bool:

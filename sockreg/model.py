@@ -20,6 +20,7 @@ FAMILY_BITS = {INET: 32, INET6: 128}
 FAMILY_NAMES = {INET: "ipv4", INET6: "ipv6"}
 ANY_ADDRESS = {INET: "0.0.0.0", INET6: "::"}
 ANY_PORT = (0, 65535)
+_SHOWN = 3  # problems of a part that a line names
 
 
 class Action(IntEnum):
@@ -84,6 +85,44 @@ class Binding(NamedTuple):
         if self.action is Action.BIND:
             return (self.action, self.label, self.missing_pass)
         return (self.action, "", False)
+
+
+class LeftOut(NamedTuple):
+    """A part of the configuration, a .socket unit or a conf file, that is wrong.
+
+    ``part`` is the name of the unit or the path of the file; it is the path of a directory if that
+    cannot be read, and nothing is known of what was in it. ``problems`` are (``path:line``, what is
+    wrong there). ``earlier`` says whether the rules that the part had when it was last sound are in
+    force. Otherwise, none of its rules is. ``files`` is files_state() of the part's files
+    (systemd/unitpaths.py). ``accepted`` says whether rules came into force beside the wrong part at
+    a boot, and not only by a command about other parts.
+    """
+
+    part: str
+    problems: tuple[tuple[str, str], ...]
+    earlier: bool
+    files: tuple[int, int, int, int]
+    accepted: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """``none of its rules is in force``."""
+        if self.earlier:
+            return "its rules stay in force as they were when it was last sound"
+        return "none of its rules is in force"
+
+    @property
+    def line(self) -> str:
+        """One line that says which part is wrong, what follows from that, where and why."""
+        found = [f"{place}: {text}" for place, text in self.problems[:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            found.append(f"and {len(self.problems) - _SHOWN} more")
+        return f"{self.sentence}: {'; '.join(found)}"
+
+    @property
+    def sentence(self) -> str:
+        """``web.socket is wrong, and none of its rules is in force``."""
+        return f"{self.part} is wrong, and {self.outcome}"
 
 
 class Packet(NamedTuple):

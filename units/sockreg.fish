@@ -132,7 +132,7 @@ function _shtab_sockreg_using
 end
 
 set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners top graph metrics check
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --interval --lines --local --mode --netns --object --of-unit --output --pid --proto --root --socket --start --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --interval --lines --local --mode --netns --object --of-unit --output --pid --proto --root --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -156,6 +156,7 @@ complete -c sockreg -n '_shtab_sockreg_using load' -s v -l verbose -d 'show the 
 complete -c sockreg -n '_shtab_sockreg_using load' -l sock-ops -d 'also attach the sock_ops program, for units that use '"'"'sockreg expect'"'"''
 complete -c sockreg -n '_shtab_sockreg_using load' -l sock-ops-only -d 'attach only that program, beside the registry that is there'
 complete -c sockreg -n '_shtab_sockreg_using load' -l units -d 'also register what started units have open and the registry lacks'
+complete -c sockreg -n '_shtab_sockreg_using load' -l state -xka "(__fish_complete_directories)" -d 'keep the rules in force in DIRECTORY for the next boot (/var/lib/sockreg in the network namespace of systemd, nowhere in others)'
 complete -c sockreg -n '_shtab_sockreg_using load' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a unload -d 'detach; forget sockets, rules in force, counters'
 complete -c sockreg -n '_shtab_sockreg_using unload' -s h -l help -d 'show this help message and exit'

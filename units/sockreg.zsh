@@ -284,6 +284,7 @@ _shtab_sockreg_load_options=(
   "--sock-ops[also attach the sock_ops program, for units that use \'sockreg expect\']"
   "--sock-ops-only[attach only that program, beside the registry that is there]"
   "--units[also register what started units have open and the registry lacks]"
+  "--state=[keep the rules in force in DIRECTORY for the next boot (\/var\/lib\/sockreg in the network namespace of systemd, nowhere in others)]:DIRECTORY:_files -/"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
 )
 

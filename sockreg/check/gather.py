@@ -15,7 +15,6 @@ from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
-from sockreg.errors import SockregError
 from sockreg.guards import root, ssh, ssh_doors
 from sockreg.host import links, release
 from sockreg.model import UDP
@@ -57,7 +56,7 @@ def gather_files(root: str, active: Collection[str] = (), first: Collection[str]
         counted=sorted(rules.units),
         services=_services(root, found, rules.units.keys() | wanted),
         wanted=sorted(wanted),
-        masked=frozenset(name for name in wanted if is_masked(root, companion(name))),
+        masked=frozenset(name for name in wanted if _is_masked(root, companion(name))),
         host=None,
     )
 
@@ -74,16 +73,30 @@ def _installed(root: str, suffix: str) -> set[str]:
     return {
         name
         for directory in search_path(root)
-        for name in files_in(directory, suffix)
+        for name in _files(directory, suffix)
         if not is_template(name)
     }
+
+
+def _is_masked(root: str, name: str) -> bool:
+    try:
+        return is_masked(root, name)
+    except OSError:
+        return False  # nobody knows
+
+
+def _files(directory: str, suffix: str) -> list[str]:
+    try:
+        return files_in(directory, suffix)
+    except OSError:
+        return []  # the rule set says so
 
 
 def _read(root: str, name: str) -> Unit | None:
     try:
         unit = read_socket_unit(root, name)
-    except OSError as error:
-        raise SockregError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    except OSError:
+        return None  # if it counts, the rule set says so
     return None if unit is None else Unit(unit.name, unit.paths, unit.sections)
 
 

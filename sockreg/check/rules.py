@@ -23,7 +23,8 @@ from sockreg.views.situation import endpoints, name_of
 
 @check(Concern.RULES)
 def problems(facts: Facts) -> Iterator[Finding]:
-    """Problems that keep the files from being applied."""
+    """Problems that keep units and files from being applied as they are written."""
+    in_force = _outcomes(facts)
     for problem in facts.problems:
         if problem.kind is Kind.LABEL:
             yield Finding(
@@ -37,18 +38,53 @@ def problems(facts: Facts) -> Iterator[Finding]:
             )
             continue
         tie = problem.kind is Kind.TIE
+        place = str(problem.place)
+        outcome = in_force.get((place, problem.text))
+        if outcome:
+            what_follows = f"{outcome}; other units and files are not affected"
+        else:
+            what_follows = (
+                "an apply is refused; at boot, the rules that this unit or file had when it was "
+                "last sound come into force, or none of its rules"
+            )
         yield Finding(
             severity=Severity.ERROR,
             check="tie" if tie else "syntax",
-            where=str(problem.place),
+            where=place,
             what=problem.text,
-            why="neither takes precedence over the other, so the whole rule set is refused"
-            if tie
-            else "one wrong line refuses the whole rule set; the rules in force stay",
+            why=f"neither takes precedence over the other: {what_follows}" if tie else what_follows,
             fix="remove one of them, or narrow one: a longer prefix, fewer ports, from, dev"
             if tie
             else "correct the line, then run 'sockreg apply --check'",
         )
+
+
+@live_check(Concern.RULES)
+def left_out(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Parts that were wrong when rules came into force, for another reason than the files show."""
+    shown = {(str(problem.place), problem.text) for problem in facts.problems}
+    for left in host.situation.left_out:
+        for place, text in left.problems:
+            if (place, text) not in shown:
+                yield Finding(
+                    severity=Severity.ERROR,
+                    check="left-out",
+                    where=place,
+                    what=text,
+                    why=f"{left.sentence}, since this was found when rules came into force",
+                    fix="correct it if it is still wrong, then run 'systemctl reload sockreg'",
+                )
+
+
+def _outcomes(facts: Facts) -> dict[tuple[str, str], str]:
+    """For each problem that is in force, what follows from it."""
+    if facts.host is None:
+        return {}
+    return {
+        problem: left.sentence
+        for left in facts.host.situation.left_out
+        for problem in left.problems
+    }
 
 
 @check(Concern.REMARKS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json, say
@@ -10,7 +12,7 @@ from sockreg.plural import plural
 
 if TYPE_CHECKING:  # for annotations only
     from sockreg.commands.change import Change
-    from sockreg.model import Binding
+    from sockreg.model import Binding, LeftOut
 
 _LINES = 20  # of a change, before the rest is summarized
 
@@ -24,6 +26,9 @@ def show_change(change: Change, *, as_json: bool) -> None:
             say(move.summary, to=sys.stderr)
     for text in _pending(change):
         say(text, to=sys.stderr)
+    _show_left_out(change.newly_left_out, partial(say, to=sys.stderr))
+    if change.still_left_out:
+        print(change.still_left_out, file=sys.stderr)
     if as_json:
         print_json("change", _body(change))
         return
@@ -40,11 +45,18 @@ def show_preview(change: Change, *, as_json: bool) -> None:
         print(notice, file=sys.stderr)
     for text in _pending(change):
         print(text, file=sys.stderr)
+    _show_left_out(change.left_out, partial(print, file=sys.stderr))
     _print_difference(change)
-    print(
-        f"the configured rules are sound: {plural(change.count, 'rule')}; "
-        f"{change.difference} if applied"
-    )
+    rules = "all other rules" if change.left_out else "the configured rules"
+    print(f"{rules} are sound: {plural(change.count, 'rule')}; {change.difference} if applied")
+
+
+def _show_left_out(parts: list[LeftOut], show: Callable[[str], None]) -> None:
+    from sockreg.views import left_out
+
+    for left in parts:
+        for line in left_out.lines(left):
+            show(line)
 
 
 def _pending(change: Change) -> list[str]:
@@ -69,7 +81,7 @@ def _lines(bindings: list[Binding]) -> list[str]:
 
 
 def _body(change: Change) -> dict[str, object]:
-    from sockreg.views import rules
+    from sockreg.views import left_out, rules
 
     return {
         "generation": change.generation,
@@ -79,4 +91,5 @@ def _body(change: Change) -> dict[str, object]:
         "removed": [rules.body(binding) for binding in change.removed],
         "pending": [rules.body(binding) for binding in change.pending],
         "notices": list(map(str, change.notices)),
+        "left_out": list(map(left_out.body, change.left_out)),
     }

@@ -9,20 +9,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sockreg import __version__, garbage
-from sockreg.commands import tell
+from sockreg.commands import beside, earlier, tell
 from sockreg.commands.change import Change, moves_between
+from sockreg.commands.earlier import LastInForce
 from sockreg.commands.watch import watch
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.report import Notice
-from sockreg.config.ruleset import RuleSet, read_rule_set
+from sockreg.config.ruleset import RuleSet, read_sound
 from sockreg.context import Context
-from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SockregError
+from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, RefusedError, SockregError
 from sockreg.guards import root as root_guard
 from sockreg.guards import ssh, ssh_doors
 from sockreg.host import links, release
-from sockreg.model import Action, Binding, Destination
+from sockreg.model import Action, Binding, Destination, LeftOut
 from sockreg.registry import (
     attachment,
     generation_record,
@@ -123,7 +124,8 @@ def apply(
     ``start`` and ``stop`` name a .socket unit that starts or stops to count as active. ``upgrade``
     makes a new generation even from the same rules. ``force`` lets rules take the ssh port, and
     lets them come from another root than those in force. If this raises SockregError, the rules in
-    force have not changed.
+    force have not changed. Parts of the configuration that are wrong are refused if this is about
+    them; see commands/beside.py.
     """
     change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
     tell.applied(change)
@@ -137,13 +139,13 @@ def put_configured(
     stop: str | None = None,
     upgrade: bool = False,
     force: bool = False,
-    rules: RuleSet | None = None,
     attach: bool = False,
+    starting: bool = False,
 ) -> Change:
     """Like apply(), without a journal entry.
 
-    ``rules`` were read before the registry was created. They are put in force unless another
-    process was faster. ``attach`` is whether this may put rules in force if none are.
+    ``attach`` is whether this may put rules in force if none are. ``starting`` is whether this is a
+    start of the loader, which is not about any part of the configuration.
     """
     with configuring(context, force=force) as writer:
         active = writer.active_units()
@@ -156,9 +158,16 @@ def put_configured(
             # Its sockets come and go while the loader is stopped. Its rules follow at the start.
             _count_from_next_load(writer, start, stop)
             return Change(generation=None, swapped=False, count=0)
+        about = {unit for unit in (start, stop) if unit is not None}
         with failure_published(writer.registry):
             return put_in_force(
-                writer, active, {}, upgrade=upgrade, force=force, rules=rules, attach=attach
+                writer,
+                active,
+                {},
+                changes=about if about or upgrade or starting else None,
+                upgrade=upgrade,
+                force=force,
+                attach=attach,
             )
 
 
@@ -183,16 +192,15 @@ def preview(context: Context, *, force: bool = False) -> Change:
     root_guard.guard(_header_in_force(registry), root, force=force)
     with Maps(registry, read_only=True) as maps, garbage.paused():
         try:
-            rules = _read(context, active_units(maps), {}, first=read_units(maps))
-            relabel.refuse_taken(maps, _new_labels(maps, rules))
             current = generations.in_force_for_readers(registry)
-            _guard_ssh(rules, current, maps, root=context.root, force=force)
-            packed = generation_record.pack(rules.bindings)
-            indices = _interfaces(rules, packed)
-            content = Content(rules.bindings, rules.options.counters, packed, indices)
+            before = _Before.of(context, current)
+            rules = _read(context, active_units(maps), {}, before, first=read_units(maps))
+            intent = _Intent(before)
+            rules = _with_free_labels(intent.sound(rules), intent, maps)
+            rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
+            content = _content(rules, before)
             _compile(context, content, lambda keys: _slots_to_be(maps, keys))
-            number = current.number if current else None
-            return _change(rules, content, current, number, swapped=False)
+            return _change(rules, content, before, before.number, swapped=False)
         finally:
             context.step("")
 
@@ -202,61 +210,114 @@ def put_in_force(
     active: Collection[str],
     files: Overlay,
     *,
+    changes: Collection[str] | None = None,
     upgrade: bool = False,
     force: bool = False,
-    rules: RuleSet | None = None,
     attach: bool = False,
 ) -> Change:
     """Make the configured rules a generation and swap it in, unless it is in force already.
 
     ``files`` are conf files to write along with the swap. The rules are read as if the files were
     written. The files are written last, right before the swap. Unless ``force`` is given, rules
-    that newly take the ssh port are refused. ``rules`` and ``attach`` are as in put_configured().
+    that newly take the ssh port are refused. ``attach`` is as in put_configured(). ``changes``
+    names the parts of the configuration that the command is about; None is all of them. Parts that
+    are wrong give way to their earlier form or are left out, or are refused if the command is about
+    them. If nothing is in force, none is refused.
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
     if current is None and not attach:
         raise not_in_force(registry)
-    number = current.number if current else None
+    before = _Before.of(context, current)
     with _refusal_told():
-        if rules is None or current is not None:
-            rules = _read(context, active, files, first=read_units(maps))
+        rules = _read(context, active, files, before, first=read_units(maps))
+        intent = _Intent(before, changes, files)
+        rules = intent.sound(rules)
         with Lock(registry):
-            relabel.refuse_taken(maps, _new_labels(maps, rules))
-        _guard_ssh(rules, current, maps, root=context.root, force=force)
-        packed = generation_record.pack(rules.bindings)
-        indices = _interfaces(rules, packed)
-        content = Content(rules.bindings, rules.options.counters, packed, indices)
-        root = root_guard.root_of(context.root)
-        tables, header = compiled(writer, content, previous=number, root=root)
-    change = Change(
-        generation=number,
-        swapped=False,
-        count=header.count,
-        pending=content.pending,
-        notices=rules.notices,
-    )
-    before = generations.read_header(current) if current else None
-    if before is None or upgrade or not _same(before, header):
-        context.step("comparing with the rules in force")
-        following = next_number(registry)
-        change = _change(rules, content, current, following, swapped=True)
-        change = replace(change, moves=moves_between(before, header))
-        record = generation_record.encode(header, packed.records)
-        new = new_generation(context, following, tables, record)
-        context.step(f"swapping generation {following} in")
-        with _relabelling(writer, rules):
-            _swap(writer, current, new, files)
-        sweep(registry, maps, [new.number, number])
-    else:
+            rules = _with_free_labels(rules, intent, maps)
+        rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
+
+        def prepare(given: RuleSet) -> _Prepared:
+            return _prepare(writer, given, before, upgrade=upgrade)
+
+        made = prepare(rules) if current else beside.fitting(rules, prepare, _Prepared.discard)
+    rules, header = made.rules, made.header
+    if made.new is None:
         with _relabelling(writer, rules):
             write_files(files)
+    else:
+        context.step(f"swapping generation {made.new.number} in")
+        with _relabelling(writer, rules):
+            _swap(writer, current, made.new, files)
+        sweep(registry, maps, [made.new.number, before.number])
     with Lock(registry):
         _write_units(maps, rules, active)
         _mark_ssh(writer, rules)
     published.publish_outcome(registry, EXIT_OK)
-    watch(context, before, header)
-    return change
+    watch(context, before.header, header)
+    earlier.keep(header, made.content.packed.records)
+    return made.change
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a change starts from; ``last`` has the rules that were last in force."""
+
+    current: generations.Generation | None
+    header: generation_record.Header | None
+    last: LastInForce
+
+    @staticmethod
+    def of(context: Context, current: generations.Generation | None) -> "_Before":
+        header = generations.read_header(current) if current else None
+        return _Before(current, header, LastInForce(current, earlier.directory_of(context, header)))
+
+    @property
+    def number(self) -> int | None:
+        return self.current.number if self.current else None
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        return self.header.left_out if self.header else []
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Rules that are compiled, and the generation to swap in: None if they are in force already."""
+
+    rules: RuleSet
+    content: "Content"
+    header: generation_record.Header
+    change: Change
+    new: generations.Generation | None
+
+    def discard(self) -> None:
+        if self.new is not None:
+            remove_directory(self.new.path)
+
+
+def _prepare(writer: Writer, rules: RuleSet, before: _Before, *, upgrade: bool) -> _Prepared:
+    context = writer.context
+    content = _content(rules, before)
+    root = root_guard.root_of(context.root)
+    tables, header = compiled(writer, content, previous=before.number, root=root)
+    if before.header is not None and not upgrade and _same(before.header, header):
+        change = Change(
+            generation=before.number,
+            swapped=False,
+            count=header.count,
+            pending=content.pending,
+            notices=rules.notices,
+            left_out=header.left_out,
+        )
+        return _Prepared(rules, content, header, change, None)
+    context.step("comparing with the rules in force")
+    following = next_number(writer.registry)
+    change = _change(rules, content, before, following, swapped=True)
+    change = replace(change, moves=moves_between(before.header, header))
+    record = generation_record.encode(header, content.packed.records)
+    new = new_generation(context, following, tables, record)
+    return _Prepared(rules, content, header, change, new)
 
 
 def _new_labels(maps: Maps, rules: RuleSet) -> dict[str, tuple[str, bool]]:
@@ -296,18 +357,37 @@ def _relabelling(writer: Writer, rules: RuleSet) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Content:
-    """What a generation is made of. ``index_of`` has the index of each interface, 0 for none."""
+    """What a generation is made of. ``index_of`` has the index of each interface, 0 for none.
+
+    The last three are those of generation_record.Header.
+    """
 
     bindings: list[Binding]
     counters: bool
     packed: generation_record.Packed
     index_of: Mapping[str, int]
+    parts: list[generation_record.PartRecord]
+    left_out: list[LeftOut]
+    state: str | None
 
     @property
     def pending(self) -> list[Binding]:
         """The rules for interfaces that are not there."""
         absent = {name for name, index in self.index_of.items() if index == 0}
         return [b for b in self.bindings if b.interface in absent] if absent else []
+
+
+def _content(rules: RuleSet, before: _Before) -> Content:
+    packed = generation_record.pack(rules.bindings)
+    return Content(
+        rules.bindings,
+        rules.options.counters,
+        packed,
+        _interfaces(rules, packed),
+        earlier.part_records(rules.selection),
+        beside.recorded(rules, before.left_out, nothing_in_force=before.current is None),
+        before.last.directory,
+    )
 
 
 def compiled(
@@ -347,21 +427,71 @@ def new_generation(
     )
 
 
-def _guard_ssh(
-    rules: RuleSet,
-    current: generations.Generation | None,
-    maps: Maps,
-    *,
-    root: str,
-    force: bool,
-) -> None:
-    """Refuse rules that newly take the ssh port, or note them; see guards/ssh.py."""
+@dataclass(frozen=True)
+class _Intent:
+    """What a command is about; ``changes`` and ``files`` are as in put_in_force()."""
 
-    def before() -> list[Binding]:
-        return generation_record.decode_bindings(generations.read_rules(current)) if current else []
+    before: _Before
+    changes: Collection[str] | None = None
+    files: Collection[str] = ()
 
-    if not rules.options.take_ssh:
-        rules.notices.extend(ssh.guard(before, rules.bindings, maps, root=root, force=force))
+    def is_refused(self, rules: RuleSet, part: str) -> bool:
+        """Whether the command is refused because this part is wrong."""
+        return self.before.current is not None and beside.is_refused(
+            rules, part, self.before.left_out, self.changes, self.files
+        )
+
+    def sound(self, rules: RuleSet) -> RuleSet:
+        """The rules, without parts that are wrong. Raises ConfigError if the command is refused."""
+        beside.refuse([part for part in rules.wrong if self.is_refused(rules, part)], rules)
+        return rules
+
+
+def _with_free_labels(rules: RuleSet, intent: _Intent, maps: Maps) -> RuleSet:
+    """The rules without units whose label others have a socket under.
+
+    Raises RefusedError if the command is refused. Callers hold the lock of the registry's
+    directory if they change anything.
+    """
+    for unit, label in _new_labels(maps, rules).items():
+        try:
+            relabel.refuse_taken(maps, {unit: label})
+        except RefusedError as error:
+            less = rules.without([rules.whole_fault(unit, error.message)])
+            if intent.is_refused(less, unit):
+                raise
+            rules = intent.sound(less)
+    return rules
+
+
+def _with_ssh(rules: RuleSet, intent: _Intent, maps: Maps, *, root: str, force: bool) -> RuleSet:
+    """The rules without parts that newly take the ssh port; see guards/ssh.py.
+
+    Raises RefusedError if the command is refused.
+    """
+    while not rules.options.take_ssh:
+        try:
+            notices = ssh.guard(
+                intent.before.last.bindings, rules.bindings, maps, root=root, force=force
+            )
+        except ssh.TakenError as error:
+            faults = [
+                rules.fault(
+                    loss.binding,
+                    f"{ssh.sentence(loss)}; '{ssh.pass_rule(loss)}' keeps the port open",
+                )
+                for loss in error.taken
+            ]
+            # If it is not wrong already, the command has caused it, whichever part it is about.
+            if intent.before.current is not None and not all(
+                beside.is_known(rules, fault.part, intent.before.left_out) for fault in faults
+            ):
+                raise
+            rules = intent.sound(rules.without(faults))
+        else:
+            rules.notices.extend(notices)
+            break
+    return rules
 
 
 def _mark_ssh(writer: Writer, rules: RuleSet) -> None:
@@ -415,7 +545,8 @@ def _describe(
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
-    digest.update(repr((*packed[1:], indices)).encode())
+    origin = (content.parts, content.left_out, content.state)
+    digest.update(repr((*packed[1:], indices, *origin)).encode())
     return generation_record.Header(
         version=__version__,
         created=time.time_ns(),
@@ -432,6 +563,9 @@ def _describe(
         root=root,
         indices=indices,
         rules_for=generation_record.rules_for(packed),
+        parts=content.parts,
+        left_out=content.left_out,
+        state=content.state,
     )
 
 
@@ -501,10 +635,16 @@ def _slots_to_be(
 
 
 def _read(
-    context: Context, active: Collection[str], files: Overlay, *, first: Collection[str]
+    context: Context,
+    active: Collection[str],
+    files: Overlay,
+    before: _Before,
+    *,
+    first: Collection[str],
 ) -> RuleSet:
+    """Read the rules. Parts that are wrong are left out, or have their earlier form."""
     context.step("reading rules")
-    return read_rule_set(context.root, active, files, first=first)
+    return read_sound(context.root, active, files, before.last, first=first)
 
 
 def _compile(
@@ -555,23 +695,25 @@ def _interfaces(rules: RuleSet, packed: generation_record.Packed) -> dict[str, i
 def _change(
     rules: RuleSet,
     content: Content,
-    current: generations.Generation | None,
+    before: _Before,
     number: int | None,
     *,
     swapped: bool,
 ) -> Change:
-    before = (
-        generation_record.decode(generations.read_rules(current))
-        if current
+    replaced = (
+        generation_record.decode(generations.read_rules(before.current))
+        if before.current
         else generation_record.NOTHING
     )
-    added, removed = generation_record.difference(before, content.packed)
+    added, removed = generation_record.difference(replaced, content.packed)
     return Change(
         generation=number,
         swapped=swapped,
         count=len(rules.bindings),
         added=[rules.bindings[at] for at in added],
-        removed=generation_record.unpack(before, removed),
+        removed=generation_record.unpack(replaced, removed),
         pending=content.pending,
         notices=rules.notices,
+        left_out=rules.left_out,
+        newly_left_out=beside.news(rules.left_out, before.left_out),
     )

@@ -22,7 +22,7 @@ def bind(
     with configuring(context, force=force) as writer:
         notices: list[str] = []
         files = add_binding(context.root, label, words, runtime=runtime, notices=notices)
-        change = put_in_force(writer, writer.active_units(), files, force=force)
+        change = put_in_force(writer, writer.active_units(), files, changes=files, force=force)
     return _told(change, notices)
 
 
@@ -36,7 +36,7 @@ def unbind(context: Context, label: str, words: list[str], *, force: bool = Fals
         notices: list[str] = []
         active = writer.active_units()
         files = remove_binding(context.root, label, words, active=active, notices=notices)
-        change = put_in_force(writer, active, files, force=force)
+        change = put_in_force(writer, active, files, changes=files, force=force)
     return _told(change, notices)
 
 

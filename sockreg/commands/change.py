@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sockreg.config.report import Notice
-from sockreg.model import Binding
+from sockreg.model import Binding, LeftOut
 from sockreg.plural import plural
 from sockreg.registry.generation_record import Header
 
@@ -55,7 +55,9 @@ class Change:
     ``generation`` is the number in force afterwards, and ``swapped`` says whether it is new.
     ``count`` is its number of rules, ``pending`` are those for interfaces that are not there.
     ``moves`` are the interfaces that came, went or changed. Bindings are compared by their meaning,
-    not by their place.
+    not by their place. ``left_out`` are the parts of the configuration that are not in force as
+    they are written, and ``newly_left_out`` those of them that were in force before, or left out
+    for another reason.
     """
 
     generation: int | None
@@ -66,6 +68,8 @@ class Change:
     pending: list[Binding] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    newly_left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -78,6 +82,12 @@ class Change:
         if not self.swapped:
             return f"nothing to change: generation {self.generation} has {rules}"
         return f"generation {self.generation} in force: {rules} ({self.difference})"
+
+    @property
+    def still_left_out(self) -> str:
+        """One line about the parts that were left out before, or ''."""
+        names = ", ".join(left.part for left in self.left_out if left not in self.newly_left_out)
+        return f"still wrong, as before: {names} ('sockreg status' says why)" if names else ""
 
     @property
     def difference(self) -> str:

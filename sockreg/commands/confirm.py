@@ -83,7 +83,7 @@ def confirm(context: Context) -> int:
                 "in force, 'sockreg apply --confirm SECONDS' tries again",
             )
         trial.write(writer.registry, [])
-    if _is_systemds(context):
+    if context.is_of_systemd:
         # They would do nothing, but would be listed among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]
         subprocess.run(["systemctl", "stop", *timers], check=False, capture_output=True)
@@ -147,7 +147,7 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     command += ["rollback", "--unconfirmed", waiting.token]
     # Where "-m" finds the package, installed or not.
     home = str(Path(sockreg.__file__).resolve().parent.parent)
-    if not _is_systemds(context):
+    if not context.is_of_systemd:
         _detach(command, home)
         return
     timer = [f"--timer-property={setting}" for setting in _SETTINGS]
@@ -164,14 +164,6 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
 
 def _unit(waiting: Unconfirmed) -> str:
     return f"sockreg-unconfirmed-{waiting.token}"
-
-
-def _is_systemds(context: Context) -> bool:
-    """Whether processes that systemd starts see this network namespace and this bpffs."""
-    if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
-        return False
-    mounts = os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-    return mounts and os.stat("/proc/1/ns/net").st_ino == context.netns.inode
 
 
 def _detach(command: list[str], home: str) -> None:

@@ -159,7 +159,15 @@ def renew(
     packed = generation_record.decode(content)
     with garbage.paused():
         bindings = generation_record.unpack(packed)
-    made = Content(bindings, before.counters, packed, indices)
+    made = Content(
+        bindings,
+        before.counters,
+        packed,
+        indices,
+        before.parts,
+        before.left_out,
+        before.state,
+    )
     tables, header = compiled(writer, made, previous=before.previous, root=before.root)
     header = replace(
         before,  # what it says about files is still true

@@ -1,6 +1,6 @@
 """Load: create the registry, attach the program, apply the rules. Unload: undo it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sockreg import shipped
 from sockreg.commands import tell
@@ -8,7 +8,6 @@ from sockreg.commands.apply import apply, put_configured
 from sockreg.commands.bring_back import bring_back
 from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
-from sockreg.config.ruleset import read_rule_set
 from sockreg.context import Context
 from sockreg.host import capabilities
 from sockreg.registry import attachment, creation, loading, sockops
@@ -30,22 +29,25 @@ class Loaded:
         return f"loaded: the registry is at {self.registry}"
 
 
-def load(context: Context, *, force: bool = False, units: bool = False) -> Loaded:
+def load(
+    context: Context, *, force: bool = False, units: bool = False, state: str | None = None
+) -> Loaded:
     """Attach sockreg to the network namespace with the configured rules in force.
 
-    If it is loaded already, this is an apply; if it was detached, this attaches it again. Refused
-    rules, a foreign object or an unsuitable kernel leave the system unchanged (SockregError).
-    ``force`` is as in apply(). ``units`` also registers what started units have open and the
-    registry lacks.
+    If it is loaded already, this is an apply; if it was detached, this attaches it again. Parts of
+    the configuration that are wrong only cost their own rules then. Rules of another root, a
+    foreign object or an unsuitable kernel leave the system unchanged (SockregError). ``force`` is
+    as in apply(). ``units`` is for the loader: what is wrong refuses nothing, and what started
+    units have open and the registry lacks is registered. ``state`` is the directory where the rules
+    in force are kept for the next boot; see commands/earlier.py for the default.
     """
+    if state is not None:
+        context = replace(context, state=state)
     capabilities.require_loading()
     loading.check_object(context.object_path)
-    root = context.root
+    _ = context.root  # one that is missing is refused before anything exists
     created = not context.is_loaded
-    rules = None
     if created:
-        # Before anything exists: a registry whose rules are refused would be useless.
-        rules = read_rule_set(root)
         creation.create(
             context.bpffs,
             context.netns,
@@ -53,7 +55,7 @@ def load(context: Context, *, force: bool = False, units: bool = False) -> Loade
             compile_rules([], {}),
         )
     try:
-        change = put_configured(context, force=force, rules=rules, attach=True)
+        change = put_configured(context, force=force, attach=True, starting=units)
     except BaseException:
         if created:
             creation.remove(context.bpffs, context.registry)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sockreg.commands import tell
+from sockreg.commands import beside, earlier, tell
 from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
@@ -70,11 +70,14 @@ def swap_back(
         _, pending = generation_record.divide(generation_record.unpack(new), header.absent)
         change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
     watch(context, replaced, header)
+    earlier.keep(replace(header, state=replaced.state), new.records)
     return replace(
         change,
         added=generation_record.unpack(new, added),
         removed=generation_record.unpack(old, removed),
         notices=notices,
+        left_out=header.left_out,
+        newly_left_out=beside.news(header.left_out, replaced.left_out),
     )
 
 

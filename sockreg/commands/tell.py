@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from sockreg.commands.change import Change, Move
+from sockreg.model import LeftOut
 from sockreg.systemd import journal, notify
 
 
@@ -25,12 +26,26 @@ def applied(change: Change) -> None:
             "SOCKREG_GENERATION": str(change.generation),
         }
         _tell(move.summary, _of_move(move), about)
+    for left in change.newly_left_out:
+        _tell_left_out(left)
     fields: journal.Fields = {
         "SOCKREG_GENERATION": str(change.generation),
         "SOCKREG_RULES": str(change.count),
     }
     _tell(change.summary, journal.APPLIED, fields)
-    notify.status(f"last start or reload: {change.summary}")
+    wrong = ", ".join(left.part for left in change.left_out)
+    but = f"; wrong: {wrong} ('sockreg status' says why)" if wrong else ""
+    notify.status(f"last start or reload: {change.summary}{but}")
+
+
+def _tell_left_out(left: LeftOut) -> None:
+    fields: journal.Fields = {
+        **journal.unit_fields(left.part),
+        "SOCKREG_PART": left.part,
+        "SOCKREG_PLACE": [place for place, _ in left.problems],
+        "SOCKREG_OUTCOME": left.outcome,
+    }
+    _tell(left.line, journal.LEFT_OUT, fields, journal.ERR)
 
 
 def _of_move(move: Move) -> str:
@@ -54,7 +69,9 @@ def notice(message: str) -> None:
     _tell(message, journal.NOTICE, {})
 
 
-def _tell(message: str, message_id: str, fields: journal.Fields) -> None:
+def _tell(
+    message: str, message_id: str, fields: journal.Fields, priority: int = journal.INFO
+) -> None:
     sys.stdout.flush()  # so that earlier output comes first in the journal
-    if not journal.record(message, message_id, fields=fields) and is_seen():
+    if not journal.record(message, message_id, priority, fields) and is_seen():
         print(message, file=sys.stderr)  # there is no journal

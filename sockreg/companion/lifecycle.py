@@ -99,8 +99,15 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
 
 
 def _files(root: str, unit: str) -> tuple[int, int, int, int]:
-    """The state of the unit's files, as stored in the registry."""
-    return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
+    """The state of the unit's files, as stored in the registry.
+
+    It is that of no files if they cannot be found: the loader has told so, and whatever rules the
+    unit has are in force.
+    """
+    try:
+        return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
+    except OSError:
+        return (0, 0, 0, 0)
 
 
 def _marker(unit: str) -> str:

@@ -2,7 +2,7 @@
 
 One is persistent, and one lasts until the next boot. Their names differ, so neither hides the
 other. Operators may edit both: other lines stay as they are. Changes are first computed as an
-overlay for read_rule_set(), and then written.
+overlay for read_sound(), and then written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sockreg.config.conf import Overlay
-from sockreg.config.ruleset import read_rule_set
+from sockreg.config.ruleset import examine_rule_set
 from sockreg.errors import (
     ConfigError,
     SockregError,
@@ -71,7 +71,7 @@ def remove_binding(
     """What to write to remove ``Bind=WORDS`` from both files.
 
     ``missing=pass`` need not be repeated. A file without any rules left is removed. ``active`` is
-    as in read_rule_set(). Raises ConfigError if the binding is in another file, which it names, or
+    as in read_sound(). Raises ConfigError if the binding is in another file, which it names, or
     in none.
     """
     paths = [bind_path(root, runtime) for runtime in (False, True)]
@@ -132,7 +132,8 @@ def _holds(text: str, binding: Binding, path: str) -> bool:
 
 def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
     rule = f"{format_line(binding)} ({binding.label})"
-    for other in read_rule_set(root, active).bindings:
+    rules, _ = examine_rule_set(root, active)
+    for other in rules.bindings:
         if _same_rule(other, binding):
             return ConfigError(f"{rule} is in {other.place}", hint="remove it there")
     return ConfigError(f"there is no rule {rule}", hint="'sockreg rules' lists the rules in force")

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from sockreg.config.report import Problem, Report, unreadable
+from sockreg.config.parts import NO_FILES, Form, Part
+from sockreg.config.report import Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
-from sockreg.model import Action, Binding, Place, label_problem
+from sockreg.model import Action, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
-from sockreg.systemd.unitpaths import files_in, has_content, reachable, winners
+from sockreg.systemd.unitpaths import files_in, files_state, reachable, winners
 from sockreg.systemd.values import boolean
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
@@ -39,32 +41,95 @@ class Options:
     take_ssh: bool = False
 
 
-def conf_files(root: str, overlay: Overlay) -> list[str]:
-    """The files in force, in the order in which they are read."""
-    directories = [root.rstrip("/") + directory for directory in DIRECTORIES]
-    found = winners([(directory, _names(directory, overlay)) for directory in directories])
-    return [
-        path for path in found if (overlay[path] if path in overlay else has_content(root, path))
-    ]
+# The keys of the section, and what they set.
+_OPTIONS = {"Counters": "counters", "TakeSsh": "take_ssh"}
 
 
-def read_conf(root: str, overlay: Overlay, report: Report) -> tuple[list[Binding], Options]:
-    """Read all conf files. Problems go to the report."""
-    rules: dict[str, RuleLists] = defaultdict(no_rules)
-    options = Options()
-    for path in conf_files(root, overlay):
-        for section in read_sections(_content(root, path, overlay, report)):
-            if section.name == OPTIONS_SECTION:
-                options = _read_options(section, path, options, report)
-            elif _is_label(section, path, report):
-                labels = dict.fromkeys(Action, section.name)
-                add_rules(section, path, labels=labels, lists=rules[section.name], report=report)
-    bindings = [b for lists in rules.values() for listed in lists.values() for b in listed]
-    return bindings, options
+class ConfFile(NamedTuple):
+    """A file that wins over others of its name. ``problem`` says why its name is all there is."""
+
+    path: str
+    problem: Problem | None = None
 
 
-def _names(directory: str, overlay: Overlay) -> list[str]:
-    names = set(files_in(directory, ".conf"))
+def conf_files(root: str, overlay: Overlay, known: Callable[[], Collection[str]]) -> list[ConfFile]:
+    """The files that win, in the order in which they are read, with masked ones.
+
+    Of a directory that cannot be read, the files whose paths are ``known`` to have been there count
+    as unreadable. If none is known, the directory itself is listed.
+    """
+    unread: dict[str, Problem] = {}
+    listings = []
+    for directory in (root.rstrip("/") + directory for directory in DIRECTORIES):
+        try:
+            names = _listed(directory)
+        except OSError as error:
+            unread[directory] = unreadable(error, directory)
+            names = [os.path.basename(p) for p in known() if os.path.dirname(p) == directory]
+        listings.append((directory, _with_overlay(directory, names, overlay)))
+    found = [ConfFile(path, unread.get(os.path.dirname(path))) for path in winners(listings)]
+    named = {file.problem for file in found}
+    return [ConfFile(d, problem) for d, problem in unread.items() if problem not in named] + found
+
+
+def read_conf(
+    root: str, overlay: Overlay, known: Callable[[], Collection[str]]
+) -> tuple[list[Part], list[Notice]]:
+    """Read all conf files; ``known`` is as in conf_files()."""
+    parts, notices = [], []
+    for path, problem in conf_files(root, overlay, known):
+        if problem is not None:
+            parts.append(Part(path, Form(), [problem]))
+            continue
+        report = Report()
+        files = _state(path)
+        form = _read_file(root, path, overlay, report)
+        parts.append(Part(path, form, list(dict.fromkeys(report.problems)), files))
+        notices += report.notices
+    return parts, notices
+
+
+def options_of(forms: Iterable[Form]) -> Options:
+    """The options that these forms have together: the last value of each counts."""
+    settled: dict[str, bool] = {}
+    for form in forms:
+        settled.update(form.options)
+    return replace(Options(), **settled)
+
+
+def _state(path: str) -> tuple[int, int, int, int]:
+    try:
+        return files_state([path])
+    except OSError:
+        return NO_FILES
+
+
+def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
+    lists: dict[str, RuleLists] = defaultdict(no_rules)
+    options: dict[str, bool] = {}
+    drops: list[tuple[str, Action]] = []
+    for section in read_sections(_content(root, path, overlay, report)):
+        if section.name == OPTIONS_SECTION:
+            _read_options(section, path, options, report)
+        elif _is_label(section, path, report):
+            labels = dict.fromkeys(Action, section.name)
+            dropped = add_rules(
+                section, path, labels=labels, lists=lists[section.name], report=report
+            )
+            drops += [(section.name, action) for action in dropped]
+    bindings = [b for found in lists.values() for listed in found.values() for b in listed]
+    return Form(bindings, list(dict.fromkeys(drops)), options)
+
+
+def _listed(directory: str) -> list[str]:
+    """Names of the conf files in a directory; none if it does not exist. Raises OSError."""
+    if os.path.lexists(directory):
+        os.stat(f"{directory}/.")  # a file, and a link to nowhere, are no empty directory
+    return files_in(directory, ".conf")
+
+
+def _with_overlay(directory: str, listed: Iterable[str], overlay: Overlay) -> list[str]:
+    names = set(listed)
     for path, text in overlay.items():
         where, name = os.path.split(path)
         if where == directory:
@@ -76,11 +141,15 @@ def _names(directory: str, overlay: Overlay) -> list[str]:
 
 
 def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
+    """What the file says; nothing if it is masked."""
     text = overlay.get(path)
     if text is not None:
         return text.encode(errors="surrogateescape")
     try:
-        with open(reachable(root, path), "rb") as file:
+        where = reachable(root, path)
+        if os.stat(where).st_size == 0:  # 0 for /dev/null as well
+            return b""
+        with open(where, "rb") as file:
             return file.read()
     except OSError as error:
         report.problems.append(unreadable(error, path))
@@ -100,24 +169,13 @@ def _is_label(section: Section, path: str, report: Report) -> bool:
     return not wrong
 
 
-def _read_options(section: Section, path: str, options: Options, report: Report) -> Options:
+def _read_options(section: Section, path: str, options: dict[str, bool], report: Report) -> None:
     add_section_problems(section, path, report)
     for line, _, key, value in section.entries:
         try:
-            options = _with_option(options, key, value)
+            if key not in _OPTIONS:
+                raise ValueError(f"unknown option: {', '.join(f'{k}=' for k in _OPTIONS)} expected")
+            name = _OPTIONS[key]
+            options[name] = boolean(value) if value else getattr(Options, name)
         except ValueError as problem:
             report.problems.append(Problem(Place(path, line), f"{key}={value}: {problem}"))
-    return options
-
-
-def _with_option(options: Options, key: str, value: str) -> Options:
-    if key == "Counters":
-        return replace(options, counters=_boolean(value, Options.counters))
-    if key == "TakeSsh":
-        return replace(options, take_ssh=_boolean(value, Options.take_ssh))
-    raise ValueError("unknown option: Counters=, TakeSsh= expected")
-
-
-def _boolean(value: str, default: bool) -> bool:
-    """Empty for the default."""
-    return boolean(value) if value else default

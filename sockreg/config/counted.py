@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from typing import NamedTuple
 
-from sockreg.config.report import Notice, Report, unreadable
+from sockreg.config.parts import NO_FILES
+from sockreg.config.report import Notice, Problem, unreadable
 from sockreg.config.socketunit import SocketUnit, read_socket_unit, wants_companion
 from sockreg.systemd.unitpaths import (
     files_in,
+    files_state,
+    find_unit,
     has_content,
     is_masked,
     is_template,
@@ -22,36 +26,63 @@ from sockreg.systemd.unitpaths import (
 from sockreg.terms import COMPANION_PREFIX, companion
 
 
-def counted_units(root: str, active: Collection[str], report: Report) -> dict[str, SocketUnit]:
+class Unread(NamedTuple):
+    """Why a unit cannot be read, and files_state() of its files as far as they are found."""
+
+    problem: Problem
+    state: tuple[int, int, int, int]
+
+
+class Counted(NamedTuple):
+    """``units`` count. ``unread`` count, but cannot be read. ``directories`` cannot be read, so
+    that further units may count.
+    """
+
+    units: dict[str, SocketUnit]
+    unread: dict[str, Unread]
+    directories: list[Problem]
+    notices: list[Notice]
+
+
+def counted_units(root: str, active: Collection[str]) -> Counted:
     """The units that count, sorted by name.
 
     These are the ``active`` units, the units whose companion is enabled, and the units that are
     enabled themselves and want their companion in their own files. Units that are missing or masked
     do not count, nor do units whose companion is masked.
     """
-    pulled_in = _pulled_in(root)
+    directories: list[Problem] = []
+    pulled_in = _pulled_in(root, directories)
     by_companion = _of_companions(pulled_in)
     units: dict[str, SocketUnit] = {}
+    unread: dict[str, Unread] = {}
+    notices = []
     for name in sorted(by_companion.union(active)):
-        if is_masked(root, companion(name)):
-            continue
-        unit = _read(root, name, report)
-        if unit:
-            units[name] = unit
-        elif name in by_companion:
-            text = f"{companion(name)} is enabled, but {_lack(root, name)}"
-            report.notices.append(Notice(None, text))
+        try:
+            if is_masked(root, companion(name)):
+                continue
+            unit = read_socket_unit(root, name)
+            if unit:
+                units[name] = unit
+            elif name in by_companion:
+                text = f"{companion(name)} is enabled, but {_lack(root, name)}"
+                notices.append(Notice(None, text))
+        except OSError as error:
+            unread[name] = Unread(unreadable(error, error.filename or name), _state(root, name))
     for name in sorted(pulled_in):
-        if name.endswith(".socket") and name not in units:
-            unit = _read(root, name, report)
-            if unit and wants_companion(unit) and not is_masked(root, companion(unit.name)):
-                units[unit.name] = unit
-    return dict(sorted(units.items()))
+        if name.endswith(".socket") and name not in units and name not in unread:
+            try:
+                unit = read_socket_unit(root, name)
+                if unit and wants_companion(unit) and not is_masked(root, companion(unit.name)):
+                    units[unit.name] = unit
+            except OSError:
+                continue  # as far as anybody can see, it does not count
+    return Counted(dict(sorted(units.items())), unread, directories, notices)
 
 
 def units_of_companions(root: str) -> set[str]:
     """The .socket units whose companion is enabled, whether they exist or not."""
-    return _of_companions(_pulled_in(root))
+    return _of_companions(_pulled_in(root, []))
 
 
 def _of_companions(pulled_in: Collection[str]) -> set[str]:
@@ -62,23 +93,24 @@ def _of_companions(pulled_in: Collection[str]) -> set[str]:
     }
 
 
-def _pulled_in(root: str) -> set[str]:
+def _pulled_in(root: str, problems: list[Problem]) -> set[str]:
     """Names of companions and .socket units in the .wants or .requires directory of any unit.
 
-    The name of the link counts, not its target. The first directory that has the link wins, and a
-    link to /dev/null undoes it (process_deps() of systemd's core/load-dropin.c).
+    Directories that cannot be read are added to the problems. The name of the link counts, not its
+    target. The first directory that has the link wins, and a link to /dev/null undoes it
+    (process_deps() of systemd's core/load-dropin.c).
     """
     directories = search_path(root)
     lists = {
         name
         for directory in directories
-        for name in _names(directory)
+        for name in _names(directory, problems)
         if name.endswith((".wants", ".requires"))
     }
     pulled_in: set[str] = set()
     for listed in sorted(lists):
         places = [f"{directory}/{listed}" for directory in directories]
-        for path in winners([(place, files_in(place, "")) for place in places]):
+        for path in winners([(place, _files(place, problems)) for place in places]):
             name = os.path.basename(path)
             ours = name.startswith(COMPANION_PREFIX) or name.endswith(".socket")
             if ours and os.path.islink(path) and not _is_mask(root, path):
@@ -86,24 +118,39 @@ def _pulled_in(root: str) -> set[str]:
     return pulled_in
 
 
-def _names(directory: str) -> list[str]:
+def _names(directory: str, problems: list[Problem]) -> list[str]:
     try:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        problems.append(unreadable(error, directory))
+        return []
+
+
+def _files(directory: str, problems: list[Problem]) -> list[str]:
+    try:
+        return files_in(directory, "")
+    except OSError as error:
+        if not any(directory.startswith(f"{problem.place.path}/") for problem in problems):
+            problems.append(unreadable(error, directory))
+        return []
 
 
 def _is_mask(root: str, path: str) -> bool:
-    """Whether a link leads to an empty file. A dangling link does not."""
-    return os.path.exists(reachable(root, path)) and not has_content(root, path)
-
-
-def _read(root: str, name: str, report: Report) -> SocketUnit | None:
+    """Whether a link leads to an empty file. A link that leads nowhere does not."""
     try:
-        return read_socket_unit(root, name)
-    except OSError as error:
-        report.problems.append(unreadable(error))
-        return None
+        return os.path.exists(reachable(root, path)) and not has_content(root, path)
+    except OSError:
+        return False  # as for systemd, the name of the link counts, wherever it leads
+
+
+def _state(root: str, name: str) -> tuple[int, int, int, int]:
+    """As the companion sees it: companion/lifecycle.py."""
+    try:
+        return files_state(find_unit(root, name)[1])
+    except OSError:
+        return NO_FILES
 
 
 def _lack(root: str, name: str) -> str:

@@ -27,14 +27,16 @@ def add_rules(
     report: Report,
     expand: Callable[[str], str] | None = None,
     others: Collection[str] = (),
-) -> None:
-    """Add a section's rules to those of earlier sections.
+) -> list[Action]:
+    """Add a section's rules to those of earlier sections. Returns the actions whose earlier rules
+    it drops.
 
     ``labels`` has the label for the bindings of each action. ``others`` are keys that other code
     reads. As in systemd's lists, a key with an empty value drops the earlier values of the key.
     Wrong lines go to the report even if they are dropped later.
     """
     add_section_problems(section, path, report)
+    dropped = []
     for line, _, key, value in section.entries:
         if key in others:
             continue
@@ -46,6 +48,7 @@ def add_rules(
             continue
         if not value:
             lists[action].clear()
+            dropped.append(action)
             continue
         place = Place(path, line)
         remarks: list[str] = []
@@ -57,6 +60,7 @@ def add_rules(
             report.problems.append(Problem(place, f"{key}={value}: {problem}"))
         if remarks:
             report.notices.extend(Notice(place, remark) for remark in remarks)
+    return dropped
 
 
 def add_section_problems(section: Section, path: str, report: Report) -> None:

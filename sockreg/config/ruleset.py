@@ -1,46 +1,75 @@
-"""The configured rule set: the rules of all files, checked as a whole."""
+"""The configured rule set: the rules of all parts, checked as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from sockreg import garbage
-from sockreg.config.conf import Options, Overlay, read_conf
+from sockreg.config.conf import Options, Overlay, options_of, read_conf
 from sockreg.config.counted import counted_units
+from sockreg.config.parts import (
+    NO_FILES,
+    Earlier,
+    Fault,
+    Form,
+    Part,
+    Selection,
+    Wrong,
+    tie_problem,
+    written_bindings,
+)
 from sockreg.config.report import Kind, Notice, Problem, Report
+from sockreg.config.same_label import UnitFiles as UnitFiles
+from sockreg.config.same_label import label_refusal as label_refusal
+from sockreg.config.same_label import same_label_problem
+from sockreg.config.same_label import same_labels as same_labels
 from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_rules, unit_weight
-from sockreg.errors import RefusedError, failure
-from sockreg.model import Action, Binding, Place
-from sockreg.rules.precedence import Tie, settle
-from sockreg.rules.syntax import format_line
-from sockreg.sharing import may_share, refusal
+from sockreg.errors import failure
+from sockreg.model import Binding, LeftOut, Place
+from sockreg.rules.precedence import settle
 from sockreg.terms import DEFAULT_WEIGHT
-
-
-class UnitFiles(NamedTuple):
-    """A unit that counts: its label, its files, their files_state() when read, and its weight.
-
-    ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
-    """
-
-    label: str
-    place: Place
-    paths: list[str]
-    state: tuple[int, int, int, int]
-    weight: int
-    weight_said: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSet:
-    """``bindings`` has no ties and no repetitions. ``units`` are all units that count."""
+    """``bindings`` has no ties and no repetitions. ``units`` are all units that count.
+
+    ``selection`` says which parts the bindings are from.
+    """
 
     bindings: list[Binding]
     notices: list[Notice]
     units: dict[str, UnitFiles]
     options: Options
+    selection: Selection = field(default_factory=lambda: Selection((), dict), compare=False)
+
+    @cached_property
+    def left_out(self) -> list[LeftOut]:
+        """The parts that are not in force as they are written."""
+        return self.selection.left_out
+
+    @property
+    def wrong(self) -> dict[str, Wrong]:
+        """The same, with what they conflict with."""
+        return self.selection.wrong
+
+    def without(self, faults: Iterable[Fault]) -> RuleSet:
+        """The same, but for parts that something else found wrong.
+
+        They give way to their earlier form, if they have one that does not count already.
+        """
+        return _of(self.selection.without(faults), self.notices)
+
+    def fault(self, binding: Binding, text: str) -> Fault:
+        """That a binding of this rule set is wrong."""
+        return Fault(self.selection.owner(binding), Problem(binding.place, text, Kind.FIT))
+
+    def whole_fault(self, part: str, text: str) -> Fault:
+        """That a part is wrong as a whole."""
+        return Fault(part, Problem(self.selection.place_of(part), text, Kind.FIT))
 
 
 def read_rule_set(
@@ -55,8 +84,7 @@ def read_rule_set(
     ``active`` names .socket units that count although they are not enabled. ``overlay`` has the
     text of conf files that are not written yet, or None for a file that will be removed. ``first``
     names the units that keep their label if others have the same one. Raises
-    ConfigError with all problems of all files in one message, one per line; AccessError or
-    SockregError if a directory cannot be read.
+    ConfigError with all problems of all files in one message, one per line.
     """
     rules, report = examine_rule_set(root, active, overlay, first=first)
     report.refuse_problems()
@@ -74,30 +102,37 @@ def examine_rule_set(
 
     The rule set then has the bindings of all correct lines, including ties.
     """
-    try:
-        with garbage.paused():
-            return _read(root, active, overlay or {}, first)
-    except OSError as error:
-        raise failure(error, f"{error.filename}: cannot be read: {error.strerror}") from error
+    with _reading():
+        parts, notices = _read(root, active, overlay or {}, list)
+        kept, ties = settle(written_bindings(parts))
+    units = {part.name: part.unit for part in parts if part.unit is not None}
+    problems = [problem for part in parts for problem in part.problems]
+    problems += [tie_problem(winner, loser) for winner, loser in ties]
+    problems += [same_label_problem(units, *pair) for pair in same_labels(units, first)]
+    rules = RuleSet(
+        bindings=kept,
+        notices=notices,
+        units=units,
+        options=options_of(part.form for part in parts),
+    )
+    return rules, Report(problems, notices)
 
 
-def _read(
-    root: str, active: Collection[str], overlay: Overlay, first: Collection[str]
-) -> tuple[RuleSet, Report]:
-    report = Report()
-    bindings: list[Binding] = []
-    units: dict[str, UnitFiles] = {}
-    for name, unit in counted_units(root, active, report).items():
-        label = unit_label(unit, report)
-        bindings += unit_rules(unit, label, report)
-        units[name] = _unit_files(unit, label, report)
-    from_conf, options = read_conf(root, overlay, report)
-    bindings += from_conf
-    kept, ties = settle(bindings)
-    report.problems.extend(_tie_problem(tie) for tie in ties)
-    report.problems.extend(_label_problem(units, *pair) for pair in same_labels(units, first))
-    notices = list(dict.fromkeys(report.notices))
-    return RuleSet(bindings=kept, notices=notices, units=units, options=options), report
+def read_sound(
+    root: str,
+    active: Collection[str],
+    overlay: Overlay,
+    earlier: Callable[[], Earlier],
+    *,
+    first: Collection[str] = (),
+) -> RuleSet:
+    """Like read_rule_set(), but a problem only costs its own part; see config/parts.py.
+
+    ``earlier`` returns what was last in force. It is only called if something is wrong.
+    """
+    with _reading():
+        parts, notices = _read(root, active, overlay, lambda: list(earlier()))
+        return _of(Selection(parts, earlier, first), notices)
 
 
 def read_units(root: str, active: Collection[str]) -> dict[str, UnitFiles]:
@@ -108,8 +143,62 @@ def read_units(root: str, active: Collection[str]) -> dict[str, UnitFiles]:
     report = Report()
     return {
         name: _unit_files(unit, unit_label(unit, report), report)
-        for name, unit in counted_units(root, active, report).items()
+        for name, unit in counted_units(root, active).units.items()
     }
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raises AccessError or SockregError for an OSError in this block."""
+    try:
+        with garbage.paused():
+            yield
+    except OSError as error:
+        raise failure(error, f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _of(selection: Selection, notices: list[Notice]) -> RuleSet:
+    return RuleSet(
+        bindings=selection.bindings,
+        notices=notices,
+        units=selection.units,
+        options=options_of(selection.forms.values()),
+        selection=selection,
+    )
+
+
+def _read(
+    root: str, active: Collection[str], overlay: Overlay, known: Callable[[], Collection[str]]
+) -> tuple[list[Part], list[Notice]]:
+    """All parts in the order in which they are read. ``known`` are the parts that were in force."""
+    counted = counted_units(root, active)
+    notices = list(counted.notices)
+    parts = []
+    for unit in counted.units.values():
+        report = Report()
+        parts.append(_unit_part(unit, report))
+        notices += report.notices
+    parts += [_unread_part(name, *unread) for name, unread in counted.unread.items()]
+    for problem in counted.directories:
+        there = {part.name for part in parts}
+        units = [name for name in known() if "/" not in name and name not in there]
+        unread = [_unread_part(name, problem) for name in units]
+        parts += unread or [Part(problem.place.path, Form(), [problem])]
+    parts.sort(key=lambda part: part.name)
+    from_conf, of_conf = read_conf(root, overlay, known)
+    return parts + from_conf, list(dict.fromkeys(notices + of_conf))
+
+
+def _unit_part(unit: SocketUnit, report: Report) -> Part:
+    label = unit_label(unit, report)
+    files = _unit_files(unit, label, report)
+    form = Form(
+        unit_rules(unit, label, report),
+        label=label,
+        weight=files.weight,
+        weight_said=files.weight_said,
+    )
+    return Part(unit.name, form, list(dict.fromkeys(report.problems)), unit.state, files)
 
 
 def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
@@ -124,41 +213,6 @@ def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
     )
 
 
-def same_labels(
-    units: Mapping[str, UnitFiles], first: Collection[str]
-) -> Iterator[tuple[str, str]]:
-    """(unit, the one before it) of units that have one label and do not share it.
-
-    Units in ``first`` come first, and otherwise their names decide.
-    """
-    holders: dict[str, list[str]] = {}
-    for name in sorted(units, key=lambda name: (name not in first, name)):
-        unit = units[name]
-        before = holders.setdefault(unit.label, [])
-        for other in before:
-            if not may_share(name, unit.weight_said, other, units[other].weight_said):
-                yield name, other
-                break
-        else:
-            before.append(name)
-
-
-def _label_problem(units: Mapping[str, UnitFiles], name: str, holder: str) -> Problem:
-    text = label_refusal(units, name, holder).line
-    return Problem(units[name].place, text, Kind.LABEL)
-
-
-def label_refusal(units: Mapping[str, UnitFiles], name: str, holder: str) -> RefusedError:
-    """That a unit does not get its label, which ``holder`` has."""
-    return refusal(units[name].label, name, holder, str(units[holder].place))
-
-
-def _tie_problem(tie: Tie) -> Problem:
-    earlier, later = tie
-    text = f"{_rule(later)} ties with {_rule(earlier)} of {earlier.place}"
-    return Problem(later.place, text, Kind.TIE)
-
-
-def _rule(binding: Binding) -> str:
-    text = format_line(binding)
-    return f"{text} ({binding.label})" if binding.action is Action.BIND else text
+def _unread_part(name: str, problem: Problem, state: tuple[int, int, int, int] = NO_FILES) -> Part:
+    files = UnitFiles(name, Place(name, 0), [], state, DEFAULT_WEIGHT, weight_said=False)
+    return Part(name, Form(label=name), [problem], state, files)

@@ -29,6 +29,14 @@ class Taken(NamedTuple):
     binding: Binding
 
 
+class TakenError(RefusedError):
+    """Rules newly take a door; ``taken`` says which."""
+
+    def __init__(self, message: str, hint: str, taken: Collection[Taken]) -> None:
+        super().__init__(message, hint)
+        self.taken = taken
+
+
 def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | None) -> list[Taken]:
     """Which bindings of a rule set win packets to these doors.
 
@@ -79,7 +87,7 @@ def guard(
     root: str,
     force: bool,
 ) -> list[Notice]:
-    """Raise RefusedError if ``after`` takes a door that ``before`` did not.
+    """Raise TakenError if ``after`` takes a door that ``before`` did not.
 
     sshd_config is read below ``root``. With ``force``, this is only a notice. Returns notices, also
     if the doors cannot be found out.
@@ -130,11 +138,12 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     if len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     first = next(iter(newly))
-    return RefusedError(
+    return TakenError(
         "\n".join(lines),
         f"nothing was changed; '{pass_rule(first)}' keeps the port open, 'sockreg apply "
         f"--confirm 60' tries the rules out, --force applies them anyway; {OPTION}=yes in "
         "section [:registry] of a file in /etc/sockreg allows them for units, too",
+        newly,
     )
 
 

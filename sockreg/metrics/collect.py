@@ -89,6 +89,15 @@ def _of_registry(seen: Status) -> Iterator[Metric]:
         for name in header.interfaces:
             pending.add_metric([name], header.absent.get(name, 0))
         yield pending
+        wrong = GaugeMetricFamily(
+            "sockreg_parts_left_out",
+            "Units and rule files that are wrong, and which of their rules are in force",
+            labels=["rules"],
+        )
+        earlier = sum(left.earlier for left in seen.left_out)
+        wrong.add_metric(["earlier"], earlier)
+        wrong.add_metric(["none"], len(seen.left_out) - earlier)
+        yield wrong
         yield _gauge("table_bytes", "Size of the lookup table in force", header.table_bytes)
     if applied is not None:
         yield _gauge(

@@ -14,9 +14,9 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sockreg.model import Action, Binding, Place
+from sockreg.model import Action, Binding, LeftOut, Place
 
 _MAGIC = b"sockreg1"
 _FRAME = struct.Struct("=8sII")
@@ -36,6 +36,24 @@ class Root(NamedTuple):
     inode: int
 
 
+class PartRecord(NamedTuple):
+    """A part of the configuration in the form that is in force; see config/parts.py.
+
+    Its bindings are the next ``rules`` records after those of the parts before it. ``drops`` are
+    (label, action) of the rules in earlier files that it drops. ``options`` are those it sets. A
+    unit has a ``label`` and a ``weight``, and perhaps says the weight; the label of a file is
+    empty.
+    """
+
+    name: str
+    rules: int
+    drops: list[tuple[str, int]]
+    options: dict[str, bool]
+    label: str
+    weight: int
+    weight_said: bool
+
+
 @dataclass(frozen=True)
 class Header:
     """What status needs without unpacking a million rules.
@@ -50,6 +68,9 @@ class Header:
     that was not there: its rules are pending, which means that the table does not have them.
     ``rules_for`` are the numbers of rules that name each interface. ``count`` includes the pending
     rules, ``destinations`` has only their keys.
+
+    ``parts`` are those of the rules, ``left_out`` those that are not in force as they are written.
+    ``state`` is the directory where the rules are kept for the next boot, or None.
     """
 
     version: str
@@ -67,6 +88,9 @@ class Header:
     root: Root | None = None
     indices: list[int] = field(default_factory=list)
     rules_for: list[int] = field(default_factory=list)
+    parts: list[PartRecord] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    state: str | None = None
 
     @property
     def index_of(self) -> dict[str, int]:
@@ -236,7 +260,22 @@ def decode_header(content: bytes) -> Header:
     fields["destinations"] = [tuple(destination) for destination in fields["destinations"]]
     if fields.get("root") is not None:
         fields["root"] = Root(*fields["root"])
+    # Not in the records of earlier versions.
+    fields["parts"] = [_part(*values) for values in fields.get("parts", [])]
+    fields["left_out"] = [_left_out(*values) for values in fields.get("left_out", [])]
     return Header(**fields)
+
+
+def _part(name: str, rules: int, drops: list[list[Any]], *rest: Any) -> PartRecord:
+    return PartRecord(name, rules, [(label, action) for label, action in drops], *rest)
+
+
+def _left_out(
+    part: str, problems: list[list[str]], earlier: bool, files: list[int], accepted: bool
+) -> LeftOut:
+    told = tuple((place, text) for place, text in problems)
+    one, two, three, four = files
+    return LeftOut(part, told, earlier, (one, two, three, four), accepted)
 
 
 def decode(content: bytes) -> Packed:

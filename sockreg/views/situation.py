@@ -11,7 +11,7 @@ from sockreg.host import cgroup, processes, routes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.processes import SYSTEMD, Holders, Process
 from sockreg.host.sockdiag import DiagSocket
-from sockreg.model import ANY_ADDRESS, INET, INET6, Binding, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, Binding, Destination, LeftOut
 from sockreg.registry import generation_record, generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -27,7 +27,8 @@ class Situation:
     """``loaded`` is False without a registry: there are no bindings and no members then.
     ``in_force`` is False if no program is attached: there are no bindings, but perhaps members.
 
-    ``bindings`` are in force; ``pending`` ones wait for their interface.
+    ``bindings`` are in force; ``pending`` ones wait for their interface. ``left_out`` are the parts
+    of the configuration that are not in force as they are written.
 
     ``there`` are all sockets that receive packets without a connection, registered or not.
     """
@@ -40,6 +41,7 @@ class Situation:
     local: Locality
     in_force: bool
     pending: Sequence[Binding] = ()
+    left_out: Sequence[LeftOut] = ()
 
     @cached_property
     def by_cookie(self) -> dict[int, DiagSocket]:
@@ -98,6 +100,7 @@ def read(context: Context) -> Situation:
     """Raises SockregError if the kernel refuses, or the registry cannot be read."""
     bindings: list[Binding] = []
     pending: list[Binding] = []
+    left_out: list[LeftOut] = []
     members: dict[Destination, list[Member]] = {}
     loaded = in_force = context.is_loaded
     if loaded:
@@ -106,6 +109,7 @@ def read(context: Context) -> Situation:
         with garbage.paused():
             if content is not None:
                 bindings, pending = generation_record.decode_parts(content)
+                left_out = generation_record.decode_header(content).left_out
         members = _members(context.registry)
     there = [sock for sock in sockdiag.receiving() if sock.port]  # UDP sockets begin without one
     return Situation(
@@ -117,6 +121,7 @@ def read(context: Context) -> Situation:
         holders=processes.holders([sock.inode for sock in there]),
         local=Locality(routes.local_prefixes()),
         in_force=in_force,
+        left_out=left_out,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sockreg.context import Context
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
-from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES
+from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES, LeftOut
 from sockreg.registry import (
     attachment,
     generation_record,
@@ -105,6 +105,11 @@ class Status:
     expected: list[ExpectedUnit] | None
     others: list[attachment.Attached] | None
     trial: Trial | None = None
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The units and files that are not in force as they are written."""
+        return self.header.left_out if self.header else []
 
 
 _NOTHING = (None, None, None)

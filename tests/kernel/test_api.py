@@ -123,11 +123,12 @@ def test_failures_have_classes(host: Host, registry: sockreg.Registry) -> None:
         registry.status()
     with pytest.raises(sockreg.UsageError, match="no-such-namespace"):
         sockreg.open_registry("no-such-namespace").__enter__()
+    registry.load()
     path = host.conf("[web]", "Bind=tcp nonsense 80")
     with pytest.raises(sockreg.ConfigError, match=f"{path}:2: "):
-        registry.load()
+        registry.apply()
     host.conf(*WEB)
-    registry.load()
+    registry.apply()
     with socket.socket(socket.AF_UNIX) as unix, pytest.raises(sockreg.RefusedError):
         registry.register([unix], "web")
     with pytest.raises(sockreg.UsageError, match="label"):

@@ -327,5 +327,6 @@ def test_kernels_that_tell_no_interface_are_named(
     real = os.uname()
     fields = (real.sysname, real.nodename, "5.16.0-4-amd64", real.version, real.machine)
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(fields))
+    host.load()
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 80 dev lo")
-    assert "need Linux 5.17" in host.fails(3, "load")
+    assert "need Linux 5.17" in host.fails(3, "apply")

@@ -45,19 +45,28 @@ def wait(condition: Callable[[], bool]) -> None:
 
 
 def test_load_apply_and_bind_refuse(host: Host, ssh: Server) -> None:
+    host.load("[web]", "Bind=tcp 198.51.100.0/24 80")
     path = host.conf("[web]", TAKES)
-    told = host.fails(EXIT_REFUSED, "load")
+    told = host.fails(EXIT_REFUSED, "apply")
     assert told.startswith(f"sockreg: {path}:2: {TAKES} takes {OWN}:22, which ssh listens on\n")
     assert f"'Pass=tcp {OWN} 22' keeps the port open" in told
-    assert not host.home.exists() or not list(host.home.iterdir())
-    host.load("[web]", "Bind=tcp 198.51.100.0/24 80")
-    host.conf("[web]", TAKES)
-    host.fails(EXIT_REFUSED, "apply")
     host.fails(EXIT_REFUSED, "apply", "--check")
     host.conf("[web]")
     host.fails(EXIT_REFUSED, "bind", "web", "tcp", "0.0.0.0/0", "20-30")
     assert not (host.root / "etc/sockreg/90-bind.conf").exists()
     assert host.ask(OWN, 22) == "ssh"
+
+
+def test_a_file_that_takes_ssh_is_left_out_of_a_first_load(host: Host, ssh: Server) -> None:
+    path = host.conf("[web]", "Bind=tcp 192.0.2.0/24 80", TAKES)
+    host.conf("[shop]", "Bind=tcp 192.0.2.0/24 81", name="shop.conf")
+    told = host.ok("load")
+    assert f"{path} is wrong, and none of its rules is in force:" in told
+    assert f"{path}:3: {TAKES} takes {OWN}:22, which ssh listens on" in told
+    assert [rule["label"] for rule in host.json("rules")] == ["shop"]
+    assert host.ask(OWN, 22) == "ssh"
+    # The same rules in an apply change nothing, and are no news.
+    assert f"still wrong, as before: {path}" in host.ok("apply")
 
 
 def test_what_the_hint_says_helps(host: Host, ssh: Server) -> None:
@@ -93,8 +102,9 @@ def test_what_takes_nothing_is_let_be(host: Host, ssh: Server, rule: str) -> Non
     ],
 )
 def test_what_takes_a_part_is_refused(host: Host, ssh: Server, rule: str) -> None:
+    host.load()
     host.conf("[web]", rule)
-    host.fails(EXIT_REFUSED, "load")
+    host.fails(EXIT_REFUSED, "apply")
 
 
 def test_who_insists(host: Host, ssh: Server) -> None:

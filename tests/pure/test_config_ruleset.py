@@ -121,9 +121,9 @@ def test_empty_value_drops_what_was_read_before_under_that_label_and_key(tree: T
     tree.put("etc/sockreg/10.conf", "[a]\nBind=tcp ::1 1\nReject=tcp ::1 2\n[b]\nBind=tcp ::1 3\n")
     tree.put("run/sockreg/20.conf", "[a]\nBind=\nBind=tcp ::1 4\n")
     assert shown(tree.read()) == [
-        "a: bind tcp ::1 4",
         "a: reject tcp ::1 2",
         "b: bind tcp ::1 3",
+        "a: bind tcp ::1 4",
     ]
 
 

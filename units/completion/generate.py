@@ -23,6 +23,7 @@ _FILES = {"bash": "sockreg.bash-completion", "zsh": "sockreg.zsh", "fish": "sock
 _OFFERED = {
     "CONDITION": "rule_conditions",
     "DIR": "directories",
+    "DIRECTORY": "directories",
     "FILE": "files",
     "LABEL": "labels",
     "NETNS": "netns",

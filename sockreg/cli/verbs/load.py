@@ -29,6 +29,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also register what started units have open and the registry lacks",
     )
+    parser.add_argument(
+        "--state",
+        metavar="DIRECTORY",
+        help="keep the rules in force in DIRECTORY for the next boot (/var/lib/sockreg in the "
+        "network namespace of systemd, nowhere in others)",
+    )
     add_force(parser)
 
 
@@ -36,7 +42,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.sock_ops_only:
         _load_sock_ops(registry, options)
         return
-    loaded = registry.load(force=options.force, units=options.units)
+    loaded = registry.load(force=options.force, units=options.units, state=options.state)
     if loaded.created and not options.json:
         say(loaded.summary)
     for program in loaded.others:
@@ -59,7 +65,8 @@ VERB = Verb(
     group=Group.PROGRAM,
     summary="attach to the network namespace and apply the rules",
     description="Attach the program to the network namespace and put the configured rules in "
-    "force. If it is loaded already, this is an apply.",
+    "force. Units and files that are wrong cost only their own rules. If it is loaded already, "
+    "this is an apply.",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -87,7 +87,17 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
 
 
 def _body(seen: Status) -> dict[str, object]:
-    return vars(seen) | {"program": seen.program._asdict() if seen.program else None}
+    from sockreg.views import left_out
+
+    header = dict(vars(seen.header)) if seen.header else None
+    if header is not None:
+        # The first is bookkeeping of commands/earlier.py.
+        del header["parts"], header["left_out"]
+    return vars(seen) | {
+        "program": seen.program._asdict() if seen.program else None,
+        "header": header,
+        "left_out": list(map(left_out.body, seen.left_out)),
+    }
 
 
 def _print_head(seen: Status) -> None:
@@ -122,6 +132,12 @@ def _print_head(seen: Status) -> None:
         )
     if seen.applied is not None and seen.applied.status != EXIT_OK:
         print(f"last apply  {_failure(seen.applied)}")
+    for left in seen.left_out:
+        print(f"wrong       {left.part}: {left.outcome}")
+        for place, text in left.problems:
+            print(f"            {place}: {text}")
+    if seen.left_out:
+        print("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
     print(f"units       {', '.join(seen.units) or 'none'}")
     if seen.expected is not None:
         units = ", ".join(map(_expected, seen.expected)) or "no unit"
