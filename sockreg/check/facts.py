@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
 from sockreg.model import Action, Binding, Destination, Place
+from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
 from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
@@ -117,7 +118,7 @@ class Host:
     client_ports: range
     interfaces: Mapping[str, int]
     situation: Situation
-    others: Sequence[str] = ()
+    others: Sequence[Other] = ()
     expected: Sequence[ExpectedUnit] = ()
     doors: Sequence[tuple[str, str, str]] = ()
     nonblocking: Mapping[int, bool] = field(default_factory=dict)

@@ -146,12 +146,15 @@ def _client_ports() -> range:
     return range(int(first), int(last) + 1)
 
 
-def _others(context: Context, there: Situation) -> list[str]:
+def _others(context: Context, there: Situation) -> list[attachment.Other]:
     if os.geteuid() != 0:
         return []  # listing takes CAP_NET_ADMIN
     if there.loaded:
-        return [str(program) for program in attachment.others(context.registry, context.netns)]
-    return [str(program) for program in attachment.attached(context.netns)]
+        return attachment.others(context.registry, context.netns)
+    return [
+        attachment.Other(program.program_id, program.name, None)
+        for program in attachment.attached(context.netns)
+    ]
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.model import PROTOCOL_NAMES
 from sockreg.plural import plural
+from sockreg.registry.attachment import Runs
 from sockreg.rules.syntax import format_line
 from sockreg.views.situation import name_of
 
@@ -16,15 +17,17 @@ from sockreg.views.situation import name_of
 @live_check(Concern.PROGRAMS)
 def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
     """Other sk_lookup programs of this network namespace."""
+    why = "all of them run, and the last selected socket wins"
+    fix = "'bpftool link list' shows its owner"
+    last = "sockreg's program runs last if it is attached again: systemctl restart sockreg.service"
     for program in host.others:
         yield Finding(
             severity=Severity.WARNING,
             check="foreign-program",
-            where=program,
+            where=str(program),
             what=f"sk_lookup {program} is also attached to this network namespace",
-            why="all of them run: a socket that one program selects beats another's refusal, and "
-            "the last selected socket wins",
-            fix="'bpftool link list' shows its owner",
+            why=f"{why}; this one {program.effect}" if program.runs else why,
+            fix=f"{fix}; {last}" if program.runs is Runs.AFTER else fix,
         )
 
 

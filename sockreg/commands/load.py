@@ -21,7 +21,7 @@ class Loaded:
     registry: str
     created: bool
     change: Change
-    others: list[attachment.Attached]
+    others: list[attachment.Other]
 
     @property
     def summary(self) -> str:
@@ -67,8 +67,8 @@ def load(
     tell.applied(change)
     for program in others:
         journal.record(
-            f"another sk_lookup program is attached to this network namespace: {program}; if both "
-            "select a socket, the program that was attached last wins",
+            f"another sk_lookup program is attached to this network namespace: {program}; it "
+            f"{program.effect}",
             journal.NOTICE,
             journal.WARNING,
         )

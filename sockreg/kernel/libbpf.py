@@ -27,7 +27,8 @@ SYSTEM_LIBRARY = "libbpf.so.1"
 
 # linux/bpf.h
 ATTACH_CGROUP_SOCK_OPS, ATTACH_SK_LOOKUP = 3, 36  # enum bpf_attach_type
-MAP_TYPE_ARRAY = 2  # enum bpf_map_type
+MAP_TYPE_ARRAY, MAP_TYPE_PROG_ARRAY, MAP_TYPE_SOCKMAP = 2, 3, 15  # enum bpf_map_type
+PROG_TYPE_SK_LOOKUP = 30  # enum bpf_prog_type
 MAP_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG
 MAP_MMAPABLE = 1 << 10
 LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
@@ -83,6 +84,10 @@ class _MapCreateOpts(ctypes.Structure):
         ("inner_map_fd", c_uint32),
         ("map_flags", c_uint32),
     )
+
+
+class _ProgramLoadOpts(ctypes.Structure):
+    _fields_ = (("sz", c_size_t), ("attempts", c_int), ("expected_attach_type", c_uint32))
 
 
 class _LinkUpdateOpts(ctypes.Structure):
@@ -171,6 +176,11 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_prog_get_fd_by_id", c_int, (c_uint32,)),
         ("bpf_prog_query", c_int, (c_int, c_int, c_uint32, pointer, pointer, pointer)),
         ("bpf_prog_test_run_opts", c_int, (c_int, POINTER(_TestRunOpts))),
+        (
+            "bpf_prog_load",
+            c_int,
+            (c_uint32, path_or_name, path_or_name, c_char_p, c_size_t, POINTER(_ProgramLoadOpts)),
+        ),
         ("bpf_map_freeze", c_int, (c_int,)),
         ("bpf_map_update_elem", c_int, (c_int, pointer, pointer, ctypes.c_uint64)),
         (
@@ -314,10 +324,30 @@ def create_array(
     name: str, value_size: int, max_entries: int = 1, flags: int = MAP_MMAPABLE
 ) -> int:
     """An ARRAY of u32 -> ``value_size`` bytes (values start 8-byte aligned)."""
+    return create_map(MAP_TYPE_ARRAY, name, value_size, max_entries, flags)
+
+
+def create_map(kind: int, name: str, value_size: int, max_entries: int = 1, flags: int = 0) -> int:
+    """A map with keys of type u32."""
     opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=flags)
     return _checked(
-        _library().bpf_map_create(
-            MAP_TYPE_ARRAY, name.encode(), 4, value_size, max_entries, byref(opts)
+        _library().bpf_map_create(kind, name.encode(), 4, value_size, max_entries, byref(opts))
+    )
+
+
+def load_sk_lookup(name: str, instructions: bytes) -> int:
+    """Load a program from its instructions of 8 bytes each."""
+    opts = _ProgramLoadOpts(
+        sz=ctypes.sizeof(_ProgramLoadOpts), expected_attach_type=ATTACH_SK_LOOKUP
+    )
+    return _checked(
+        _library().bpf_prog_load(
+            PROG_TYPE_SK_LOOKUP,
+            name.encode(),
+            b"Dual MIT/GPL",
+            instructions,
+            len(instructions) // 8,
+            byref(opts),
         )
     )
 

@@ -11,6 +11,15 @@ from sockreg.kernel import bpf, libbpf
 _CONTEXT = struct.Struct("=QII4s16s2s2x4s16sII4x")
 
 
+class Question(NamedTuple):
+    """A packet from ``remote`` to ``local``: (address, port)."""
+
+    family: int
+    protocol: int
+    local: tuple[str, int]
+    remote: tuple[str, int]
+
+
 class Verdict(NamedTuple):
     """``cookie`` is that of the selected socket; 0 means that none was selected."""
 
@@ -18,19 +27,19 @@ class Verdict(NamedTuple):
     cookie: int
 
 
-def ask(
-    program_fd: int, *, family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]
-) -> Verdict:
-    """The program's verdict on a packet from ``remote`` to ``local`` (address, port).
+def ask(program_fd: int, question: Question) -> Verdict:
+    """The program's verdict on a packet.
 
     The kernel takes no interface here: the packet arrives on interface 0. The packet is counted
-    like a real one. Raises OSError: EPERM, or EINVAL before Linux 5.13, which has no such run.
+    like a real one. Raises OSError: EPERM; EINVAL before Linux 5.13, which has no such run;
+    EOPNOTSUPP if the program selects a socket of a SO_REUSEPORT group.
     """
-    result = libbpf.test_run(program_fd, _context(family, protocol, local, remote))
+    result = libbpf.test_run(program_fd, _context(question))
     return Verdict(result.verdict == bpf.SK_PASS, int(_CONTEXT.unpack(result.context)[0]))
 
 
-def _context(family: int, protocol: int, local: tuple[str, int], remote: tuple[str, int]) -> bytes:
+def _context(question: Question) -> bytes:
+    family, protocol, local, remote = question
     four, six = bytes(4), bytes(16)
     here = socket.inet_pton(family, local[0])
     there = socket.inet_pton(family, remote[0])

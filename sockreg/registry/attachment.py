@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from sockreg.errors import AccessError, RefusedError, SockregError
@@ -29,6 +30,37 @@ class Attached:
 
     def __str__(self) -> str:
         return f"program {self.program_id} ({self.name or 'name unknown without CAP_SYS_ADMIN'})"
+
+
+class Runs(StrEnum):
+    """When the kernel runs another program: programs run in the order of their links."""
+
+    BEFORE = "before"  # sockreg's
+    AFTER = "after"
+
+
+@dataclass(frozen=True)
+class Other(Attached):
+    """A program that this registry did not attach; ``runs`` is None if sockreg's does not run."""
+
+    runs: Runs | None
+
+    __str__ = Attached.__str__
+
+    @property
+    def effect(self) -> str:
+        """What the kernel's order of the programs means for rules, as a sentence."""
+        if self.runs is None:
+            return "is attached to this network namespace"
+        if self.runs is Runs.BEFORE:
+            return (
+                "runs before sockreg's: sockets of rules win over those that it selects; refusals "
+                "by rules do not"
+            )
+        return (
+            "runs after sockreg's: sockets that it selects win over refusals by rules, and with "
+            "BPF_SK_LOOKUP_F_REPLACE also over sockets of rules"
+        )
 
 
 def attached(netns: Netns) -> list[Attached]:
@@ -62,11 +94,27 @@ def _program_name(program_id: int) -> str | None:
         return libbpf.program_info(fd).name
 
 
-def others(registry: str, netns: Netns) -> list[Attached]:
-    """The programs of the namespace that this registry did not attach."""
+def others(registry: str, netns: Netns) -> list[Other]:
+    """The programs of the namespace that this registry did not attach, in the order they run."""
     link = link_of(registry)
+    while True:
+        there, before, link = attached(netns), link, link_of(registry)
+        if link == before:  # no swap meanwhile: the id is that of the program in the list
+            break
     own = link.program_id if link is not None else None
-    return [program for program in attached(netns) if program.program_id != own]
+    ids = [program.program_id for program in there]
+    position = ids.index(own) if own in ids else None
+    return [
+        Other(program.program_id, program.name, _order(at, position))
+        for at, program in enumerate(there)
+        if program.program_id != own
+    ]
+
+
+def _order(at: int, own: int | None) -> Runs | None:
+    if own is None:
+        return None
+    return Runs.BEFORE if at < own else Runs.AFTER
 
 
 def refuse_second(registry: str, netns: Netns) -> None:

@@ -18,6 +18,7 @@ from sockreg.errors import AccessError
 from sockreg.host import capabilities
 from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
+from sockreg.kernel.testrun import Question as Question
 from sockreg.kernel.testrun import Verdict as Verdict
 from sockreg.registry import counter_growth, generation_record, loading, pins, published
 from sockreg.registry.directory import (
@@ -72,17 +73,10 @@ def program_of(generation: Generation) -> ProgramInfo | None:
         return libbpf.program_info(fd)
 
 
-def ask(
-    generation: Generation,
-    *,
-    family: int,
-    protocol: int,
-    local: tuple[str, int],
-    remote: tuple[str, int],
-) -> Verdict:
+def ask(generation: Generation, question: Question) -> Verdict:
     """The verdict of its program on a packet; see kernel/testrun.py. AccessError without root."""
     with pinned(generation.path / PROGRAM) as fd:
-        return testrun.ask(fd, family=family, protocol=protocol, local=local, remote=remote)
+        return testrun.ask(fd, question)
 
 
 def link_of(registry: str) -> libbpf.LinkInfo | None:

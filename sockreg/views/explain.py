@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from sockreg.model import (
     Binding,
     Packet,
 )
-from sockreg.registry import attachment, generation_record, generations
+from sockreg.registry import attachment, chain, generation_record, generations
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
@@ -36,6 +36,7 @@ from sockreg.views import rules
 from sockreg.views.health import ailment
 from sockreg.views.locality import Local, Locality, route_command
 from sockreg.views.ordinary import receiver, same_address
+from sockreg.views.programs import Neighbour, Settled, alone, because, settle
 from sockreg.views.situation import name_of
 
 
@@ -43,6 +44,7 @@ class Outcome(StrEnum):
     """The fate of the packet."""
 
     SOCKET = "socket"  # a registered socket gets it
+    OTHER = "other"  # another sk_lookup program selects the socket that gets it
     REFUSED = "refused"  # RST or ICMP port unreachable
     ORDINARY = "ordinary"  # no rule decides: ordinary lookup finds a socket
     NOBODY = "nobody"  # no rule decides, and no socket listens: refused by the kernel itself
@@ -88,7 +90,8 @@ class Explanation:
 
     ``agrees`` is False if the rules and the program differ, which is a bug to report. ``rule`` and
     the fields after it belong to the winner; None if no rule matches. ``members`` counts the
-    sockets of its label. ``notes`` has further facts for the operator.
+    sockets of its label. ``others`` are the other programs in the order they run, None if they are
+    not known. ``notes`` has further facts for the operator.
     """
 
     outcome: Outcome
@@ -102,6 +105,7 @@ class Explanation:
     beaten: list[Beaten]
     target: Target | None
     members: int
+    others: list[Neighbour] | None
     notes: list[str]
 
 
@@ -152,7 +156,8 @@ def _no_packet(message: str) -> UsageError:
 def explain(context: Context, query: Query) -> Explanation:
     """Explain what happens to a packet in the context's network namespace.
 
-    Counts as a lookup of the label, because the live program runs. Raises SockregError if the
+    Counts as a lookup of the label, because the live program runs. Other sk_lookup programs run,
+    too. Raises SockregError if the
     registry cannot be read.
     """
     registry = context.loaded_registry()
@@ -165,9 +170,11 @@ def explain(context: Context, query: Query) -> Explanation:
     open_ones = {sock.cookie for sock in there}
     usable = [member for member in members if member.weight > 0 and member.cookie in open_ones]
     expected = _expected(winner, usable)
-    outcome, cookie = (expected, 0) if verdict is None else _outcome(verdict)
-    if outcome is Outcome.SOCKET and not cookie:
+    ours, cookie = (expected, 0) if verdict is None else _outcome(verdict)
+    if ours is Outcome.SOCKET and not cookie:
         cookie = usable[0].cookie
+    settled = _settled(context, registry, query, ours, cookie)
+    outcome, cookie = _end(settled)
     found = _diagnosed(there, query, outcome, cookie)
     if outcome is Outcome.ORDINARY and found is None:
         outcome = Outcome.NOBODY
@@ -176,21 +183,21 @@ def explain(context: Context, query: Query) -> Explanation:
         outcome=outcome,
         asked=asked,
         # A pool may select a socket that was shut down, or another one.
-        agrees=_agree(outcome, expected)
-        or any(member.cookie not in open_ones for member in members),
+        agrees=ours is expected or any(member.cookie not in open_ones for member in members),
         rule=format_rule(winner) if winner else None,
         action=ACTION_NAMES[winner.action] if winner else None,
         label=winner.label if winner else None,
         place=str(winner.place) if winner else None,
-        reason=_reason(winner, members, outcome),
+        reason=because(settled, _reason(winner, members, ours)),
         beaten=[_beaten(first, other) for first, other in pairwise(matching)],
         target=target,
         members=len(members),
+        others=settled.neighbours,
         notes=[
             *_no_interface(query),
             *rules.pending_lines(pending),
             *_not_local(query, winner),
-            *_others(context, registry),
+            *settled.notes,
             *_passed_over(query, outcome, cookie, there),
             *_choices(outcome, members, found, there),
             *notes,
@@ -206,6 +213,15 @@ def _packet(query: Query, interface: str | None) -> Packet:
         query.port,
         _number(query.family, query.source),
         interface,
+    )
+
+
+def _question(query: Query) -> generations.Question:
+    return generations.Question(
+        family=query.family,
+        protocol=query.protocol,
+        local=(query.address, query.port),
+        remote=(query.source, query.source_port),
     )
 
 
@@ -239,13 +255,7 @@ def _judge(
         no_interface = "a test run cannot set an interface; this verdict comes from the rules"
         return matching, pending, None, no_interface
     try:
-        verdict = generations.ask(
-            current,
-            family=query.family,
-            protocol=query.protocol,
-            local=(query.address, query.port),
-            remote=(query.source, query.source_port),
-        )
+        verdict = generations.ask(current, _question(query))
     except FileNotFoundError:
         raise  # a concurrent swap removed the program: run the newer one
     except AccessError:
@@ -296,8 +306,28 @@ def _expected(winner: Binding | None, usable: list[Member]) -> Outcome:
     return Outcome.ORDINARY if winner.missing_pass else Outcome.REFUSED
 
 
-def _agree(outcome: Outcome, expected: Outcome) -> bool:
-    return (Outcome.ORDINARY if outcome is Outcome.NOBODY else outcome) is expected
+def _settled(context: Context, registry: str, query: Query, ours: Outcome, cookie: int) -> Settled:
+    """What the other programs change about our verdict."""
+    choice = chain.Choice(ours is not Outcome.REFUSED, cookie if ours is Outcome.SOCKET else None)
+    if os.geteuid() != 0:
+        unknown = "whether other sk_lookup programs are attached is not known: this takes root"
+        return alone(choice, [unknown])
+    question = _question(query)
+    settled = settle(
+        attachment.others(registry, context.netns),
+        choice,
+        lambda other, selected: chain.ask(other, question, selected=selected),
+    )
+    if query.interface and settled.neighbours:
+        without = "the other programs were run for a packet without an interface"
+        return replace(settled, notes=[*settled.notes, without])
+    return settled
+
+
+def _end(settled: Settled) -> tuple[Outcome, int]:
+    if settled.selected is None:
+        return (Outcome.REFUSED if settled.refused else Outcome.ORDINARY), 0
+    return (Outcome.SOCKET if settled.by is None else Outcome.OTHER), settled.selected
 
 
 def _reason(winner: Binding | None, members: list[Member], outcome: Outcome) -> str:
@@ -339,7 +369,7 @@ def _diagnosed(
     there: Sequence[sockdiag.DiagSocket], query: Query, outcome: Outcome, cookie: int
 ) -> sockdiag.DiagSocket | None:
     """The socket that gets the packet, as sock_diag reports it."""
-    if outcome is Outcome.SOCKET:
+    if outcome in (Outcome.SOCKET, Outcome.OTHER):
         return next((sock for sock in there if sock.cookie == cookie), None)
     if outcome is Outcome.REFUSED:
         return None
@@ -350,7 +380,7 @@ def _passed_over(
     query: Query, outcome: Outcome, cookie: int, there: Sequence[sockdiag.DiagSocket]
 ) -> list[str]:
     """The socket that would get the packet without rules."""
-    if outcome not in (Outcome.SOCKET, Outcome.REFUSED):
+    if outcome not in (Outcome.SOCKET, Outcome.OTHER, Outcome.REFUSED):
         return []
     found = _diagnosed(there, query, Outcome.ORDINARY, 0)
     if found is None or found.cookie == cookie:
@@ -368,6 +398,8 @@ def _target(
     """The process that gets the packet, and what is wrong with the socket."""
     if outcome in (Outcome.REFUSED, Outcome.NOBODY):
         return None, []
+    if outcome is Outcome.OTHER and not cookie:
+        return None, ["a test run does not tell which socket of a SO_REUSEPORT group it selects"]
     inode = found.inode if found else 0
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = holders.of(inode)
@@ -405,15 +437,6 @@ def _no_interface(query: Query) -> list[str]:
     if query.interface is None or _index(query):
         return []
     return [f"there is no interface {query.interface}: rules for it are pending until it appears"]
-
-
-def _others(context: Context, registry: str) -> list[str]:
-    if os.geteuid() != 0:
-        return []  # listing takes CAP_NET_ADMIN
-    return [
-        f"{program} is also attached and was not run: the kernel runs both"
-        for program in attachment.others(registry, context.netns)
-    ]
 
 
 def _choices(

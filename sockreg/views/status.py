@@ -103,7 +103,7 @@ class Status:
     rejected: int
     units: list[str]
     expected: list[ExpectedUnit] | None
-    others: list[attachment.Attached] | None
+    others: list[attachment.Other] | None
     trial: Trial | None = None
 
     @property

@@ -46,10 +46,12 @@ def verdict(host: Host, address: str, port: int) -> tuple[bool, str]:
     with bpf.Pinned(pin) as program, host.namespace.entered():
         passed, selected = testrun.ask(
             program,
-            family=socket.AF_INET,
-            protocol=socket.IPPROTO_TCP,
-            local=(address, port),
-            remote=("192.0.2.1", 1234),
+            testrun.Question(
+                family=socket.AF_INET,
+                protocol=socket.IPPROTO_TCP,
+                local=(address, port),
+                remote=("192.0.2.1", 1234),
+            ),
         )
     return passed, f"sk:{selected:x}"
 

@@ -18,6 +18,7 @@ from sockreg.host.processes import Holders, Process
 from sockreg.host.routes import LocalPrefix
 from sockreg.host.sockdiag import CLOSED, LISTENING, DiagSocket
 from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, Place
+from sockreg.registry.attachment import Other, Runs
 from sockreg.registry.members import Member
 from sockreg.rules.covered import never_win
 from sockreg.rules.oracle import decide
@@ -439,8 +440,23 @@ def test_what_all_rules_of_a_label_do_is_told_once(tmp_path: Path) -> None:
 
 
 def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
-    finding = only(found_on(tmp_path, others=["program 7 (other)"]), "foreign-program")
-    assert finding.severity is Severity.WARNING
+    for number, (runs, why, fix) in enumerate(
+        [
+            (Runs.BEFORE, "this one runs before sockreg's: sockets of rules win", "its owner"),
+            (
+                Runs.AFTER,
+                "this one runs after sockreg's: sockets that it",
+                "restart sockreg.service",
+            ),
+            (None, "the last selected socket wins", "its owner"),
+        ]
+    ):
+        others = [Other(7, "other", runs)]
+        finding = only(found_on(tmp_path / f"other{number}", others=others), "foreign-program")
+        assert finding.severity is Severity.WARNING
+        assert finding.where == "program 7 (other)"
+        assert why in finding.why
+        assert finding.fix.endswith(fix)
     conf = "[web]\nBind=tcp 192.0.2.1 81 dev lo\n"
     only(found_on(tmp_path / "2", conf, kernel=(5, 15)), "old-kernel")
     conf = "[web]\nBind=tcp 192.0.2.1 81 dev eth7\n"

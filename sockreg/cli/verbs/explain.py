@@ -14,6 +14,7 @@ from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:  # a quarter of what other commands would import
     from sockreg.views.explain import Explanation
+    from sockreg.views.programs import Neighbour
 
 _SHOWN = 10  # limit on the rules that lost
 
@@ -100,6 +101,8 @@ def _show(protocol: str, found: Explanation) -> None:
         of_unit = f", from {target.unit}" if target.unit != NO_UNIT else ""
         _line("socket", f"{target.cookie} {target.address}{of_unit}")
         _line("open in", ", ".join(target.processes) or "no visible process")
+    for other in found.others or ():
+        _line("program", _of_other(other))
     for note in found.notes:
         _line("note", note)
 
@@ -110,6 +113,8 @@ def _verdict(protocol: str, found: Explanation) -> str:
     match found.outcome:
         case Outcome.SOCKET:
             return f"goes to a socket of label {found.label}"
+        case Outcome.OTHER:
+            return "goes to a socket that another program selects"
         case Outcome.REFUSED:
             return f"refused with {refused_how(protocol)}"
         case Outcome.ORDINARY:
@@ -118,6 +123,12 @@ def _verdict(protocol: str, found: Explanation) -> str:
             return "left to ordinary lookup, which finds no socket: refused with " + refused_how(
                 protocol
             )
+
+
+def _of_other(other: Neighbour) -> str:
+    runs = f"runs {other.runs} sockreg's" if other.runs else "runs"
+    what = f"{other.decision} {other.cookie}" if other.cookie else other.decision
+    return f"{other.program_id} ({other.name or 'name unknown'}) {runs}: {what}"
 
 
 def _line(head: str, text: str) -> None:

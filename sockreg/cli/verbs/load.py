@@ -46,7 +46,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if loaded.created and not options.json:
         say(loaded.summary)
     for program in loaded.others:
-        print(f"sockreg: note: {program} is also attached here; see sockreg(8)", file=sys.stderr)
+        print(f"sockreg: note: {program} {program.effect}; see sockreg(8)", file=sys.stderr)
     show_change(loaded.change, as_json=options.json)
     if options.sock_ops:
         _load_sock_ops(registry, options)

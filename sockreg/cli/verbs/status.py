@@ -143,7 +143,7 @@ def _print_head(seen: Status) -> None:
         units = ", ".join(map(_expected, seen.expected)) or "no unit"
         print(f"sock_ops    attached; expects {units}")
     for program in seen.others or ():
-        print(f"also        {program} is attached to this network namespace")
+        print(f"also        {program} {program.effect}")
 
 
 def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:
