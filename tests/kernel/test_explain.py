@@ -69,7 +69,7 @@ def everybody(host: Host) -> Iterator[dict[str, str]]:
             for number in (1, 2, 3):
                 server = host.namespace.serve(f"shared{number}", "::", 7010 + number, protocol)
                 known(server)
-                outcome = host.register([("shared", server.sock)], unit=f"shared{number}.socket")
+                outcome = host.register([("shared", server.sock)], unit=f"shared@{number}.socket")
                 assert outcome.status == 0, outcome.text
             for number, (address, port) in enumerate(
                 [
@@ -220,12 +220,12 @@ def test_a_server_that_does_not_serve(host: Host) -> None:
 def test_what_shares_the_flows(host: Host) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     with (
-        host.serve("web", "127.0.0.1", 8080, unit="a.socket", reuseport=True),
+        host.serve("web", "127.0.0.1", 8080, unit="web@a.socket", reuseport=True),
         host.namespace.serve("twin", "127.0.0.1", 8080, reuseport=True),
     ):
         told = host.ok("explain", "tcp", "192.0.2.1", "80")
         assert "2 sockets are bound to this address with SO_REUSEPORT" in told
-        with host.serve("web", "127.0.0.1", 8081, unit="b.socket"):
+        with host.serve("web", "127.0.0.1", 8081, unit="web@b.socket"):
             told = host.ok("explain", "tcp", "192.0.2.1", "80")
             assert "2 sockets share the flows of the label" in told
 
