@@ -19,7 +19,7 @@ def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
     """Other sk_lookup programs of this network namespace."""
     why = "all of them run, and the last selected socket wins"
     fix = "'bpftool link list' shows its owner"
-    last = "sockreg's program runs last if it is attached again: systemctl restart sockreg.service"
+    last = "to run sockreg's last, attach it again: 'sockreg unload --keep && sockreg load'"
     for program in host.others:
         yield Finding(
             severity=Severity.WARNING,

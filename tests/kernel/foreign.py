@@ -1,23 +1,19 @@
-"""sk_lookup programs of others, attached to the namespace of a host beside sockreg's."""
+"""sk_lookup programs of others, attached to a namespace beside sockreg's."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry import layout
-from tests.kernel.host import Host
-from tests.netns import TCP, Server
+from tests.closing import Closing
+from tests.netns import Namespace, Server
 from tests.process import run
 from tests.tree import ROOT
 
 NAMES = ("passes", "drops", "selects", "replaces", "clears")
 BUILT = "foreign.bpf.o"
-_numbers = itertools.count(1)
 
 
 def compiled(directory: Path) -> Path:
@@ -32,18 +28,20 @@ def compiled(directory: Path) -> Path:
     return built
 
 
-class Foreign:
-    """A program that runs after all that are attached already.
+class Foreign(Closing):
+    """A program that runs after all that are attached to the namespace already.
 
-    With ``server`` it owns a socket: programs that select one select this one. Its link is pinned
-    in the bpffs of the host, so it outlives the descriptors of this process.
+    With ``server`` it owns a socket: programs that select one select this one. ``directory`` is for
+    the object.
     """
 
-    def __init__(self, host: Host, name: str, server: Server | None = None) -> None:
+    def __init__(
+        self, namespace: Namespace, directory: Path, name: str, server: Server | None = None
+    ) -> None:
         assert name in NAMES
         self.name = name
         self.server = server
-        with libbpf.Object(str(compiled(host.root))) as loaded:
+        with libbpf.Object(str(compiled(directory))) as loaded:
             for other in NAMES:
                 if other != name:
                     loaded.leave_out(other)
@@ -53,31 +51,14 @@ class Foreign:
                 bpf.map_update(loaded.map_fd("chosen"), layout.SLOT.pack(0), value)
             program = loaded.program_fd(name)
             self.id = libbpf.program_info(program).id
-            self._link = libbpf.create_link(program, host.namespace.fd)
-        self.pin = host.bpffs / f"foreign{next(_numbers)}"
-        bpf.obj_pin(self._link, str(self.pin))
+            self.link = libbpf.create_link(program, namespace.fd)
 
     def __str__(self) -> str:
         return f"program {self.id} ({self.name})"
 
     def close(self) -> None:
         """Detach it, as its owner would, and close its server."""
-        libbpf.detach_link(self._link)
-        os.close(self._link)
-        self.pin.unlink()
+        libbpf.detach_link(self.link)
+        os.close(self.link)
         if self.server is not None:
             self.server.close()
-
-    def __enter__(self) -> Foreign:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-@contextlib.contextmanager
-def attached(host: Host, name: str, says: str = "", protocol: int = TCP) -> Iterator[Foreign]:
-    """A program, and for those that select the server ``says`` that it selects."""
-    server = host.namespace.serve(says, "::", 0, protocol) if says else None
-    with Foreign(host, name, server) as program:
-        yield program

@@ -42,6 +42,12 @@ _TESTS = {
         "test_reuseport_group_shares_the_connections_of_a_rule",
         "test_a_socket_that_does_not_fit_refuses_and_is_counted_apart",
     ),
+    "others": (
+        "test_who_wins[selects-before-tcp]",
+        "test_who_wins[selects-clears-before-udp]",
+        "test_who_wins[replaces-after-tcp]",
+        "test_programs_on_both_sides[0]",
+    ),
     "interfaces": ("test_a_rule_holds_for_its_interface_alone",),
     "registration": (
         "test_what_cannot_be_registered_is_refused_with_a_sentence[mptcp]",

@@ -12,10 +12,12 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from tests.kernel.foreign import compiled
 from tests.tree import ROOT
 
 GUEST_TREE = Path("/sockreg")
@@ -135,6 +137,7 @@ def write_shared(file: IO[bytes]) -> None:
         archive.add(library)
     guest_tree = str(GUEST_TREE)
     archive.add_tree(ROOT, guest_tree, {".git", ".venv", "build", ".mypy_cache"})
+    _add_compiled(archive, guest_tree)
     _add_test_tools(archive, f"{guest_tree}/.venv")
     archive.link("/bin/sh", "bash")
     archive.link("/init", f"{guest_tree}/tests/kernels/init.py")
@@ -161,6 +164,13 @@ def _module(path: Path) -> bytes:
     if path.suffix == ".zst":
         return subprocess.run(["zstd", "-dc", path], stdout=subprocess.PIPE, check=True).stdout
     return path.read_bytes()
+
+
+def _add_compiled(archive: Archive, guest_tree: str) -> None:
+    """Programs of tests, which the guests have no compiler for."""
+    with tempfile.TemporaryDirectory() as directory:
+        built = compiled(Path(directory))
+        archive.add(built, f"{guest_tree}/tests/kernel/{built.name}")
 
 
 def _add_test_tools(archive: Archive, target: str) -> None:

@@ -446,7 +446,7 @@ def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
             (
                 Runs.AFTER,
                 "this one runs after sockreg's: sockets that it",
-                "restart sockreg.service",
+                "sockreg load'",
             ),
             (None, "the last selected socket wins", "its owner"),
         ]
