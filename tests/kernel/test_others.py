@@ -195,6 +195,7 @@ def test_what_a_user_reads(host: Host) -> None:
             )
             assert f"socket    {cookie(late.sock)} 127.0.0.1:9091" in told
             said = host.ok("status")
+            assert "refused by reject rules, unless another program selected a socket" in said
             assert f"also        {before} runs before sockreg's: sockets of rules win" in said
             assert f"also        {after} runs after sockreg's: sockets that it selects" in said
             listed = json.loads(host.run("--json", "check").out)["findings"]

@@ -157,7 +157,8 @@ def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | N
         for sentence in remarks(destination):
             print(sentence)
     if seen.rejected:
-        print(f"{plural(seen.rejected, 'packet')} refused by reject rules")
+        unless = ", unless another program selected a socket" if seen.others else ""
+        print(f"{plural(seen.rejected, 'packet')} refused by reject rules{unless}")
 
 
 def _rows(
