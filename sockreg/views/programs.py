@@ -108,9 +108,9 @@ def _not_run(other: Other) -> str:
     return f"{other} could not be asked, and may change this: it {other.effect}"
 
 
-def place(other: Other) -> str:
-    """``program 7 (other), which runs before sockreg's``."""
-    return f"{other}, which runs {other.runs} sockreg's" if other.runs else str(other)
+def _subject(other: Other) -> str:
+    """``program 7 (other), which runs before sockreg's,``: the subject of a sentence."""
+    return f"{other}, which runs {other.runs} sockreg's," if other.runs else str(other)
 
 
 def because(settled: Settled, reason: str) -> str:
@@ -118,11 +118,13 @@ def because(settled: Settled, reason: str) -> str:
     if settled.by is None:
         return reason
     if settled.refused:
-        return f"{reason}; but {place(settled.by)}, refuses it"
-    return f"{reason}; but {place(settled.by)}, selects a socket: {_why(settled.by)}"
+        return f"{reason}; but {_subject(settled.by)} refuses it"
+    return f"{reason}; but {_subject(settled.by)} selects a socket{_why(settled.by)}"
 
 
 def _why(other: Other) -> str:
+    if other.runs is None:
+        return ""
     if other.runs is Runs.BEFORE:
-        return "no program can take that back"
-    return "the last one to select wins"
+        return ": no program can take that back"
+    return ": the last one to select wins"

@@ -207,6 +207,22 @@ def test_what_a_user_reads(host: Host) -> None:
         host.ok("unload")
 
 
+def test_while_nothing_is_in_force(host: Host) -> None:
+    host.load(*RULES)
+    with (
+        host.namespace.serve("theirs", "127.0.0.1", 9090) as theirs,
+        Foreign(host.namespace, host.root, "selects", theirs) as foreign,
+    ):
+        host.ok("unload", "--keep")
+        told = host.ok("explain", "tcp", "192.0.2.3", "80").splitlines()
+        assert told[0] == "verdict   goes to a socket that another program selects"
+        assert f"because   no rule matches; but {foreign} selects a socket" in told
+        assert f"program   {foreign.id} (selects) runs: selects {cookie(theirs.sock)}" in told
+        assert host.ask("192.0.2.3", 80) == "theirs"
+        said = host.ok("status")
+        assert f"also        {foreign} is attached to this network namespace" in said
+
+
 def test_a_program_that_selects_a_reuseport_group(host: Host) -> None:
     """The kernel does not tell which socket of a group a test run selects."""
     with (
