@@ -21,11 +21,6 @@ def show_change(change: Change, *, as_json: bool) -> None:
     """A change that has been made."""
     for notice in change.notices:
         say(str(notice), to=sys.stderr)
-    for move in change.moves:
-        if move.before is not None:
-            say(move.summary, to=sys.stderr)
-    for text in _pending(change):
-        say(text, to=sys.stderr)
     _show_left_out(change.newly_left_out, partial(say, to=sys.stderr))
     if change.still_left_out:
         print(change.still_left_out, file=sys.stderr)
@@ -33,7 +28,12 @@ def show_change(change: Change, *, as_json: bool) -> None:
         print_json("change", _body(change))
         return
     _print_difference(change)
+    for move in change.moves:
+        if move.before is not None:
+            say(move.summary)
     say(change.summary)
+    for text in _pending(change):
+        say(text)
 
 
 def show_preview(change: Change, *, as_json: bool) -> None:
@@ -43,12 +43,12 @@ def show_preview(change: Change, *, as_json: bool) -> None:
         return
     for notice in change.notices:
         print(notice, file=sys.stderr)
-    for text in _pending(change):
-        print(text, file=sys.stderr)
     _show_left_out(change.left_out, partial(print, file=sys.stderr))
     _print_difference(change)
     rules = "all other rules" if change.left_out else "the configured rules"
     print(f"{rules} are sound: {plural(change.count, 'rule')}; {change.difference} if applied")
+    for text in _pending(change):
+        print(text)
 
 
 def _show_left_out(parts: list[LeftOut], show: Callable[[str], None]) -> None:
