@@ -46,6 +46,7 @@ OF_SYSTEMD := \
 	tests/systemd257 \
 	tests/systemd/test_counting.py \
 	tests/systemd/test_independence.py \
+	tests/systemd/test_interfaces.py \
 	tests/systemd/test_labels.py \
 	tests/systemd/test_lacking.py \
 	tests/systemd/test_lifecycle.py \

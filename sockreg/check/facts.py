@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
+from sockreg.host.links import Above
 from sockreg.model import Action, Binding, Destination, Place
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
@@ -105,9 +106,10 @@ class SystemdState(NamedTuple):
 class Host:
     """Facts about the machine besides its sockets.
 
-    ``interfaces`` has the index of each interface that rules name, 0 for none. ``others`` are
-    foreign sk_lookup programs. ``expected`` are the units whose listener the sock_ops program will
-    register. ``doors`` are rules that take the ssh port, as
+    ``interfaces`` has the index of each interface that rules name, 0 for none. ``inner`` are those
+    of them that packets arrive from another interface for. ``others`` are foreign sk_lookup
+    programs. ``expected`` are the units whose listener the sock_ops program will register.
+    ``doors`` are rules that take the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets.
@@ -117,6 +119,7 @@ class Host:
     memlock: int | None  # bytes; None is no limit
     client_ports: range
     interfaces: Mapping[str, int]
+    inner: Mapping[str, Above] = field(default_factory=dict)
     situation: Situation
     others: Sequence[Other] = ()
     expected: Sequence[ExpectedUnit] = ()

@@ -118,11 +118,13 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
 def _host(context: Context, facts: Facts) -> Host:
     there = situation.read(context)
     nonblocking, asked_for = _look_into(there)
+    named = {binding.interface for binding in facts.bindings if binding.interface}
     return Host(
         kernel=release.running(),
         memlock=_memlock(),
         client_ports=_client_ports(),
-        interfaces=links.indices_of({b.interface for b in facts.bindings if b.interface}),
+        interfaces=links.indices_of(named),
+        inner=links.above(named),
         situation=there,
         others=_others(context, there),
         expected=status.expected_units(context),

@@ -167,6 +167,22 @@ def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
 
 
 @live_check(Concern.RULES)
+def inner_interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Rules for interfaces that the kernel names another one for."""
+    for binding in facts.bindings:
+        if binding.interface is not None and binding.interface in host.inner:
+            above = host.inner[binding.interface]
+            yield Finding(
+                severity=Severity.ERROR,
+                check="inner-interface",
+                where=str(binding.place),
+                what=f"{format_line(binding)} never matches",
+                why=above.sentence,
+                fix=f"write dev {above.name}",
+            )
+
+
+@live_check(Concern.RULES)
 def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
     """Rules that lock the operator out."""
     for place, sentence, rule in host.doors:

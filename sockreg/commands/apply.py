@@ -669,7 +669,8 @@ def _compile(
 def _interfaces(rules: RuleSet, packed: generation_record.Packed) -> dict[str, int]:
     """The index of each interface that rules name, 0 for none.
 
-    Rules that are left out because they name one interface by two names become notices. Raises
+    Rules that are left out because they name one interface by two names become notices, and those
+    that never match because packets arrive from another interface. Raises
     ConfigError on kernels that do not tell the program the interface.
     """
     if packed.interfaces and release.is_before(5, 17):
@@ -680,6 +681,16 @@ def _interfaces(rules: RuleSet, packed: generation_record.Packed) -> dict[str, i
             "steer by prefix or by source prefix instead",
         )
     index_of = links.indices_of(packed.interfaces)
+    inner = links.above(packed.interfaces)
+    rules.notices.extend(
+        Notice(
+            binding.place,
+            f"{format_line(binding)} never matches: {inner[binding.interface].sentence}; write "
+            f"dev {inner[binding.interface].name}",
+        )
+        for binding in (rules.bindings if inner else ())
+        if binding.interface in inner
+    )
     _, ties = without_absent(rules.bindings, index_of)
     rules.notices.extend(
         Notice(

@@ -162,7 +162,7 @@ def explain(context: Context, query: Query) -> Explanation:
     """
     registry = context.loaded_registry()
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
-    matching, pending, verdict, asked = judged or ([], [], None, "no program is attached")
+    matching, others, verdict, asked = judged or ([], [], None, "no program is attached")
     winner = matching[0] if matching else None
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
@@ -194,8 +194,8 @@ def explain(context: Context, query: Query) -> Explanation:
         members=len(members),
         others=settled.neighbours,
         notes=[
-            *_no_interface(query),
-            *rules.pending_lines(pending),
+            *_arrival(query),
+            *others,
             *_not_local(query, winner),
             *settled.notes,
             *_passed_over(query, outcome, cookie, there),
@@ -238,9 +238,9 @@ def _members(maps: Maps, winner: Binding | None) -> list[Member]:
 
 def _judge(
     current: generations.Generation, query: Query
-) -> tuple[list[Binding], list[Binding], generations.Verdict | None, str]:
-    """The rules that match, the winner first; pending rules for such packets; the program's
-    verdict; whether the program ran.
+) -> tuple[list[Binding], list[str], generations.Verdict | None, str]:
+    """The rules that match, the winner first; notes on rules that would match, if it were not for
+    their interface; the program's verdict; whether the program ran.
     """
     content = generations.read_rules(current)
     packed, header = generation_record.decode(content), generation_record.decode_header(content)
@@ -249,22 +249,22 @@ def _judge(
         generation_record.unpack(packed, candidates), header.absent
     )
     matching = _matching(there, header.index_of, query)
-    pending = [rule for rule in waiting if matches(rule, _packet(query, rule.interface))]
+    notes = [*_never(there, query), *rules.pending_lines(_like(waiting, query))]
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
         no_interface = "a test run cannot set an interface; this verdict comes from the rules"
-        return matching, pending, None, no_interface
+        return matching, notes, None, no_interface
     try:
         verdict = generations.ask(current, _question(query))
     except FileNotFoundError:
         raise  # a concurrent swap removed the program: run the newer one
     except AccessError:
         only_root = "only root can run the program; this verdict comes from the rules"
-        return matching, pending, None, only_root
+        return matching, notes, None, only_root
     except OSError as error:
         why = f"the program cannot be run: {error.strerror}; this verdict comes from the rules"
-        return matching, pending, None, why
-    return matching, pending, verdict, "the kernel's verdict"
+        return matching, notes, None, why
+    return matching, notes, verdict, "the kernel's verdict"
 
 
 def _matching(there: list[Binding], index_of: Mapping[str, int], query: Query) -> list[Binding]:
@@ -285,9 +285,31 @@ def _matching(there: list[Binding], index_of: Mapping[str, int], query: Query) -
     return sorted(found, key=rank)
 
 
+def _like(found: list[Binding], query: Query) -> list[Binding]:
+    """The rules that match such packets, whatever interface they arrive from."""
+    return [rule for rule in found if matches(rule, _packet(query, rule.interface))]
+
+
+def _never(there: list[Binding], query: Query) -> list[str]:
+    """Rules for an interface whose packets arrive from another one."""
+    like = _like([rule for rule in there if rule.interface is not None], query)
+    inner = links.above({rule.interface for rule in like if rule.interface is not None})
+    return [
+        f"{rules.line(rule)} ({rule.place}) never matches: {inner[rule.interface].sentence}; write "
+        f"dev {inner[rule.interface].name}"
+        for rule in like
+        if rule.interface in inner
+    ]
+
+
 def _index(query: Query) -> int:
-    """The index of the packet's interface; 0 if it is not given or not there."""
-    return links.indices_of([query.interface])[query.interface] if query.interface else 0
+    """The index of the interface that the kernel says the packet arrives from; 0 if it is not given
+    or not there.
+    """
+    if query.interface is None:
+        return 0
+    above = links.above([query.interface]).get(query.interface)
+    return above.index if above else links.indices_of([query.interface])[query.interface]
 
 
 def _outcome(verdict: generations.Verdict) -> tuple[Outcome, int]:
@@ -433,10 +455,12 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     return [f"{query.address} is not local here: no such packet reaches the rules until '{route}'"]
 
 
-def _no_interface(query: Query) -> list[str]:
-    if query.interface is None or _index(query):
+def _arrival(query: Query) -> list[str]:
+    if query.interface is None:
         return []
-    return [f"there is no interface {query.interface}: rules for it are pending until it appears"]
+    if not _index(query):
+        return [f"there is no interface {query.interface}"]
+    return [above.sentence for above in links.above([query.interface]).values()]
 
 
 def _choices(

@@ -1,11 +1,12 @@
 """What listens where: ordinary sockets and steered prefixes in one list."""
 
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sockreg.context import Context
+from sockreg.host import links
 from sockreg.host.listener import cookie_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
@@ -84,12 +85,13 @@ def read_listeners(context: Context) -> Listeners:
     situation = read(context)
     rules = ByPort(situation.bindings)
     interfaces = dict(socket.if_nameindex())
+    inner = links.above({rule.interface for rule in situation.bindings if rule.interface})
     return Listeners(
         loaded=situation.loaded,
         listeners=[_listener(situation, rules, interfaces, sock) for sock in situation.there],
         steered=[
-            *(_steered(situation, binding) for binding in situation.bindings),
-            *(_pending(_steered(situation, binding), binding) for binding in situation.pending),
+            *(_steered(situation, binding, inner) for binding in situation.bindings),
+            *(_pending(_steered(situation, binding, {}), binding) for binding in situation.pending),
         ],
         hidden_processes=situation.holders.hidden,
     )
@@ -133,7 +135,7 @@ def _pending(steered: Steered, binding: Binding) -> Steered:
     return steered._replace(problems=[waits, *steered.problems])
 
 
-def _steered(situation: Situation, binding: Binding) -> Steered:
+def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.Above]) -> Steered:
     prefix = format_prefix(binding.family, binding.address, binding.length)
     bracketed = f"[{prefix}]" if binding.family == INET6 else prefix
     bound = binding.action is Action.BIND
@@ -147,6 +149,9 @@ def _steered(situation: Situation, binding: Binding) -> Steered:
     local = situation.local.of(binding.family, binding.address, binding.length)
     if local is Local.NONE:
         problems.append(f"not local, so nothing arrives: {route_command(prefix)}")
+    if binding.interface is not None and binding.interface in inner:
+        above = inner[binding.interface]
+        problems.append(f"never matches: {above.sentence}; write dev {above.name}")
     return Steered(
         protocol=PROTOCOL_NAMES[binding.protocol],
         local=f"{bracketed}:{format_ports(binding.first, binding.last)}",

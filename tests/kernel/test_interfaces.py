@@ -316,6 +316,56 @@ def test_pending_rules_of_all_kinds(host: Host, client: Namespace) -> None:
         assert [client.ask("192.0.2.7", port) for port in (80, 81)] == ["refused", "own"]
 
 
+def test_packets_arrive_from_the_bridge_not_from_its_port(served: Host, client: Namespace) -> None:
+    joined(served, "left", client)
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    for command in (
+        "link add br0 type bridge",
+        "link set br0 up",
+        "addr del 10.0.1.1/24 dev left",
+        "link set left master br0",
+        "addr add 10.0.1.1/24 dev br0",
+    ):
+        served.namespace.run("ip", *command.split())
+    assert client.ask(SERVICE, 80) == "outer"
+    path = f"{served.root}/etc/sockreg/rules.conf"
+    why = "left is a port of bridge br0: its packets arrive from br0"
+    said = f"Bind=tcp 192.0.2.0/24 80 dev left never matches: {why}; write dev br0"
+    assert f"{path}:2: {said}" in served.ok("apply")
+    found = served.run("check").text
+    assert f"Bind=tcp 192.0.2.0/24 80 dev left never matches\n  why  {why}" in found
+    assert "fix  write dev br0" in found
+    shown = " ".join(served.ok("listeners").split())
+    assert f"never matches: {why}; write dev br0" in shown
+    for interface in ("left", "br0"):
+        explained = served.ok("explain", "tcp", SERVICE, "80", "dev", interface)
+        assert "goes to a socket of label outer" in explained
+        assert f"({path}:2) never matches: {why}; write dev br0" in explained
+    served.apply("[inner]", "Bind=tcp 192.0.2.0/24 80 dev br0", *LEFT)
+    assert client.ask(SERVICE, 80) == "inner"
+    explained = served.ok("explain", "tcp", SERVICE, "80", "dev", "left")
+    assert "goes to a socket of label inner" in explained
+    assert f"note      {why}" in explained
+    assert served.json("explain", "tcp", SERVICE, "80", "dev", "br0")["label"] == "inner"
+
+
+def test_packets_arrive_from_a_macvlan_of_an_interface(served: Host, client: Namespace) -> None:
+    """It has an address of its own, and nothing stands between it and the kernel."""
+    served.namespace.sysctl("net.ipv4.conf.all.arp_ignore", "1")  # else both answer for it
+    joined(served, "below", client)
+    for command in (
+        "addr del 10.0.1.1/24 dev below",
+        "link add left link below type macvlan mode bridge",
+        "link set left up",
+        "addr add 10.0.1.1/24 dev left",
+    ):
+        served.namespace.run("ip", *command.split())
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    assert "never matches" not in served.run("check").text
+
+
 def messages(host: Host) -> list[str]:
     """The journal entries about interfaces of the last command."""
     return [entry["MESSAGE"][0] for entry in host.entries() if "SOCKREG_INTERFACE" in entry]

@@ -14,6 +14,7 @@ from sockreg.check.facts import Facts, Host, SystemdState
 from sockreg.check.finding import Finding, Severity
 from sockreg.check.gather import gather_files
 from sockreg.check.run import run
+from sockreg.host.links import Above
 from sockreg.host.processes import Holders, Process
 from sockreg.host.routes import LocalPrefix
 from sockreg.host.sockdiag import CLOSED, LISTENING, DiagSocket
@@ -461,6 +462,9 @@ def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
     only(found_on(tmp_path / "2", conf, kernel=(5, 15)), "old-kernel")
     conf = "[web]\nBind=tcp 192.0.2.1 81 dev eth7\n"
     only(found_on(tmp_path / "3", conf), "no-interface")
+    inner = {"eth7": Above("eth7", 9, "br0", "a port of bridge br0")}
+    found = found_on(tmp_path / "5", conf, interfaces={"eth7": 3}, inner=inner)
+    assert only(found, "inner-interface").fix == "write dev br0"
     go = listener(2, "0.0.0.0", 3000, upper="mptcp")
     assert (
         "GODEBUG=multipathtcp=0"
