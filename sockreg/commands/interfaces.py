@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # imports numpy, which takes most of the time when nothing ha
     from sockreg.commands.apply import Writer
     from sockreg.commands.change import Change
 
+_SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5  # linux/socket.h, linux/netlink.h
 _PAUSE = 0.2  # s between two looks
 _REST = 4  # pauses per look, in its time: a flood of changes gets a fifth of one processor
 _ENOUGH = 30.0  # s, before another process continues
@@ -86,6 +87,9 @@ def follow(context: Context, news: socket.socket) -> None:
     rule names an interface. Raises SockregError like refresh().
     """
     news.setblocking(False)
+    # systemd fails a socket that has an error, as it would after an overflow. Without this error, a
+    # full buffer is readable all the same.
+    news.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
     end = time.monotonic() + _ENOUGH
     while True:
         drain(news)

@@ -141,6 +141,24 @@ def test_a_flood_of_changes(box: Sandbox, client: Namespace) -> None:
     box.wait(lambda: pending(box))
 
 
+def test_more_changes_than_the_socket_has_room_for(make_box: MakeBox, client: Namespace) -> None:
+    """They overflow after the service has read the last one, before systemd listens again."""
+    slow = (
+        "[Service]\nExecStopPost=/usr/bin/sh -c 'until test -e /run/flooded; do sleep 0.1; done'\n"
+    )
+    box = make_box(files=FILES | {f"{UNITS}/{LOOK}.d/slow.conf": slow})
+    box.systemctl("enable", "--now", "sockreg@pub", "sockreg@vpn")
+    served(box)
+    box.wait(lambda: box.show(LOOK, "SubState") == "stop-post")
+    flood = "link add x0 type ifb\n" + "link set x0 up\nlink set x0 down\n" * 3000
+    box.write("/root/flood", flood)
+    box.run(["ip", "-batch", "/root/flood"], timeout=300)
+    joined(box, client)
+    box.write("/run/flooded", "")
+    is_steered(box, client)
+    assert is_listening(box)
+
+
 def test_who_has_no_such_rules_pays_nothing(make_box: MakeBox) -> None:
     files = {path: text for path, text in FILES.items() if "pub" in path}
     box = make_box(files=files)
