@@ -22,7 +22,7 @@ from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
-from sockreg.terms import LOADER, adding_unit, companion
+from sockreg.terms import INTERFACES_SOCKET, LOADER, adding_unit, companion
 from sockreg.views import inspect, situation, status
 from sockreg.views.situation import Situation
 
@@ -131,7 +131,7 @@ def _host(context: Context, facts: Facts) -> Host:
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,
         asked_for=asked_for,
-        states=_states(context, [*facts.sockets, *facts.services]),
+        states=_states(context, [*facts.sockets, *facts.services, INTERFACES_SOCKET]),
     )
 
 

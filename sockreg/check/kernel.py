@@ -11,6 +11,7 @@ from sockreg.model import PROTOCOL_NAMES
 from sockreg.plural import plural
 from sockreg.registry.attachment import Runs
 from sockreg.rules.syntax import format_line
+from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET
 from sockreg.views.situation import name_of
 
 
@@ -68,6 +69,24 @@ def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
             what=f"{plural(count, 'rule')} {are} configured, but nothing is {nothing} here",
             why="no packet is steered",
             fix="systemctl start sockreg.service",
+        )
+
+
+@live_check(Concern.LOADER)
+def not_followed(_: Facts, host: Host) -> Iterator[Finding]:
+    """Rules that do not follow their interfaces, because systemd does not listen."""
+    there = host.situation
+    named = any(rule.interface is not None for rule in (*there.bindings, *there.pending))
+    state = host.states.get(INTERFACES_SOCKET)
+    if named and state is not None and state.active != "active":
+        yield Finding(
+            severity=Severity.WARNING,
+            check="interfaces-not-followed",
+            where=INTERFACES_SOCKET,
+            what=f"rules in force name interfaces, but {INTERFACES_SOCKET} is {state.active}",
+            why="the rules do not follow interfaces that come, go or are made again",
+            fix=f"systemctl restart {INTERFACES_SOCKET} {INTERFACES_SERVICE}; 'sockreg "
+            "install-units' installs them",
         )
 
 

@@ -18,6 +18,7 @@ from sockreg.commands.watch import unwatch
 from sockreg.context import Context
 from sockreg.host import links
 from sockreg.registry import generations
+from sockreg.registry.directory import not_in_force
 from sockreg.systemd import listen_fds
 
 if TYPE_CHECKING:  # imports numpy, which takes most of the time when nothing has changed
@@ -37,7 +38,9 @@ def refresh(context: Context) -> Change | None:
     """
     registry = context.loaded_registry()
     current = generations.in_force(registry)
-    if current is None or changed_indices(current) is None:
+    if current is None:
+        raise not_in_force(registry)
+    if changed_indices(current) is None:
         return None
     from sockreg.commands import tell
     from sockreg.commands.apply import writing
@@ -57,9 +60,10 @@ def unchanged(context: Context) -> Change:
     from sockreg.commands.change import Change
     from sockreg.registry import generation_record
 
-    current = generations.in_force(context.loaded_registry())
+    registry = context.loaded_registry()
+    current = generations.in_force(registry)
     if current is None:
-        return Change(generation=None, swapped=False, count=0)
+        raise not_in_force(registry)
     _, pending = generation_record.decode_parts(generations.read_rules(current))
     count = generations.read_header(current).count
     return Change(generation=current.number, swapped=False, count=count, pending=pending)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from sockreg.context import Context
+from sockreg.context import BPFFS, Context
 from sockreg.registry.generation_record import Header
 from sockreg.systemd import journal
 from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET
@@ -27,6 +27,11 @@ def watch(context: Context, before: Header | None, after: Header | None) -> None
     if not wanted and not (before is not None and before.interfaces):
         return  # a host without such rules pays nothing, not even this question
     if not _is_systemds(context):
+        if wanted and not (before is not None and before.interfaces):
+            journal.say(
+                "systemd does not see the interfaces of these rules: run 'sockreg apply "
+                "--interfaces' after they change"
+            )
         return
     if not wanted:
         _systemctl("stop", "--no-block", INTERFACES_SOCKET)
@@ -51,11 +56,11 @@ def unwatch() -> None:
 
 
 def _is_systemds(context: Context) -> bool:
-    """Whether systemd's sockets are in this network namespace.
+    """Whether systemd's sockets are in this network namespace, and its services find the registry.
 
     Its units cannot look, and are in it unless their files say otherwise.
     """
-    if not os.path.isdir(_BOOTED):
+    if not os.path.isdir(_BOOTED) or context.bpffs != BPFFS:
         return False
     try:
         return os.stat("/proc/1/ns/net").st_ino == context.netns.inode

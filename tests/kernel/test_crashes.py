@@ -77,6 +77,33 @@ def test_apply(host: Host) -> None:
         assert seen == {RULES_OLD, RULES_NEW}
 
 
+def test_following_an_interface(host: Host) -> None:
+    def add() -> None:
+        host.namespace.run("ip", "link", "add", "br0", "type", "bridge")
+
+    def is_pending() -> bool:
+        return bool(host.json("rules")[2]["pending"])
+
+    old, new, ordinary = servers(host)
+    with old, new, ordinary:
+        host.load(*OLD, "Bind=tcp 192.0.2.0/24 80 dev br0")
+        register_both(host, old, new)
+        add()
+        seen = set()
+        for number in deaths(lambda: host.ok("apply", "--interfaces")):
+            seen.add(is_pending())
+            assert answers(host) == RULES_OLD
+            looks_right(host)
+            host.ok("apply", *(["--interfaces"] if number % 2 else []))
+            assert not is_pending()
+            host.namespace.run("ip", "link", "del", "br0")
+            host.ok("apply", "--interfaces")
+            assert is_pending()
+            assert not unfinished(host)
+            add()
+        assert seen == {True, False}
+
+
 def test_bind(host: Host) -> None:
     old, new, ordinary = servers(host)
     with old, new, ordinary:

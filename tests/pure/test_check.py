@@ -465,6 +465,9 @@ def test_the_kernel_and_others_in_it(tmp_path: Path) -> None:
     inner = {"eth7": Above("eth7", 9, "br0", "a port of bridge br0")}
     found = found_on(tmp_path / "5", conf, interfaces={"eth7": 3}, inner=inner)
     assert only(found, "inner-interface").fix == "write dev br0"
+    states = {"sockreg-interfaces.socket": SystemdState("failed", "failed", 0)}
+    conf = "[web]\nBind=tcp 192.0.2.1 81 dev lo\n"
+    only(found_on(tmp_path / "6", conf, states=states), "interfaces-not-followed")
     go = listener(2, "0.0.0.0", 3000, upper="mptcp")
     assert (
         "GODEBUG=multipathtcp=0"

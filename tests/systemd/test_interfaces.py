@@ -205,6 +205,8 @@ def test_what_changes_while_systemd_does_not_listen(box: Sandbox, client: Namesp
     box.systemctl("stop", SOCKET)
     joined(box, client)
     assert client.ask(SERVICE, 443) == "refused"
+    found = box.run(["sockreg", "check"], check=False).stdout
+    assert f"rules in force name interfaces, but {SOCKET} is inactive" in found
     box.run(["sockreg", "bind", "pub", "tcp", "192.0.2.0/24", "81"])
     is_steered(box, client)
     box.wait(lambda: is_quiet(box))
