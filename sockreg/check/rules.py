@@ -193,7 +193,7 @@ def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
             where=place,
             what=sentence,
             why="the next ssh connection meets the rule"
-            + (", as TakeSsh=yes allows" if allowed else "; at boot, nothing refuses the rule"),
+            + (", as TakeSsh=yes allows" if allowed else "; a boot leaves its part out"),
             fix=f"{rule}; to try the rule out: sockreg apply --confirm 60 (or --force)",
         )
 

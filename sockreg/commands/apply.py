@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sockreg import __version__, garbage
-from sockreg.commands import beside, earlier, tell
+from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.change import Change, moves_between
 from sockreg.commands.earlier import LastInForce
 from sockreg.commands.watch import watch
@@ -21,7 +21,7 @@ from sockreg.config.ruleset import RuleSet, read_sound
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, RefusedError, SockregError
 from sockreg.guards import root as root_guard
-from sockreg.guards import ssh, ssh_doors
+from sockreg.guards import ssh
 from sockreg.host import links, release
 from sockreg.model import Action, Binding, Destination, LeftOut
 from sockreg.registry import (
@@ -32,7 +32,6 @@ from sockreg.registry import (
     pools,
     published,
     relabel,
-    ssh_labels,
 )
 from sockreg.registry.claims import state_of_files
 from sockreg.registry.destinations import add_destinations, read_destinations
@@ -252,10 +251,11 @@ def put_in_force(
         sweep(registry, maps, [made.new.number, before.number])
     with Lock(registry):
         _write_units(maps, rules, active)
-        _mark_ssh(writer, rules)
+        labels = ssh_known.mark(maps, rules, before.ssh_finder(rules, context.root))
     published.publish_outcome(registry, EXIT_OK)
     watch(context, before.header, header)
     earlier.keep(header, made.content.packed.records)
+    ssh_known.keep(header.state, rules, context.root, labels, at_boot=current is None)
     return made.change
 
 
@@ -275,6 +275,11 @@ class _Before:
     @property
     def number(self) -> int | None:
         return self.current.number if self.current else None
+
+    def ssh_finder(self, rules: RuleSet, root: str) -> ssh_known.Finder:
+        """What finds the doors of ssh that rules may take."""
+        at_boot = self.current is None
+        return ssh_known.finder(rules, root, self.last.directory, at_boot=at_boot)
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -469,10 +474,13 @@ def _with_ssh(rules: RuleSet, intent: _Intent, maps: Maps, *, root: str, force: 
 
     Raises RefusedError if the command is refused.
     """
+    before = intent.before
+    find = before.ssh_finder(rules, root)
     while not rules.options.take_ssh:
+        moves = {unit: label for unit, (label, _) in _new_labels(maps, rules).items()}
         try:
             notices = ssh.guard(
-                intent.before.last.bindings, rules.bindings, maps, root=root, force=force
+                before.last.bindings, rules.bindings, maps, find, force=force, moves=moves
             )
         except ssh.TakenError as error:
             faults = [
@@ -482,26 +490,20 @@ def _with_ssh(rules: RuleSet, intent: _Intent, maps: Maps, *, root: str, force: 
                 )
                 for loss in error.taken
             ]
-            # If it is not wrong already, the command has caused it, whichever part it is about.
-            if intent.before.current is not None and not all(
-                beside.is_known(rules, fault.part, intent.before.left_out) for fault in faults
-            ):
-                raise
-            rules = intent.sound(rules.without(faults))
+            less = rules.without(faults)
+            in_force = {binding[:-1] for binding in before.last.bindings()}
+            for loss, fault in zip(error.taken, faults, strict=True):
+                # A rule that was in force and took nothing takes it by what the command changes,
+                # whichever part that is.
+                if before.current is not None and (
+                    loss.binding[:-1] in in_force or intent.is_refused(less, fault.part)
+                ):
+                    raise
+            rules = intent.sound(less)
         else:
             rules.notices.extend(notices)
             break
     return rules
-
-
-def _mark_ssh(writer: Writer, rules: RuleSet) -> None:
-    """Mark the destinations by which rules lead to ssh, so that its socket stays there."""
-    wanted: set[tuple[int, int, str]] = set()
-    if not rules.options.take_ssh:
-        with contextlib.suppress(SockregError):  # the guard has told
-            through = ssh_doors.doors(rules.bindings, writer.context.given_root)
-            wanted = ssh.ways_in(through, rules.bindings, writer.maps)
-    ssh_labels.write(writer.registry, wanted)
 
 
 def _same(one: generation_record.Header, other: generation_record.Header) -> bool:

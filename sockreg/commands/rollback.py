@@ -1,6 +1,7 @@
 """Putting the previous generation back in force."""
 
 from dataclasses import replace
+from functools import partial
 
 from sockreg.commands import beside, earlier, tell
 from sockreg.commands.apply import Writer, writing
@@ -9,7 +10,7 @@ from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.watch import watch
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
-from sockreg.guards import ssh
+from sockreg.guards import ssh, ssh_doors
 from sockreg.registry import attachment, generation_record, generations, trial
 from sockreg.registry.directory import not_in_force
 
@@ -56,7 +57,7 @@ def swap_back(
         lambda: generation_record.unpack(old),
         generation_record.unpack(new),
         writer.maps,
-        root=context.given_root,
+        partial(ssh_doors.doors, root=context.given_root),
         force=force,
     )
     added, removed = generation_record.difference(old, new)

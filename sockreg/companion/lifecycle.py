@@ -9,8 +9,9 @@ imports no rule syntax.
 import _socket
 import posix
 
+from sockreg.errors import RefusedError
 from sockreg.host.listener import netns_cookie
-from sockreg.registry import registration
+from sockreg.registry import registration, ssh_labels
 from sockreg.registry.directory import netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
@@ -47,15 +48,25 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     posix.execv(command[0], command)
 
 
-def stop(unit: str, bpffs: str, root: str, command: list[str]) -> None:
+def stop(unit: str, bpffs: str, root: str, command: list[str], *, listens: bool = False) -> None:
     """Remove the unit's sockets, and also its rules unless it stays enabled.
 
-    ``command`` is the argument vector of the full 'sockreg apply --stop UNIT'.
+    ``command`` is the argument vector of the full 'sockreg apply --stop UNIT'. ``listens`` says
+    that the socket goes on. If a rule leads the port of ssh to it, it stays registered: without its
+    rules this does not matter, and otherwise RefusedError is raised.
     """
     registry = own_registry(bpffs)
-    registration.unregister(registry, unit=unit)
+    carried = ssh_labels.carried_by(registry, unit) if listens else []
+    if not carried:
+        registration.unregister(registry, unit=unit)
     if not _is_enabled(root, unit):
         posix.execv(command[0], command)
+    if carried:
+        raise RefusedError(
+            f"{unit} stays registered: rules lead port {carried[0]} of this host to it, which ssh "
+            "listens on, and stay in force while the unit is enabled",
+            f"'systemctl disable --now {companion(unit)}' takes both away",
+        )
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)
         if state is not None:
@@ -76,7 +87,7 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     if SHUTDOWN in jobs:
         return
     if jobs.get(companion(unit)) != "restart":
-        stop(unit, bpffs, root, command)
+        stop(unit, bpffs, root, command, listens=unit not in jobs)
     elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
         _mark(unit)
 

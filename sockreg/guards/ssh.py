@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sockreg.config.report import Notice
 from sockreg.errors import RefusedError, SockregError
-from sockreg.guards.ssh_doors import Door, doors
+from sockreg.guards.ssh_doors import Door
 from sockreg.host.listener import address_text
 from sockreg.model import FAMILY_BITS, TCP, Action, Binding
-from sockreg.registry.destinations import find_slot
+from sockreg.registry.destinations import find_slot, read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_line, format_prefix
 from sockreg.rules.taken import pass_line, takers
+from sockreg.terms import NO_UNIT
 
 OPTION = "TakeSsh"  # of section [:registry]
 _SHOWN = 5
@@ -37,13 +39,18 @@ class TakenError(RefusedError):
         self.taken = taken
 
 
-def taken(through: Iterable[Door], bindings: Iterable[Binding], maps: Maps | None) -> list[Taken]:
+def taken(
+    through: Iterable[Door],
+    bindings: Iterable[Binding],
+    maps: Maps | None,
+    moves: Mapping[str, str] = MappingProxyType({}),
+) -> list[Taken]:
     """Which bindings of a rule set win packets to these doors.
 
     A binding that points to the very socket that listens there takes nothing. ``maps`` None is a
-    registry that does not exist yet.
+    registry that does not exist yet. ``moves`` is as in guard().
     """
-    return _winning(through, bindings, lambda door, binding: _leads_to(door, maps, binding))
+    return _winning(through, bindings, lambda door, binding: _leads_to(door, maps, binding, moves))
 
 
 def _winning(
@@ -65,39 +72,59 @@ def _winning(
     ]
 
 
+class WayIn(NamedTuple):
+    """A label by which a rule leads ``port`` of ssh to ssh's own socket, which is of ``unit``."""
+
+    label: str
+    slot: int
+    port: int
+    unit: str
+
+
 def ways_in(
-    through: Iterable[Door], bindings: Iterable[Binding], maps: Maps
-) -> set[tuple[int, int, str]]:
-    """Where rules lead packets to the socket of the very door: (slot, port, unit of the socket)."""
+    through: Iterable[Door],
+    bindings: Iterable[Binding],
+    maps: Maps,
+    units: Mapping[str, Collection[str]],
+) -> list[WayIn]:
+    """Where rules lead packets to the socket of the very door.
+
+    ``units`` are those that will register sockets under a label.
+    """
     found = set()
     for door, binding in _winning(through, bindings, lambda _door, _binding: False):
-        if binding.action is Action.BIND and _leads_to(door, maps, binding):
+        if binding.action is Action.BIND and _leads_to(door, maps, binding, {}):
             slot = find_slot(maps, binding.label, binding.family, binding.protocol)
             if slot is not None:
-                for member in members_of(maps, slot):
-                    found.add((slot, door.endpoint.port, member.unit))
-    return found
+                registrants = {member.unit for member in members_of(maps, slot)}
+                if binding.label in door.labels:
+                    registrants |= set(units.get(binding.label, [NO_UNIT]))
+                port = door.endpoint.port
+                found |= {WayIn(binding.label, slot, port, unit) for unit in registrants}
+    return sorted(found)
 
 
 def guard(
     before: Callable[[], Iterable[Binding]],
     after: Collection[Binding],
     maps: Maps,
+    find_doors: Callable[[Collection[Binding]], list[Door]],
     *,
-    root: str,
     force: bool,
+    moves: Mapping[str, str] | None = None,
 ) -> list[Notice]:
     """Raise TakenError if ``after`` takes a door that ``before`` did not.
 
-    sshd_config is read below ``root``. With ``force``, this is only a notice. Returns notices, also
-    if the doors cannot be found out.
+    ``find_doors`` is a function of guards/ssh_doors.py. ``moves`` are units whose sockets get
+    another label with the rules, and that label. With ``force``, this is only a notice. Returns
+    notices, also if the doors cannot be found out.
     """
     try:
-        through = doors(after, root)
+        through = find_doors(after)
     except SockregError as error:
         text = f"rules that take the ssh port cannot be detected: {error.message}"
         return [Notice(None, text)]
-    newly = taken(through, after, maps) if through else []
+    newly = taken(through, after, maps, moves or {}) if through else []
     if newly:
         lost = {_loss(it) for it in taken(through, before(), maps)}
         newly = [it for it in newly if not lost & {_loss(it), (it.door, None, None)}]
@@ -147,10 +174,29 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     )
 
 
-def _leads_to(door: Door, maps: Maps | None, binding: Binding) -> bool:
-    """Whether the label's only sockets are the one that listens at the door."""
+def _leads_to(door: Door, maps: Maps | None, binding: Binding, moves: Mapping[str, str]) -> bool:
+    """Whether the label's only sockets are the one that listens at the door, or will."""
+    if binding.label in door.labels:
+        return True
     if maps is None:
         return False
+    found = []
+    for (label, family, protocol), slot in _destinations(maps, binding, moves).items():
+        if (family, protocol) == (binding.family, binding.protocol):
+            found += [
+                member.cookie
+                for member in members_of(maps, slot)
+                if moves.get(member.unit, label) == binding.label
+            ]
+    return bool(found) and all(cookie == door.cookie for cookie in found)
+
+
+def _destinations(
+    maps: Maps, binding: Binding, moves: Mapping[str, str]
+) -> dict[tuple[str, int, int], int]:
+    """The destinations whose sockets may be those of the binding: its own, unless some move."""
+    if moves:
+        return read_destinations(maps)
     slot = find_slot(maps, binding.label, binding.family, binding.protocol)
-    members = [] if slot is None else members_of(maps, slot)
-    return bool(members) and all(member.cookie == door.cookie for member in members)
+    key = binding.label, binding.family, binding.protocol
+    return {} if slot is None else {key: slot}

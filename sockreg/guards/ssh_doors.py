@@ -34,12 +34,14 @@ class Door(NamedTuple):
 
     ``cookie`` is 0 if nothing listens there yet, but ssh will. ``endpoint`` may then have no
     address: it is not known which addresses the host will have. ``known`` is what says that it is
-    ssh's, for messages: a unit, a process, a line of a file, or '' of the usual port.
+    ssh's, for messages: a unit, a process, a line of a file, or '' of the usual port. ``labels``
+    are those under which ssh's sockets will be registered, if they are not yet.
     """
 
     endpoint: Endpoint
     cookie: int
     known: str
+    labels: frozenset[str] = frozenset()
 
 
 def doors(bindings: Iterable[Binding], root: str = "/") -> list[Door]:
@@ -62,38 +64,58 @@ def doors(bindings: Iterable[Binding], root: str = "/") -> list[Door]:
     return list(_doors_of([sock for sock in concerned if sock.cookie in known], known, own))
 
 
-def doors_at_boot(root: str, kept: Kept | None) -> list[Door]:
+def doors_at_boot(root: str, kept: Kept | None, labels: Collection[str]) -> list[Door]:
     """Where ssh can be reached, and where it will be, on any port.
 
     The configuration is read below ``root``; ``kept`` is where ssh was last known to listen.
+    ``labels`` are those of the units of ssh.
     """
     listeners = _listeners()
     session = _session()
     known = _known(listeners, listeners, session, root)
-    own = _own_addresses()
+    own = _own_addresses().union(kept.addresses if kept is not None else ())
     if session:
         own.add(session[0])
-    found = list(_doors_of([sock for sock in listeners if sock.cookie in known], known, own))
+    own_labels = frozenset(labels).union(kept.labels if kept is not None else ())
+    found = [
+        Door(Endpoint(TCP, family, number, sock.port), sock.cookie, known[sock.cookie], own_labels)
+        for sock in listeners
+        if sock.cookie in known
+        for address, families in [_where(sock)]
+        for family, number in _endpoints(address, families, own)
+    ]
     taken = {sock.port for sock in listeners}
     will = [it for it in expected(root).ports if it.port not in taken]
     if kept is not None:
         will += [
-            Configured(address, port, (INET, INET6), "as before this boot")
-            for address, port in kept.ports
+            Configured(address, port, families, "as it did before")
+            for address, port, families in kept.ports
             if port not in taken
         ]
-        own |= set(kept.addresses)
-    for it in will:
-        for family in it.families:
-            addresses = sorted(address for address in own if _family(address) == family)
-            numbers: list[int | None] = [_number(address) for address in addresses]
-            if it.address is not None:
-                same = _family(it.address) == family and not _is_loopback(it.address)
-                numbers = [_number(it.address)] if same else []
-            elif not numbers:
-                numbers = [None]  # no address is known yet
-            found += [Door(Endpoint(TCP, family, it_, it.port), 0, it.place) for it_ in numbers]
+    found += [
+        Door(Endpoint(TCP, family, number, it.port), 0, it.place, own_labels)
+        for it in will
+        for family, number in _endpoints(it.address, it.families, own)
+    ]
     return list(dict.fromkeys(found))
+
+
+def _endpoints(
+    address: str | None, families: Collection[int], own: Collection[str]
+) -> Iterator[tuple[int, int | None]]:
+    """(family, address) where a socket is reached that listens on an address, or on all.
+
+    The number is None if the host has no address of the family, or if it is not known yet.
+    """
+    for family in families:
+        if address is not None:
+            if _family(address) == family and not _is_loopback(address):
+                yield family, _number(address)
+            continue
+        numbers = [_number(it) for it in sorted(own) if _family(it) == family]
+        yield from ((family, number) for number in numbers)
+        if not numbers:
+            yield family, None
 
 
 def kept_for_boot(bindings: Iterable[Binding], root: str, labels: Collection[str]) -> Kept | None:
@@ -109,15 +131,27 @@ def kept_for_boot(bindings: Iterable[Binding], root: str, labels: Collection[str
     if not known:
         return None
     return Kept(
-        ports=sorted({_where(sock) for sock in listeners if sock.cookie in known}, key=repr),
+        ports=sorted(
+            {
+                (address, sock.port, families)
+                for sock in listeners
+                if sock.cookie in known
+                for address, families in [_where(sock)]
+            },
+            key=repr,
+        ),
         addresses=sorted(_own_addresses()),
         labels=sorted(labels),
     )
 
 
-def _where(sock: DiagSocket) -> tuple[str | None, int]:
-    everywhere = sock.address == ANY_ADDRESS[sock.family]
-    return None if everywhere else _plain(sock.address), sock.port
+def _where(sock: DiagSocket) -> tuple[str | None, tuple[int, ...]]:
+    """The address that a socket listens on, None if on all, and of which families."""
+    if sock.address == ANY_ADDRESS[sock.family]:
+        both = sock.family == INET6 and not sock.v6only
+        return None, (INET, INET6) if both else (sock.family,)
+    address = _plain(sock.address)
+    return address, (_family(address),)
 
 
 def _listeners() -> list[DiagSocket]:

@@ -19,12 +19,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Kept:
-    """``ports`` are (address, or None for all, port). ``addresses`` are those of the host.
+    """``ports`` are (address, or None for all, port, families). ``addresses`` are the host's.
 
     ``labels`` are those by which rules lead to ssh's own sockets.
     """
 
-    ports: list[tuple[str | None, int]]
+    ports: list[tuple[str | None, int, tuple[int, ...]]]
     addresses: list[str]
     labels: list[str]
 
@@ -45,17 +45,29 @@ def write(directory: str, kept: Kept) -> None:
 def read(directory: str) -> Kept | None:
     """What was kept, or None. Raises OSError, and ValueError if the file is damaged."""
     try:
-        with open(path_in(directory), encoding="utf-8") as file:
-            content = json.load(file)
+        with open(path_in(directory), "rb") as file:
+            text = file.read()
     except FileNotFoundError:
         return None
     try:
+        content = json.loads(text)
         if content["version"] != _VERSION:
             raise ValueError("it is of another version of sockreg")
-        ports = [(None if a is None else str(a), int(port)) for a, port in content["ports"]]
+        ports = [
+            (None if address is None else str(address), int(port), tuple(map(int, families)))
+            for address, port, families in content["ports"]
+        ]
         return Kept(ports, list(map(str, content["addresses"])), list(map(str, content["labels"])))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is damaged: {error}") from None
+
+
+def both(one: Kept, other: Kept) -> Kept:
+    return Kept(
+        sorted({*one.ports, *other.ports}, key=repr),
+        sorted({*one.addresses, *other.addresses}),
+        sorted({*one.labels, *other.labels}),
+    )
 
 
 def path_in(directory: str) -> str:

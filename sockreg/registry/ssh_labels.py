@@ -25,6 +25,12 @@ def marks(registry: str) -> dict[int, list[tuple[int, str]]]:
     return found
 
 
+def carried_by(registry: str, unit: str) -> list[int]:
+    """The ports of ssh that rules lead to a socket of this unit."""
+    found = [mark for some in marks(registry).values() for mark in some]
+    return sorted({port for port, of in found if of == checksum(unit)}) if found else []
+
+
 def write(registry: str, wanted: set[tuple[int, int, str]]) -> None:
     """Mark these (slot, port, unit), and no others."""
     names = {f"{_PREFIX}{slot}-{port}-{checksum(unit)}" for slot, port, unit in wanted}
@@ -43,12 +49,14 @@ def refuse_others(
     A socket is ssh's if it has ssh's ``port`` or is of the same unit. ``port`` None is no socket
     at all: ssh's would go. ``what`` is what is refused.
     """
-    for ssh_port, of in marks(registry).get(slot, ()):
+    marked = marks(registry).get(slot, [])
+    for ssh_port, of in marked:
         if port == ssh_port or (port is not None and unit != NO_UNIT and of == checksum(unit)):
-            continue
+            return
+    if marked:
         raise RefusedError(
-            f"{what}: a rule leads port {ssh_port} of this host, which ssh listens on, to label "
-            f"{destination}",
+            f"{what}: a rule leads port {marked[0][0]} of this host, which ssh listens on, to "
+            f"label {destination}",
             "use another label, or first remove the rule that 'sockreg rules' shows; "
             "TakeSsh=yes in section [:registry] allows it if there is another way in",
         )

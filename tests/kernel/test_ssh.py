@@ -269,7 +269,7 @@ def test_a_server_by_its_name(
         told = host.fails(EXIT_REFUSED, "apply")
         assert f"takes {lost}, which ssh listens on (sshd (pid " in told
         host.fails(EXIT_REFUSED, "apply", "--check")
-        host.fails(EXIT_REFUSED, "apply", "--start", "web.socket")
+        host.ok("apply", "--start", "web.socket")  # which is not about this file
         assert host.ask(lost.rpartition(":")[0].strip("[]"), 2222) == "sshd"
     host.ok("apply")
 
@@ -454,3 +454,35 @@ def test_without_such_a_rule_it_may_go(led: Host) -> None:
 def test_marks_of_ssh_are_no_hindrance_to_those_who_allow_it(led: Host) -> None:
     led.apply("[ssh]", "Bind=tcp 0.0.0.0/0 22", "[:registry]", "TakeSsh=yes")
     led.ok("drain", "ssh")
+
+
+def test_a_file_that_takes_it_is_no_reason_to_refuse_others(host: Host, ssh: Server) -> None:
+    """A command is refused for what it changes; the file is left out, and named."""
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    path = host.conf("[wide]", TAKES, name="wide.conf")
+    host.fails(EXIT_REFUSED, "apply")
+    told = host.ok("bind", "web", "tcp", "192.0.2.0/24", "81")
+    assert f"{path}:2: {TAKES} takes {OWN}:22" in told
+    host.ok("apply", "--start", "web.socket")
+    assert host.ask(OWN, 22) == "ssh"
+    host.fails(EXIT_REFUSED, "apply")
+
+
+def test_where_ssh_was_last_known(host: Host, tmp_path: Path) -> None:
+    """A boot has no addresses and no servers yet."""
+    state = tmp_path / "state"
+    host.conf("[web]", "Bind=tcp 192.0.2.0/24 80")
+    host.namespace.add_address(f"{OWN}/24")
+    with host.namespace.serve("ssh", OWN, 22):
+        host.ok("load", "--state", str(state))
+    host.ok("unload")
+    path = host.conf("[wide]", TAKES, name="wide.conf")
+    told = host.ok("load", "--state", str(state))
+    assert f"{path}:2: {TAKES} takes {OWN}:22, where ssh will listen (as it did before)" in told
+    assert [it["rule"] for it in host.json("rules")] == ["tcp 192.0.2.0/24 80"]
+    # What is kept is a help, not a need.
+    host.ok("unload")
+    (state / "ssh").write_text("{")
+    told = host.ok("load", "--state", str(state))
+    assert "where ssh listened last is not known: it is damaged" in told
+    assert len(host.json("rules")) == 2

@@ -221,3 +221,146 @@ def test_who_insists(make_box: MakeBox) -> None:
     box.write(CONF, f"[web]\n{WIDE}\n[:registry]\nTakeSsh=yes\n")
     box.systemctl("reload", "sockreg.service")
     assert box.ask(OWN, PORT).split()[0] == "web"
+
+
+# At boot, rules come into force before ssh listens.
+
+AT_BOOT = "{}[Install]\nWantedBy=sandbox.target\n"
+LATE = (
+    "ExecStartPre=/bin/sh -c 'until systemctl -q is-active sockreg.service; do sleep 0.1; done'\n"
+)
+
+
+def reboot(box: Sandbox) -> None:
+    """Boot once more; the addresses of the host come a little later, as from a DHCP server."""
+    box.reboot()
+    box.network.add_address(f"{OWN}/24")
+
+
+def booted(make_box: MakeBox, unit: str, files: dict[str, str]) -> Sandbox:
+    """A box with web in the registry and an ssh server, both enabled."""
+    box = started(make_box, files, unit)
+    box.systemctl("enable", unit)
+    return box
+
+
+def told(box: Sandbox) -> str:
+    return "\n".join(messages(box, "-u", "sockreg.service"))
+
+
+BY_SERVICE = {
+    f"{UNITS}/ssh.service": AT_BOOT.format(service(f"/usr/bin/python3 {SSHD}") + LATE),
+}
+CONFIG = {"/etc/ssh/sshd_config.d/port.conf": f"Port {PORT}\n",
+          "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n"}  # fmt: skip
+
+
+def test_a_boot_leaves_out_what_takes_the_configured_port(make_box: MakeBox) -> None:
+    """Nothing else is known: neither where ssh listened before, nor the addresses of the host."""
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.run(["rm", "-rf", "/var/lib/sockreg"])
+    reboot(box)
+    box.wait(lambda: is_open(box))
+    assert box.ask("127.0.0.1", 80).split()[0] == "web"
+    assert f"{CONF}:2: {WIDE} takes port {PORT}, where ssh will listen" in told(box)
+    assert "/etc/ssh/sshd_config.d/port.conf:1" in told(box)
+    assert box.show("sockreg.service", "ActiveState") == "active"
+
+
+@pytest.mark.parametrize("rule", [WIDE, f"Bind=tcp {OWN} *", f"Reject=tcp {OWN} {PORT}"])
+def test_a_boot_leaves_out_what_takes_the_last_known_port(make_box: MakeBox, rule: str) -> None:
+    box = booted(make_box, "ssh.service", BY_SERVICE)
+    box.run(["sockreg", "bind", "web", "tcp", "127.0.0.1", "81"])  # ssh is known from now on
+    box.write(CONF, f"[web]\n{rule}\n")
+    reboot(box)
+    box.wait(lambda: is_open(box))
+    assert {box.ask("127.0.0.1", port).split()[0] for port in (80, 81)} == {"web"}
+    assert f"{rule} takes {OWN}:{PORT}, where ssh will listen (as it did before)" in told(box)
+
+
+def test_a_boot_after_ssh_has_begun_to_listen(make_box: MakeBox) -> None:
+    """Then, too, the addresses of the host may come later."""
+    early = AT_BOOT.format(service(f"/usr/bin/python3 {SSHD}"))
+    box = booted(make_box, "ssh.service", {f"{UNITS}/ssh.service": early})
+    box.run(["sockreg", "apply"])
+    box.write(CONF, f"[web]\nBind=tcp {OWN} *\n")
+    for _ in range(2):
+        reboot(box)
+        box.wait(lambda: is_open(box))
+        assert box.ask("127.0.0.1", 80).split()[0] == "web"
+        assert f"takes {OWN}:{PORT}, which ssh listens on (ssh.service)" in told(box)
+
+
+def test_a_boot_with_rules_that_let_ssh_through(make_box: MakeBox) -> None:
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.write(CONF, f"[web]\n{WIDE}\nPass=tcp 0.0.0.0/0 {PORT}\nPass=tcp ::/0 {PORT}\n")
+    box.systemctl("reload", "sockreg.service")
+    reboot(box)
+    box.wait(lambda: is_open(box))
+    assert box.ask(OWN, 9999).split()[0] == "web"
+    assert "where ssh will listen" not in told(box)
+
+
+def test_a_boot_with_rules_that_lead_to_ssh(make_box: MakeBox) -> None:
+    """They are in its own unit, or in a file."""
+    files = {
+        f"{UNITS}/ssh.socket": socket_unit(
+            str(PORT), label="in", rules=[f"Bind=tcp 0.0.0.0/0 {PORT},2223"]
+        ),
+        f"{UNITS}/ssh.service": service(f"/usr/bin/python3 {SSHD}"),
+    }
+    box = started(make_box, files, "ssh.socket")
+    box.systemctl("enable", "ssh.socket")
+    box.systemctl("enable", "--now", "sockreg@ssh.service")
+    box.write(CONF, f"[in]\nBind=tcp {OWN} {PORT},2224\n")
+    box.systemctl("reload", "sockreg.service")
+    for _ in range(2):
+        box.wait(lambda: is_open(box))
+        assert {box.ask(OWN, port) for port in (PORT, 2223, 2224)} == {"sshd"}
+        reboot(box)
+
+
+def test_a_boot_that_may_take_ssh(make_box: MakeBox) -> None:
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.write(CONF, f"[web]\n{WIDE}\n[:registry]\nTakeSsh=yes\n")
+    reboot(box)
+    assert box.ask(OWN, PORT).split()[0] == "web"
+
+
+def test_stopping_the_registration_of_ssh(make_box: MakeBox) -> None:
+    """While its rules stay, so does its socket."""
+    files = {
+        f"{UNITS}/ssh.socket": socket_unit(
+            str(PORT), label="in", rules=[f"Bind=tcp 0.0.0.0/0 {PORT}"]
+        ),
+        f"{UNITS}/ssh.service": service(f"/usr/bin/python3 {SSHD}"),
+    }
+    box = started(make_box, files, "ssh.socket")
+    box.systemctl("enable", "--now", "sockreg@ssh.service")
+    box.run(["sockreg", "apply"])
+    box.systemctl("stop", "sockreg@ssh.service", check=False)
+    assert is_open(box)
+    (refused,) = messages(box, "-p", "err", "-u", "sockreg@ssh.service")
+    assert f"rules lead port {PORT} of this host to it" in refused
+    box.systemctl("start", "sockreg@ssh.service")
+    box.systemctl("disable", "--now", "sockreg@ssh.service")
+    assert is_open(box)
+    assert '"in"' not in box.run(["sockreg", "rules", "--json"]).stdout
+
+
+def test_ssh_keeps_the_label_of_a_rule(make_box: MakeBox) -> None:
+    """Another label in its unit would leave the rule without a socket."""
+    files = {
+        f"{UNITS}/ssh.socket": socket_unit(str(PORT), label="in"),
+        f"{UNITS}/ssh.service": service(f"/usr/bin/python3 {SSHD}"),
+    }
+    box = started(make_box, files, "ssh.socket")
+    box.systemctl("enable", "--now", "sockreg@ssh.service")
+    box.write(CONF, f"[in]\nBind=tcp 0.0.0.0/0 {PORT}\n")
+    box.systemctl("reload", "sockreg.service")
+    box.write(f"{UNITS}/ssh.socket.d/label.conf", "[X-Sockreg]\nLabel=other\n")
+    box.systemctl("daemon-reload")
+    box.systemctl("reload", "sockreg.service", check=False)
+    assert f"{CONF}:2: Bind=tcp 0.0.0.0/0 {PORT} takes {OWN}:{PORT}" in told(box)
+    assert is_open(box)

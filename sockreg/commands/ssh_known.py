@@ -1,0 +1,92 @@
+"""What is remembered of ssh: the labels that lead to it, and for the next boot where it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import cache, partial
+
+from sockreg.config.ruleset import RuleSet
+from sockreg.errors import SockregError
+from sockreg.guards import ssh, ssh_doors, ssh_kept
+from sockreg.guards.ssh_doors import Door
+from sockreg.guards.ssh_kept import Kept
+from sockreg.guards.ssh_servers import Units
+from sockreg.model import Binding
+from sockreg.registry import ssh_labels
+from sockreg.registry.maps import Maps
+from sockreg.systemd import journal
+
+Finder = Callable[[Collection[Binding]], list[Door]]
+
+
+def finder(rules: RuleSet, root: str, directory: str | None, *, at_boot: bool) -> Finder:
+    """What finds the doors of ssh that rules may take, for guards/ssh.py.
+
+    ``directory`` is where rules are kept. ``at_boot`` is true if nothing is in force: then ssh may
+    not listen yet.
+    """
+    if not at_boot:
+        return partial(ssh_doors.doors, root=root)
+
+    @cache
+    def expected() -> list[Door]:
+        units = Units(root)
+        labels = {files.label for unit, files in rules.units.items() if units.serve_ssh(unit)}
+        return ssh_doors.doors_at_boot(root, _kept(directory), labels)
+
+    return lambda _: expected()
+
+
+def mark(maps: Maps, rules: RuleSet, find: Finder) -> list[str]:
+    """Mark the destinations by which rules lead to ssh, so that its socket stays there.
+
+    ``find`` is what finder() has returned. Returns the labels. Callers hold the lock of the
+    registry's directory.
+    """
+    ways: list[ssh.WayIn] = []
+    if not rules.options.take_ssh:
+        units: dict[str, list[str]] = {}
+        for unit, files in rules.units.items():
+            units.setdefault(files.label, []).append(unit)
+        try:
+            ways = ssh.ways_in(find(rules.bindings), rules.bindings, maps, units)
+        except SockregError:
+            return []  # the guard has told; marks stay as they are
+    ssh_labels.write(maps.registry, {(way.slot, way.port, way.unit) for way in ways})
+    return sorted({way.label for way in ways})
+
+
+def keep(
+    directory: str | None, rules: RuleSet, root: str, labels: Collection[str], *, at_boot: bool
+) -> None:
+    """Keep where ssh listens now for the next boot, if it listens anywhere.
+
+    ``at_boot`` is as in finder(): what was known before stays known.
+    """
+    if directory is None:
+        return
+    try:
+        kept = ssh_doors.kept_for_boot(rules.bindings, root, labels)
+        if kept is not None:
+            before = _kept(directory) if at_boot else None
+            ssh_kept.write(directory, kept if before is None else ssh_kept.both(before, kept))
+    except (SockregError, OSError) as error:
+        _warn(directory, "where ssh listens cannot be kept for the next boot", error)
+
+
+def _kept(directory: str | None) -> Kept | None:
+    try:
+        return None if directory is None else ssh_kept.read(directory)
+    except (OSError, ValueError) as error:
+        _warn(directory or "", "where ssh listened last is not known", error)
+        return None
+
+
+def _warn(directory: str, what: str, error: Exception) -> None:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    journal.say(
+        f"{ssh_kept.path_in(directory)}: {what}: {reason}; at boot, the ports in sshd_config and "
+        "in enabled units of ssh are still kept from rules",
+        journal.NOTICE,
+        journal.WARNING,
+    )
