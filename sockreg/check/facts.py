@@ -95,11 +95,15 @@ class Unit:
 
 
 class SystemdState(NamedTuple):
-    """What systemd reports about a unit: systemctl(1), ``show``."""
+    """What systemd reports about a unit: systemctl(1), ``show``.
+
+    ``exit_status`` is the one with which its last process ended, 0 if a signal ended it.
+    """
 
     active: str
     sub: str
     main_pid: int
+    exit_status: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +112,9 @@ class Host:
 
     ``interfaces`` has the index of each interface that rules name, 0 for none. ``inner`` are those
     of them that packets arrive from another interface for. ``others`` are foreign sk_lookup
-    programs. ``expected`` are the units whose listener the sock_ops program will register.
-    ``doors`` are rules that take the ssh port, as
+    programs; ``blocked`` says why root may not list them, and what helps, or is None. ``expected``
+    are the units whose listener the sock_ops program will register. ``doors`` are rules that take
+    the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets.
@@ -123,6 +128,7 @@ class Host:
     situation: Situation
     others: Sequence[Other] = ()
     expected: Sequence[ExpectedUnit] = ()
+    blocked: tuple[str, str] | None = None
     doors: Sequence[tuple[str, str, str]] = ()
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
+from sockreg.errors import SockregError
 from sockreg.guards import root, ssh, ssh_doors
 from sockreg.host import links, release
 from sockreg.model import UDP
@@ -22,11 +23,21 @@ from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
-from sockreg.terms import INTERFACES_SOCKET, LOADER, adding_unit, companion
+from sockreg.terms import (
+    INTERFACES_SERVICE,
+    INTERFACES_SOCKET,
+    LOADER,
+    METRICS,
+    SOCK_OPS,
+    adding_unit,
+    companion,
+)
 from sockreg.views import inspect, situation, status
 from sockreg.views.situation import Situation
 
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
+_STATE = "Id,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus"
+_EXITED = "1"  # ExecMainCode=: CLD_EXITED of sigaction(2)
 _DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
 _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
 
@@ -101,7 +112,7 @@ def _read(root: str, name: str) -> Unit | None:
 
 
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
-    names = {LOADER}
+    names = {LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS}
     for name in counted:
         names |= {companion(name), adding_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")
@@ -119,6 +130,7 @@ def _host(context: Context, facts: Facts) -> Host:
     there = situation.read(context)
     nonblocking, asked_for = _look_into(there)
     named = {binding.interface for binding in facts.bindings if binding.interface}
+    others, blocked = _others(context, there)
     return Host(
         kernel=release.running(),
         memlock=_memlock(),
@@ -126,7 +138,8 @@ def _host(context: Context, facts: Facts) -> Host:
         interfaces=links.indices_of(named),
         inner=links.above(named),
         situation=there,
-        others=_others(context, there),
+        others=others,
+        blocked=blocked,
         expected=status.expected_units(context),
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,
@@ -148,15 +161,21 @@ def _client_ports() -> range:
     return range(int(first), int(last) + 1)
 
 
-def _others(context: Context, there: Situation) -> list[attachment.Other]:
+def _others(
+    context: Context, there: Situation
+) -> tuple[list[attachment.Other], tuple[str, str] | None]:
+    """Foreign programs, or why even root may not list them."""
     if os.geteuid() != 0:
-        return []  # listing takes CAP_NET_ADMIN
-    if there.loaded:
-        return attachment.others(context.registry, context.netns)
-    return [
-        attachment.Other(program.program_id, program.name, None)
-        for program in attachment.attached(context.netns)
-    ]
+        return [], None  # listing takes CAP_NET_ADMIN
+    try:
+        if there.loaded:
+            return attachment.others(context.registry, context.netns), None
+        return [
+            attachment.Other(program.program_id, program.name, None)
+            for program in attachment.attached(context.netns)
+        ], None
+    except SockregError as error:
+        return [], (error.message, error.hint)
 
 
 def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str, str, str]]:
@@ -194,7 +213,7 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
             return {}
     except PermissionError:
         pass  # run by a user, who has no access to other namespaces
-    command = ["systemctl", "show", "-p", "Id,ActiveState,SubState,MainPID", "--", *units]
+    command = ["systemctl", "show", "-p", _STATE, "--", *units]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = {}
     for block in done.stdout.split("\n\n"):
@@ -204,5 +223,8 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
                 values.get("ActiveState", ""),
                 values.get("SubState", ""),
                 int(values.get("MainPID") or 0),
+                int(values.get("ExecMainStatus") or 0)
+                if values.get("ExecMainCode") == _EXITED
+                else 0,
             )
     return found

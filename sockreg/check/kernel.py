@@ -32,6 +32,21 @@ def foreign_programs(_: Facts, host: Host) -> Iterator[Finding]:
         )
 
 
+@live_check(Concern.UNITS)
+def no_bpf(_: Facts, host: Host) -> Iterator[Finding]:
+    """A host, or a container, where even root may not use bpf(2)."""
+    if host.blocked is not None:
+        what, fix = host.blocked
+        yield Finding(
+            severity=Severity.ERROR,
+            check="no-bpf",
+            where="",
+            what=what,
+            why="nothing can be loaded, and no packet is steered",
+            fix=fix,
+        )
+
+
 @live_check(Concern.LOADER)
 def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
     """Files that differ from the rules in the kernel."""

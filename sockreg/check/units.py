@@ -9,10 +9,25 @@ from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
 from sockreg.registry.directory import BPFFS, HOME
+from sockreg.systemd.sandboxing import STEPS
 from sockreg.systemd.unit_label import RULES_SECTION
-from sockreg.terms import COMPANION_PREFIX, LOADER, companion
+from sockreg.systemd.unitproperty import template_of
+from sockreg.terms import (
+    ADDING_PREFIX,
+    COMPANION_PREFIX,
+    INTERFACES_SERVICE,
+    LOADER,
+    METRICS,
+    SOCK_OPS,
+    companion,
+)
 
 _HOME = f"{BPFFS}/{HOME}"
+# Where no setting is at fault.
+_OTHER_HELP = {
+    "GROUP": "make the groups of sockreg: 'systemd-sysusers', or 'groupadd --system sockreg'",
+    "RUNTIME_DIRECTORY": "'df /run' and 'ls -ld /run/sockreg*' show what is in the way; remove it",
+}
 _NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
 
 
@@ -134,6 +149,37 @@ def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
             )
 
 
+@live_check(Concern.UNITS)
+def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Units of sockreg that systemd could not start as their hardening says."""
+    for name, unit in facts.services.items():
+        now = host.state(name)
+        step = STEPS.get(now.exit_status) if now.active == "failed" else None
+        if step is None or not _is_ours(name):
+            continue
+        asked = [key for key in step.settings if unit.last("Service", key)]
+        template = template_of(name)
+        lines = " ".join(filter(None, step.undoing(template, asked)))
+        units = step.units if template in step.units else (template,)
+        fix = (
+            f"run 'systemctl edit {' '.join(units)}' and add to section [Service]: {lines}; then "
+            f"start the units again"
+        )
+        if not lines:
+            fix = _OTHER_HELP.get(step.name, f"'systemctl status {name}' says more")
+        yield Finding(
+            severity=Severity.ERROR,
+            check="sandbox",
+            where=unit.where("Service", asked[0]) if asked else unit.home,
+            what=f"{name} has failed: systemd could not {step.what} "
+            f"(status {now.exit_status}/{step.name})",
+            why=f"{step.why}, but the unit has {', '.join(f'{key}=' for key in asked)}"
+            if asked
+            else step.why,
+            fix=fix,
+        )
+
+
 @check(Concern.LOADER)
 def hardening(facts: Facts) -> Iterator[Finding]:
     """Settings that keep the loader from its work, or attach the program elsewhere."""
@@ -179,6 +225,12 @@ def memlock(facts: Facts, host: Host) -> Iterator[Finding]:
                 why="before Linux 5.11, maps count against this limit, and the kernel refuses them",
                 fix="LimitMEMLOCK=infinity",
             )
+
+
+def _is_ours(name: str) -> bool:
+    return name in (LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS) or name.startswith(
+        (COMPANION_PREFIX, ADDING_PREFIX)
+    )
 
 
 def _ours(facts: Facts) -> Iterator[Unit]:

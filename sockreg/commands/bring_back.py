@@ -22,7 +22,7 @@ from sockreg.systemd import systemctl
 from sockreg.terms import (
     ADDING_PREFIX,
     COMPANION_PREFIX,
-    SOCK_OPS_LOADER,
+    SOCK_OPS,
     adding_unit,
     companion,
 )
@@ -31,7 +31,7 @@ _PATTERNS = (
     "*.socket",
     f"{ADDING_PREFIX}*.service",
     f"{COMPANION_PREFIX}*.service",
-    SOCK_OPS_LOADER,
+    SOCK_OPS,
 )
 
 
@@ -43,7 +43,7 @@ def bring_back(context: Context) -> None:
     """
     registry = context.loaded_registry()
     states = systemctl.states(*_PATTERNS)
-    if states.get(SOCK_OPS_LOADER) == "active" and not sockops.is_loaded(registry):
+    if states.get(SOCK_OPS) == "active" and not sockops.is_loaded(registry):
         sockops.load(registry, shipped.sock_ops_object_path())
     with Maps(registry, read_only=True) as maps:
         counted = read_units(maps)

@@ -9,7 +9,7 @@ from sockreg.commands.bring_back import bring_back
 from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.context import Context
-from sockreg.host import capabilities
+from sockreg.host import bpf_access
 from sockreg.registry import attachment, creation, loading, sockops
 from sockreg.systemd import journal
 
@@ -43,7 +43,7 @@ def load(
     """
     if state is not None:
         context = replace(context, state=state)
-    capabilities.require_loading()
+    bpf_access.require_loading()
     loading.check_object(context.object_path)
     _ = context.root  # one that is missing is refused before anything exists
     created = not context.is_loaded

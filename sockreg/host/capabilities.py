@@ -1,9 +1,12 @@
 """The capabilities of this process that bpf(2) needs (capabilities(7))."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sockreg.errors import AccessError
 from sockreg.systemd.unit_of import unit_of_this_process
+from sockreg.systemd.unitproperty import template_of, unit_property
 
 # To load a program (CAP_BPF), of a network type (CAP_NET_ADMIN), which the verifier trusts
 # (CAP_PERFMON: bpf_allow_ptr_leaks() and bpf_bypass_spec_v1() in linux/bpf.h). The numbers are
@@ -12,25 +15,37 @@ _LOADING = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
 _CAP_SYS_ADMIN = 21  # implies all three (bpf_capable(), bpf_net_capable(), perfmon_capable())
 
 
-def require_loading() -> None:
-    """Raise AccessError if this process cannot load a program. Ignores user namespaces."""
+def missing() -> list[str]:
+    """The capabilities that this process lacks to load a program."""
     effective = _effective()
     if effective >> _CAP_SYS_ADMIN & 1:
-        return
-    missing = [name for name, number in _LOADING.items() if not effective >> number & 1]
-    if not missing:
-        return
+        return []
+    return [name for name, number in _LOADING.items() if not effective >> number & 1]
+
+
+def remedy(lacking: Sequence[str]) -> str:
+    """What to do about missing capabilities: give them to the unit, or to the container."""
     unit = unit_of_this_process()
-    hint = "run it as root"
-    if unit.endswith(".service") and not unit.startswith("user@"):
-        hint = (
-            f"run 'systemctl edit {unit}' and add CapabilityBoundingSet={' '.join(missing)} to "
-            "section [Service]; a unit with User= needs the same in AmbientCapabilities="
+    in_unit = unit.endswith(".service") and not unit.startswith("user@")
+    if os.geteuid() != 0 and not in_unit:
+        return "run it as root"
+    edit = f"run 'systemctl edit {template_of(unit)}' and add"
+    allowed = unit_property(unit, "CapabilityBoundingSet").upper().split() if in_unit else []
+    if in_unit and (os.geteuid() != 0 or not set(lacking) <= set(allowed)):
+        return (
+            f"{edit} CapabilityBoundingSet={' '.join(lacking)} to section [Service]; a unit with "
+            "User= needs the same in AmbientCapabilities="
         )
-    raise AccessError(
-        "loading the BPF program takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: "
-        f"this process has no {' and no '.join(missing)}",
-        hint,
+    # Not the unit, but systemd itself does not have them.
+    container = (
+        "the container was started without: start it with "
+        f"--capability={','.join(lacking)} (systemd-nspawn) or --cap-add"
+    )
+    if not in_unit:
+        return container
+    return (
+        f"{container}; if it has CAP_SYS_ADMIN, {edit} CapabilityBoundingSet=CAP_SYS_ADMIN to "
+        "section [Service]"
     )
 
 

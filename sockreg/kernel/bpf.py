@@ -45,6 +45,7 @@ _ATTR_RUN = struct.Struct("=IIIIQQIIIIQQ")
 _RUN_CONTEXT = struct.Struct("=8xI4xI20xI")
 SK_PASS = 1  # enum sk_action
 
+_TOO_LARGE = 1 << 20  # bytes of attributes: more than a page of any architecture
 _REPEATS_MAX = 1 << 20  # keys that map_keys() reads again: 16 times those of the largest map
 
 
@@ -76,6 +77,18 @@ def _bpf_at(command: int, attr: "Buffer") -> int:
         number = _ctypes.get_errno()
         raise OSError(number, posix.strerror(number))
     return result
+
+
+def filter_error() -> int:
+    """The errno with which a filter of system calls (seccomp(2)) answers bpf(2).
+
+    0 if the kernel itself answers: it refuses too large attributes before it looks at rights
+    (__sys_bpf()). Before Linux 5.19, that takes CAP_BPF.
+    """
+    if _syscall(_Long(_BPF), _Long(_MAP_LOOKUP_ELEM), _Long(0), _Long(_TOO_LARGE)) >= 0:
+        return 0
+    number = _ctypes.get_errno()
+    return 0 if number == errno.E2BIG else number
 
 
 class Buffer:

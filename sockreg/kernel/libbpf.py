@@ -65,6 +65,11 @@ class LoadError(OSError):
         super().__init__(number, os.strerror(number))
         self.log = log
 
+    @property
+    def is_denial(self) -> bool:
+        """Whether a right was missing, not the verifier's approval, which returns EACCES, too."""
+        return self.errno in (errno.EPERM, errno.EACCES) and "processed " not in self.log
+
     def reason(self) -> str:
         """The most useful line of the log: the verifier's last line, or else libbpf's."""
         lines = [line.strip() for line in self.log.splitlines() if line.strip()]

@@ -12,10 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from sockreg.errors import AccessError, RefusedError, SockregError
+from sockreg.host import bpf_access
 from sockreg.host.netns import Netns
 from sockreg.kernel import libbpf
 from sockreg.registry import counter_growth, published
-from sockreg.registry.directory import LINK, PROGRAM
+from sockreg.registry.directory import DENIED, LINK, PROGRAM
 from sockreg.registry.generations import Generation, link_of
 from sockreg.registry.loading import PROGRAM_NAME, refusal
 from sockreg.registry.pins import closing, pin, pinned
@@ -70,12 +71,12 @@ def attached(netns: Netns) -> list[Attached]:
     """
     try:
         ids = libbpf.attached_programs(netns.fd)
-    except PermissionError as error:
-        raise AccessError(
-            f"cannot list the attached programs: {error.strerror}",
-            "this needs CAP_NET_ADMIN: run it as root",
-        ) from None
     except OSError as error:
+        if error.errno in DENIED:
+            raise AccessError(
+                f"cannot list the attached programs: {error.strerror}",
+                bpf_access.remedy(loading=True),
+            ) from None
         if error.errno != errno.EINVAL:
             raise SockregError(f"cannot list the attached programs: {error.strerror}") from None
         raise SockregError(

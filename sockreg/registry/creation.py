@@ -33,9 +33,10 @@ def _home(bpffs: str) -> Path:
     """sockreg's directory in the bpffs, created if necessary."""
     mount = Path(bpffs)
     if not mount.is_dir():
+        writable = "mount -o remount,rw /sys; " if bpffs.startswith("/sys/") else ""
         raise SockregError(
             f"{bpffs} does not exist",
-            f"mount a bpffs there: 'mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
+            f"mount a bpffs there: '{writable}mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
         )
     if not is_bpffs(bpffs):
         raise SockregError(

@@ -37,6 +37,7 @@ RULES = "rules"
 COUNTERS = "counters"
 SOCKOPS = "sockops"  # the directory of the sock_ops program
 EXPECTED = "expected"  # units, see registry/sockops_expected.py
+DENIED = (errno.EACCES, errno.EPERM, errno.ENOSYS)  # what bpf(2) refuses with, see denied()
 UNFINISHED = "new-"  # prefix of a registry or generation that is being built
 
 
@@ -71,8 +72,11 @@ def not_in_force(path: str) -> SockregError:
 
 
 def denied(path: str, error: OSError) -> SockregError:
+    """The error for a pin that may not be opened. Looks for the cause, which takes a while."""
     hint = "run it as root, or as a member of the group that owns the pin"
-    # Not the pin's mode (EACCES) but bpf(2) itself refuses, whatever the mode (__sys_bpf()).
-    if error.errno == errno.EPERM:
-        hint = "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
+    # Not the pin's mode (EACCES of others than root) but bpf(2) itself refuses.
+    if error.errno != errno.EACCES or posix.geteuid() == 0:
+        from sockreg.host import bpf_access
+
+        hint = bpf_access.remedy()
     return AccessError(f"{path}: {error.strerror}", hint)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sockreg.errors import AccessError
-from sockreg.host import capabilities
+from sockreg.host import bpf_access
 from sockreg.kernel import bpf, libbpf, testrun
 from sockreg.kernel.libbpf import ProgramInfo as ProgramInfo
 from sockreg.kernel.testrun import Question as Question
@@ -167,7 +167,7 @@ def build(
     the counters, the generation gets bigger ones, which become the registry's when it comes
     into force. SockregError if the kernel refuses; then nothing is left behind.
     """
-    capabilities.require_loading()
+    bpf_access.require_loading()
     home = Path(registry, GENERATIONS)
     unfinished = home / f"{UNFINISHED}{number}"
     remove_directory(unfinished)

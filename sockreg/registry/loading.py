@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockreg.errors import AccessError, SockregError
+from sockreg.host import bpf_access
 from sockreg.kernel import libbpf, objects
-from sockreg.registry.directory import TABLE
+from sockreg.registry.directory import DENIED, TABLE
 from sockreg.registry.pins import closing
 
 if TYPE_CHECKING:  # imports numpy, which most commands do not need
@@ -45,14 +45,17 @@ def load_program(obj: libbpf.Object, tables: Tables) -> None:
         raise refusal(error, len(table)) from None
 
 
+def is_denial(error: OSError) -> bool:
+    """Whether bpf(2) was refused for want of a right: by the kernel, a filter, or a module."""
+    return error.is_denial if isinstance(error, libbpf.LoadError) else error.errno in DENIED
+
+
 def refusal(error: OSError, table_bytes: int) -> SockregError:
     """One sentence that says why the kernel refused the program or its maps."""
-    # libbpf's own errors are not PermissionError; a verifier that refuses returns EACCES.
-    if isinstance(error, PermissionError) or error.errno == errno.EPERM:
+    if is_denial(error):
         return AccessError(
             f"the kernel does not let this process load the program: {error.strerror}",
-            "before Linux 5.11, add LimitMEMLOCK=infinity to its unit; in a user namespace, "
-            "capabilities do not count for bpf(2)",
+            bpf_access.remedy(loading=True),
         )
     if table_bytes > 4 << 20 and not isinstance(error, libbpf.LoadError):
         return SockregError(

@@ -9,7 +9,7 @@ import posix
 from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
-from sockreg.registry.directory import denied, not_loaded
+from sockreg.registry.directory import DENIED, denied, not_loaded
 
 _WRITTEN = ("sockets", "pools", "destinations", "members", "units")
 
@@ -37,7 +37,7 @@ class Maps:
             _close(opened)
             if error.errno == errno.ENOENT:
                 raise not_loaded(registry) from None
-            if error.errno in (errno.EACCES, errno.EPERM):
+            if error.errno in DENIED:
                 raise denied(registry, error) from None
             raise
         self.sockets, self.pools, self.destinations, self.members, self.units = opened

@@ -17,6 +17,7 @@ from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, address_text
 from sockreg.kernel import bpf
 from sockreg.registry import layout
+from sockreg.registry.directory import DENIED
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import cookie_in, pool_slots
 from sockreg.systemd.unit_of import NO_UNIT
@@ -174,10 +175,12 @@ def write_record(maps: Maps, member: Member, slot: int) -> bytes:
 
 def _refused(listener: Listener, error: OSError) -> SockregError:
     where = address_text(listener.family, listener.address, listener.port)
-    if error.errno == errno.EPERM:
+    if error.errno in DENIED:
+        from sockreg.host import bpf_access  # only after a refusal
+
         return RefusedError(
             f"the kernel does not let this process register {where}: {error.strerror}",
-            "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit",
+            bpf_access.remedy(),
         )
     if error.errno == errno.EEXIST:
         return RefusedError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sockreg.kernel import bpf
-from sockreg.registry.directory import denied
+from sockreg.registry.directory import DENIED, denied
 
 MODE = 0o640
 
@@ -19,7 +19,9 @@ def pinned(path: str | Path, *, read_only: bool = False) -> Iterator[int]:
     """A descriptor of a pin, closed with the block. Raises AccessError without permission."""
     try:
         opened = bpf.Pinned(str(path), bpf.READ_ONLY if read_only else bpf.READ_WRITE)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
         raise denied(str(path), error) from None
     with opened as fd:
         yield fd
@@ -35,8 +37,13 @@ def closing(fd: int) -> Iterator[int]:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin, so that the owner may write and the group may read."""
-    bpf.obj_pin(fd, str(path))
+    """Pin, so that the owner may write and the group may read. AccessError if that is refused."""
+    try:
+        bpf.obj_pin(fd, str(path))
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        raise denied(str(path), error) from None
     path.chmod(MODE)
 
 

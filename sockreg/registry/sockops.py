@@ -18,7 +18,7 @@ from sockreg.errors import (
     NotLoadedError,
     SockregError,
 )
-from sockreg.host import capabilities, cgroup
+from sockreg.host import bpf_access, cgroup
 from sockreg.kernel import libbpf, objects
 from sockreg.registry import loading
 from sockreg.registry.directory import (
@@ -50,7 +50,7 @@ def load(registry: str, object_path: Path) -> None:
     Expected units stay expected. While both programs are attached, they do the same twice. Raises
     SockregError if the kernel refuses; nothing has changed then.
     """
-    capabilities.require_loading()
+    bpf_access.require_loading()
     objects.check(object_path, objects.SOCK_OPS)
     home, unfinished = Path(registry, SOCKOPS), _unfinished(registry)
     with Lock(registry):
@@ -90,10 +90,10 @@ def _attach(program: int) -> int:
 
 def _refusal(error: OSError) -> SockregError:
     reason = error.reason() if isinstance(error, libbpf.LoadError) else str(error.strerror)
-    if isinstance(error, PermissionError):
+    if loading.is_denial(error):
         return AccessError(
             f"the kernel does not let this process load the sock_ops program: {reason}",
-            "in a user namespace, capabilities do not count for bpf(2)",
+            bpf_access.remedy(loading=True),
         )
     return SockregError(
         f"the kernel refuses the sock_ops program: {reason}",

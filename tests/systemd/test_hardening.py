@@ -24,6 +24,7 @@ CAP_BPF = 39
         ("sockreg-add@web.service", 0.8),
         ("sockreg-receive@1.service", 0.8),
         ("sockreg-sockops.service", 1.5),
+        ("sockreg-interfaces.service", 1.5),
         ("sockreg-metrics.service", 1.2),
     ],
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import re
 
 import pytest
 
@@ -12,12 +15,15 @@ from tests.linux import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    MS_BIND,
     MS_NOEXEC,
     MS_RDONLY,
+    MS_REMOUNT,
 )
 from tests.sandbox import Lack, Refusal, Sandbox
-from tests.systemd.conftest import MakeBox
-from tests.systemd.units import UNITS, service_unit, web
+from tests.systemd.conftest import LOWER, MakeBox
+from tests.systemd.units import UNITS, messages, service_unit, web
+from tests.tree import ROOT
 
 ANSWER = "web 127.0.0.1:80"
 
@@ -25,9 +31,14 @@ ANSWER = "web 127.0.0.1:80"
 PR_GET_SECCOMP = 21
 PR_SET_SECCOMP = 22
 # linux/capability.h
+CAP_SETPCAP = 8
 CAP_SYS_PTRACE = 19
 CAP_SYS_RESOURCE = 24
 CAP_MKNOD = 27
+CAP_PERFMON = 38
+CAP_BPF = 39
+
+REMOUNT = MS_BIND | MS_REMOUNT
 
 
 def namespaces(kind: int, error: int) -> Lack:
@@ -78,8 +89,12 @@ PASSING = {
 }
 
 
+# Those of a box: where CAP_SETPCAP is missing, systemd's own fail.
+UNITS_HERE = ("*sockreg*", "web.*", "mine.*")
+
+
 def failed_units(box: Sandbox) -> str:
-    return box.systemctl("list-units", "--failed", "--plain", "--no-legend").stdout
+    return box.systemctl("list-units", "--failed", "--plain", "--no-legend", *UNITS_HERE).stdout
 
 
 @pytest.mark.parametrize("lack", SERVED.values(), ids=SERVED)
@@ -94,3 +109,228 @@ def test_a_host_that_lacks_it_is_served(make_box: MakeBox, lack: Lack) -> None:
     assert box.ask("127.0.0.1", 80) == ANSWER
     box.wait(lambda: box.ask("127.0.0.1", 81) == "mine 127.0.0.1:81", "the passed socket")
     assert failed_units(box) == ""
+
+
+# What a host lacks, the unit that fails for it, with its status, and what check says of it.
+NAMED = {
+    "no namespaces of a kind: network": (
+        namespaces(CLONE_NEWNET, errno.ENOSPC),
+        "sockreg-add@web.service",
+        225,
+    ),
+    "no namespaces of a kind: mounts": (
+        namespaces(CLONE_NEWNS, errno.ENOSPC), "sockreg.service", 226
+    ),
+    "no namespaces of a kind: IPC": (
+        namespaces(CLONE_NEWIPC, errno.ENOSPC), "sockreg.service", 226
+    ),
+    "no namespaces of a kind: UTS": (
+        namespaces(CLONE_NEWUTS, errno.ENOSPC), "sockreg.service", 226
+    ),
+    # As a profile of AppArmor does for containers.
+    "no remounting": (
+        Lack((Refusal("mount", errno.EACCES, 3, REMOUNT, REMOUNT),)), "sockreg.service", 226
+    ),
+    "no device nodes": (Lack((Refusal("mknodat", errno.EPERM),)), "sockreg.service", 226),
+    "no CAP_SETPCAP": (Lack(capabilities=(CAP_SETPCAP,)), "sockreg.service", 218),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lack", "unit", "status"), NAMED.values(), ids=NAMED)
+def test_check_names_what_is_missing_and_its_drop_in_helps(
+    make_box: MakeBox, lack: Lack, unit: str, status: int
+) -> None:
+    box = make_box(files=web() | PASSING, lack=lack)
+    box.systemctl("enable", "sockreg@web.service")
+    box.systemctl("start", "sockreg@web.service", check=False)
+    # Nobody else pays for it.
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    assert box.show("web.socket", "ActiveState") == "active"
+    assert box.ask("127.0.0.1", 80) == "refused"
+
+    finding = found(box, "sandbox")
+    assert finding["severity"] == "error"
+    assert finding["what"].startswith(f"{unit} has failed: systemd could not ")
+    assert f"(status {status}/" in finding["what"]
+    edit(box, finding["fix"])
+    if status == 226:
+        assert box.read(f"{UNITS}/{unit}.d/override.conf") == documented("hardening.conf")
+    box.systemctl("restart", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    box.systemctl("start", "sockreg-receive.socket")
+    box.systemctl("start", "mine.service")
+    box.wait(lambda: box.ask("127.0.0.1", 81) == "mine 127.0.0.1:81", "the passed socket")
+    assert failed_units(box) == ""
+
+
+def documented(name: str) -> str:
+    """The text of a file that docs/hardening.md shows, without its path."""
+    (text,) = re.findall(
+        rf"```ini\n# \S+/{name}\n(.*?)```", (ROOT / "docs/hardening.md").read_text(), re.DOTALL
+    )
+    return str(text)
+
+
+def found(box: Sandbox, kind: str) -> dict[str, str]:
+    """The one finding of a kind."""
+    done = box.run(["sockreg", "--json", "check"], check=False)
+    findings: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+    (finding,) = [finding for finding in findings if finding["check"] == kind]
+    return finding
+
+
+def edit(box: Sandbox, fix: str) -> None:
+    """Do what a text says: run 'systemctl edit UNITS' and add to section [Service]: LINES."""
+    said = re.search(
+        r"run 'systemctl edit ([^']+)' and add (?:to section \[Service\]: )?([^;]+)", fix
+    )
+    assert said is not None, fix
+    lines = said[2].removesuffix(" to section [Service]").split()
+    for unit in said[1].split():
+        box.write(f"{UNITS}/{unit}.d/override.conf", "\n".join(["[Service]", *lines, ""]))
+    box.systemctl("daemon-reload")
+
+
+# Site-wide drop-ins that take bpf(2) away, from all services or from one of ours.
+BASELINE = "[Service]\nSystemCallErrorNumber={}\nSystemCallFilter=~bpf\n"
+
+
+@pytest.mark.parametrize(
+    ("directory", "unit", "error"),
+    [
+        ("service.d", "sockreg.service", "EPERM"),
+        ("service.d", "sockreg.service", "ENOSYS"),
+        ("sockreg.service.d", "sockreg.service", "EACCES"),
+        ("sockreg-add@.service.d", "sockreg-add@web.service", "EPERM"),
+        ("sockreg-add@.service.d", "sockreg-add@web.service", "ENOSYS"),
+    ],
+)
+def test_a_filter_without_bpf_is_named_with_the_drop_in(
+    make_box: MakeBox, directory: str, unit: str, error: str
+) -> None:
+    box = make_box(files=web() | {f"{UNITS}/{directory}/10-baseline.conf": BASELINE.format(error)})
+    box.systemctl("enable", "sockreg@web.service")
+    edited = start_as_told(box, "SystemCallFilter=")
+    assert any(f"of {unit} leaves it out" in text for text in edited)
+
+
+def start_as_told(box: Sandbox, text: str) -> list[str]:
+    """Start, and add the drop-ins of the entries that have a text. Returns the entries."""
+    entries: list[str] = []
+    while box.systemctl("start", "sockreg@web.service", check=False).returncode != 0:
+        assert len(entries) < 3
+        assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+        entries.append(said_last(box, text))
+        edit(box, entries[-1])
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert failed_units(box) == ""
+    return entries
+
+
+def said_last(box: Sandbox, text: str) -> str:
+    """The last entry of the journal that has a text."""
+    entries = [entry for entry in messages(box) if text in entry]
+    assert entries, messages(box)
+    return entries[-1]
+
+
+@pytest.mark.parametrize("number", [CAP_BPF, CAP_PERFMON])
+def test_a_container_without_a_capability_does_with_another(make_box: MakeBox, number: int) -> None:
+    """As systemd-nspawn starts them: with CAP_SYS_ADMIN, without CAP_BPF and CAP_PERFMON."""
+    box = make_box(files=web(), lack=Lack(capabilities=(number,)))
+    (said, *_) = start_as_told(box, "systemctl edit")
+    assert "the container was started without: start it with --capability=CAP_" in said
+
+
+# What security modules may refuse: commands of bpf(2) by number (linux/bpf.h).
+@pytest.mark.parametrize("command", [0, 2, 5, 6, 7, 28])
+def test_a_security_module_is_named(make_box: MakeBox, command: int) -> None:
+    box = make_box(files=web(), lack=Lack((Refusal("bpf", errno.EACCES, 0, 0xFFFF, command),)))
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    assert box.ask("127.0.0.1", 80) == "refused"
+    assert "a security module such as SELinux" in said_last(box, "'ausearch -m AVC'")
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_a_container_that_filters_bpf_is_named(make_box: MakeBox, error: int) -> None:
+    box = make_box(files=web(), lack=Lack((Refusal("bpf", error),)))
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    assert box.ask("127.0.0.1", 80) == "refused"
+    assert "this process may not call bpf(2)" in said_last(box, "bpf(2)")
+    assert "--system-call-filter=bpf" in said_last(box, "allow bpf there")
+    # Commands of a test come from outside of the filter, those of systemd do not.
+    box.write("/run/systemd/system/look.service", "[Service]\nExecStart=sockreg check\n")
+    box.systemctl("start", "look.service")
+    box.wait(lambda: box.show("look.service", "ActiveState") == "failed", "the end of check")
+    said = messages(box, "_SYSTEMD_UNIT=look.service")
+    assert "error (no-bpf)" in said
+    assert any("--system-call-filter=bpf" in line for line in said)
+
+
+def test_without_a_bpffs_the_loader_says_what_to_mount(make_box: MakeBox) -> None:
+    box = make_box(files=web(), bpffs=False)
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    assert failed_units(box).split()[0] == "sockreg.service"
+    said = said_last(box, "mount -t bpf")
+    mount = re.search("'(mount -t bpf [^']+)'", said)
+    assert mount is not None, said
+    box.run(mount[1].split())
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert failed_units(box) == ""
+
+
+def test_a_file_in_the_way_of_the_runtime_directory(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.systemctl("enable", "sockreg@web.service")
+    box.write("/run/sockreg-add", "not a directory\n")
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    finding = found(box, "sandbox")
+    assert "(status 233/RUNTIME_DIRECTORY)" in finding["what"]
+    assert "ls -ld /run/sockreg*" in finding["fix"]
+    box.run(["rm", "/run/sockreg-add"])
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert failed_units(box) == ""
+
+
+SCRAPE = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9437/metrics').read())"
+METRICS = "sockreg-metrics.service"
+
+
+def scraped(box: Sandbox) -> str:
+    return box.run(["python3", "-c", SCRAPE], check=False).stdout
+
+
+@pytest.mark.skipif(
+    not os.path.isdir(f"{LOWER}/usr/lib/python3/dist-packages/prometheus_client"),
+    reason="the root of this test has no python3-prometheus-client",
+)
+@pytest.mark.parametrize(
+    ("lack", "status"), [(Lack(), 216), (namespaces(CLONE_NEWNS, errno.EPERM), 226)]
+)
+def test_check_says_what_the_metrics_lack(make_box: MakeBox, lack: Lack, status: int) -> None:
+    box = make_box(files=web(), lack=lack)
+    if status != 216:
+        box.run(["systemd-sysusers"])
+    box.systemctl("enable", "--now", "sockreg@web.service", "sockreg-metrics.socket")
+    assert scraped(box) == ""
+    box.wait(lambda: box.show(METRICS, "ActiveState") == "failed", "the end of the attempts")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    finding = found(box, "sandbox")
+    assert finding["what"].startswith(f"{METRICS} has failed: ")
+    assert f"(status {status}/" in finding["what"]
+    if status == 216:
+        assert "'systemd-sysusers'" in finding["fix"]
+        box.run(["systemd-sysusers"])
+    else:
+        edit(box, finding["fix"])
+    box.systemctl("reset-failed")
+    box.systemctl("restart", "sockreg-metrics.socket")
+    if status == 216:  # the group counts from the next start of the loader
+        box.systemctl("restart", "sockreg.service")
+    assert "sockreg_up 1.0" in scraped(box)

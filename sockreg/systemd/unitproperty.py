@@ -1,0 +1,23 @@
+"""What systemd says of a unit (systemctl(1), "show"), for messages about failures."""
+
+import subprocess
+
+_PATIENCE = 5.0  # seconds
+
+
+def unit_property(unit: str, name: str) -> str:
+    """A property such as ``SystemCallFilter``. Empty if systemd does not answer."""
+    command = ["systemctl", "show", "--value", "-p", name, "--", unit]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""  # no systemd, or it is busy: the message will say less
+    return done.stdout.strip()
+
+
+def template_of(unit: str) -> str:
+    """``sockreg@.service`` for ``sockreg@a.service``: drop-ins of it are those of all instances."""
+    prefix, at, rest = unit.partition("@")
+    return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
