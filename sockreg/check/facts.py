@@ -97,7 +97,7 @@ class Unit:
 class SystemdState(NamedTuple):
     """What systemd reports about a unit: systemctl(1), ``show``.
 
-    ``exit_status`` is the one with which its last process ended, 0 if a signal ended it.
+    ``exit_status`` is that of its last process, negative for the signal that ended it.
     """
 
     active: str

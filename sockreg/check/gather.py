@@ -224,7 +224,6 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
                 values.get("SubState", ""),
                 int(values.get("MainPID") or 0),
                 int(values.get("ExecMainStatus") or 0)
-                if values.get("ExecMainCode") == _EXITED
-                else 0,
+                * (1 if values.get("ExecMainCode") == _EXITED else -1),
             )
     return found

@@ -25,6 +25,8 @@ from sockreg.terms import (
 _HOME = f"{BPFFS}/{HOME}"
 # Where no setting is at fault.
 _OTHER_HELP = {
+    "EXEC": "install sockreg where the units see it, not below /tmp or in a private home, for "
+    "example below /opt, and run 'sockreg install-units' again",
     "GROUP": "make the groups of sockreg: 'systemd-sysusers', or 'groupadd --system sockreg'",
     "RUNTIME_DIRECTORY": "'df /run' and 'ls -ld /run/sockreg*' show what is in the way; remove it",
 }
@@ -152,8 +154,9 @@ def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
 @live_check(Concern.UNITS)
 def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
     """Units of sockreg that systemd could not start as their hardening says."""
-    for name, unit in facts.services.items():
-        now = host.state(name)
+    told: set[tuple[str, ...]] = set()
+    for name in sorted(facts.services, key=lambda name: name != LOADER):
+        unit, now = facts.services[name], host.state(name)
         step = STEPS.get(now.exit_status) if now.active == "failed" else None
         if step is None or not _is_ours(name):
             continue
@@ -161,6 +164,9 @@ def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
         template = template_of(name)
         lines = " ".join(filter(None, step.undoing(template, asked)))
         units = step.units if template in step.units else (template,)
+        if (step.name, *units) in told:
+            continue  # the same help has been given for another unit
+        told.add((step.name, *units))
         fix = (
             f"run 'systemctl edit {' '.join(units)}' and add to section [Service]: {lines}; then "
             f"start the units again"
@@ -172,7 +178,7 @@ def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
             check="sandbox",
             where=unit.where("Service", asked[0]) if asked else unit.home,
             what=f"{name} has failed: systemd could not {step.what} "
-            f"(status {now.exit_status}/{step.name})",
+            f"(status {abs(now.exit_status)}/{step.name})",
             why=f"{step.why}, but the unit has {', '.join(f'{key}=' for key in asked)}"
             if asked
             else step.why,

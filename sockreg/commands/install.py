@@ -5,6 +5,7 @@ of an installation: below /usr/local for an administrator, below /usr for a pack
 """
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ _OTHER_PLACES = {
     ".fish": "share/fish/vendor_completions.d/sockreg.fish",
     ".sysusers": "lib/sysusers.d/sockreg.conf",  # sysusers.d(5)
 }
+_HIDDEN = ("/tmp/", "/var/tmp/")  # InaccessiblePaths= of the units
 GROUPS = _OTHER_PLACES[".sysusers"]
 
 
@@ -89,6 +91,30 @@ def _place(source: Path, installation: Installation) -> str:
     return _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
 
 
+def _require_visible(path: str) -> None:
+    """Raise RefusedError if the units could not run what is there."""
+    why = ""
+    if path.startswith(_HIDDEN):
+        why = "they do not see /tmp and /var/tmp"
+    for directory in Path(path).parents:
+        if directory.exists() and not _lets_root_in(directory.stat()):
+            why = f"without capabilities, they may not enter {directory}"
+    if why:
+        raise RefusedError(
+            f"the units could not run {path}: {why}",
+            "install sockreg elsewhere, for example in a virtual environment below /opt",
+        )
+
+
+def _lets_root_in(directory: os.stat_result) -> bool:
+    """Whether root may enter a directory without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    if directory.st_uid == 0:
+        return bool(directory.st_mode & stat.S_IXUSR)
+    if directory.st_gid == 0:
+        return bool(directory.st_mode & stat.S_IXGRP)
+    return bool(directory.st_mode & stat.S_IXOTH)
+
+
 def install_units(root: str) -> list[Path]:
     """Write them below ``root`` and reload systemd. Returns the files.
 
@@ -101,6 +127,9 @@ def install_units(root: str) -> list[Path]:
             "the Debian package has already installed the units of this sockreg",
             "there is nothing to do; 'dpkg --verify sockreg' shows missing files",
         )
+    if root == "/":
+        for path in (installation.command, installation.interpreter, installation.package):
+            _require_visible(path)
     try:
         written = write(Path(root), installation)
     except OSError as error:

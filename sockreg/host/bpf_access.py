@@ -15,6 +15,9 @@ from sockreg.kernel import bpf
 from sockreg.systemd.unit_of import unit_of_this_process
 from sockreg.systemd.unitproperty import template_of, unit_property
 
+NOT_HERE = (
+    "in a user namespace, capabilities do not count for bpf(2): run it outside of the container"
+)
 _ALL_USERS = ["0", "0", "4294967295"]  # /proc/self/uid_map of the first user namespace
 
 
@@ -31,7 +34,7 @@ def require_loading() -> None:
             capabilities.remedy(lacking),
         )
     number = bpf.filter_error()
-    if number and not _in_user_namespace():
+    if number and not in_user_namespace():
         raise AccessError(
             f"this process may not call bpf(2): {os.strerror(number)}", _filter_remedy(number)
         )
@@ -43,11 +46,8 @@ def remedy(*, loading: bool = False) -> str:
         if loading:
             return capabilities.remedy(lacking)
         return "before Linux 5.19, this needs CAP_BPF and CAP_NET_ADMIN: add them to the unit"
-    if loading and _in_user_namespace():
-        return (
-            "in a user namespace, capabilities do not count for bpf(2): run it outside of the "
-            "container"
-        )
+    if loading and in_user_namespace():
+        return NOT_HERE
     if number := bpf.filter_error():
         return _filter_remedy(number)
     limited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY
@@ -61,7 +61,8 @@ def remedy(*, loading: bool = False) -> str:
     )
 
 
-def _in_user_namespace() -> bool:
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the first."""
     return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockreg.errors import AccessError, RefusedError, SockregError
+from sockreg.host import bpf_access
 from sockreg.host.netns import Netns
 from sockreg.registry import access, attachment, loading
 from sockreg.registry.destinations import read_destinations
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # numpy comes with it, which most commands can do without
 def _home(bpffs: str) -> Path:
     """sockreg's directory in the bpffs, created if necessary."""
     mount = Path(bpffs)
+    if bpf_access.in_user_namespace() and not (mount.is_dir() and is_bpffs(bpffs)):
+        raise SockregError(f"{bpffs} is not a bpffs", bpf_access.NOT_HERE)
     if not mount.is_dir():
         writable = "mount -o remount,rw /sys; " if bpffs.startswith("/sys/") else ""
         raise SockregError(
@@ -48,6 +51,13 @@ def _home(bpffs: str) -> Path:
         home.mkdir(mode=0o750, exist_ok=True)
     except PermissionError as error:
         raise AccessError(f"cannot create {home}: {error.strerror}", "run it as root") from None
+    except OSError as error:
+        # In a unit, ProtectKernelTunables= makes read-only what ExecStartPre= did not create.
+        raise SockregError(
+            f"cannot create {home}: {error.strerror}",
+            f"'mkdir {home}' must succeed; if the bpffs is read-only: "
+            f"'mount -o remount,rw {bpffs}'",
+        ) from None
     access.let_in(home)
     return home
 

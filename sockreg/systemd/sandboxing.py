@@ -4,6 +4,7 @@ systemd skips most hardening that a host lacks by itself. The rest ends the unit
 of systemd's own, and a drop-in without the settings in question helps.
 """
 
+import signal
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class Step(NamedTuple):
         keys = [key for key in self.settings if key in has]
         if template in self.units:
             keys = [key for key in self.settings if key not in _NOT_SHARED]
-        return [self.settings[key].format(key) for key in keys]
+        return [self.settings[key].replace("{}", key) for key in keys]
 
 
 _NO = "{}=no"
@@ -58,8 +59,14 @@ _FILTERS = {
 _SECCOMP = Step("SECCOMP", "filter system calls",
                 "the container or a security module does not allow it", _FILTERS, _ALL)  # fmt: skip
 
-# By exit status: "Process Exit Codes" of systemd.exec(5).
+# By exit status ("Process Exit Codes" of systemd.exec(5)), and negative by signal.
 STEPS = {
+    # Without SystemCallErrorNumber=, a filter kills.
+    -signal.SIGSYS: Step("SYS", "let it call the kernel, and killed it",
+                         "a drop-in takes system calls away that the unit needs",
+                         {"SystemCallFilter": "{}=@system-service {}=bpf"}, _ALL),
+    203: Step("EXEC", "run its program", "the program is missing, or is in a directory that the "
+              "unit does not see or may not enter, or that is mounted noexec", {}),
     216: Step("GROUP", "find its groups", "a group of SupplementaryGroups= does not exist",
               {"SupplementaryGroups": ""}),
     217: Step("USER", "make its user or its user namespace",
@@ -73,7 +80,7 @@ STEPS = {
                   "ProtectClock": _NO,
                   "ProtectKernelLogs": _NO,
                   "ProtectKernelModules": _NO,
-              }, _ALL),
+              }, (*_ALL, "sockreg-needed.service")),
     225: Step("NETWORK", "make a network namespace",
               "the host makes no network namespaces (user.max_net_namespaces=0)",
               {"PrivateNetwork": _NO}, _SOCKETS),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from sockreg import __version__, shipped
+from sockreg.commands import install
+from sockreg.errors import RefusedError
 from tests.process import run
 from tests.tree import ROOT
 
@@ -90,6 +92,19 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
     companion = (local / "lib/systemd/system/sockreg-add@.service").read_text()
     module = f"{tmp_path}/modules/sockreg/companion/__main__.py"
     assert f"\nExecStart={sys.executable} -I -S {module} register " in companion
+
+
+@pytest.mark.parametrize("field", ["command", "interpreter", "package"])
+@pytest.mark.parametrize("directory", ["/tmp", "/var/tmp"])
+def test_an_installation_that_units_do_not_see_is_refused(
+    monkeypatch: pytest.MonkeyPatch, directory: str, field: str
+) -> None:
+    elsewhere = install.DEBIAN._replace(package="/opt/venv/lib/sockreg")
+    own = elsewhere._replace(**{field: f"{directory}/venv/bin/x"})
+    monkeypatch.setattr(install, "own", lambda: own)
+    monkeypatch.setattr(install, "write", lambda *_: pytest.fail("it writes"))
+    with pytest.raises(RefusedError, match=f"could not run {directory}/venv/bin/x"):
+        install.install_units("/")
 
 
 def test_a_source_tree_finds_its_own_files() -> None:

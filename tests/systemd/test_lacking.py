@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION
 from tests.linux import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -132,7 +133,7 @@ NAMED = {
         Lack((Refusal("mount", errno.EACCES, 3, REMOUNT, REMOUNT),)), "sockreg.service", 226
     ),
     "no device nodes": (Lack((Refusal("mknodat", errno.EPERM),)), "sockreg.service", 226),
-    "no CAP_SETPCAP": (Lack(capabilities=(CAP_SETPCAP,)), "sockreg.service", 218),
+    "no CAP_SETPCAP": (Lack(capabilities=(CAP_SETPCAP,)), "sockreg-add@web.service", 218),
 }  # fmt: skip
 
 
@@ -334,3 +335,73 @@ def test_check_says_what_the_metrics_lack(make_box: MakeBox, lack: Lack, status:
     if status == 216:  # the group counts from the next start of the loader
         box.systemctl("restart", "sockreg.service")
     assert "sockreg_up 1.0" in scraped(box)
+
+
+def test_a_filter_that_kills_is_named(make_box: MakeBox) -> None:
+    kills = "[Service]\nSystemCallErrorNumber=\nSystemCallFilter=~bpf\n"
+    box = make_box(files=web() | {f"{UNITS}/service.d/10-baseline.conf": kills})
+    box.systemctl("enable", "sockreg@web.service")
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    finding = found(box, "sandbox")
+    assert "(status 31/SYS)" in finding["what"]
+    edit(box, finding["fix"])
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert failed_units(box) == ""
+
+
+def test_a_read_only_bpffs(make_box: MakeBox) -> None:
+    box = make_box(files=web(), lack=Lack(flags=(("/sys/fs/bpf", MS_RDONLY),)))
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    said_last(box, "if the bpffs is read-only: 'mount -o remount,rw /sys/fs/bpf'")
+    assert "sockreg: cannot create /sys/fs/bpf/sockreg: Read-only file system" in messages(box)
+    box.run(["mount", "-o", "remount,rw", "/sys/fs/bpf"])
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert failed_units(box) == ""
+
+
+@pytest.mark.parametrize("bpffs", [True, False])
+def test_a_user_namespace_is_named(make_box: MakeBox, bpffs: bool) -> None:
+    box = make_box(files=web(), bpffs=bpffs)
+    enter = ["unshare", "--user", "--map-root-user", "--net"]
+    done = box.run([*enter, "sockreg", "load"], check=False)
+    assert done.returncode == (EXIT_PERMISSION if bpffs else EXIT_FAILURE), done.stderr
+    assert "in a user namespace, capabilities do not count for bpf(2)" in done.stderr
+
+
+INSTALL = """
+from sockreg.commands import install
+from sockreg.errors import RefusedError
+install.own = lambda: install.DEBIAN._replace(command="{}", package="/opt/sockreg")
+try:
+    install.install_units("/")
+except RefusedError as error:
+    print(error.line)
+"""
+
+
+@pytest.mark.parametrize("path", ["/tmp/sockreg", "/var/tmp/sockreg", "/home/alice/sockreg"])
+def test_a_program_that_its_unit_does_not_see(make_box: MakeBox, path: str) -> None:
+    """Below /tmp, which units do not see, or in a home that only its owner may enter."""
+    box = make_box(files=web())
+    box.run(["mkdir", "-p", "/home/alice"])
+    box.run(["cp", "/usr/bin/sockreg", path])
+    box.run(["chown", "1000:1000", "/home/alice"])
+    box.run(["chmod", "0700", "/home/alice"])
+    refused = box.run(["python3", "-c", INSTALL.format(path)]).stdout
+    assert refused.startswith(f"the units could not run {path}: "), refused
+    # Installed all the same, by hand.
+    start = f"[Service]\nExecStart=\nExecStart={path} load\n"
+    box.write(f"{UNITS}/sockreg.service.d/path.conf", start)
+    box.systemctl("daemon-reload")
+    box.systemctl("start", "sockreg@web.service", check=False)
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    if path.startswith("/home"):  # its interpreter says so
+        assert said_last(box, path).endswith("Permission denied")
+        return
+    finding = found(box, "sandbox")
+    assert "(status 203/EXEC)" in finding["what"]
+    assert "not below /tmp or in a private home" in finding["fix"]
