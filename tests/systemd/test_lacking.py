@@ -274,7 +274,7 @@ def test_without_a_bpffs_the_loader_says_what_to_mount(make_box: MakeBox) -> Non
     box = make_box(files=web(), bpffs=False)
     box.systemctl("start", "sockreg@web.service", check=False)
     assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
-    assert failed_units(box).split()[0] == "sockreg.service"
+    assert "sockreg.service" in failed_units(box)
     said = said_last(box, "mount -t bpf")
     mount = re.search("'(mount -t bpf [^']+)'", said)
     assert mount is not None, said
