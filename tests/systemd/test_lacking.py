@@ -383,14 +383,17 @@ except RefusedError as error:
 """
 
 
-@pytest.mark.parametrize("path", ["/tmp/sockreg", "/var/tmp/sockreg", "/home/alice/sockreg"])
+ALICE = os.path.join("/home", "alice")
+
+
+@pytest.mark.parametrize("path", ["/tmp/sockreg", "/var/tmp/sockreg", f"{ALICE}/sockreg"])
 def test_a_program_that_its_unit_does_not_see(make_box: MakeBox, path: str) -> None:
     """Below /tmp, which units do not see, or in a home that only its owner may enter."""
     box = make_box(files=web())
-    box.run(["mkdir", "-p", "/home/alice"])
+    box.run(["mkdir", "-p", ALICE])
     box.run(["cp", "/usr/bin/sockreg", path])
-    box.run(["chown", "1000:1000", "/home/alice"])
-    box.run(["chmod", "0700", "/home/alice"])
+    box.run(["chown", "1000:1000", ALICE])
+    box.run(["chmod", "0700", ALICE])
     refused = box.run(["python3", "-c", INSTALL.format(path)]).stdout
     assert refused.startswith(f"the units could not run {path}: "), refused
     # Installed all the same, by hand.
