@@ -44,7 +44,7 @@ IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-sy
 # Tests of a unit's whole path and of what only a newer systemd does.
 OF_SYSTEMD := \
 	tests/systemd257 \
-	tests/systemd/test_counting.py \
+	tests/systemd/test_counting.py tests/systemd/test_degraded.py \
 	tests/systemd/test_independence.py \
 	tests/systemd/test_interfaces.py \
 	tests/systemd/test_labels.py \

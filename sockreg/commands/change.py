@@ -9,6 +9,8 @@ from sockreg.model import Binding, LeftOut
 from sockreg.plural import plural
 from sockreg.registry.generation_record import Header
 
+_SHOWN = 5  # names of parts in one line
+
 
 @dataclass(frozen=True)
 class Move:
@@ -86,10 +88,23 @@ class Change:
     @property
     def still_left_out(self) -> str:
         """One line about the parts that were left out before, or ''."""
-        names = ", ".join(left.part for left in self.left_out if left not in self.newly_left_out)
-        return f"still wrong, as before: {names} ('sockreg status' says why)" if names else ""
+        names = _names([left for left in self.left_out if left not in self.newly_left_out])
+        return f"still wrong, as before: {names}" if names else ""
+
+    @property
+    def now_left_out(self) -> str:
+        """The parts that are left out, in one line, or ''."""
+        names = _names(self.left_out)
+        return f"wrong: {names}" if names else ""
 
     @property
     def difference(self) -> str:
         """``1 added, 0 removed``."""
         return f"{len(self.added)} added, {len(self.removed)} removed"
+
+
+def _names(parts: list[LeftOut]) -> str:
+    names = [left.part for left in parts[:_SHOWN]]
+    if len(parts) > _SHOWN:
+        names.append(f"and {len(parts) - _SHOWN} more")
+    return f"{', '.join(names)} ('sockreg status' says why)" if names else ""

@@ -36,7 +36,7 @@ class LastInForce:
         """The rules that are in force; none if nothing is, even if some were before."""
         if self._current is None:
             return []
-        return [binding for form in self._forms.values() for binding in form.bindings]
+        return generation_record.decode_bindings(generations.read_rules(self._current))
 
     @cached_property
     def _forms(self) -> Earlier:
@@ -66,13 +66,14 @@ def directory_of(context: Context, current: Header | None) -> str | None:
     """Where the rules of this registry are kept for the next boot; None if nowhere.
 
     That is the directory that it was loaded with. By default, only the network namespace of systemd
-    has one, since others end with the boot.
+    has one, with the host's own files: others end with the boot.
     """
     if context.state is not None:
         return os.path.abspath(context.state)
     if current is not None and current.state is not None:
         return current.state
-    return kept.DIRECTORY if context.is_of_systemd else None
+    is_host = context.is_of_systemd and os.path.realpath(context.root) == "/"
+    return kept.DIRECTORY if is_host else None
 
 
 def keep(header: Header, records: bytes) -> None:

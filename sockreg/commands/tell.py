@@ -33,9 +33,8 @@ def applied(change: Change) -> None:
         "SOCKREG_RULES": str(change.count),
     }
     _tell(change.summary, journal.APPLIED, fields)
-    wrong = ", ".join(left.part for left in change.left_out)
-    but = f"; wrong: {wrong} ('sockreg status' says why)" if wrong else ""
-    notify.status(f"last start or reload: {change.summary}{but}")
+    wrong = f"; {change.now_left_out}" if change.left_out else ""
+    notify.status(f"last start or reload: {change.summary}{wrong}")
 
 
 def _tell_left_out(left: LeftOut) -> None:

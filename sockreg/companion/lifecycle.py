@@ -41,7 +41,9 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
         pass  # this is not the second half of a restart without changes
     with Maps(own_registry(bpffs)) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)
-        if state is not None and state.files == _files(root, unit):
+        # Files that cannot be found or read are those that the loader could not read, either, and
+        # it has said so. Whatever rules the unit has are in force.
+        if state is not None and _files(root, unit) in (state.files, None):
             state.active = True
             write_unit(maps, unit, state)
             return
@@ -109,16 +111,12 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
         return weights == {state.weight}
 
 
-def _files(root: str, unit: str) -> tuple[int, int, int, int]:
-    """The state of the unit's files, as stored in the registry.
-
-    It is that of no files if they cannot be found: the loader has told so, and whatever rules the
-    unit has are in force.
-    """
+def _files(root: str, unit: str) -> tuple[int, int, int, int] | None:
+    """The state of the unit's files, as stored in the registry; None if it cannot be found out."""
     try:
         return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
     except OSError:
-        return (0, 0, 0, 0)
+        return None
 
 
 def _marker(unit: str) -> str:

@@ -114,6 +114,12 @@ def test_every_alert_fires_for_its_fault_and_ends_with_it(box: Sandbox) -> None:
         box.wait(lambda: firing(box) == {"SockregNotReadable"}, "the third alert")
         box.systemctl("start", "sockreg.service")
         box.wait(lambda: firing(box) == set(), "the end of the third alert")
+        box.write("/etc/sockreg/wrong.conf", "[web]\nBind=tcp nonsense 80\n")
+        box.systemctl("restart", "sockreg.service")
+        box.wait(lambda: firing(box) == {"SockregPartLeftOut"}, "the fourth alert")
+        box.run(["rm", "/etc/sockreg/wrong.conf"])
+        box.systemctl("reload", "sockreg.service")
+        box.wait(lambda: firing(box) == set(), "the end of the fourth alert")
         box.run(["sockreg", "unload"])
         box.wait(lambda: firing(box) == {"SockregNotReadable"}, "the third alert again")
         assert (value(box, "sockreg_collection_errors_total") or 0) > 0
