@@ -100,6 +100,8 @@ class Difference(NamedTuple):
     instead: str
 
 
+_WITH_INTERFACES = (5, 17)
+
 _DIFFERENCES = (
     Difference((6, 5), ("sockops",), "test_before_6_5.py"),
     Difference(
@@ -111,7 +113,7 @@ _DIFFERENCES = (
         "test_before_5_19.py",
     ),
     Difference(
-        (5, 17),
+        _WITH_INTERFACES,
         (
             "interfaces",
             "dataplane_conditions",
@@ -145,4 +147,5 @@ def arguments(release: tuple[int, int]) -> list[str]:
             if not {module, f"{module}::{test}"} & without
         ),
         *(f"tests/kernels/{difference.instead}" for difference in older),
+        *(["tests/kernels/test_members.py"] if release >= _WITH_INTERFACES else []),
     ]

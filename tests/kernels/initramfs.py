@@ -22,7 +22,7 @@ from tests.tree import ROOT
 
 GUEST_TREE = Path("/sockreg")
 # Each after those that it needs. What a kernel has built in, it has no file for.
-MODULES = ("veth", "inet_diag", "tcp_diag", "udp_diag", "unix_diag")
+MODULES = ("veth", "inet_diag", "tcp_diag", "udp_diag", "unix_diag", "vrf", "tls", "bonding")
 
 # What sockreg needs, and the commands that tests run.
 _PACKAGES = (
