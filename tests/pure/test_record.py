@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sockreg.model import Action, Binding, Place
 from sockreg.registry import generation_record
 from sockreg.rules.syntax import parse_rule
@@ -40,6 +42,24 @@ def test_every_part_of_a_rule_comes_back() -> None:
     assert generation_record.decode(content) == packed
     assert generation_record.decode_bindings(content) == RULES
     assert generation_record.unpack(packed, [3, 0]) == [RULES[3], RULES[0]]
+
+
+def test_rules_for_interfaces_that_are_not_there_are_pending() -> None:
+    packed = generation_record.pack(RULES)
+    assert generation_record.rules_for(packed) == [1, 1]
+    header = replace(_header(packed), indices=[0, 4], rules_for=[1, 1])
+    assert header.absent == {"eth0": 1}
+    assert header.pending == 1
+    content = generation_record.encode(header, packed.records)
+    in_force, pending = generation_record.decode_parts(content)
+    assert pending == [RULES[1]]
+    assert in_force == [rule for rule in RULES if rule is not RULES[1]]
+
+
+def test_records_of_versions_that_did_not_store_indices() -> None:
+    header = _header(generation_record.pack(RULES))
+    assert header.index_of == {"eth0": -1, "eth1": -1}, "as no interface has: a look renews them"
+    assert not header.absent
 
 
 def test_the_same_rules_elsewhere_and_in_another_order_make_no_difference() -> None:
