@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         elif verb == "leave":
             from sockreg.companion import loader
 
-            loader.leave(unit, [path, *words])
+            loader.leave(unit, bpffs, [path, *words])
         else:
             from sockreg.companion import lifecycle
 

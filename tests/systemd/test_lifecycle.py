@@ -189,6 +189,7 @@ def test_unload_forgets_everything_and_units_come_back_with_the_loader(enabled: 
     enabled.systemctl("disable", "sockreg@web")
     enabled.run(["sockreg", "unload"])
     enabled.systemctl("stop", "sockreg.service")
+    assert states(enabled, "sockreg.service") == ["inactive"]
     enabled.systemctl("start", "sockreg.service")
     # It counts because it is started.
     assert steered(enabled) == ANSWER

@@ -59,3 +59,23 @@ def test_a_server_with_a_disconnected_tmp_leaves_its_address_free(make_box: Make
     """What docs/recipes.md advises. With PrivateTmp=yes some restarts fail, if never surely."""
     box = server_with(make_box, "PrivateTmp=disconnected")
     assert not restart(box, times=50, then="systemctl start web.service")
+
+
+def test_a_soft_reboot_starts_without_a_registry(make_box: MakeBox) -> None:
+    """The kernel goes on, and would keep rules of services that do not start again."""
+    box = make_box(files=web())
+    box.systemctl("enable", "--now", "sockreg@web")
+    box.run(["sockreg", "bind", "--runtime", "web", "tcp", "127.0.0.1", "81"])
+    assert box.ask("127.0.0.1", 81) == "web 127.0.0.1:81"
+    box.systemctl("disable", "sockreg@web")
+    box.systemctl("soft-reboot", check=False)  # its connection may end with systemd
+    box.wait(lambda: was_started_again(box), "the soft-reboot", deadline=60)
+    assert box.show("sockreg.service", "ActiveState") == "inactive"
+    assert box.run(["ls", "/sys/fs/bpf/sockreg"]).stdout == ""
+    assert box.ask("127.0.0.1", 81) == "refused"
+
+
+def was_started_again(box: Sandbox) -> bool:
+    done = box.systemctl("show", "-P", "SoftRebootsCount", check=False)
+    state = box.systemctl("is-system-running", check=False)
+    return done.stdout.strip() == "1" and state.stdout.strip() in ("running", "degraded")
