@@ -11,6 +11,7 @@ EXIT_CONFIG = 3  # a rule or unit file is wrong; the rules in force stay in forc
 EXIT_PERMISSION = 4  # a capability or a file permission is missing
 EXIT_NOT_LOADED = 5  # this network namespace has no registry
 EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, conflict, foreign)
+EXIT_KEPT = 7  # the loader failed to start again, and the rules in force stay
 EXIT_BUSY = 75  # another sockreg process holds the lock (EX_TEMPFAIL of sysexits.h)
 EXIT_INTERRUPTED = 130  # Ctrl-C; shells report this status for a process that SIGINT ended
 
@@ -64,6 +65,12 @@ class RefusedError(SockregError):
     """A socket or a program was refused: wrong kind, conflict, foreign."""
 
     status = EXIT_REFUSED
+
+
+class KeptError(SockregError):
+    """The loader failed to start again. Everything that was in force still is."""
+
+    status = EXIT_KEPT
 
 
 class BusyError(SockregError):

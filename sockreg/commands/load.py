@@ -1,5 +1,6 @@
 """Load: create the registry, attach the program, apply the rules. Unload: undo it."""
 
+import contextlib
 from dataclasses import dataclass, replace
 
 from sockreg import shipped
@@ -9,9 +10,10 @@ from sockreg.commands.bring_back import bring_back
 from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.context import Context
+from sockreg.errors import KeptError, SockregError
 from sockreg.host import bpf_access
-from sockreg.registry import attachment, creation, loading, sockops
-from sockreg.systemd import journal
+from sockreg.registry import attachment, creation, loading, published, sockops
+from sockreg.systemd import journal, notify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,30 @@ def load(
     as in apply(). ``units`` is for the loader: what is wrong refuses nothing, and what started
     units have open and the registry lacks is registered. ``state`` is the directory where the rules
     in force are kept for the next boot; see commands/earlier.py for the default.
+
+    With ``units``, a failure while rules are in force is a KeptError: the loader keeps these, and
+    can be stopped.
     """
     if state is not None:
         context = replace(context, state=state)
+    try:
+        return _load(context, force=force, units=units)
+    except (SockregError, OSError) as error:
+        if not units or not attachment.is_attached(context.registry):
+            raise
+        told = error if isinstance(error, SockregError) else SockregError(str(error))
+        _publish_failure(context.registry, told)
+        raise KeptError(f"{told.message}; the rules in force stay", told.hint) from error
+
+
+def _publish_failure(registry: str, error: SockregError) -> None:
+    """As far as it is possible: whatever the loader lacks, this may lack, too."""
+    with contextlib.suppress(SockregError, OSError):
+        published.publish_outcome(registry, error.status)
+    notify.status(f"last start failed, the rules before stay in force: {error.message}")
+
+
+def _load(context: Context, *, force: bool, units: bool) -> Loaded:
     bpf_access.require_loading()
     loading.check_object(context.object_path)
     _ = context.root  # one that is missing is refused before anything exists

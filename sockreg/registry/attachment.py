@@ -165,6 +165,11 @@ def swap(registry: str, old: Generation, new: Generation) -> None:
         published.publish(registry, new.number)
 
 
+def is_attached(registry: str) -> bool:
+    """Whether ``attach`` came after the last ``detach``. Takes no right to open the link."""
+    return Path(registry, LINK).exists()
+
+
 def detach(registry: str) -> None:
     """Undo ``attach``. Unlinking would wait for readers that have the link open."""
     published.publish(registry, 0)

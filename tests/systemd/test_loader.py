@@ -15,7 +15,7 @@ from sockreg.systemd import journal
 from tests.asking import asking
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.units import UNITS, service_unit, socket_unit
+from tests.systemd.units import UNITS, messages, service_unit, socket_unit
 
 # label -> how its socket comes in. Each is asked at its own address, 127.0.1.N, port 80.
 WAYS = ("unit", "pid", "of-unit", "inherited", "passed", "expected", "pool")
@@ -192,6 +192,31 @@ def test_a_restart_that_fails_loses_nobody(served: Sandbox, mode: str) -> None:
     assert {label: set(some) for label, some in found.items()} == {
         label: {answer(label)} for label in WAYS
     }
+    assert members(served) == before
+
+
+def test_a_loader_that_cannot_start_again_goes_on_and_can_be_stopped(served: Sandbox) -> None:
+    before = members(served)
+    dropin = "/run/systemd/system/sockreg.service.d/lost.conf"
+    with load(served) as found:
+        served.write(dropin, "[Service]\nCapabilityBoundingSet=~CAP_PERFMON\n")
+        served.systemctl("daemon-reload")
+        served.systemctl(*RESTART)
+    assert {label: set(some) for label, some in found.items()} == {
+        label: {answer(label)} for label in WAYS
+    }
+    assert served.show("sockreg.service", "ActiveState") == "active"
+    said = "this process has no CAP_PERFMON"
+    assert said in served.show("sockreg.service", "StatusText")
+    assert said in "\n".join(messages(served, "_SYSTEMD_UNIT=sockreg.service"))
+    assert "last apply  failed" in served.run(["sockreg", "status"]).stdout
+    served.systemctl("stop", "sockreg.service")
+    assert set(answers(served).values()) == {"refused"}
+    assert served.systemctl("start", "sockreg.service", check=False).returncode != 0
+    served.run(["rm", dropin])
+    served.systemctl("daemon-reload")
+    served.systemctl("start", "sockreg.service")
+    assert answers(served) == RIGHT
     assert members(served) == before
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.systemd.test_loader import (
     served,
+    test_a_loader_that_cannot_start_again_goes_on_and_can_be_stopped,
     test_a_restart_that_fails_loses_nobody,
     test_a_restart_that_is_killed_loses_nobody,
     test_a_stop_puts_all_out_of_force_and_a_start_brings_all_back,
@@ -16,6 +17,7 @@ from tests.systemd.test_loader import (
 
 __all__ = [
     "served",
+    "test_a_loader_that_cannot_start_again_goes_on_and_can_be_stopped",
     "test_a_restart_that_fails_loses_nobody",
     "test_a_restart_that_is_killed_loses_nobody",
     "test_a_stop_puts_all_out_of_force_and_a_start_brings_all_back",
