@@ -53,6 +53,7 @@ OF_SYSTEMD := \
 	tests/systemd/test_loader.py \
 	tests/systemd/test_package.py \
 	tests/systemd/test_receive.py \
+	tests/systemd/test_several_listeners.py \
 	tests/systemd/test_sockets.py \
 	tests/systemd/test_sockops.py \
 	tests/systemd/test_ssh.py tests/systemd/test_typing_errors.py

@@ -48,7 +48,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, DESTINATION_SLOTS);
 	__type(key, struct destination);
-	__type(value, __u32);
+	__type(value, struct place);
 } destinations SEC(".maps");
 
 /* facts about the socket in a slot */

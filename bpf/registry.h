@@ -41,6 +41,14 @@ struct destination {
 	char label[LABEL_SIZE]; /* padded with NUL */
 	__u16 family;		/* AF_INET or AF_INET6: of the packet, not of the socket */
 	__u16 protocol;		/* IPPROTO_TCP or IPPROTO_UDP */
+	__u16 listener;		/* local port of the listener; 0: the only one of its unit */
+	__u16 zero;
+};
+
+/* destinations: its slot */
+struct place {
+	__u32 slot;
+	__u32 listeners; /* there are destinations of single listeners, too */
 };
 
 /* members: which socket is in a slot; the cookie tells a stale record from the current one */

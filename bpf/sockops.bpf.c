@@ -64,9 +64,12 @@ static __always_inline long claim(struct bpf_sock_ops *ctx, __u64 held, __u32 sl
 	return error;
 }
 
-/* Register the socket in a slot: first the record, then the socket, as registry/members.py does. */
-static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit, __u64 *held,
-				__u32 slot)
+/*
+ * Register the socket in a slot: first the record, then the socket, as registry/members.py does.
+ * Returns whether it is there.
+ */
+static __always_inline int put(struct bpf_sock_ops *ctx, struct expected *unit, __u64 held,
+			       __u32 slot)
 {
 	struct member_key key = {.cookie = bpf_get_socket_cookie(ctx), .slot = slot};
 	struct member member = {
@@ -76,8 +79,11 @@ static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit,
 		.weight = unit->weight,
 	};
 
-	if (*held == key.cookie && bpf_map_lookup_elem(&members, &key))
-		return; /* a second listen(2) of the same socket */
+	if (held == key.cookie) {
+		if (bpf_map_lookup_elem(&members, &key))
+			return 1; /* a second listen(2) of the same socket */
+		held = 0;	  /* it was unregistered */
+	}
 	if (ctx->family == AF_INET) {
 		*(__u32 *)member.address = ctx->local_ip4;
 	} else {
@@ -87,12 +93,23 @@ static __always_inline void put(struct bpf_sock_ops *ctx, struct expected *unit,
 		((__u32 *)member.address)[3] = ctx->local_ip6[3];
 	}
 	__builtin_memcpy(member.unit, unit->unit, sizeof(member.unit));
-	if (bpf_map_update_elem(&members, &key, &member, BPF_ANY) || claim(ctx, *held, slot)) {
-		bpf_map_delete_elem(&members, &key);
-		__sync_fetch_and_add(&unit->failed, 1);
-		return;
-	}
-	*held = key.cookie;
+	if (!bpf_map_update_elem(&members, &key, &member, BPF_ANY) && !claim(ctx, held, slot))
+		return 1;
+	bpf_map_delete_elem(&members, &key);
+	__sync_fetch_and_add(&unit->failed, 1);
+	return 0;
+}
+
+/* Register the socket in the slots of one family: 0 is none. */
+static __always_inline void enter(struct bpf_sock_ops *ctx, struct expected *unit, __u64 *held,
+				  __u32 only, __u32 this)
+{
+	__u64 before = *held;
+
+	if (only && put(ctx, unit, before, only))
+		*held = bpf_get_socket_cookie(ctx);
+	if (this && put(ctx, unit, before, this))
+		*held = bpf_get_socket_cookie(ctx);
 }
 
 /* The expectation that the listener meets, if any. */
@@ -129,12 +146,12 @@ int sockreg_listen(struct bpf_sock_ops *ctx)
 		return 1;
 	if (ctx->family == AF_INET) {
 		unit->own_ipv4 = 1;
-		put(ctx, unit, &unit->held_ipv4, unit->slot_ipv4);
+		enter(ctx, unit, &unit->held_ipv4, unit->only_ipv4, unit->this_ipv4);
 		return 1;
 	}
-	put(ctx, unit, &unit->held_ipv6, unit->slot_ipv6);
+	enter(ctx, unit, &unit->held_ipv6, unit->only_ipv6, unit->this_ipv6);
 	if (!unit->own_ipv4 && is_dual_stack(socket))
-		put(ctx, unit, &unit->held_ipv4, unit->slot_ipv4);
+		enter(ctx, unit, &unit->held_ipv4, unit->only_ipv4, unit->this_ipv4);
 	return 1;
 }
 

@@ -19,16 +19,20 @@ struct expected_key {
 };
 
 struct expected {
-	__u64 netns;	 /* SO_NETNS_COOKIE of the registry's network namespace */
-	__u64 clock;	 /* CLOCK_REALTIME minus CLOCK_MONOTONIC when this was written, ns */
-	__u32 slot_ipv4; /* of the label's TCP destinations */
-	__u32 slot_ipv6;
-	__u64 held_ipv4; /* cookie of the unit's socket in slot_ipv4, which a later one replaces */
+	__u64 netns; /* SO_NETNS_COOKIE of the registry's network namespace */
+	__u64 clock; /* CLOCK_REALTIME minus CLOCK_MONOTONIC when this was written, ns */
+	/* Of the label's TCP destinations: of the unit's only listener, and of this one. 0: none */
+	__u32 only_ipv4;
+	__u32 only_ipv6;
+	__u32 this_ipv4;
+	__u32 this_ipv6;
+	/* Cookies of the unit's sockets in these slots, which later ones replace */
+	__u64 held_ipv4;
 	__u64 held_ipv6;
 	__u32 port;	/* of the listener registered first; those on other ports are ignored */
-	__u32 own_ipv4; /* an IPv4 socket has taken slot_ipv4: no dual-stack one replaces it */
-	__u32 weight;	/* of the members it becomes */
-	__u32 failed;	/* sockets that the kernel refused */
+	__u32 own_ipv4; /* an IPv4 socket has taken the slots of IPv4: no dual-stack one replaces it */
+	__u32 weight; /* of the members it becomes */
+	__u32 failed; /* sockets that the kernel refused */
 	char unit[UNIT_SIZE];
 };
 

@@ -45,11 +45,16 @@ class Place(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """Where a BIND rule points: one label in one address family and protocol."""
+    """Where a BIND rule points: one label in one address family and protocol.
+
+    ``listener`` is the local port of the listener that the rule means. 0 is the only listener of a
+    unit.
+    """
 
     label: str
     family: int
     protocol: int
+    listener: int = 0
 
 
 class Binding(NamedTuple):
@@ -60,6 +65,7 @@ class Binding(NamedTuple):
     order, with host bits cleared. ``first`` and ``last`` are ports, both inclusive; ``ANY_PORT`` is
     a rule that was written with ``*``. ``source`` is (address, length) in the same family, or None.
     ``missing_pass`` leaves the packet to ordinary lookup when the label has no usable socket.
+    ``listener`` is as in Destination.
     """
 
     label: str
@@ -74,17 +80,18 @@ class Binding(NamedTuple):
     interface: str | None
     missing_pass: bool
     place: Place
+    listener: int = 0
 
     @property
     def destination(self) -> Destination:
-        return Destination(self.label, self.family, self.protocol)
+        return Destination(self.label, self.family, self.protocol, self.listener)
 
     @property
-    def outcome(self) -> tuple[Action, str, bool]:
+    def outcome(self) -> tuple[Action, str, int, bool]:
         """What two tying bindings must have in common, or they conflict."""
         if self.action is Action.BIND:
-            return (self.action, self.label, self.missing_pass)
-        return (self.action, "", False)
+            return (self.action, self.label, self.listener, self.missing_pass)
+        return (self.action, "", 0, False)
 
 
 class LeftOut(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who may share a label: registrants that mean it.
+"""Who may share a label: registrants that mean it. And what tells their listeners apart.
 
 A label often is the name that the software of a server wants for its sockets. Unrelated units with
 the same name must not get each other's traffic.
@@ -7,6 +7,55 @@ On the companion's start-up path: imports nothing else of sockreg but the errors
 """
 
 from sockreg.errors import RefusedError
+
+
+class Listener:
+    """A listening socket, as rules tell it from others of its unit.
+
+    ``family`` is its own, and ``serves`` are the families of packets that it takes.
+    """
+
+    def __init__(
+        self, family: int, serves: tuple[int, ...], protocol: int, address: str, port: int
+    ) -> None:
+        self.family = family
+        self.serves = serves
+        self.protocol = protocol
+        self.address = address
+        self.port = port
+
+
+def by_port(listeners: list[Listener]) -> dict[tuple[int, int], dict[int, list[int]]]:
+    """What rules can tell apart among the listeners of a unit: their ports.
+
+    The result has positions in ``listeners`` for each (family of packets, protocol) and port.
+    Several positions on one port are listeners on different addresses, which rules cannot tell
+    apart. On one port, a socket of the packet's own family comes before a dual-stack one, and the
+    first socket of a reuseport group represents all.
+    """
+    found: dict[tuple[int, int], dict[int, list[int]]] = {}
+    for native in (True, False):
+        for at, one in enumerate(listeners):
+            for family in one.serves:
+                if (family == one.family) is not native:
+                    continue
+                same = found.setdefault((family, one.protocol), {}).setdefault(one.port, [])
+                if not same or (
+                    listeners[same[0]].family == one.family
+                    and all(one.address != listeners[other].address for other in same)
+                ):
+                    same.append(at)
+    return found
+
+
+def only_port(ports: dict[int, bool]) -> int | None:
+    """The port of the only listener, given for each port whether it is of the packet's own family.
+
+    A dual-stack socket does not count beside one of the packet's own family. None if there are
+    several.
+    """
+    native = [port for port, is_native in ports.items() if is_native] or list(ports)
+    return native[0] if len(native) == 1 else None
 
 
 def may_share(unit: str, weight_said: bool, other: str, other_weight_said: bool) -> bool:
@@ -51,11 +100,17 @@ def way_out(unit: str, holder: str) -> str:
     return f"{own}; to share the traffic, give both a weight (Weight= in a .socket unit, --weight)"
 
 
-def refusal(label: str, unit: str, holder: str, where: str) -> RefusedError:
-    """``unit`` may not register under a label. The arguments are those of taken()."""
-    return RefusedError(
-        f"{_name(unit)}: {taken(label, unit, holder, where)}", way_out(unit, holder)
-    )
+def refusal(
+    label: str, unit: str, holder: str, where: str, *, registered: bool = False
+) -> RefusedError:
+    """``unit`` may not register under a label. The arguments are those of taken().
+
+    ``registered`` is whether the holder has a socket in the registry, which can be taken out.
+    """
+    hint = way_out(unit, holder)
+    if registered:
+        hint += f"; 'sockreg unregister {label} --unit {holder}' frees the label"
+    return RefusedError(f"{_name(unit)}: {taken(label, unit, holder, where)}", hint)
 
 
 def _name(unit: str) -> str:

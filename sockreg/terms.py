@@ -19,6 +19,8 @@ FIRST_SLOT = 2
 DESTINATION_SLOTS = 16384  # a destination has one of the first so many
 SLOTS = 65536  # a member of a pool has any
 
+ONLY = 0  # as the port of a listener: the only one of its unit
+
 LOADER = "sockreg.service"
 INTERFACES_SOCKET = "sockreg-interfaces.socket"  # the kernel reports interfaces there
 INTERFACES_SERVICE = "sockreg-interfaces.service"

@@ -220,7 +220,7 @@ complete -c sockreg -n '_shtab_sockreg_using bind' -l runtime -d 'only until the
 complete -c sockreg -n '_shtab_sockreg_using bind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
-complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'from PREFIX, dev INTERFACE, missing=pass'
+complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a unbind -d 'remove a rule that bind added'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
@@ -232,7 +232,7 @@ complete -c sockreg -n '_shtab_sockreg_using unbind' -s v -l verbose -d 'show th
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
-complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'from PREFIX, dev INTERFACE, missing=pass'
+complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a import -d 'convert another program'"'"'s rules to a conf file'
 complete -c sockreg -n '_shtab_sockreg_using import' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using import' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

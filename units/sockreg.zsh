@@ -88,7 +88,7 @@ _shtab_sockreg_bind_options=(
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
   ":80, 8000-8999, 80,443 or \'\*\':"
-  "(*)::from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
+  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -415,7 +415,7 @@ _shtab_sockreg_unbind_options=(
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
   ":80, 8000-8999, 80,443 or \'\*\':"
-  "(*)::from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
+  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from sockreg.check.catalogue import Concern, check, live_check
-from sockreg.check.facts import Facts, Host, Setting, Unit
+from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
+from sockreg.config.listens import STREAMS, ports_of, read_listens
 from sockreg.host.listener import cookie_text
-from sockreg.model import INET, INET6, TCP, UDP, Action, Destination
+from sockreg.model import INET, INET6, UDP, Action, Destination
 from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
-from sockreg.terms import companion
+from sockreg.terms import ONLY, companion
 from sockreg.views.health import ailment
 
-_STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
 _OTHER = ("ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
           "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
 
@@ -28,32 +28,11 @@ def offered(facts: Facts) -> dict[Destination, str]:
         unit = facts.sockets.get(name)
         if unit is None:
             continue
-        for key, protocol in _STREAMS.items():
-            for listen in unit.all("Socket", key):
-                for family in _families(unit, listen):
-                    found[Destination(facts.rules.units[name].label, family, protocol)] = name
+        label = facts.rules.units[name].label
+        for (family, protocol), ports in ports_of(read_listens(name, unit.sections)).items():
+            for listener in (ONLY, *ports):
+                found[Destination(label, family, protocol, listener)] = name
     return found
-
-
-def _families(unit: Unit, listen: Setting) -> list[int]:
-    """The families that a Listen line's socket serves: none for UNIX and vsock sockets."""
-    where = listen.value
-    if where.startswith(("/", "@", "vsock:", "%t", "%S")):
-        return []
-    protocol = unit.last("Socket", "SocketProtocol")
-    if protocol is not None and protocol.value not in ("tcp", "udp"):
-        return []
-    if where.startswith("["):
-        # systemd sets IPV6_V6ONLY for addresses other than [::] (systemd.socket(5)).
-        both = where.startswith("[::]")
-    else:
-        both = where.isdigit()
-        if not both:
-            return [INET]
-    only = unit.last("Socket", "BindIPv6Only")
-    if not both or (only is not None and only.value == "ipv6-only"):
-        return [INET6]
-    return [INET, INET6]
 
 
 @check(Concern.SOCKETS)
@@ -77,7 +56,7 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
             )
         elif name not in served:
             listens = [
-                setting for key in (*_STREAMS, *_OTHER) for setting in unit.all("Socket", key)
+                setting for key in (*STREAMS, *_OTHER) for setting in unit.all("Socket", key)
             ]
             yield Finding(
                 severity=Severity.ERROR,
@@ -98,6 +77,8 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
         members = facts.host.situation.members.get(destination) if facts.host else None
         if members or (destination in known and not (facts.host and facts.host.situation.loaded)):
             continue
+        if facts.host and facts.host.situation.unclear(destination):
+            continue  # has its own check
         what = destination_name(*destination)
         live = facts.host is not None and facts.host.situation.loaded
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
@@ -144,6 +125,24 @@ def _registered(facts: Facts) -> set[str]:
         for destination, members in facts.host.situation.members.items()
         if members
     }
+
+
+@live_check(Concern.SOCKETS)
+def unclear_rules(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Rules that do not say which listener of a label they mean."""
+    for destination, binding in facts.destinations.items():
+        listeners = host.situation.unclear(destination)
+        if listeners:
+            then = "left to ordinary lookup" if binding.missing_pass else "refused"
+            yield Finding(
+                severity=Severity.ERROR,
+                check="which-listener",
+                where=str(binding.place),
+                what=f"{format_line(binding)} does not say which listener of label "
+                f"{destination.label} it means: {' or '.join(listeners)}",
+                why=f"no listener gets what another one is meant to get: its packets are {then}",
+                fix="add 'to PORT' to the rule, then run 'sockreg apply'",
+            )
 
 
 @check(Concern.UNUSED)

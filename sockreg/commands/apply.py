@@ -17,7 +17,7 @@ from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.report import Notice
-from sockreg.config.ruleset import RuleSet, read_sound
+from sockreg.config.ruleset import RuleSet, read_sound, same_labels
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, RefusedError, SockregError
 from sockreg.guards import root as root_guard
@@ -34,7 +34,7 @@ from sockreg.registry import (
     relabel,
 )
 from sockreg.registry.claims import state_of_files
-from sockreg.registry.destinations import add_destinations, read_destinations
+from sockreg.registry.destinations import Key, add_destinations, read_destinations
 from sockreg.registry.directory import not_in_force
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
@@ -193,7 +193,7 @@ def preview(context: Context, *, force: bool = False) -> Change:
         try:
             current = generations.in_force_for_readers(registry)
             before = _Before.of(context, current)
-            rules = _read(context, active_units(maps), {}, before, first=read_units(maps))
+            rules = _read(context, active_units(maps), {}, before, maps)
             intent = _Intent(before)
             rules = _with_free_labels(intent.sound(rules), intent, maps)
             rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
@@ -229,7 +229,7 @@ def put_in_force(
         raise not_in_force(registry)
     before = _Before.of(context, current)
     with _refusal_told():
-        rules = _read(context, active, files, before, first=read_units(maps))
+        rules = _read(context, active, files, before, maps)
         intent = _Intent(before, changes, files)
         rules = intent.sound(rules)
         with Lock(registry):
@@ -242,11 +242,11 @@ def put_in_force(
         made = prepare(rules) if current else beside.fitting(rules, prepare, _Prepared.discard)
     rules, header = made.rules, made.header
     if made.new is None:
-        with _relabelling(writer, rules):
+        with relabelling(writer, _labels(rules)):
             write_files(files)
     else:
         context.step(f"swapping generation {made.new.number} in")
-        with _relabelling(writer, rules):
+        with relabelling(writer, _labels(rules)):
             _swap(writer, current, made.new, files)
         sweep(registry, maps, [made.new.number, before.number])
     with Lock(registry):
@@ -325,23 +325,32 @@ def _prepare(writer: Writer, rules: RuleSet, before: _Before, *, upgrade: bool) 
     return _Prepared(rules, content, header, change, new)
 
 
+def _without_label(rules: RuleSet) -> set[str]:
+    """The units whose label belongs to another one. Their companions find none, and say whose."""
+    sound = [unit for unit in rules.units if unit not in rules.wrong]
+    return {unit for unit, _ in same_labels(rules.units, sound)}
+
+
 def _new_labels(maps: Maps, rules: RuleSet) -> dict[str, tuple[str, bool]]:
     """The units that newly count, or count under another label: it, and if they say a weight."""
-    before = read_units(maps)
+    before, losers = read_units(maps), _without_label(rules)
     return {
         unit: (files.label, files.weight_said)
         for unit, files in rules.units.items()
-        if unit not in before or before[unit].label != files.label
+        if unit not in losers and (unit not in before or before[unit].label != files.label)
     }
 
 
 @contextlib.contextmanager
-def _relabelling(writer: Writer, rules: RuleSet) -> Iterator[None]:
-    """Have the sockets of units follow their label while its rules come into force."""
+def relabelling(writer: Writer, after: Mapping[str, str]) -> Iterator[None]:
+    """Have the sockets of units follow their label while its rules come into force.
+
+    ``after`` are the labels of units then.
+    """
     labels = {
-        unit: (state.label, rules.units[unit].label)
+        unit: (state.label, after[unit])
         for unit, state in read_units(writer.maps).items()
-        if unit in rules.units and state.label != rules.units[unit].label
+        if unit in after and state.label != after[unit]
     }
     if not labels:
         yield
@@ -353,11 +362,22 @@ def _relabelling(writer: Writer, rules: RuleSet) -> Iterator[None]:
     except BaseException:
         with Lock(writer.registry):
             relabel.leave_old(
-                writer.maps, {unit: (after, before) for unit, (before, after) in labels.items()}
+                writer.maps, {unit: (new, old) for unit, (old, new) in labels.items()}
             )
         raise
     with Lock(writer.registry):
         relabel.leave_old(writer.maps, labels)
+        for unit, (_, label) in labels.items():
+            state = unit_state(writer.maps, unit)
+            if state is not None:
+                state.label = label
+                write_unit(writer.maps, unit, state)
+
+
+def _labels(rules: RuleSet) -> dict[str, str]:
+    """The labels of the units that have one."""
+    losers = _without_label(rules)
+    return {unit: files.label for unit, files in rules.units.items() if unit not in losers}
 
 
 @dataclass(frozen=True)
@@ -404,9 +424,11 @@ def compiled(
 ) -> tuple[Tables, generation_record.Header]:
     """The tables of a generation and its header. Destinations that are new get slots."""
 
-    def slots_of(keys: Collection[tuple[str, int, int]]) -> Mapping[tuple[str, int, int], int]:
+    def slots_of(keys: Collection[Key]) -> Mapping[Key, int]:
         with Lock(writer.registry):
-            return add_destinations(writer.maps, sorted(keys))
+            slots = add_destinations(writer.maps, sorted(keys))
+            relabel.fill_listeners(writer.maps, keys)
+            return slots
 
     source = loading.check_object(writer.context.object_path)
     tables, pointing = _compile(writer.context, content, slots_of)
@@ -535,7 +557,7 @@ def _swap(
 def _describe(
     content: Content,
     tables: Tables,
-    pointing: Mapping[tuple[str, int, int], int],
+    pointing: Mapping[Key, int],
     *,
     source: str,
     previous: int | None,
@@ -581,11 +603,12 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     for unit in before.keys() - rules.units.keys():
         drop_unit(maps, unit)
     weights = {}
+    losers = _without_label(rules)
     for unit, files in rules.units.items():
         state = UnitState(
             unit in active,
             files.state,
-            label=files.label,
+            label="" if unit in losers else files.label,
             weight=files.weight,
             weight_said=files.weight_said,
         )
@@ -611,21 +634,19 @@ def _count_from_next_load(writer: Writer, start: str | None, stop: str | None) -
                 write_unit(writer.maps, unit, state)
 
 
-def _pointing(
-    bindings: Sequence[Binding], in_force: Sequence[Binding]
-) -> dict[tuple[str, int, int], int]:
+def _pointing(bindings: Sequence[Binding], in_force: Sequence[Binding]) -> dict[Key, int]:
     """The number of rules in force that point to each destination of all rules."""
     pointing = dict.fromkeys(_destinations(bindings), 0) if in_force is not bindings else {}
     return pointing | Counter(_destinations(in_force))
 
 
-def _destinations(bindings: Sequence[Binding]) -> Iterator[tuple[str, int, int]]:
-    return ((b.label, b.family, b.protocol) for b in bindings if b.action is Action.BIND)
+def _destinations(bindings: Sequence[Binding]) -> Iterator[Key]:
+    return (
+        (b.label, b.family, b.protocol, b.listener) for b in bindings if b.action is Action.BIND
+    )
 
 
-def _slots_to_be(
-    maps: Maps, destinations: Collection[tuple[str, int, int]]
-) -> dict[tuple[str, int, int], int]:
+def _slots_to_be(maps: Maps, destinations: Collection[Key]) -> dict[Key, int]:
     """For a check that changes nothing: the slots there are, and unused ones for the rest."""
     slots = read_destinations(maps)
     taken = set(slots.values())
@@ -637,23 +658,19 @@ def _slots_to_be(
 
 
 def _read(
-    context: Context,
-    active: Collection[str],
-    files: Overlay,
-    before: _Before,
-    *,
-    first: Collection[str],
+    context: Context, active: Collection[str], files: Overlay, before: _Before, maps: Maps
 ) -> RuleSet:
     """Read the rules. Parts that are wrong are left out, or have their earlier form."""
     context.step("reading rules")
-    return read_sound(context.root, active, files, before.last, first=first)
+    first, live = read_units(maps), relabel.listening(maps)
+    return read_sound(context.root, active, files, before.last, first=first, live=live)
 
 
 def _compile(
     context: Context,
     content: Content,
-    slots_of: Callable[[Collection[tuple[str, int, int]]], Mapping[tuple[str, int, int], int]],
-) -> tuple[Tables, Mapping[tuple[str, int, int], int]]:
+    slots_of: Callable[[Collection[Key]], Mapping[Key, int]],
+) -> tuple[Tables, Mapping[Key, int]]:
     """The tables, and the number of rules in force that point to each destination."""
     in_force, _ = without_absent(content.bindings, content.index_of)
     pointing = _pointing(content.bindings, in_force)

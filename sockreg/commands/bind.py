@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 from sockreg.commands import tell
-from sockreg.commands.apply import configuring, put_in_force
+from sockreg.commands.apply import Writer, configuring, put_in_force
 from sockreg.commands.change import Change
-from sockreg.config.bindfile import add_binding, remove_binding
+from sockreg.config import ruleset
+from sockreg.config.bindfile import add_binding, remove_binding, typed
 from sockreg.config.report import Notice
 from sockreg.context import Context
+from sockreg.errors import ConfigError
+from sockreg.registry import relabel
+from sockreg.rules.listener import settle_listeners
+from sockreg.rules.syntax import format_line
 
 
 def bind(
@@ -21,9 +26,19 @@ def bind(
     """
     with configuring(context, force=force) as writer:
         notices: list[str] = []
+        _refuse_unclear(writer, label, words)
         files = add_binding(context.root, label, words, runtime=runtime, notices=notices)
         change = put_in_force(writer, writer.active_units(), files, changes=files, force=force)
     return _told(change, notices)
+
+
+def _refuse_unclear(writer: Writer, label: str, words: list[str]) -> None:
+    """Raises ConfigError if the rule does not say which of several listeners it means."""
+    units = ruleset.read_units(writer.context.root, writer.active_units())
+    live = relabel.listening(writer.maps)
+    _, unclear = settle_listeners(typed(label, words), ruleset.configured(units), live)
+    for each in unclear:
+        raise ConfigError(f"{format_line(each.binding)}: {each}")
 
 
 def unbind(context: Context, label: str, words: list[str], *, force: bool = False) -> Change:

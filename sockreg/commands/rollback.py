@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from sockreg.commands import beside, earlier, tell
-from sockreg.commands.apply import Writer, writing
+from sockreg.commands.apply import Writer, relabelling, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.watch import watch
@@ -63,11 +63,14 @@ def swap_back(
     added, removed = generation_record.difference(old, new)
     replaced, header = generations.read_header(current), generations.read_header(before)
     indices = changed_indices(before)
+    labels = {part.name: part.label for part in header.parts if part.label}
     if indices is not None:
-        change = renew(writer, current, before, indices)
+        with relabelling(writer, labels):
+            change = renew(writer, current, before, indices)
     else:
         context.step(f"swapping generation {before.number} in")
-        attachment.swap(writer.registry, current, before)
+        with relabelling(writer, labels):
+            attachment.swap(writer.registry, current, before)
         _, pending = generation_record.divide(generation_record.unpack(new), header.absent)
         change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
     watch(context, replaced, header)

@@ -5,7 +5,7 @@ from sockreg.commands.ssh_labels import refuse_removal
 from sockreg.context import Context
 from sockreg.host.listener import cookie_text
 from sockreg.registry import pools
-from sockreg.registry.destinations import destination_name, read_destinations
+from sockreg.registry.destinations import destination_name, of_label
 from sockreg.registry.label_members import nothing_registered
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
@@ -28,21 +28,21 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     registry = context.loaded_registry()
     if weight == 0:
         refuse_removal(registry, label, unit, what="nothing is drained")
-    changed = 0
+    changed = set()
     with Maps(registry) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
-        for (name, family, protocol), slot in read_destinations(maps).items():
-            if name != label:
-                continue
+        for key, slot in sorted(of_label(maps, label).items()):
             for member in members_of(maps, slot):
                 if unit is not None and member.unit != unit:
                     continue
                 new = _in_files(maps, member.unit) if weight is None else weight
                 pools.weigh(maps, slot, member, new)
-                changed += 1
-                _tell(label, destination_name(label, family, protocol), member, new)
+                # A destination for one listener may have what the one for the only listener has.
+                if (*key[:3], member.cookie) not in changed:
+                    changed.add((*key[:3], member.cookie))
+                    _tell(label, destination_name(*key), member, new)
     if not changed:
         raise nothing_registered(label, unit)
-    return changed
+    return len(changed)
 
 
 def _in_files(maps: Maps, unit: str) -> int:

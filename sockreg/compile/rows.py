@@ -80,17 +80,18 @@ def _aligned(addresses: list[int], is_6: Flags) -> tuple[Words, Words]:
 
 def _outcomes(bindings: Sequence[Binding], slot_of: Callable[[Destination], int]) -> Ints:
     """What a leaf holds for each binding: slot and missing=pass."""
-    keys = [(b.action, b.label, b.family, b.protocol, b.missing_pass) for b in bindings]
-    values: dict[tuple[Action, str, int, int, bool], int] = {}
+    keys = [(b.action, b.label, b.family, b.protocol, b.listener, b.missing_pass) for b in bindings]
+    values: dict[tuple[Action, str, int, int, int, bool], int] = {}
     for key in set(keys):
-        action, label, family, protocol, missing_pass = key
+        action, label, family, protocol, listener, missing_pass = key
         if action is Action.BIND:
-            slot = slot_of(Destination(label, family, protocol))
+            slot = slot_of(Destination(label, family, protocol, listener))
             if not FIRST_SLOT <= slot < SLOTS_MAX:
                 raise ConfigError(
                     f"label {label!r}: no slot is left: rules can point to "
                     f"{SLOTS_MAX - FIRST_SLOT} destinations",
-                    "a destination is a label with one family and protocol: use fewer labels",
+                    "a destination is a label with one family, protocol and listener: use fewer "
+                    "labels",
                 )
             values[key] = slot | DESTINATION_MISSING_PASS * missing_pass
         else:

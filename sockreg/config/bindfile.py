@@ -52,17 +52,22 @@ def add_binding(
     """What to write to add ``Bind=WORDS`` to the file under the label.
 
     Empty if the line is there already. A binding of the label for the same packets that differs in
-    ``missing=pass`` is replaced. Raises UsageError for wrong arguments and ConfigError for a wrong
-    file.
+    its listener or ``missing=pass`` is replaced. Raises UsageError for wrong arguments and
+    ConfigError for a wrong file.
     """
     path = bind_path(root, runtime)
     before = text = _read(path) or ""
     for binding in _parse_typed(label, words, path, notices):
         present = [b for line in _lines_of(text, label, path) for b in line.bindings]
         if _placeless(binding) not in map(_placeless, present):
-            text = _without(text, binding, path)
+            text = _without(text, binding._replace(listener=0), path)
             text = _with_line(text, label, format_line(binding))
     return {} if text == before else {path: text}
+
+
+def typed(label: str, words: list[str]) -> list[Binding]:
+    """The bindings that words mean. Raises UsageError."""
+    return _parse_typed(label, words, "", [])
 
 
 def remove_binding(
@@ -70,9 +75,9 @@ def remove_binding(
 ) -> Overlay:
     """What to write to remove ``Bind=WORDS`` from both files.
 
-    ``missing=pass`` need not be repeated. A file without any rules left is removed. ``active`` is
-    as in read_sound(). Raises ConfigError if the binding is in another file, which it names, or
-    in none.
+    ``to PORT`` and ``missing=pass`` need not be repeated. A file without any rules left is removed.
+    ``active`` is as in read_sound(). Raises ConfigError if the binding is in another file, which
+    it names, or in none.
     """
     paths = [bind_path(root, runtime) for runtime in (False, True)]
     before = {path: _read(path) or "" for path in paths}
@@ -121,8 +126,10 @@ def _placeless(binding: Binding) -> Binding:
 
 
 def _same_rule(one: Binding, other: Binding) -> bool:
-    """Whether both give the same packets to the same label."""
-    return _placeless(one._replace(missing_pass=other.missing_pass)) == _placeless(other)
+    """Whether both give the same packets to the same label, and to the listener ``other`` names."""
+    listener = one.listener if other.listener else 0
+    same = one._replace(missing_pass=other.missing_pass, listener=listener)
+    return _placeless(same) == _placeless(other)
 
 
 def _holds(text: str, binding: Binding, path: str) -> bool:

@@ -287,8 +287,14 @@ class Selection:
 
     def _was_in_force(self, binding: Binding) -> bool:
         if self._known is None:
-            self._known = {b[:-1] for form in self._earlier().values() for b in form.bindings}
-        return binding[:-1] in self._known
+            forms = self._earlier().values()
+            self._known = {_placeless(b) for form in forms for b in form.bindings}
+        return _placeless(binding) in self._known
+
+
+def _placeless(binding: Binding) -> tuple[object, ...]:
+    """A binding, whatever its place."""
+    return (*binding[:-2], binding.listener)
 
 
 def tie_problem(winner: Binding, loser: Binding) -> Problem:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, options_of, read_conf
 from sockreg.config.counted import counted_units
+from sockreg.config.listens import ports_of, read_listens, settle_unit
 from sockreg.config.parts import (
     NO_FILES,
     Earlier,
@@ -29,7 +30,9 @@ from sockreg.config.same_label import same_labels as same_labels
 from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_rules, unit_weight
 from sockreg.errors import failure
 from sockreg.model import Binding, LeftOut, Place
+from sockreg.rules.listener import NO_LISTENERS, Listening, Ports, Unclear, settle_listeners
 from sockreg.rules.precedence import settle
+from sockreg.rules.syntax import format_line
 from sockreg.terms import DEFAULT_WEIGHT
 
 
@@ -78,15 +81,17 @@ def read_rule_set(
     overlay: Overlay | None = None,
     *,
     first: Collection[str] = (),
+    live: Listening = NO_LISTENERS,
 ) -> RuleSet:
     """Read units and conf files below ``root``.
 
     ``active`` names .socket units that count although they are not enabled. ``overlay`` has the
     text of conf files that are not written yet, or None for a file that will be removed. ``first``
-    names the units that keep their label if others have the same one. Raises
+    names the units that keep their label if others have the same one. ``live`` are the listeners of
+    units that have several in the registry. Raises
     ConfigError with all problems of all files in one message, one per line.
     """
-    rules, report = examine_rule_set(root, active, overlay, first=first)
+    rules, report = examine_rule_set(root, active, overlay, first=first, live=live)
     report.refuse_problems()
     return rules
 
@@ -97,13 +102,14 @@ def examine_rule_set(
     overlay: Overlay | None = None,
     *,
     first: Collection[str] = (),
+    live: Listening = NO_LISTENERS,
 ) -> tuple[RuleSet, Report]:
     """Like read_rule_set(), but problems are in the report.
 
     The rule set then has the bindings of all correct lines, including ties.
     """
     with _reading():
-        parts, notices = _read(root, active, overlay or {}, list)
+        parts, notices = _read(root, active, overlay or {}, list, live)
         kept, ties = settle(written_bindings(parts))
     units = {part.name: part.unit for part in parts if part.unit is not None}
     problems = [problem for part in parts for problem in part.problems]
@@ -125,13 +131,14 @@ def read_sound(
     earlier: Callable[[], Earlier],
     *,
     first: Collection[str] = (),
+    live: Listening = NO_LISTENERS,
 ) -> RuleSet:
     """Like read_rule_set(), but a problem only costs its own part; see config/parts.py.
 
     ``earlier`` returns what was last in force. It is only called if something is wrong.
     """
     with _reading():
-        parts, notices = _read(root, active, overlay, lambda: list(earlier()))
+        parts, notices = _read(root, active, overlay, lambda: list(earlier()), live)
         return _of(Selection(parts, earlier, first), notices)
 
 
@@ -168,7 +175,11 @@ def _of(selection: Selection, notices: list[Notice]) -> RuleSet:
 
 
 def _read(
-    root: str, active: Collection[str], overlay: Overlay, known: Callable[[], Collection[str]]
+    root: str,
+    active: Collection[str],
+    overlay: Overlay,
+    known: Callable[[], Collection[str]],
+    live: Listening,
 ) -> tuple[list[Part], list[Notice]]:
     """All parts in the order in which they are read. ``known`` are the parts that were in force."""
     counted = counted_units(root, active)
@@ -186,14 +197,46 @@ def _read(
         parts += unread or [Part(problem.place.path, Form(), [problem])]
     parts.sort(key=lambda part: part.name)
     from_conf, of_conf = read_conf(root, overlay, known)
-    return parts + from_conf, list(dict.fromkeys(notices + of_conf))
+    files = {part.name: part.unit for part in parts if part.unit is not None}
+    from_conf, unclear = _with_listeners(from_conf, configured(files), live)
+    return parts + from_conf, list(dict.fromkeys(notices + of_conf + unclear))
+
+
+def _with_listeners(
+    parts: list[Part], of_units: Listening, live: Listening
+) -> tuple[list[Part], list[Notice]]:
+    """Conf files with the listeners that their rules mean, and notices of those that mean none."""
+    settled: list[Part] = []
+    notices: list[Notice] = []
+    for part in parts:
+        bindings, unclear = settle_listeners(part.form.bindings, of_units, live)
+        settled.append(replace(part, form=replace(part.form, bindings=bindings)))
+        notices += map(_unclear_notice, unclear)
+    return settled, notices
+
+
+def _unclear_notice(unclear: Unclear) -> Notice:
+    """That a rule of a conf file does not say which listener it means."""
+    binding = unclear.binding
+    then = "left to ordinary lookup" if binding.missing_pass else "refused"
+    text = f"{format_line(binding)} ({binding.label}): {unclear}; its packets are {then}"
+    return Notice(binding.place, text)
+
+
+def configured(units: Mapping[str, UnitFiles]) -> Listening:
+    """The listeners of all units that count, by their files."""
+    found: dict[tuple[str, int, int], dict[str, Ports]] = {}
+    for name, unit in units.items():
+        for (family, protocol), ports in unit.ports.items():
+            found.setdefault((unit.label, family, protocol), {})[name] = ports
+    return found
 
 
 def _unit_part(unit: SocketUnit, report: Report) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
     form = Form(
-        unit_rules(unit, label, report),
+        settle_unit(unit.name, unit_rules(unit, label, report), files.ports, report),
         label=label,
         weight=files.weight,
         weight_said=files.weight_said,
@@ -210,9 +253,10 @@ def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
         state=unit.state,
         weight=DEFAULT_WEIGHT if weight is None else weight,
         weight_said=weight is not None,
+        ports=ports_of(read_listens(unit.name, unit.sections)),
     )
 
 
 def _unread_part(name: str, problem: Problem, state: tuple[int, int, int, int] = NO_FILES) -> Part:
-    files = UnitFiles(name, Place(name, 0), [], state, DEFAULT_WEIGHT, weight_said=False)
+    files = UnitFiles(name, Place(name, 0), [], state, DEFAULT_WEIGHT, weight_said=False, ports={})
     return Part(name, Form(label=name), [problem], state, files)

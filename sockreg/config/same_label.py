@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sockreg.config.report import Kind, Problem
 from sockreg.errors import RefusedError
 from sockreg.model import Place
+from sockreg.rules.listener import Ports
 from sockreg.sharing import may_share, refusal
 
 
@@ -15,6 +16,7 @@ class UnitFiles(NamedTuple):
     """A unit that counts: its label, its files, their files_state() when read, and its weight.
 
     ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
+    ``ports`` are those of its listeners, by family and protocol.
     """
 
     label: str
@@ -23,6 +25,7 @@ class UnitFiles(NamedTuple):
     state: tuple[int, int, int, int]
     weight: int
     weight_said: bool
+    ports: Mapping[tuple[int, int], Ports]
 
 
 def same_labels(

@@ -12,7 +12,7 @@ from sockreg.errors import RefusedError, SockregError
 from sockreg.guards.ssh_doors import Door
 from sockreg.host.listener import address_text
 from sockreg.model import FAMILY_BITS, TCP, Action, Binding
-from sockreg.registry.destinations import find_slot, read_destinations
+from sockreg.registry.destinations import Key, find_slot, read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.rules.byport import ByPort
@@ -94,7 +94,7 @@ def ways_in(
     found = set()
     for door, binding in _winning(through, bindings, lambda _door, _binding: False):
         if binding.action is Action.BIND and _leads_to(door, maps, binding, {}):
-            slot = find_slot(maps, binding.label, binding.family, binding.protocol)
+            slot = find_slot(maps, *binding.destination)
             if slot is not None:
                 registrants = {member.unit for member in members_of(maps, slot)}
                 if binding.label in door.labels:
@@ -181,8 +181,8 @@ def _leads_to(door: Door, maps: Maps | None, binding: Binding, moves: Mapping[st
     if maps is None:
         return False
     found = []
-    for (label, family, protocol), slot in _destinations(maps, binding, moves).items():
-        if (family, protocol) == (binding.family, binding.protocol):
+    for (label, *rest), slot in _destinations(maps, binding, moves).items():
+        if rest == list(binding.destination[1:]):
             found += [
                 member.cookie
                 for member in members_of(maps, slot)
@@ -191,12 +191,9 @@ def _leads_to(door: Door, maps: Maps | None, binding: Binding, moves: Mapping[st
     return bool(found) and all(cookie == door.cookie for cookie in found)
 
 
-def _destinations(
-    maps: Maps, binding: Binding, moves: Mapping[str, str]
-) -> dict[tuple[str, int, int], int]:
+def _destinations(maps: Maps, binding: Binding, moves: Mapping[str, str]) -> dict[Key, int]:
     """The destinations whose sockets may be those of the binding: its own, unless some move."""
     if moves:
         return read_destinations(maps)
-    slot = find_slot(maps, binding.label, binding.family, binding.protocol)
-    key = binding.label, binding.family, binding.protocol
-    return {} if slot is None else {key: slot}
+    slot = find_slot(maps, *binding.destination)
+    return {} if slot is None else {binding.destination: slot}

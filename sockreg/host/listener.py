@@ -8,6 +8,7 @@ import _stat as stat
 import posix
 import sys
 
+from sockreg import sharing
 from sockreg.errors import RefusedError
 
 _ORDER = sys.byteorder
@@ -35,7 +36,7 @@ _PROTOCOLS = {
 }
 
 
-class Listener:
+class Listener(sharing.Listener):
     """A listening TCP or bound UDP socket.
 
     ``family`` is the socket's own family. ``serves`` are the families of the packets it can take: a
@@ -57,12 +58,8 @@ class Listener:
         netns: int,
         asks_address: bool,
     ) -> None:
+        super().__init__(family, serves, protocol, address, port)
         self.fd = fd
-        self.family = family
-        self.protocol = protocol
-        self.serves = serves
-        self.address = address
-        self.port = port
         self.cookie = cookie
         self.netns = netns
         self.asks_address = asks_address

@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "023853f739657ca59d99a144145c9a9c104dd0527c34fa827b407d643705588d",
-    "sockops.bpf.o": "216a26248652d536c7d92c56d683edf231b731041f37778f0ca7dc9353090d14",
+    "sockreg.bpf.o": "013a2da58e291e57db960c09059f510501c2fa8da866361123489885cb90d16d",
+    "sockops.bpf.o": "68ccdc770fa0660413a57e9849fd7c06a8599730276179a7a3f8ab3ad4b17b68",
 }
 SOURCES = {
-    "sockreg.bpf.o": "1031fdea33d1f746be724d2117a65d5d95a52e5b34b074cb0e147d5162b91580",
-    "sockops.bpf.o": "2b99baaad0e11e09b79eef1c1679b79ea1771a1bcadd8e0fbbae8d466a39801b",
+    "sockreg.bpf.o": "c3668b80f8d80025c8c23845642b14c5b9020de44be99757c1ce58f5ed6ed1ed",
+    "sockops.bpf.o": "f6ab2d3f0962d8c957417cc58d1cc1c7a86ed30f0c3807e9a99e3f7baa1bee5d",
 }

@@ -139,14 +139,15 @@ def _of_destinations(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         labels=_DESTINATION,
     )
     for destination in destinations:
-        names = (destination.label, destination.protocol, destination.family)
-        lookups.add_metric(names, destination.counters.lookups)
-        misses.add_metric(names, destination.counters.misses)
+        names = _names(destination)
+        lookups.add_sample("sockreg_lookups_total", names, destination.counters.lookups)
+        misses.add_sample("sockreg_misses_total", names, destination.counters.misses)
         for cause, count in vars(destination.counters.causes).items():
-            errors.add_metric((*names, cause), count)
-        rules.add_metric(names, destination.rules)
-        members.add_metric(names, len(destination.members))
-        has_socket.add_metric(names, any(member.weight for member in destination.members))
+            errors.add_sample("sockreg_errors_total", names | {"cause": cause}, count)
+        rules.add_sample("sockreg_rules", names, destination.rules)
+        members.add_sample("sockreg_members", names, len(destination.members))
+        usable = any(member.weight for member in destination.members)
+        has_socket.add_sample("sockreg_has_socket", names, usable)
     yield from (lookups, misses, errors, rules, members, has_socket)
 
 
@@ -163,7 +164,16 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
     )
     for destination in destinations:
         for member in destination.members:
-            names = (destination.label, destination.protocol, destination.family, member.unit)
-            weights.add_metric(names, member.weight)
-            registered.add_metric(names, member.registered / _NS)
+            names = _names(destination) | {"unit": member.unit}
+            weights.add_sample("sockreg_member_weight", names, member.weight)
+            registered.add_sample(
+                "sockreg_member_registered_timestamp_seconds", names, member.registered / _NS
+            )
     yield from (weights, registered)
+
+
+def _names(destination: DestinationStatus) -> dict[str, str]:
+    """The labels of a destination. Only one for a single listener has the label ``listener``."""
+    values = (destination.label, destination.protocol, destination.family)
+    names = dict(zip(_DESTINATION, values, strict=True))
+    return names | ({"listener": str(destination.listener)} if destination.listener else {})

@@ -4,7 +4,6 @@ On the companion's start-up path. Callers hold the lock of the registry's direct
 """
 
 from sockreg.host.listener import cookie_text
-from sockreg.registry.destinations import label_slots
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
 from sockreg.registry.offers import Offer
@@ -35,7 +34,7 @@ def identify(
     counts and does not share it, and ConfigError if the files are wrong.
     """
     state = unit_state(maps, unit)
-    if state is None and root is not None:
+    if root is not None and (state is None or not state.label):
         state = state_of_files(maps, unit, root)
     if state is not None and root is not None and len({offer.label for offer in offers}) == 1:
         for offer in offers:
@@ -72,23 +71,26 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
 
 
 def foreign_members(
-    maps: Maps, who: Registrant, label: str, own: set[int]
+    maps: Maps, who: Registrant, slots: list[int], own: set[int]
 ) -> list[tuple[int, Member]]:
     """(slot of the destination, member): sockets of others that do not share a label with ``who``.
 
-    ``own`` are cookies of the sockets that ``who`` brings: it takes these over.
+    ``slots`` are those of the label's destinations. ``own`` are cookies of the sockets that ``who``
+    brings: it takes these over.
     """
     return [
         (slot, member)
-        for slot in label_slots(maps, label)
+        for slot in slots
         for member in members_of(maps, slot)
         if member.cookie not in own
         and not may_share(who.unit, who.weight_said, member.unit, member.weight_said)
     ]
 
 
-def refuse_foreign(maps: Maps, who: Registrant, label: str, own: set[int]) -> None:
+def refuse_foreign(
+    maps: Maps, who: Registrant, label: str, slots: list[int], own: set[int]
+) -> None:
     """Raises RefusedError if a label has a socket of another unit that does not share it."""
-    for _, member in foreign_members(maps, who, label, own):
+    for _, member in foreign_members(maps, who, slots, own):
         where = f"{cookie_text(member.cookie)}, {member.address}"
-        raise refusal(label, who.unit, member.unit, where)
+        raise refusal(label, who.unit, member.unit, where, registered=True)

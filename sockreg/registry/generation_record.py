@@ -1,6 +1,6 @@
 """The stored rule set of a generation: pinned beside its program and table.
 
-    magic      8 bytes  b"sockreg1"
+    magic      8 bytes  b"sockreg2"
     header     u32      length of the header
     records    u32      length of the compressed records
     header     JSON     see Header
@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 from sockreg.model import Action, Binding, LeftOut, Place
 
-_MAGIC = b"sockreg1"
+_MAGIC = b"sockreg2"
 _FRAME = struct.Struct("=8sII")
 # path, line, label, interface + 1 (0: none); and the rest of a rule: action, protocol, family,
-# missing_pass, first, last, length, source length + 1 (0: none), address, source address
-_BINDING = struct.Struct("=IIHIBBBBHHBB16s16s")
-_MEANING = struct.Struct("=8xHI42s")  # the same without its place
-_PORTS = struct.Struct("=15xBBxHH34x")  # only protocol, family, first and last
+# missing_pass, first, last, listener, length, source length + 1 (0: none), address, source address
+_BINDING = struct.Struct("=IIHIBBBBHHHBB16s16s")
+_MEANING = struct.Struct("=8xHI44s")  # the same without its place
+_PORTS = struct.Struct("=15xBBxHH36x")  # only protocol, family, first and last
 _FASTEST = 1  # zlib level
 
 
@@ -60,9 +60,9 @@ class Header:
 
     ``fingerprint`` is a hash of the content (rules, table and program). ``created`` is ns since the
     epoch. ``source`` is the source hash of the object. ``previous`` is the number of the generation
-    that was replaced. ``destinations`` are (label, family, protocol, number of rules that point
-    there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``. ``root`` is None
-    in generations of versions that did not store it.
+    that was replaced. ``destinations`` are (label, family, protocol, listener, number of rules that
+    point there). Records refer to entries of ``labels``, ``paths`` and ``interfaces``. ``root`` is
+    None in generations of versions that did not store it.
 
     ``indices`` are the indices of ``interfaces`` that the table was made for, 0 for an interface
     that was not there: its rules are pending, which means that the table does not have them.
@@ -81,7 +81,7 @@ class Header:
     table_bytes: int
     counters: bool
     previous: int | None
-    destinations: list[tuple[str, int, int, int]]
+    destinations: list[tuple[str, int, int, int, int]]
     labels: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     interfaces: list[str] = field(default_factory=list)
@@ -145,6 +145,7 @@ def pack(bindings: Sequence[Binding]) -> Packed:
             b.missing_pass,
             b.first,
             b.last,
+            b.listener,
             b.length,
             source_length + 1,
             b.address.to_bytes(16, "big"),
@@ -181,6 +182,7 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
         missing_pass,
         first,
         last,
+        listener,
         length,
         source_length,
         address,
@@ -200,6 +202,7 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
                 interfaces[interface - 1] if interface else None,
                 bool(missing_pass),
                 Place(paths[path], line),
+                listener,
             )
         )
     return bindings

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sockreg.errors import SockregError
-from sockreg.registry.destinations import read_destinations
+from sockreg.registry.destinations import of_label
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
 
@@ -18,12 +18,13 @@ class Registered(NamedTuple):
 
 def registered_under(maps: Maps, label: str) -> list[Registered]:
     """The members of a label, by family and protocol. A dual-stack socket appears twice."""
-    found = []
-    for (name, family, protocol), slot in sorted(read_destinations(maps).items()):
-        if name == label:
-            for member in members_of(maps, slot):
-                found.append(Registered(family, protocol, member))
-    return found
+    found: dict[tuple[int, int, int], Registered] = {}
+    for (_, family, protocol, _), slot in sorted(of_label(maps, label).items()):
+        for member in members_of(maps, slot):
+            # A destination for one listener may have what the one for the only listener has.
+            entry = Registered(family, protocol, member)
+            found.setdefault((family, protocol, member.cookie), entry)
+    return list(found.values())
 
 
 def nothing_registered(label: str, unit: str | None = None) -> SockregError:

@@ -14,7 +14,9 @@ SLOT = struct.Struct("=I")
 COOKIE = struct.Struct("=Q")
 # lookups, misses, and sockets that the kernel refused: closed, family, protocol, other
 COUNTERS = struct.Struct("=QQQQQQ")
-DESTINATION = struct.Struct(f"={LABEL_SIZE}sHH")  # label, family, protocol
+# label, family, protocol, listener, zero
+DESTINATION = struct.Struct(f"={LABEL_SIZE}sHHHH")
+PLACE = struct.Struct("=II")  # slot, listeners
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
 # registered, family, port, weight, weight_said, address, unit
 MEMBER = struct.Struct(f"=QHHHH16s{UNIT_SIZE}s")
@@ -30,7 +32,7 @@ POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
 SIZES = {
     "sockets": (SLOT.size, COOKIE.size),
     "pools": (SLOT.size, POOL.size),
-    "destinations": (DESTINATION.size, SLOT.size),
+    "destinations": (DESTINATION.size, PLACE.size),
     "members": (MEMBER_KEY.size, MEMBER.size),
     "units": (UNIT_NAME.size, UNIT_STATE.size),
     "counters": (SLOT.size, COUNTERS.size),
@@ -39,7 +41,8 @@ SIZES = {
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
     "counters": (COUNTERS, ("lookups", "misses", "closed", "family", "protocol", "other")),
-    "destination": (DESTINATION, ("label", "family", "protocol")),
+    "destination": (DESTINATION, ("label", "family", "protocol", "listener", "zero")),
+    "place": (PLACE, ("slot", "listeners")),
     "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
     "member": (
         MEMBER,

@@ -5,9 +5,10 @@ On the companion's start-up path.
 
 from sockreg.errors import RefusedError
 from sockreg.host.listener import Listener, UnfitError, address_text, cookie_text, inspect
+from sockreg.sharing import by_port, only_port
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
-from sockreg.terms import PROTOCOL_NAMES, label_problem
+from sockreg.terms import ONLY, PROTOCOL_NAMES, label_problem
 
 
 class Offer:
@@ -16,7 +17,13 @@ class Offer:
     def __init__(self, label: str, listener: Listener) -> None:
         self.label = label
         self.listener = listener
-        self.families: list[int] = []  # of the destinations that it will serve
+        # The destinations that it will serve: family and listener.
+        self.places: list[tuple[int, int]] = []
+
+    @property
+    def families(self) -> list[int]:
+        """The families of packets that it will serve."""
+        return sorted({family for family, _ in self.places})
 
     def __str__(self) -> str:
         listener = self.listener
@@ -40,6 +47,7 @@ def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
         except UnfitError as error:
             message = f"skipped a socket{of_unit(unit)}, label {label}: {error.about('it').line}"
             _skip(unit, label, message)
+    offers = _assigned(offers, unit)
     if not offers:
         raise RefusedError(
             f"{unit}: none of its sockets can be registered"
@@ -47,7 +55,7 @@ def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
             else "none of the sockets can be registered",
             "see the lines above",
         )
-    return _assigned(offers, unit)
+    return offers
 
 
 def of_unit(unit: str) -> str:
@@ -65,28 +73,44 @@ def _skip(unit: str, label: str, message: str) -> None:
 
 
 def _assigned(offers: list[Offer], unit: str) -> list[Offer]:
-    """Give each destination one socket: of its own family first, otherwise a dual-stack one.
+    """Give the sockets their destinations. Returns those that have any.
 
-    If several sockets could serve the same destination, the first Listen line wins.
+    The only listener of a label in one family and protocol serves all of its rules there. Of
+    several, each serves the rules that mean it. Rules name a listener by its port, so two addresses
+    with one port are of no use to them, and are skipped.
     """
-    taken: dict[tuple[str, int, int], Offer] = {}
-    for native in (True, False):
-        for offer in offers:
-            for family in offer.listener.serves:
-                if (family == offer.listener.family) is not native:
-                    continue
-                key = (offer.label, family, offer.listener.protocol)
-                if key not in taken:
-                    taken[key] = offer
-                    offer.families.append(family)
-    for offer in offers:
-        if not offer.families:
-            first = taken[offer.label, offer.listener.family, offer.listener.protocol]
-            _skip(
-                unit,
-                offer.label,
-                f"skipped {offer}{of_unit(unit)}: {first} already serves {offer.label} (one socket "
-                "serves all rules of a label; give the other its own FileDescriptorName= in a "
-                "separate .socket unit)",
-            )
-    return [offer for offer in offers if offer.families]
+    for label in {offer.label for offer in offers}:
+        same = [offer for offer in offers if offer.label == label]
+        for (family, _), ports in by_port([offer.listener for offer in same]).items():
+            native = {
+                port: same[positions[0]].listener.family == family
+                for port, positions in ports.items()
+            }
+            only = only_port(native)
+            for port, positions in ports.items():
+                if len(positions) == 1:
+                    places = same[positions[0]].places
+                    places += [(family, ONLY)] if port == only else []
+                    places += [(family, port)] if len(ports) > 1 else []
+        for offer in same:
+            if not offer.places:
+                others = {
+                    str(other)
+                    for other in same
+                    if other is not offer
+                    and other.listener.protocol == offer.listener.protocol
+                    and other.listener.port == offer.listener.port
+                }
+                _skip_twin(offer, sorted(others), unit)
+    return [offer for offer in offers if offer.places]
+
+
+def _skip_twin(offer: Offer, others: list[str], unit: str) -> None:
+    """Report a socket that rules cannot tell from others."""
+    _skip(
+        unit,
+        offer.label,
+        f"skipped {offer}{of_unit(unit)}: {' and '.join(others)} of the same label has the same "
+        "port, by which rules tell listeners apart (give the other one another port, or its own "
+        ".socket unit)",
+    )

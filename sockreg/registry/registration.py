@@ -12,9 +12,10 @@ from sockreg.host.listener import Listener, address_text, cookie_text
 from sockreg.registry import ssh_labels
 from sockreg.registry.claims import Registrant, foreign_members, identify, refuse_foreign
 from sockreg.registry.destinations import (
+    Key,
     add_destinations,
     destination_name,
-    find_slot,
+    of_label,
     read_destinations,
 )
 from sockreg.registry.directory import SOCKOPS, netns_name, registry_path
@@ -32,7 +33,7 @@ from sockreg.registry.offers import Offer, of_unit, offers_of
 from sockreg.registry.slots import pool_slots
 from sockreg.systemd import journal
 from sockreg.systemd.unit_of import NO_UNIT
-from sockreg.terms import FAMILY_TITLES, PROTOCOL_NAMES
+from sockreg.terms import FAMILY_TITLES, ONLY, PROTOCOL_NAMES
 
 
 def register(
@@ -90,18 +91,21 @@ def _register(
     replace: bool,
 ) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
-        _leave_ssh(maps, offers, unit)
         who = identify(maps, unit, offers, weight, root)
         replaced = []
+        there: dict[Key, int] = {}
         cookies = {offer.listener.cookie for offer in offers}
         for label in sorted({offer.label for offer in offers}):
+            of_this = of_label(maps, label)
             if replace:
-                replaced += foreign_members(maps, who, label, cookies)
+                replaced += foreign_members(maps, who, list(of_this.values()), cookies)
             else:
-                refuse_foreign(maps, who, label, cookies)
-        places = _places(maps, offers)
+                refuse_foreign(maps, who, label, list(of_this.values()), cookies)
+            there |= of_this
+        places = _places(maps, offers, there)
+        _leave_ssh(maps, places, unit)
         previous = _enter(maps, places, who, {member.unit for _, member in replaced})
-        for slot, member in replaced:
+        for slot, member in (*replaced, *_left(maps, who, places, there)):
             remove(maps, slot, member)
         sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
     for offer in offers:
@@ -110,39 +114,56 @@ def _register(
             _warn_of_answers(offer, unit)
 
 
-def _places(maps: Maps, offers: list[Offer]) -> list[tuple[Offer, int]]:
-    """(offer, slot) of every destination; new ones are given a slot."""
-    slots: dict[tuple[str, int, int], int] = {}
-    keys = []
+def _places(maps: Maps, offers: list[Offer], there: dict[Key, int]) -> list[tuple[Offer, int]]:
+    """(offer, slot) of every destination. ``there`` are those of the labels; others get a slot."""
+    keys: list[tuple[Offer, Key]] = []
     for offer in offers:
-        for family in offer.families:
-            key = (offer.label, family, offer.listener.protocol)
-            keys.append((offer, key))
-            slot = find_slot(maps, *key)
-            if slot is not None:
-                slots[key] = slot
-    missing = [key for _, key in keys if key not in slots]
+        for family, listener in offer.places:
+            keys.append((offer, (offer.label, family, offer.listener.protocol, listener)))
+            by_port = (offer.label, family, offer.listener.protocol, offer.listener.port)
+            if listener == ONLY and by_port in there:
+                keys.append((offer, by_port))
+    missing = [key for _, key in keys if key not in there]
     if missing:
-        slots = add_destinations(maps, missing)
-    return [(offer, slots[key]) for offer, key in keys]
+        there |= add_destinations(maps, missing)
+    return [(offer, there[key]) for offer, key in keys]
 
 
-def _leave_ssh(maps: Maps, offers: list[Offer], unit: str) -> None:
+def _left(
+    maps: Maps, who: Registrant, places: list[tuple[Offer, int]], there: dict[Key, int]
+) -> list[tuple[int, Member]]:
+    """(slot, member): sockets of the registrant that it has replaced by those of other listeners.
+
+    These are of the same labels, families and protocols as the new ones.
+    """
+    entered = {slot for _, slot in places}
+    groups = {
+        (offer.label, family, offer.listener.protocol)
+        for offer, _ in places
+        for family in offer.families
+    }
+    return [
+        (slot, member)
+        for (label, family, protocol, _), slot in there.items()
+        if (label, family, protocol) in groups and slot not in entered
+        for member in members_of(maps, slot)
+        if member.unit == who.unit
+    ]
+
+
+def _leave_ssh(maps: Maps, places: list[tuple[Offer, int]], unit: str) -> None:
     """Raise RefusedError if a socket would take a label that carries ssh."""
     if not ssh_labels.marks(maps.registry):
         return
-    for offer in offers:
-        for family in offer.families:
-            slot = find_slot(maps, offer.label, family, offer.listener.protocol)
-            if slot is not None:
-                ssh_labels.refuse_others(
-                    maps.registry,
-                    slot,
-                    offer.label,
-                    unit,
-                    offer.listener.port,
-                    what=f"{offer}{of_unit(unit)} is not registered",
-                )
+    for offer, slot in places:
+        ssh_labels.refuse_others(
+            maps.registry,
+            slot,
+            offer.label,
+            unit,
+            offer.listener.port,
+            what=f"{offer}{of_unit(unit)} is not registered",
+        )
 
 
 def _enter(
@@ -172,7 +193,7 @@ def _enter(
 
 def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
     listener = offer.listener
-    families = " and ".join(FAMILY_TITLES[family] for family in sorted(offer.families))
+    families = " and ".join(FAMILY_TITLES[family] for family in offer.families)
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
     if others:
         before = " and ".join(map(cookie_text, others))
@@ -210,28 +231,33 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
 
 def unregister(registry: str, *, label: str | None = None, unit: str | None = None) -> int:
     """Remove the members of a label, of a unit, or both. Returns how many."""
-    removed = 0
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
-        for (name, family, protocol), slot in read_destinations(maps).items():
-            if label is not None and name != label:
+        told = set()
+        for key, slot in sorted(read_destinations(maps).items()):
+            if label is not None and key[0] != label:
                 continue
-            what = destination_name(name, family, protocol)
             for member in members_of(maps, slot):
                 if unit is not None and member.unit != unit:
                     continue
                 remove(maps, slot, member)
-                removed += 1
-                cookie = cookie_text(member.cookie)
-                journal.say(
-                    f"label {what}: unregistered {cookie}, {_from(member.unit)}",
-                    journal.UNREGISTERED,
-                    fields={
-                        "SOCKREG_LABEL": name,
-                        "SOCKREG_COOKIE": cookie,
-                        **journal.unit_fields(member.unit),
-                    },
-                )
-    return removed
+                # A destination for one listener may have what the one for the only listener has.
+                if (*key[:3], member.cookie) not in told:
+                    told.add((*key[:3], member.cookie))
+                    _tell_removed(key, member)
+    return len(told)
+
+
+def _tell_removed(key: Key, member: Member) -> None:
+    cookie = cookie_text(member.cookie)
+    journal.say(
+        f"label {destination_name(*key)}: unregistered {cookie}, {_from(member.unit)}",
+        journal.UNREGISTERED,
+        fields={
+            "SOCKREG_LABEL": key[0],
+            "SOCKREG_COOKIE": cookie,
+            **journal.unit_fields(member.unit),
+        },
+    )
 
 
 def enter(

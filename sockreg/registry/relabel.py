@@ -4,14 +4,15 @@ The sockets are put under the new label before its rules come into force, and ta
 afterwards, so no packet meets an empty slot. Callers hold the lock of the registry's directory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sockreg.registry import pools
 from sockreg.registry.claims import Registrant, refuse_foreign
-from sockreg.registry.destinations import add_destinations, read_destinations
+from sockreg.registry.destinations import Key, add_destinations, of_label, read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
-from sockreg.terms import DEFAULT_WEIGHT
+from sockreg.rules.listener import Listening, Port
+from sockreg.terms import DEFAULT_WEIGHT, ONLY
 
 Labels = Mapping[str, tuple[str, str]]  # unit -> label before, label after
 
@@ -22,31 +23,62 @@ def refuse_taken(maps: Maps, units: Mapping[str, tuple[str, bool]]) -> None:
     ``units`` are the units that get a label, with it and whether their files say a weight.
     """
     for unit, (label, weight_said) in units.items():
-        refuse_foreign(
-            maps, Registrant(unit, DEFAULT_WEIGHT, weight_said=weight_said), label, set()
-        )
+        who = Registrant(unit, DEFAULT_WEIGHT, weight_said=weight_said)
+        refuse_foreign(maps, who, label, list(of_label(maps, label).values()), set())
 
 
 def enter_new(maps: Maps, labels: Labels) -> None:
     """Register the sockets of these units under their new labels, too."""
-    for (label, family, protocol), slot in _ours(maps, labels):
+    for (label, family, protocol, listener), slot in _ours(maps, labels):
         for member in members_of(maps, slot):
             before, after = labels.get(member.unit, ("", ""))
             if before == label:
-                key = (after, family, protocol)
-                place = add_destinations(maps, [key])[key]
-                pools.copy_in(maps, place, member)
+                key = (after, family, protocol, listener)
+                pools.copy_in(maps, add_destinations(maps, [key])[key], member)
 
 
 def leave_old(maps: Maps, labels: Labels) -> None:
     """Take the sockets of these units from their old labels."""
-    for (label, _, _), slot in _ours(maps, labels):
+    for (label, *_), slot in _ours(maps, labels):
         for member in members_of(maps, slot):
             if labels.get(member.unit, ("", ""))[0] == label:
                 pools.leave(maps, slot, member)
 
 
-def _ours(maps: Maps, labels: Labels) -> list[tuple[tuple[str, int, int], int]]:
+def _ours(maps: Maps, labels: Labels) -> list[tuple[Key, int]]:
     """The destinations of the old labels."""
     old = {before for before, _ in labels.values()}
     return [(key, slot) for key, slot in read_destinations(maps).items() if key[0] in old]
+
+
+def fill_listeners(maps: Maps, wanted: Iterable[Key]) -> None:
+    """Put the only listeners of units into the destinations that mean them by their ports, too.
+
+    ``wanted`` are destinations that rules will point to.
+    """
+    there: dict[Key, int] = {}
+    for key in wanted:
+        if key[3] == ONLY:
+            continue
+        there = there or read_destinations(maps)
+        known = {member.unit for member in members_of(maps, there[key])}
+        for member in members_of(maps, there[(*key[:3], ONLY)]):
+            if member.port == key[3] and member.unit not in known:
+                pools.copy_in(maps, there[key], member)
+
+
+def listening(maps: Maps) -> Listening:
+    """The listeners of units that have several under one label."""
+    found: dict[tuple[str, int, int], dict[str, dict[int, Port]]] = {}
+    for (label, family, protocol, listener), slot in read_destinations(maps).items():
+        if listener == ONLY:
+            continue
+        for member in members_of(maps, slot):
+            units = found.setdefault((label, family, protocol), {})
+            port = Port([member.address], native=member.family == family)
+            units.setdefault(member.unit, {})[listener] = port
+    several = {
+        key: {unit: ports for unit, ports in units.items() if len(ports) > 1}
+        for key, units in found.items()
+    }
+    return {key: units for key, units in several.items() if units}

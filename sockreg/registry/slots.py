@@ -31,7 +31,7 @@ def pool_slots(maps: Maps, slot: int) -> list[int]:
 
 
 def free_for_destinations(
-    maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
+    maps: Maps, destinations: dict[tuple[str, int, int, int], int], count: int, what: str
 ) -> list[int]:
     """The lowest free slots that destinations may use, emptied.
 
@@ -41,7 +41,7 @@ def free_for_destinations(
 
 
 def free_for_members(
-    maps: Maps, destinations: dict[tuple[str, int, int], int], count: int, what: str
+    maps: Maps, destinations: dict[tuple[str, int, int, int], int], count: int, what: str
 ) -> list[int]:
     """As free_for_destinations(), for members of a pool: they leave low slots to destinations."""
     ranges = [range(DESTINATION_SLOTS, SLOTS), range(FIRST_SLOT, DESTINATION_SLOTS)]
@@ -50,7 +50,7 @@ def free_for_members(
 
 def _free(
     maps: Maps,
-    destinations: dict[tuple[str, int, int], int],
+    destinations: dict[tuple[str, int, int, int], int],
     candidates: list[range],
     count: int,
     what: str,

@@ -129,7 +129,7 @@ def expected_slots(registry: str) -> set[int]:
     if not is_loaded(registry):
         return set()
     with expectations(registry, read_only=True) as entries:
-        return {slot for entry in entries.read() for slot in (entry.slot_ipv4, entry.slot_ipv6)}
+        return {slot for entry in entries.read() for slot in entry.slots}
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from sockreg.terms import DEFAULT_WEIGHT
 
 ANY_PORT = 0
 EXPECTED_KEY = struct.Struct("=QII")  # cgroup, port, zero
-# netns, clock, slot_ipv4, slot_ipv6, held_ipv4, held_ipv6, port, own_ipv4, weight, failed, unit
-EXPECTED = struct.Struct(f"=QQIIQQIIII{layout.UNIT_SIZE}s")
+# netns, clock, only_ipv4, only_ipv6, this_ipv4, this_ipv6, held_ipv4, held_ipv6, port, own_ipv4,
+# weight, failed, unit
+EXPECTED = struct.Struct(f"=QQIIIIQQIIII{layout.UNIT_SIZE}s")
 
 # C structure and member names in order, for the comparison with BTF.
 STRUCTURES = {
@@ -26,8 +27,10 @@ STRUCTURES = {
         (
             "netns",
             "clock",
-            "slot_ipv4",
-            "slot_ipv6",
+            "only_ipv4",
+            "only_ipv6",
+            "this_ipv4",
+            "this_ipv6",
             "held_ipv4",
             "held_ipv6",
             "port",
@@ -44,6 +47,9 @@ STRUCTURES = {
 class Expected:
     """``port`` is the expected port, or ANY_PORT. ``netns`` is the registry's cookie.
 
+    ``only_`` slots are of the label's destinations for the only listener of a unit, and ``this_``
+    slots of those for the listener on ``port``; 0 is none.
+
     ``clock`` is CLOCK_REALTIME minus CLOCK_MONOTONIC in ns, because programs only have the latter.
     ``held_ipv4`` and ``held_ipv6`` are cookies of sockets of the unit that are in the slots; 0 is
     none. ``failed`` counts sockets that were refused: by the kernel, or because others have the
@@ -54,12 +60,19 @@ class Expected:
     port: int
     netns: int
     clock: int
-    slot_ipv4: int
-    slot_ipv6: int
     unit: str
+    only_ipv4: int = 0
+    only_ipv6: int = 0
+    this_ipv4: int = 0
+    this_ipv6: int = 0
     held_ipv4: int = 0
     held_ipv6: int = 0
     failed: int = 0
+
+    @property
+    def slots(self) -> set[int]:
+        """The slots that the listener will enter."""
+        return {self.only_ipv4, self.only_ipv6, self.this_ipv4, self.this_ipv6} - {0}
 
 
 class Expectations:
@@ -115,8 +128,10 @@ def _packed(entry: Expected) -> bytes:
     return EXPECTED.pack(
         entry.netns,
         entry.clock,
-        entry.slot_ipv4,
-        entry.slot_ipv6,
+        entry.only_ipv4,
+        entry.only_ipv6,
+        entry.this_ipv4,
+        entry.this_ipv6,
         entry.held_ipv4,
         entry.held_ipv6,
         0,
@@ -129,16 +144,17 @@ def _packed(entry: Expected) -> bytes:
 
 def _unpacked(key: bytes, value: bytes) -> Expected:
     cgroup_id, port, _ = EXPECTED_KEY.unpack(key)
-    netns, clock, slot_ipv4, slot_ipv6, held_ipv4, held_ipv6, *_, failed, unit = EXPECTED.unpack(
-        value
-    )
+    netns, clock, *slots, held_ipv4, held_ipv6, _, _, _, failed, unit = EXPECTED.unpack(value)
+    only_ipv4, only_ipv6, this_ipv4, this_ipv6 = slots
     return Expected(
         cgroup=cgroup_id,
         port=port,
         netns=netns,
         clock=clock,
-        slot_ipv4=slot_ipv4,
-        slot_ipv6=slot_ipv6,
+        only_ipv4=only_ipv4,
+        only_ipv6=only_ipv6,
+        this_ipv4=this_ipv4,
+        this_ipv6=this_ipv6,
         unit=layout.text(unit),
         held_ipv4=held_ipv4,
         held_ipv6=held_ipv6,

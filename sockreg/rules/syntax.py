@@ -1,4 +1,4 @@
-"""Rules as text: ``PROTO PREFIX PORTS [from PREFIX] [dev IFNAME] [missing=pass]``.
+"""Rules as text: ``PROTO PREFIX PORTS [to PORT] [from PREFIX] [dev IFNAME] [missing=pass]``.
 
 A rule set may have a million rules, so the common path is short: three words, the C library's
 inet_pton(3), and a cache of port lists.
@@ -22,10 +22,10 @@ from sockreg.model import (
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _FORM = "PROTOCOL PREFIX PORTS"
-_CONDITIONS = "'from PREFIX', 'dev INTERFACE' or 'missing=pass'"
+_CONDITIONS = "'to PORT', 'from PREFIX', 'dev INTERFACE' or 'missing=pass'"
 _IFNAMSIZ = 16  # linux/if.h, with the NUL
 
-Conditions = tuple[tuple[int, int] | None, str | None, bool]
+Conditions = tuple[tuple[int, int] | None, str | None, bool, int]
 
 
 def parse_rule(
@@ -50,9 +50,11 @@ def parse_words(
         raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
     family, address, length = parse_prefix(words[1], notices)
     ranges = _parse_ports(words[2])
-    source, interface, missing_pass = None, None, False
+    source, interface, missing_pass, listener = None, None, False, 0
     if len(words) > 3:
-        source, interface, missing_pass = _parse_conditions(action, words[3:], family, notices)
+        source, interface, missing_pass, listener = _parse_conditions(
+            action, words[3:], family, notices
+        )
     return [
         Binding(
             label,
@@ -67,6 +69,7 @@ def parse_words(
             interface,
             missing_pass,
             place,
+            listener,
         )
         for first, last in ranges
     ]
@@ -114,6 +117,7 @@ def format_rule(binding: Binding) -> str:
         PROTOCOL_NAMES[binding.protocol],
         format_prefix(binding.family, binding.address, binding.length),
         format_ports(binding.first, binding.last),
+        *(["to", str(binding.listener)] if binding.listener else []),
         *_conditions(binding),
     ]
     if binding.missing_pass:
@@ -178,6 +182,7 @@ def _parse_conditions(
     source: tuple[int, int] | None = None
     interface: str | None = None
     missing_pass = False
+    listener = 0
     seen: set[str] = set()
     rest = iter(words)
     for word in rest:
@@ -188,13 +193,26 @@ def _parse_conditions(
             source = _parse_source(next(rest, ""), family, notices)
         elif word == "dev":
             interface = _parse_interface(next(rest, ""))
+        elif word == "to":
+            if action is not Action.BIND:
+                raise ValueError("'to' is for Bind= only")
+            listener = _parse_listener(next(rest, ""))
         elif word == "missing=pass":
             if action is not Action.BIND:
                 raise ValueError("'missing=pass' is for Bind= only")
             missing_pass = True
         else:
             raise ValueError(f"unknown word {word!r}: {_CONDITIONS} expected")
-    return source, interface, missing_pass
+    return source, interface, missing_pass, listener
+
+
+def _parse_listener(text: str) -> int:
+    if not text:
+        raise ValueError("the port of a listener is expected after 'to'")
+    port = _number(text, 5)
+    if not 0 < port <= 65535:
+        raise ValueError(f"listener {text!r}: one port from 1 to 65535 is expected after 'to'")
+    return port
 
 
 def _parse_source(text: str, family: int, notices: list[str]) -> tuple[int, int] | None:

@@ -232,7 +232,7 @@ def _number(family: int, address: str) -> int:
 def _members(maps: Maps, winner: Binding | None) -> list[Member]:
     if winner is None or winner.action is not Action.BIND:
         return []
-    slot = find_slot(maps, winner.label, winner.family, winner.protocol)
+    slot = find_slot(maps, *winner.destination)
     return [] if slot is None else members_of(maps, slot)
 
 

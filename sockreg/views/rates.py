@@ -11,6 +11,7 @@ class Key(NamedTuple):
     label: str
     protocol: str
     family: str
+    listener: int = 0
 
 
 class Rate(NamedTuple):
@@ -22,7 +23,7 @@ class Rate(NamedTuple):
 
 
 def key_of(destination: DestinationStatus) -> Key:
-    return Key(destination.label, destination.protocol, destination.family)
+    return Key(destination.label, destination.protocol, destination.family, destination.listener)
 
 
 def rates(before: Status, after: Status, seconds: float) -> dict[Key, Rate]:

@@ -87,6 +87,7 @@ def body(binding: Binding) -> dict[str, object]:
         "prefix": format_prefix(binding.family, binding.address, binding.length),
         "first_port": binding.first,
         "last_port": binding.last,
+        "listener": binding.listener or None,
         "from": format_prefix(binding.family, *binding.source) if binding.source else None,
         "interface": binding.interface,
         "missing_pass": binding.missing_pass,

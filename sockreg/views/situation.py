@@ -18,7 +18,7 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
-from sockreg.terms import NO_UNIT
+from sockreg.terms import NO_UNIT, ONLY
 from sockreg.views.locality import Locality
 
 
@@ -87,6 +87,22 @@ class Situation:
             for destination, members in self.members.items()
         }
         return {destination: members for destination, members in found.items() if members}
+
+    def unclear(self, destination: Destination) -> list[str]:
+        """``mail.socket 127.0.0.1:8143`` of the listeners that rules do not tell apart here.
+
+        They are those of units with several, if the rules say none.
+        """
+        if destination.listener != ONLY:
+            return []
+        clear = {member.unit for member in self.members.get(destination, [])}
+        return [
+            f"{member.unit} {member.address}"
+            for other, members in sorted(self.members.items())
+            if other[:3] == destination[:3] and other.listener != ONLY
+            for member in members
+            if member.unit not in clear
+        ]
 
     def leaves(self, sock: DiagSocket, binding: Binding) -> bool:
         """Whether packets that the binding wins reach this socket nevertheless."""

@@ -1,7 +1,7 @@
 """What is attached, which labels have sockets, and what the counters say."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sockreg.context import Context
 from sockreg.host import cgroup
@@ -18,11 +18,12 @@ from sockreg.registry import (
 )
 from sockreg.registry.counters import Counters as Counters
 from sockreg.registry.counters import read_counters
-from sockreg.registry.destinations import read_destinations
+from sockreg.registry.destinations import Key, read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units
-from sockreg.terms import SLOT_REJECT
+from sockreg.rules.listener import unclear_text as unclear_text
+from sockreg.terms import ONLY, SLOT_REJECT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +40,26 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
-    """One label in one family and protocol. Several members are a pool."""
+    """One label in one family and protocol. Several members are a pool.
+
+    ``listener`` is the port of the listener that rules mean; 0 is the only listener of each unit.
+    ``unclear`` are the listeners of units that have several, if rules do not say which they mean.
+    """
 
     label: str
+    listener: int = ONLY
     protocol: str
     family: str
     rules: int
     members: list[Member]
     counters: Counters
     slot: int
+    unclear: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """``mail``, or ``mail:8143`` for a single listener: no label contains a colon."""
+        return f"{self.label}:{self.listener}" if self.listener else self.label
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,9 @@ def read(context: Context) -> Status:
     with Maps(registry, read_only=True) as maps:
         number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
         rules = (
-            {(label, f, p): count for label, f, p, count in header.destinations} if header else {}
+            {(*key, listener): count for *key, listener, count in header.destinations}
+            if header
+            else {}
         )
         slots = read_destinations(maps)
         counters = read_counters(registry, [*slots.values(), SLOT_REJECT])
@@ -136,7 +150,7 @@ def read(context: Context) -> Status:
             generation=number,
             header=header,
             applied=_applied(registry),
-            destinations=[d for d in destinations if d.rules or d.members or d.counters.lookups],
+            destinations=_worth_showing(_with_unclear(destinations)),
             rejected=counters[SLOT_REJECT].lookups,
             units=sorted(read_units(maps)),
             expected=_expected(registry, maps),
@@ -176,12 +190,12 @@ def expected_units(context: Context) -> list[ExpectedUnit]:
 def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
     if not sockops.is_loaded(registry):
         return None
-    labels = {slot: label for (label, _, _), slot in read_destinations(maps).items()}
+    labels = {slot: key[0] for key, slot in read_destinations(maps).items()}
     alive = cgroup.all_ids()
     with sockops.expectations(registry, read_only=True) as entries:
         return sorted(
             (
-                ExpectedUnit(entry.unit, labels[entry.slot_ipv4], entry.port, entry.failed)
+                ExpectedUnit(entry.unit, labels[min(entry.slots)], entry.port, entry.failed)
                 for entry in entries.read()
                 if entry.cgroup in alive
             ),
@@ -189,12 +203,35 @@ def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
         )
 
 
+def _worth_showing(destinations: list[DestinationStatus]) -> list[DestinationStatus]:
+    """Those with rules, sockets or counts, if no other one shows the same sockets."""
+    only: dict[tuple[str, str], set[str]] = {}
+    for each in destinations:
+        cookies = only.setdefault((each.label, each.protocol), set())
+        if each.listener == ONLY:
+            cookies.update(member.cookie for member in each.members)
+    return [
+        each
+        for each in destinations
+        if each.rules
+        or each.counters.lookups
+        or (each.members if each.listener == ONLY else _is_news(each, only))
+    ]
+
+
+def _is_news(listener: DestinationStatus, only: dict[tuple[str, str], set[str]]) -> bool:
+    """Whether no destination for the only listeners of units shows these sockets."""
+    shown = only[listener.label, listener.protocol]
+    return any(member.cookie not in shown for member in listener.members)
+
+
 def _destination(
-    maps: Maps, counters: Counters, key: tuple[str, int, int], slot: int, rules: int
+    maps: Maps, counters: Counters, key: Key, slot: int, rules: int
 ) -> DestinationStatus:
-    label, family, protocol = key
+    label, family, protocol, listener = key
     return DestinationStatus(
         label=label,
+        listener=listener,
         protocol=PROTOCOL_NAMES[protocol],
         family=FAMILY_NAMES[family],
         rules=rules,
@@ -202,6 +239,25 @@ def _destination(
         counters=counters,
         slot=slot,
     )
+
+
+def _with_unclear(destinations: list[DestinationStatus]) -> list[DestinationStatus]:
+    """The same, with what their rules do not tell apart."""
+    several: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for each in destinations:
+        if each.listener != ONLY:
+            listeners = several.setdefault((each.label, each.protocol, each.family), [])
+            listeners += [(member.unit, member.address) for member in each.members]
+    found = []
+    for each in destinations:
+        clear = {member.unit for member in each.members}
+        listeners = several.get((each.label, each.protocol, each.family), [])
+        if each.rules and each.listener == ONLY and listeners:
+            names = [f"{unit} {address}" for unit, address in listeners if unit not in clear]
+            found.append(replace(each, unclear=names))
+        else:
+            found.append(each)
+    return found
 
 
 def _member(member: members.Member) -> Member:

@@ -64,11 +64,8 @@ def _together(rates: Mapping[Key, Rate]) -> str:
 
 
 def _row(destination: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:
-    label = (
-        destination.label
-        if len(destination.label) <= _LONGEST
-        else f"{destination.label[: _LONGEST - 3]}..."
-    )
+    name = destination.name
+    label = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
     units = sorted({member.unit for member in destination.members})
     return (
         label,

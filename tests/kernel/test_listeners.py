@@ -116,8 +116,8 @@ def test_what_does_not_serve(host: Host) -> None:
 def test_several_sockets_and_one_protocol(host: Host) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80", "Bind=udp 192.0.2.0/24 80")
     with (
-        host.serve("web", "127.0.0.1", 8080, unit="a.socket"),
-        host.serve("web", "127.0.0.1", 8081, unit="b.socket"),
+        host.serve("web", "127.0.0.1", 8080, unit="web@a.socket"),
+        host.serve("web", "127.0.0.1", 8081, unit="web@b.socket"),
     ):
         assert row(host.ok("listeners", "--tcp"), "192.0.2.0/24:80").split()[2:4] == [
             "2",

@@ -119,11 +119,11 @@ def test_as_many_destinations_as_a_leaf_can_name(host: Host) -> None:
     host.load(*lines)
     assert host.json("apply", "--check")["swapped"] is False
     with (
-        host.serve("label4094", "127.0.0.1", 8080),
+        host.serve("label4094", "127.0.0.1", 8080, unit="web@1.socket"),
         host.namespace.serve("second", "127.0.0.1", 8081) as second,
     ):
         assert host.ask("10.15.254.1", 443) == "label4094"
-        registered = host.register([("label4094", second.sock)], unit="second.socket")
+        registered = host.register([("label4094", second.sock)], unit="web@2.socket")
         assert registered.status == EXIT_OK, registered.text
         answers = {host.ask("10.15.254.1", 80) for _ in range(50)}
         assert answers == {"label4094", "second"}

@@ -66,8 +66,8 @@ def registered(host: Host) -> dict[tuple[str, int, int], int | None]:
     """Every destination with the cookie in its slot."""
     with Maps(str(host.registry)) as maps:
         return {
-            destination: cookie_in(maps, slot)
-            for destination, slot in read_destinations(maps).items()
+            (label, family, protocol): cookie_in(maps, slot)
+            for (label, family, protocol, _), slot in read_destinations(maps).items()
         }
 
 
@@ -269,13 +269,14 @@ def test_a_namespace_without_registry_is_refused(loaded: Host) -> None:
         assert served.answer.startswith("no registry at ")
 
 
-def test_a_label_of_another_unit_is_shared_with_it(loaded: Host) -> None:
+def test_a_label_of_another_unit_is_refused(loaded: Host) -> None:
     with (
         loaded.serve("web", "127.0.0.1", 8080, unit="web.socket"),
         loaded.namespace.serve("mine", "127.0.0.1", 8081) as mine,
     ):
-        assert Served(loaded, (b"web#", [mine.sock.fileno()])).answer == "OK"
-        assert {loaded.ask("127.0.0.1", 80) for _ in range(50)} == {"web", "mine"}
+        answer = Served(loaded, (b"web#", [mine.sock.fileno()])).answer
+        assert answer.startswith("uid:0: label web belongs to web.socket (sk:")
+        assert {loaded.ask("127.0.0.1", 80) for _ in range(50)} == {"web"}
 
 
 @pytest.mark.parametrize(

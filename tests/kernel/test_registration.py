@@ -303,7 +303,7 @@ def test_native_family_before_dual_stack(host: Host) -> None:
         assert host.ask("2001:db8::7", 80) == "both"
 
 
-def test_the_first_of_two_lines_for_the_same_destination(host: Host) -> None:
+def test_two_listeners_take_nothing_from_rules_that_do_not_say_which(host: Host) -> None:
     host.load(*RULES)
     with (
         host.namespace.serve("first", "127.0.0.1", 8080) as first,
@@ -311,10 +311,9 @@ def test_the_first_of_two_lines_for_the_same_destination(host: Host) -> None:
     ):
         outcome = host.register([("web", first.sock), ("web", second.sock)], unit="web.socket")
         assert outcome.status == EXIT_OK
-        assert "skipped tcp 127.0.0.1:8081" in outcome.err
-        assert "tcp 127.0.0.1:8080" in outcome.err
-        assert "FileDescriptorName=" in outcome.err
-        assert host.ask("192.0.2.7", 80) == "first"
+        assert host.ask("192.0.2.7", 80) == "refused"
+        host.apply("[web]", "Bind=tcp 192.0.2.0/24 80 to 8081")
+        assert host.ask("192.0.2.7", 80) == "second"
 
 
 def test_sockets_wait_for_their_rules(host: Host) -> None:

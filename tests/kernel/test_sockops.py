@@ -197,6 +197,43 @@ def test_several_listeners_go_by_port(loaded: Host, cgroups: Cgroups) -> None:
         assert loaded.ask("127.0.0.1", 81) == "web.service"
 
 
+def test_listeners_of_one_label_are_told_apart(loaded: Host, cgroups: Cgroups) -> None:
+    rules = ["[web]", "Bind=tcp 127.0.0.1 80 to 8080", "Bind=tcp 127.0.0.1 81 to 9090"]
+    loaded.apply(*rules, "Bind=tcp 127.0.0.1 82")
+    unit = Unit(loaded, cgroups, "web.service")
+    unit.expect("web", "8080")
+    unit.expect("web", "9090")
+    with unit.server("tcp 127.0.0.1 9090", "tcp :: 8080") as server:
+        shown = {
+            (it["family"], it["listener"], member["address"])
+            for it in loaded.json("status")["destinations"]
+            for member in it["members"]
+        }
+        assert shown == {
+            ("ipv4", 8080, "[::]:8080"),
+            ("ipv4", 9090, "127.0.0.1:9090"),
+            ("ipv6", 8080, "[::]:8080"),
+        }
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("127.0.0.1", 81) == "web.service"
+        assert loaded.ask("127.0.0.1", 82) == "refused"
+        do(server, "close")
+        do(server, "tcp 127.0.0.1 8080")
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("127.0.0.1", 81) == "refused"
+
+
+def test_one_listener_with_a_port_serves_rules_with_and_without(
+    loaded: Host, cgroups: Cgroups
+) -> None:
+    loaded.apply("[web]", "Bind=tcp 127.0.0.1 80", "Bind=tcp 127.0.0.1 81 to 8080")
+    unit = Unit(loaded, cgroups, "web.service")
+    unit.expect("web", "8080")
+    with unit.server("tcp 127.0.0.1 9090", "tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
+        assert loaded.ask("127.0.0.1", 81) == "web.service"
+
+
 def test_a_restart_is_a_new_cgroup(loaded: Host, cgroups: Cgroups) -> None:
     for life in ("first", "second", "third"):
         unit = Unit(loaded, cgroups, "web.service")

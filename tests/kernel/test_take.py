@@ -129,7 +129,8 @@ def test_with_a_weight_for_its_pool(host: Host) -> None:
         opener(host.namespace, "one", "tcp 127.0.0.1 8080") as one,
         opener(host.namespace, "two", "tcp 127.0.0.1 8081") as two,
     ):
-        host.ok("register", "web", "--pid", str(one.pid), "--unit", "one.service")
+        arguments = ["--unit", "one.service", "--weight", "100"]
+        host.ok("register", "web", "--pid", str(one.pid), *arguments)
         arguments = ["--unit", "two.service", "--weight", "0"]
         host.ok("register", "web", "--pid", str(two.pid), *arguments)
         assert {steered(host) for _ in range(20)} == {"one"}

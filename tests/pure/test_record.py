@@ -19,7 +19,7 @@ def _rules(*lines: tuple[str, str], path: str = "/etc/sockreg/a.conf") -> list[B
 
 RULES = _rules(
     ("web", "Bind=tcp 192.0.2.0/24 80"),
-    ("web", "Bind=tcp 2001:db8::/32 8000-8999 from 2001:db8:1::/48 dev eth0 missing=pass"),
+    ("web", "Bind=tcp 2001:db8::/32 8000-8999 to 80 from 2001:db8:1::/48 dev eth0 missing=pass"),
     ("names", "Bind=udp 0.0.0.0/0 *"),
     ("none", "Reject=tcp 192.0.2.1 22 dev eth1"),
     ("none", "Pass=udp ::1 53 from ::/1"),
@@ -28,7 +28,7 @@ RULES = _rules(
 
 def _header(packed: generation_record.Packed) -> generation_record.Header:
     _, labels, paths, interfaces = packed
-    destinations = [("web", 2, 6, 1)]
+    destinations = [("web", 2, 6, 0, 1)]
     return generation_record.Header(
         "1", 2, "3", "4", 5, 6, True, None, destinations, labels, paths, interfaces
     )

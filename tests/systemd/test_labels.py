@@ -106,6 +106,9 @@ def test_sockets_follow_a_changed_label(shop: Sandbox) -> None:
     shop.write(f"{UNITS}/shop.socket.d/label.conf", "[X-Sockreg]\nLabel=shop\n")
     shop.systemctl("reload", "sockreg.service")
     assert asked(shop, SHOP) == {f"shop {SHOP}:80": 40}
+    for verb in ("rollback", "apply"):
+        shop.run(["sockreg", verb])
+        assert asked(shop, SHOP) == {f"shop {SHOP}:80": 40}
     shop.run(["sockreg", "enable", "admin.socket"])
     assert asked(shop, SHOP) == {f"shop {SHOP}:80": 40}
     assert asked(shop, ADMIN) == {f"admin {ADMIN}:80": 40}
@@ -122,6 +125,25 @@ def test_weights_in_both_units_share_the_label(make_box: MakeBox) -> None:
     for name in ("shop", "admin"):
         box.run(["sockreg", "enable", f"{name}.socket"])
     assert set(asked(box, SHOP)) == {f"shop {SHOP}:80", f"admin {SHOP}:80"}
+
+
+def test_a_boot_gives_the_label_to_the_unit_that_had_it(shop: Sandbox) -> None:
+    """Whichever companion comes first, and although admin.socket sorts first."""
+    shop.run(["systemctl", "enable", "sockreg@admin.service"])
+    for _ in range(2):
+        shop.reboot()
+        shop.run(["ip", "addr", "add", f"{SHOP}/32", "dev", "lo"])
+        shop.run(["ip", "addr", "add", f"{ADMIN}/32", "dev", "lo"])
+        assert shop.show("sockreg.service", "ActiveState") == "active"
+        only_shop(shop)
+        assert "label http belongs to shop.socket" in shop.run(["sockreg", "status"]).stdout
+    shop.write(OWN_LABEL, "[X-Sockreg]\nLabel=admin\n")
+    shop.systemctl("daemon-reload")
+    shop.reboot()
+    shop.run(["ip", "addr", "add", f"{SHOP}/32", "dev", "lo"])
+    shop.run(["ip", "addr", "add", f"{ADMIN}/32", "dev", "lo"])
+    assert asked(shop, SHOP) == {f"shop {SHOP}:80": 40}
+    assert asked(shop, ADMIN) == {f"admin {ADMIN}:80": 40}
 
 
 def test_check_names_both(shop: Sandbox) -> None:

@@ -112,14 +112,18 @@ def test_a_family_of_its_own_comes_before_dual_stack(make_box: MakeBox) -> None:
     ]
 
 
-def test_of_two_for_the_same_packets_the_first_wins_and_the_other_is_named(
-    make_box: MakeBox,
-) -> None:
-    box = enabled(make_box, one_server("127.0.0.1:8080", "127.0.0.1:8081", rules=EVERYWHERE))
-    assert registered(box) == ["web tcp ipv4 127.0.0.1:8080 web.socket"]
-    (line,) = skipped(box)
-    assert "127.0.0.1:8081" in line
-    assert "127.0.0.1:8080" in line
+def test_two_for_the_same_packets_are_told_apart_by_the_rules(make_box: MakeBox) -> None:
+    rules = ["Bind=tcp 127.0.0.1 80 to 8081", "Bind=tcp 127.0.0.1 81 to 8080"]
+    box = enabled(make_box, one_server("127.0.0.1:8080", "127.0.0.1:8081", rules=rules))
+    assert registered(box) == [
+        "web tcp ipv4 127.0.0.1:8080 web.socket",
+        "web tcp ipv4 127.0.0.1:8081 web.socket",
+    ]
+    assert skipped(box) == []
+    assert {box.ask("127.0.0.1", port) for port in (80, 81)} == {
+        "web 127.0.0.1:80",
+        "web 127.0.0.1:81",
+    }
 
 
 def test_a_udp_service(make_box: MakeBox) -> None:

@@ -30,7 +30,7 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
         "conditions",
         metavar="CONDITION",
         nargs="*",
-        help="from PREFIX, dev INTERFACE, missing=pass",
+        help="to PORT, from PREFIX, dev INTERFACE, missing=pass",
     )
 
 

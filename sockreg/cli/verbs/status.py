@@ -168,7 +168,7 @@ def _rows(
     from sockreg.views.rates import key_of, rate_text
 
     first: list[object] = [
-        destination.label,
+        destination.name,
         destination.protocol,
         destination.family,
         destination.rules,
@@ -189,9 +189,14 @@ def _rows(
 
 
 def remarks(destination: DestinationStatus) -> list[str]:
-    """The meaning of a destination's counters, in words; nothing if all is well."""
-    name = f"{destination.label} ({destination.protocol}, {destination.family})"
+    """What is wrong with a destination, in words; nothing if all is well."""
+    from sockreg.views.status import unclear_text
+
+    name = f"{destination.name} ({destination.protocol}, {destination.family})"
     found = []
+    if destination.unclear:
+        rules = plural(destination.rules, "rule")
+        found.append(f"{name}: {rules}: {unclear_text(destination.label, destination.unclear)}")
     if destination.counters.misses:
         many = plural(destination.counters.misses, "packet")
         if not destination.members:
