@@ -6,6 +6,7 @@ from sockreg.errors import SockregError
 from sockreg.registry.destinations import of_label
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
+from sockreg.terms import ONLY
 
 
 class Registered(NamedTuple):
@@ -25,6 +26,23 @@ def registered_under(maps: Maps, label: str) -> list[Registered]:
             entry = Registered(family, protocol, member)
             found.setdefault((family, protocol, member.cookie), entry)
     return list(found.values())
+
+
+def several_listeners(maps: Maps, label: str, family: int, protocol: int) -> list[str]:
+    """``mail.socket 127.0.0.1:8143`` of the listeners of units that have several.
+
+    Rules that do not say which one they mean lead to none of them.
+    """
+    there = of_label(maps, label)
+    only = there.get((label, family, protocol, ONLY))
+    clear = set() if only is None else {member.unit for member in members_of(maps, only)}
+    return [
+        f"{member.unit} {member.address}"
+        for key, slot in sorted(there.items())
+        if key[:3] == (label, family, protocol) and key[3] != ONLY
+        for member in members_of(maps, slot)
+        if member.unit not in clear
+    ]
 
 
 def nothing_registered(label: str, unit: str | None = None) -> SockregError:

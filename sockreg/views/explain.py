@@ -25,8 +25,10 @@ from sockreg.model import (
 )
 from sockreg.registry import attachment, chain, generation_record, generations
 from sockreg.registry.destinations import find_slot
+from sockreg.registry.label_members import several_listeners
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of
+from sockreg.rules.listener import unclear_text
 from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
@@ -166,6 +168,7 @@ def explain(context: Context, query: Query) -> Explanation:
     winner = matching[0] if matching else None
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
+        notes_of_rule = _unclear(maps, winner)
     there = sockdiag.receiving()
     open_ones = {sock.cookie for sock in there}
     usable = [member for member in members if member.weight > 0 and member.cookie in open_ones]
@@ -200,9 +203,18 @@ def explain(context: Context, query: Query) -> Explanation:
             *settled.notes,
             *_passed_over(query, outcome, cookie, there),
             *_choices(outcome, members, found, there),
+            *notes_of_rule,
             *notes,
         ],
     )
+
+
+def _unclear(maps: Maps, winner: Binding | None) -> list[str]:
+    """That the rule does not say which of several listeners it means."""
+    if winner is None or winner.action is not Action.BIND or winner.listener:
+        return []
+    listeners = several_listeners(maps, *winner.destination[:3])
+    return [unclear_text(winner.label, listeners)] if listeners else []
 
 
 def _packet(query: Query, interface: str | None) -> Packet:

@@ -143,7 +143,10 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
     usable = situation.usable.get(destination, []) if bound else []
     problems = []
     if bound and not usable:
+        unclear = situation.unclear(destination)
         lack = _lack(situation.members.get(destination, []))
+        if unclear:
+            lack = f"it does not say which listener it means: {' or '.join(unclear)}"
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
         problems.append(f"{lack}: {then}")
     local = situation.local.of(binding.family, binding.address, binding.length)

@@ -143,14 +143,15 @@ def test_all_members_of_a_pool_and_all_processes_of_a_socket(host: Host) -> None
         host.namespace.listen("127.0.0.1", 8080) as sock,
         opener(host.namespace, "two", "tcp 127.0.0.1 8081") as two,
     ):
-        host.register([("web", sock)], unit="a.socket")
+        host.register([("web", sock)], "--weight", "100", unit="a.socket")
         with host.namespace.entered():
             child = os.fork()
         if child == 0:
             while True:
                 os.sched_yield()
         try:
-            host.ok("register", "web", "--pid", str(two.pid), "--unit", "b.service")
+            arguments = ["--unit", "b.service", "--weight", "100"]
+            host.ok("register", "web", "--pid", str(two.pid), *arguments)
             first, second = inspected(host)
             assert (first["unit"], second["unit"]) == ("a.socket", "b.service")
             assert first["cookie"] == cookie(sock)

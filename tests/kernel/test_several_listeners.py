@@ -75,6 +75,9 @@ def test_what_remains_unclear_is_refused_and_told(host: Host) -> None:
         found = host.run("check").text
         assert "error (which-listener)" in found
         assert f"of label mail it means: {MAIL} 127.0.0.1:8143" in " ".join(found.split())
+        told = host.run("explain", "tcp", "192.0.2.7", "143").text
+        assert "which listener of label mail is meant?" in told
+        assert "does not say which listener it means" in host.ok("listeners")
         told = host.ok("apply")
         assert "which listener of label mail is meant?" in told
         said = host.fails(EXIT_CONFIG, "bind", "mail", "tcp", "192.0.2.0/24", "993")
