@@ -97,13 +97,13 @@ def _register(
         cookies = {offer.listener.cookie for offer in offers}
         for label in sorted({offer.label for offer in offers}):
             of_this = of_label(maps, label)
+            _leave_ssh(maps, offers, of_this, unit)
             if replace:
                 replaced += foreign_members(maps, who, list(of_this.values()), cookies)
             else:
                 refuse_foreign(maps, who, label, list(of_this.values()), cookies)
             there |= of_this
         places = _places(maps, offers, there)
-        _leave_ssh(maps, places, unit)
         previous = _enter(maps, places, who, {member.unit for _, member in replaced})
         for slot, member in (*replaced, *_left(maps, who, places, there)):
             remove(maps, slot, member)
@@ -151,19 +151,26 @@ def _left(
     ]
 
 
-def _leave_ssh(maps: Maps, places: list[tuple[Offer, int]], unit: str) -> None:
+def _leave_ssh(maps: Maps, offers: list[Offer], there: dict[Key, int], unit: str) -> None:
     """Raise RefusedError if a socket would take a label that carries ssh."""
     if not ssh_labels.marks(maps.registry):
         return
-    for offer, slot in places:
-        ssh_labels.refuse_others(
-            maps.registry,
-            slot,
-            offer.label,
-            unit,
-            offer.listener.port,
-            what=f"{offer}{of_unit(unit)} is not registered",
-        )
+    for offer in offers:
+        for key, slot in there.items():
+            if (
+                key[0] == offer.label
+                and key[1] in offer.families
+                and key[2] == offer.listener.protocol
+                and key[3] in (ONLY, offer.listener.port)
+            ):
+                ssh_labels.refuse_others(
+                    maps.registry,
+                    slot,
+                    offer.label,
+                    unit,
+                    offer.listener.port,
+                    what=f"{offer}{of_unit(unit)} is not registered",
+                )
 
 
 def _enter(
