@@ -60,10 +60,13 @@ def _show_left_out(parts: list[LeftOut], show: Callable[[str], None]) -> None:
 
 
 def _pending(change: Change) -> list[str]:
-    """One line for each interface that is not there."""
+    """One line for each absent interface that rules newly wait for."""
     from sockreg.views import rules
 
-    return rules.pending_lines(change.pending)
+    moved = {move.interface for move in change.moves}
+    added = set(change.added)
+    newly = [rule for rule in change.pending if rule.interface in moved or rule in added]
+    return rules.pending_lines(newly)
 
 
 def _print_difference(change: Change) -> None:

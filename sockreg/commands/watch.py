@@ -44,8 +44,7 @@ def watch(context: Context, before: Header | None, after: Header | None) -> None
         said = done.stderr.strip().splitlines()
         journal.say(
             f"cannot start {INTERFACES_SOCKET}: {said[0] if said else 'systemctl failed'}; until "
-            "it runs, rules do not follow interfaces that come and go: 'sockreg install-units' "
-            "installs it, and 'sockreg apply --interfaces' looks once",
+            "it runs, rules follow interfaces only when 'sockreg apply --interfaces' is run",
             priority=journal.WARNING,
         )
 
