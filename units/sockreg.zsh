@@ -16,7 +16,7 @@ _shtab_sockreg_commands() {
     confirm:'keep the rules of apply --confirm'
     disable:'undo enable'
     drain:'stop new traffic to a label'"'"'s sockets'
-    enable:'enable a .socket unit with the registry'
+    enable:'enable .socket units with the registry'
     expect:'register this unit'"'"'s TCP socket when it listens (sock_ops)'
     explain:'say where a packet goes and why'
     graph:'draw prefixes, labels, sockets and units as SVG'
@@ -131,7 +131,7 @@ _shtab_sockreg_disable_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--dry-run[print the steps and do nothing]"
-  ":web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
+  "(*):web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -162,7 +162,8 @@ _shtab_sockreg_enable_options=(
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--mode=[companion or exec (default\: the best for this systemd)]:mode:(companion exec)"
   "--dry-run[print the steps and do nothing]"
-  ":web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
+  "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
+  "(*):web.socket, or web for short:_sockreg_offer _sockreg_socket_units"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -7,91 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from sockreg.commands.unfinished import Before
 from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
+from sockreg.config.unit import Setting as Setting
+from sockreg.config.unit import Unit as Unit
 from sockreg.host.links import Above
-from sockreg.model import Action, Binding, Destination, Place
+from sockreg.model import Action, Binding, Destination
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
-from sockreg.systemd.keyfile import Section
-from sockreg.systemd.specifiers import expand_specifiers
-from sockreg.systemd.values import boolean
 from sockreg.views.situation import Situation
 from sockreg.views.status import ExpectedUnit
-
-
-class Setting(NamedTuple):
-    """A value in a unit's files, and its place."""
-
-    value: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit's files, merged: sections in the order in which systemd applies them."""
-
-    name: str
-    paths: Sequence[str]
-    sections: Sequence[tuple[str, Section]]
-
-    def all(self, section: str, key: str) -> list[Setting]:
-        """The values of a list setting; an empty one drops those before it."""
-        found: list[Setting] = []
-        for setting in self._settings(section, key):
-            if setting.value:
-                found.append(setting)
-            else:
-                found.clear()
-        return found
-
-    def last(self, section: str, key: str) -> Setting | None:
-        """The value in effect, or None if no file has one."""
-        found = self.all(section, key)
-        return found[-1] if found else None
-
-    def words(self, section: str, key: str) -> list[Setting]:
-        """The words of a list setting, one by one, with specifiers replaced."""
-        return [
-            Setting(self._expanded(word.strip("\"'")), place)
-            for value, place in self.all(section, key)
-            for word in value.split()
-        ]
-
-    def is_on(self, section: str, key: str, *, default: bool = False) -> bool:
-        """A boolean setting; one that systemd does not understand is off."""
-        setting = self.last(section, key)
-        if setting is None:
-            return default
-        try:
-            return boolean(setting.value)
-        except ValueError:
-            return False
-
-    def where(self, section: str, key: str) -> str:
-        """The place of the value in effect, or the unit's first file."""
-        setting = self.last(section, key)
-        return str(setting.place) if setting else self.home
-
-    @property
-    def home(self) -> str:
-        """The unit's own file."""
-        return self.paths[0] if self.paths else self.name
-
-    def _settings(self, section: str, key: str) -> list[Setting]:
-        return [
-            Setting(entry.value, Place(path, entry.line))
-            for path, found in self.sections
-            if found.name == section
-            for entry in found.entries
-            if entry.key == key
-        ]
-
-    def _expanded(self, word: str) -> str:
-        try:
-            return expand_specifiers(word, self.name)
-        except ValueError:
-            return word  # systemd knows more specifiers than these
 
 
 class SystemdState(NamedTuple):
@@ -117,7 +43,8 @@ class Host:
     the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
-    address of datagrams. Both are empty without permission to look into sockets.
+    address of datagrams. Both are empty without permission to look into sockets. ``unfinished`` is
+    the note of an enable that died.
     """
 
     kernel: tuple[int, int]
@@ -133,6 +60,7 @@ class Host:
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
     states: Mapping[str, SystemdState] = field(default_factory=dict)
+    unfinished: Before | None = None
 
     def state(self, unit: str) -> SystemdState:
         """What systemd reports about a unit; empty if it was not queried."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sockreg.check.facts import Facts, Host, SystemdState, Unit
+from sockreg.commands import unfinished
 from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.socketunit import read_socket_unit
@@ -134,6 +135,7 @@ def _host(context: Context, facts: Facts) -> Host:
     return Host(
         kernel=release.running(),
         memlock=_memlock(),
+        unfinished=unfinished.left_by_dead(),
         client_ports=_client_ports(),
         interfaces=links.indices_of(named),
         inner=links.above(named),

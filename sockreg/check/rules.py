@@ -37,6 +37,18 @@ def problems(facts: Facts) -> Iterator[Finding]:
                 fix="Label= in [X-Sockreg] of one of them, or Weight= in both to share the traffic",
             )
             continue
+        if problem.kind is Kind.NETWORK:
+            yield Finding(
+                severity=Severity.ERROR,
+                check="other-network",
+                where=str(problem.place),
+                what=problem.text,
+                why="they would cut off the servers that listen here: the unit's rules are left "
+                "out",
+                fix="take the rules out of the unit, and see 'Another network namespace' in "
+                "docs/recipes.md",
+            )
+            continue
         tie = problem.kind is Kind.TIE
         place = str(problem.place)
         outcome = in_force.get((place, problem.text))

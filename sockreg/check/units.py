@@ -50,6 +50,21 @@ def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
             )
 
 
+@live_check(Concern.UNITS)
+def unfinished_enable(_: Facts, host: Host) -> Iterator[Finding]:
+    """An enable that died in the middle."""
+    if host.unfinished is not None:
+        units = " ".join(host.unfinished.units)
+        yield Finding(
+            severity=Severity.WARNING,
+            check="unfinished-enable",
+            where=units,
+            what=f"'sockreg enable {units}' of {host.unfinished.when} died in the middle",
+            why="links, drop-ins, open sockets or rules of these units may be left",
+            fix=f"'sockreg disable {units}', which undoes it, or the same command again",
+        )
+
+
 @check(Concern.UNITS)
 def companions_without_socket(facts: Facts) -> Iterator[Finding]:
     """A companion that is enabled for a socket which does not exist."""

@@ -19,11 +19,7 @@ _LINES = 20  # of a change, before the rest is summarized
 
 def show_change(change: Change, *, as_json: bool) -> None:
     """A change that has been made."""
-    for notice in change.notices:
-        say(str(notice), to=sys.stderr)
-    _show_left_out(change.newly_left_out, partial(say, to=sys.stderr))
-    if change.still_left_out:
-        print(change.still_left_out, file=sys.stderr)
+    show_beside(change)
     if as_json:
         print_json("change", _body(change))
         return
@@ -34,6 +30,15 @@ def show_change(change: Change, *, as_json: bool) -> None:
     say(change.summary)
     for text in _pending(change):
         say(text)
+
+
+def show_beside(change: Change) -> None:
+    """What else is to know about a change that has been made: notices, and what is not in force."""
+    for notice in change.notices:
+        say(str(notice), to=sys.stderr)
+    _show_left_out(change.newly_left_out, partial(say, to=sys.stderr))
+    if change.still_left_out:
+        print(change.still_left_out, file=sys.stderr)
 
 
 def show_preview(change: Change, *, as_json: bool) -> None:

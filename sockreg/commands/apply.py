@@ -17,7 +17,7 @@ from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
 from sockreg.config.conf import Overlay
 from sockreg.config.report import Notice
-from sockreg.config.ruleset import RuleSet, read_sound, same_labels
+from sockreg.config.ruleset import RuleSet, UnitFiles, read_sound, same_labels
 from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, RefusedError, SockregError
 from sockreg.guards import root as root_guard
@@ -184,8 +184,11 @@ def failure_published(registry: str) -> Iterator[None]:
         raise
 
 
-def preview(context: Context, *, force: bool = False) -> Change:
-    """Read and compile like apply. Returns what would change, and changes nothing."""
+def preview(context: Context, *, start: Collection[str] = (), force: bool = False) -> Change:
+    """Read and compile like apply. Returns what would change, and changes nothing.
+
+    ``start`` names .socket units that would start to count. ``force`` is as in apply().
+    """
     root = context.root
     registry = context.loaded_registry()
     root_guard.guard(_header_in_force(registry), root, force=force)
@@ -193,13 +196,39 @@ def preview(context: Context, *, force: bool = False) -> Change:
         try:
             current = generations.in_force_for_readers(registry)
             before = _Before.of(context, current)
-            rules = _read(context, active_units(maps), {}, before, maps)
-            intent = _Intent(before)
+            active = active_units(maps).union(start)
+            rules = _read(context, active, {}, before, maps)
+            intent = _Intent(before, start or None)
             rules = _with_free_labels(intent.sound(rules), intent, maps)
             rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
             content = _content(rules, before)
             _compile(context, content, lambda keys: _slots_to_be(maps, keys))
             return _change(rules, content, before, before.number, swapped=False)
+        finally:
+            context.step("")
+
+
+def preview_load(context: Context, *, start: Collection[str], force: bool = False) -> None:
+    """Like preview(), before there is a registry.
+
+    Raises SockregError if the rules of one of the units in ``start`` would be left out, or others
+    because of them.
+    """
+    with garbage.paused():
+        try:
+            before = _Before.of(context, None)
+            intent = _Intent(before)
+            rules = read_sound(context.root, start, {}, before.last)
+            rules = _with_ssh(rules, intent, None, root=context.root, force=force)
+            involved = {part: wrong.rivals | {part} for part, wrong in rules.wrong.items()}
+            refused = [part for part, parts in involved.items() if parts.intersection(start)]
+            beside.refuse(refused, rules)
+            slots = itertools.count(FIRST_SLOT)
+            _compile(
+                context,
+                _content(rules, before),
+                lambda keys: dict(zip(sorted(keys), slots, strict=False)),
+            )
         finally:
             context.step("")
 
@@ -491,7 +520,9 @@ def _with_free_labels(rules: RuleSet, intent: _Intent, maps: Maps) -> RuleSet:
     return rules
 
 
-def _with_ssh(rules: RuleSet, intent: _Intent, maps: Maps, *, root: str, force: bool) -> RuleSet:
+def _with_ssh(
+    rules: RuleSet, intent: _Intent, maps: Maps | None, *, root: str, force: bool
+) -> RuleSet:
     """The rules without parts that newly take the ssh port; see guards/ssh.py.
 
     Raises RefusedError if the command is refused.
@@ -499,7 +530,8 @@ def _with_ssh(rules: RuleSet, intent: _Intent, maps: Maps, *, root: str, force: 
     before = intent.before
     find = before.ssh_finder(rules, root)
     while not rules.options.take_ssh:
-        moves = {unit: label for unit, (label, _) in _new_labels(maps, rules).items()}
+        new = _new_labels(maps, rules) if maps is not None else {}
+        moves = {unit: label for unit, (label, _) in new.items()}
         try:
             notices = ssh.guard(
                 before.last.bindings, rules.bindings, maps, find, force=force, moves=moves
@@ -605,19 +637,26 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     weights = {}
     losers = _without_label(rules)
     for unit, files in rules.units.items():
-        state = UnitState(
-            unit in active,
-            files.state,
-            label="" if unit in losers else files.label,
-            weight=files.weight,
-            weight_said=files.weight_said,
-        )
+        state = state_of(files, active=unit in active)
+        if unit in losers:
+            state.label = ""
         write_unit(maps, unit, state)
         known = before.get(unit)
         said = (files.weight, files.weight_said)
         if known is None or (known.weight, known.weight_said) != said:
             weights[unit] = said
     pools.weigh_units(maps, weights)
+
+
+def state_of(files: UnitFiles, *, active: bool) -> UnitState:
+    """What the registry stores about a unit that counts."""
+    return UnitState(
+        active,
+        files.state,
+        label=files.label,
+        weight=files.weight,
+        weight_said=files.weight_said,
+    )
 
 
 def _count_from_next_load(writer: Writer, start: str | None, stop: str | None) -> None:

@@ -1,39 +1,46 @@
-"""Enabling a .socket unit with the registry, in the best mode for the installed systemd.
+"""Enabling .socket units with the registry, all of them or none.
 
 - companion: sockreg@NAME.service is enabled; works with any systemd.
 - exec: a drop-in makes the .socket unit register its own sockets; systemd 256 and later, where
   PassFileDescriptorsToExec= passes them to ExecStartPost= (systemd.socket(5)).
+
+First everything is checked that can be known beforehand (enable_checks.py). Then the state is noted
+(unfinished.py), links and drop-ins are written, systemd reads them, the sockets are opened and
+registered, and their rules come into force, in this order and each once for all units. If a step
+fails, everything is undone.
 """
 
+from __future__ import annotations
+
 import os
-import re
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from sockreg.commands.apply import apply
+from sockreg.commands import enable_checks, socket_units, tell, unfinished
+from sockreg.commands.apply import configuring, put_in_force, state_of
+from sockreg.commands.change import Change
 from sockreg.commands.install import own, rendered
-from sockreg.commands.taken_label import refuse_taken_labels
+from sockreg.config import ruleset
+from sockreg.config.counted import units_of_companions
+from sockreg.config.socketunit import read_socket_unit
+from sockreg.config.unit import Unit
 from sockreg.context import Context
-from sockreg.errors import (
-    AccessError,
-    SockregError,
-    UsageError,
-    failure,
-)
+from sockreg.errors import SockregError, UsageError, failure
 from sockreg.host import files
-from sockreg.registry import registration
+from sockreg.registry import generations
 from sockreg.registry.destinations import read_destinations
+from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
-from sockreg.systemd.unitpaths import find_unit, is_template
+from sockreg.registry.units import read_units, unit_state, write_unit
+from sockreg.systemd import journal_reader, unit_control, unitlinks
 from sockreg.terms import LOADER, NEEDED, adding_unit, companion
 
 EXEC_SINCE = 256  # systemd's version
-DROPIN = "50-sockreg.conf"
-_DIRECTORY = "etc/systemd/system"
+_DROPIN_NAME = "50-sockreg.conf"
+DIRECTORY = "etc/systemd/system"
 
 # No command for the stop: before ExecStopPre= and ExecStopPost=, systemd clears O_NONBLOCK of
 # the sockets, which a running server shares. Closing a socket empties its slot anyway. The '-'
@@ -58,220 +65,298 @@ class Mode(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps of enabling or disabling.
+    """The steps of enabling some units.
 
-    ``dropin`` is the file to write, or to remove if ``text`` is None. ``commands`` are those of
-    systemctl(1) that follow. ``registered`` says whether sockets must be registered afterwards.
+    ``dropins`` are files to write, with their text. ``commands`` are those of systemctl(1) that
+    follow. ``live`` says whether this is about the system that runs: units are started and
+    sockets registered. ``force`` lets their rules take the ssh port.
     """
 
-    unit: str
+    units: list[str]
     mode: Mode
-    dropin: Path | None = None
-    text: str | None = None
+    dropins: dict[Path, str] = field(default_factory=dict)
     commands: list[list[str]]
-    registered: bool = False
+    live: bool
+    notices: list[str] = field(default_factory=list)
+    force: bool = False
 
 
-def plan_enable(context: Context, name: str, mode: Mode | None) -> Plan:
-    """How to enable ``name``. ``mode`` None selects the best mode of this systemd.
-
-    Raises SockregError if there is no such unit, if it has the label of another one, if it is
-    enabled in the other mode, if the units of sockreg are not installed, or if systemd is too old
-    for ``mode``.
+@dataclass(frozen=True, kw_only=True)
+class Enabled:
+    """``healed`` is a sentence about an earlier command that died. ``served`` is the number of
+    destinations of each unit; empty for another root.
     """
-    unit = _unit(context.root, name)
-    refuse_taken_labels(context, [unit])
-    chosen = _mode(context.root, mode)
-    dropin = _dropin(context.root, unit)
-    service = companion(unit)
-    if not find_unit(context.root, service)[1]:
-        raise SockregError(
-            f"the units of sockreg are not installed: there is no {service}",
-            "install them: 'sockreg install-units'",
-        )
-    if chosen is Mode.COMPANION:
-        if dropin.exists():
-            raise _other_mode(unit, Mode.EXEC)
-        now = [] if _is_elsewhere(context.root) else ["--now"]
-        command = [*_systemctl(context.root), "enable", *now, service]
-        return Plan(unit=unit, mode=chosen, commands=[command], registered=bool(now))
-    if _is_enabled(context.root, service):
-        raise _other_mode(unit, Mode.COMPANION)
-    if _is_elsewhere(context.root):
-        commands = [[*_systemctl(context.root), "enable", unit]]
-    elif _succeeds("is-active", "--quiet", unit):
-        # systemd refuses a restart while the server runs. For this once, a companion will do.
-        add = adding_unit(unit)
-        commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", unit],
-                    ["systemctl", "start", add]]  # fmt: skip
-    else:
-        commands = [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", unit]]
+
+    plan: Plan
+    healed: str
+    served: dict[str, int]
+    change: Change | None
+
+
+def plan_enable(
+    context: Context, names: Sequence[str], mode: Mode | None, *, force: bool = False
+) -> Plan:
+    """How to enable units. ``mode`` None selects the best mode of this systemd.
+
+    Raises SockregError where enable() would, as far as that is known beforehand.
+    """
+    units = socket_units.installed(context.root, names)
+    live = is_live(context)
+    chosen = _mode(context, units, mode)
+    found = enable_checks.examine(context, units, live=live, force=force)
+    if live:
+        enable_checks.check_lasting(found.states, units, generated=chosen is not Mode.EXEC)
+    dropins = {}
+    notices = []
+    if chosen is Mode.EXEC:
+        text = rendered(_DROPIN, own())
+        dropins = {dropin(context.root, unit): text for unit in units}
+        notices = [
+            f"{unit} has no [Install] section, so only other units start it at boot; add "
+            "WantedBy=sockets.target, or use --mode companion"
+            for unit in units
+            if not _has_install(context.root, unit)
+        ]
     return Plan(
-        unit=unit,
+        units=units,
         mode=chosen,
-        dropin=dropin,
-        text=rendered(_DROPIN, own()),
-        commands=commands,
-        registered=len(commands) > 1,
+        dropins=dropins,
+        commands=_commands(context, units, chosen, found, live=live),
+        live=live,
+        notices=notices,
+        force=force,
     )
 
 
-def plan_disable(context: Context, name: str) -> Plan | None:
-    """How to undo it, or None if the unit is not enabled. Its sockets stay open."""
-    unit = _unit(context.root, name)
-    dropin = _dropin(context.root, unit)
-    systemctl = _systemctl(context.root)
-    if dropin.exists():
-        commands = [] if _is_elsewhere(context.root) else [["systemctl", "daemon-reload"]]
-        return Plan(unit=unit, mode=Mode.EXEC, dropin=dropin, commands=commands)
-    service = companion(unit)
-    if not _is_enabled(context.root, service) and not (
-        not _is_elsewhere(context.root) and _succeeds("is-active", "--quiet", service)
-    ):
-        return None
-    now = [] if _is_elsewhere(context.root) else ["--now"]
-    command = [*systemctl, "disable", *now, service]
-    return Plan(unit=unit, mode=Mode.COMPANION, commands=[command])
+def _has_install(root: str, name: str) -> bool:
+    unit = read_socket_unit(root, name)
+    return unit is not None and any(
+        key in ("WantedBy", "RequiredBy", "UpheldBy", "Alias", "Also")
+        for _, section in unit.sections
+        if section.name == "Install"
+        for _, _, key, _ in section.entries
+    )
 
 
-def enable(context: Context, plan: Plan) -> int:
-    """Carry out a plan of plan_enable(). Returns the number of destinations that the unit
-    serves.
-    """
-    if plan.dropin is not None:
-        _write(plan.dropin, plan.text or "")
-    for command in plan.commands:
-        _run(command)
-    if not plan.registered:
-        return 0
-    if plan.mode is Mode.EXEC:
-        apply(context, start=plan.unit)
-    served = _served(context, plan.unit)
-    if not served:
-        raise SockregError(
-            f"{plan.unit} is enabled, but none of its sockets is registered",
-            f"'journalctl -u {plan.unit}' says why",
-        )
-    return served
+def _commands(
+    context: Context, units: list[str], mode: Mode, found: enable_checks.Found, *, live: bool
+) -> list[list[str]]:
+    to_enable = units if mode is Mode.EXEC else list(map(companion, units))
+    if not live:
+        return [[f"--root={context.root}", "enable", "--quiet", *to_enable]]
+    commands = []
+    if not found.in_force:
+        # A loader may be active without a registry: after 'sockreg unload'.
+        commands.append(["restart" if found.states[LOADER].is_up else "start", LOADER])
+    commands.append(["enable", "--quiet", "--no-reload", *to_enable])
+    commands.append(["daemon-reload"])
+    # A start of what is active already would register again, and change flags for nothing.
+    closed = [
+        name for unit, name in zip(units, to_enable, strict=True) if not _is_up(found, unit, name)
+    ]
+    # systemd refuses to restart a socket whose server runs. For this once, a companion will do.
+    late = [
+        adding_unit(unit)
+        for unit, name in zip(units, to_enable, strict=True)
+        if name not in closed and unit not in found.registered
+    ]
+    commands += [["start", *names] for names in (closed, late) if names]
+    return commands
 
 
-def disable(context: Context, plan: Plan) -> None:
-    """Carry out a plan of plan_disable(): removes the unit's sockets and rules."""
-    if plan.dropin is not None:
+def _is_up(found: enable_checks.Found, unit: str, name: str) -> bool:
+    return found.states[unit].is_up and found.states[name].is_up
+
+
+def enable(
+    context: Context, names: Sequence[str], mode: Mode | None, *, force: bool = False
+) -> Enabled:
+    """Enable units. Raises SockregError if one of them cannot be; nothing has changed then."""
+    if not is_live(context):
+        plan = plan_enable(context, names, mode)
+        _enable_elsewhere(context, plan)
+        return Enabled(plan=plan, healed="", served={}, change=None)
+    with unfinished.locked():
+        healed = unfinished.heal(context)
+        plan = plan_enable(context, names, mode, force=force)
+        before = _before(context, plan)
+        cursor = journal_reader.end()
+        unfinished.note(before)
         try:
-            plan.dropin.unlink()
-        except OSError as error:
-            raise _not_written(plan.dropin, error) from None
-        if not any(plan.dropin.parent.iterdir()):
-            plan.dropin.parent.rmdir()
+            served, change = _carry_out(context, plan, cursor)
+        except BaseException as error:
+            problems = unfinished.undo(context, before)
+            if isinstance(error, SockregError):
+                raise enable_checks.undone(error, problems) from None
+            raise
+        unfinished.done()
+    tell.applied(change)
+    return Enabled(plan=plan, healed=healed, served=served, change=change)
+
+
+def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[str, int], Change]:
+    for path, text in plan.dropins.items():
+        _write(path, text)
+    announced = False
     for command in plan.commands:
-        _run(command)
-    here = plan.mode is Mode.EXEC and not _is_elsewhere(context.root)
-    if here and context.is_loaded:
-        registration.unregister(context.registry, unit=plan.unit)
-        apply(context, stop=plan.unit)
+        if command[0] == "start" and LOADER not in command and not announced:
+            _announce(context, plan.units)
+            announced = True
+        try:
+            unit_control.run(command)
+        except SockregError as error:
+            raise enable_checks.not_started(plan.units, cursor) or error from None
+    served = _served(context, plan.units)
+    missing = [unit for unit in plan.units if not served[unit]]
+    if missing:
+        raise enable_checks.not_registered(missing, cursor)
+    with configuring(context, force=plan.force) as writer:
+        active = writer.active_units() | set(plan.units)
+        return served, put_in_force(writer, active, {}, changes=plan.units, force=plan.force)
 
 
-def _unit(root: str, name: str) -> str:
-    """The unit's own name; ``web`` is short for ``web.socket``."""
-    wanted = name if name.endswith(".socket") else f"{name}.socket"
-    identity, paths = find_unit(root, wanted)
-    if is_template(wanted):
-        raise UsageError(f"{wanted} is a template", "name an instance, such as web@1.socket")
-    if not paths:
-        raise UsageError(
-            f"there is no {wanted}, or it is masked",
-            "'systemctl list-unit-files *.socket' lists them",
+def _announce(context: Context, units: Sequence[str]) -> None:
+    """Store the state of the units' files, so that their companions leave the rules to us.
+
+    A companion that finds this state only marks its unit as started (companion/lifecycle.py). The
+    rules of all units then come into force at once, when all sockets are registered.
+    """
+    registry = context.loaded_registry()
+    read = ruleset.read_units(context.root, units)
+    with Maps(registry) as maps, Lock(registry):
+        for name in units:
+            if unit_state(maps, name) is None and name in read:
+                write_unit(maps, name, state_of(read[name], active=False))
+
+
+def _before(context: Context, plan: Plan) -> unfinished.Before:
+    names = [LOADER, NEEDED]
+    watched = []
+    for unit in plan.units:
+        names += [unit, companion(unit), adding_unit(unit)]
+        found = read_socket_unit(context.root, unit)
+        watched += [unit, companion(unit)]
+        if found is not None:
+            also = Unit(found.name, found.paths, found.sections).words("Install", "Also")
+            watched += [word.value for word in also]
+    states = unit_control.states(names)
+    # A client may start the server as soon as the socket listens.
+    states |= unit_control.states(
+        sorted(
+            {triggered for state in states.values() for triggered in state.triggers} - set(names)
         )
-    return identity
+    )
+    registered: set[str] = set()
+    counted: set[str] = set()
+    in_force = context.is_loaded and generations.in_force(context.registry) is not None
+    if context.is_loaded:
+        served = _served(context, plan.units)
+        registered = {unit for unit in plan.units if served[unit]}
+        with Maps(context.registry, read_only=True) as maps:
+            counted = set(read_units(maps))
+    return unfinished.Before(
+        units=plan.units,
+        watched=watched,
+        links=unitlinks.links_of(context.root, watched),
+        dropins=_texts(plan),
+        inactive=[
+            name
+            for name, state in states.items()
+            # A loader that stops takes all rules out of force.
+            if not state.is_up and not (name == LOADER and in_force)
+        ],
+        unregistered=[unit for unit in plan.units if unit not in registered],
+        uncounted=[unit for unit in plan.units if unit not in counted],
+        loaded=context.is_loaded,
+    )
 
 
-def _mode(root: str, mode: Mode | None) -> Mode:
-    if _is_elsewhere(root):
-        if mode is None:
+def _enable_elsewhere(context: Context, plan: Plan) -> None:
+    """Enable below another root: only files and links."""
+    watched = [*plan.units, *map(companion, plan.units)]
+    links = unitlinks.links_of(context.root, watched)
+    before = _texts(plan)
+    try:
+        for path, text in plan.dropins.items():
+            _write(path, text)
+        for command in plan.commands:
+            unit_control.run(command)
+    except BaseException:
+        now = unitlinks.links_of(context.root, watched)
+        unitlinks.remove_links(sorted(set(now) - set(links)))
+        unfinished.restore(before)
+        raise
+
+
+def _texts(plan: Plan) -> dict[str, str | None]:
+    """The text of the files to be written, before that."""
+    return {str(path): path.read_text() if path.exists() else None for path in plan.dropins}
+
+
+def _mode(context: Context, units: list[str], mode: Mode | None) -> Mode:
+    wanted = mode
+    if is_live(context):
+        version = unit_control.version()
+        if wanted is None:
+            wanted = Mode.EXEC if version >= EXEC_SINCE else Mode.COMPANION
+        elif wanted is Mode.EXEC and version < EXEC_SINCE:
             raise UsageError(
-                f"the systemd version of {root} is unknown",
-                f"give the mode: --mode companion, or --mode exec for systemd {EXEC_SINCE} and "
-                "later",
+                f"--mode exec needs systemd {EXEC_SINCE}; this is {version}",
+                "--mode companion works with any version",
             )
-        return mode
-    version = _systemd_version()
-    if mode is None:
-        return Mode.EXEC if version >= EXEC_SINCE else Mode.COMPANION
-    if mode is Mode.EXEC and version < EXEC_SINCE:
+    elif wanted is None:
+        where = "systemd does not run here, so its version"
+        if context.root != "/":
+            where = f"the systemd version of {context.root}"
         raise UsageError(
-            f"--mode exec needs systemd {EXEC_SINCE}; this is {version}",
-            "--mode companion works with any version",
+            f"{where} is unknown",
+            f"give the mode: --mode companion, or --mode exec for systemd {EXEC_SINCE} and later",
         )
-    return mode
-
-
-def _systemd_version() -> int:
-    """The version of the systemd that runs, for example 252."""
-    text = _run(["systemctl", "show", "--property=Version", "--value"])
-    found = re.match(r"v?(\d+)", text.strip())
-    if found is None:
-        raise SockregError(
-            f"systemd says that it is version {text.strip()!r}",
-            "give the mode: --mode companion works with any version",
+    companions = units_of_companions(context.root)
+    other = Mode.COMPANION if wanted is Mode.EXEC else Mode.EXEC
+    in_other = [
+        unit
+        for unit in units
+        if (unit in companions if other is Mode.COMPANION else dropin(context.root, unit).exists())
+    ]
+    if in_other:
+        raise UsageError(
+            f"{', '.join(in_other)} {'is' if len(in_other) == 1 else 'are'} enabled already, in "
+            f"mode {other.value}",
+            f"undo this first: 'sockreg disable {' '.join(in_other)}'",
         )
-    return int(found[1])
+    return wanted
 
 
-def _is_elsewhere(root: str) -> bool:
-    """Whether the files are not those of the running systemd."""
-    return os.path.realpath(root) != "/"
+def is_live(context: Context) -> bool:
+    """Whether the files are those of the systemd that runs."""
+    return os.path.realpath(context.root) == "/" and unit_control.is_running()
 
 
-def _dropin(root: str, unit: str) -> Path:
-    return Path(root, _DIRECTORY, f"{unit}.d", DROPIN)
-
-
-def _is_enabled(root: str, unit: str) -> bool:
-    return _succeeds("is-enabled", "--quiet", unit, root=root)
-
-
-def _succeeds(*arguments: str, root: str = "/") -> bool:
-    done = subprocess.run([*_systemctl(root), *arguments], capture_output=True, check=False)
-    return done.returncode == 0
-
-
-def _systemctl(root: str) -> list[str]:
-    return ["systemctl", f"--root={root}"] if _is_elsewhere(root) else ["systemctl"]
-
-
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["(no message)"]
-        kind = SockregError if os.geteuid() == 0 else AccessError
-        raise kind(f"'{' '.join(command)}' failed: {lines[0]}", " ".join(lines[1:]))
-    return done.stdout
+def dropin(root: str, unit: str) -> Path:
+    """The file that enables a unit in mode exec."""
+    return Path(root, DIRECTORY, f"{unit}.d", _DROPIN_NAME)
 
 
 def _write(path: Path, text: str) -> None:
     try:
         files.replace(str(path), text.encode())
     except OSError as error:
-        raise _not_written(path, error) from None
+        raise not_written(str(path), error) from None
 
 
-def _not_written(path: Path, error: OSError) -> SockregError:
+def not_written(path: str, error: OSError) -> SockregError:
+    """A file below /etc/systemd/system cannot be written or removed."""
     hint = "run it as root" if isinstance(error, PermissionError) else ""
     return failure(error, f"{path}: cannot be written: {error.strerror}", hint)
 
 
-def _other_mode(unit: str, mode: Mode) -> SockregError:
-    return UsageError(
-        f"{unit} is enabled already, in mode {mode.value}",
-        f"undo this first: 'sockreg disable {unit}'",
-    )
-
-
-def _served(context: Context, unit: str) -> int:
+def _served(context: Context, units: Sequence[str]) -> dict[str, int]:
+    """The number of destinations that each unit serves."""
+    found = dict.fromkeys(units, 0)
     with Maps(context.loaded_registry(), read_only=True) as maps:
-        return sum(
-            member.unit == unit
-            for slot in read_destinations(maps).values()
-            for member in members_of(maps, slot)
-        )
+        for slot in read_destinations(maps).values():
+            for unit in {member.unit for member in members_of(maps, slot)}:
+                if unit in found:
+                    found[unit] += 1
+    return found

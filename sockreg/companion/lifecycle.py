@@ -61,7 +61,7 @@ def stop(unit: str, bpffs: str, root: str, command: list[str], *, listens: bool 
     carried = ssh_labels.carried_by(registry, unit) if listens else []
     if not carried:
         registration.unregister(registry, unit=unit)
-    if not _is_enabled(root, unit):
+    if not _is_enabled(root, unit) and _counts(registry, unit):
         posix.execv(command[0], command)
     if carried:
         raise RefusedError(
@@ -74,6 +74,12 @@ def stop(unit: str, bpffs: str, root: str, command: list[str], *, listens: bool 
         if state is not None:
             state.active = False
             write_unit(maps, unit, state)
+
+
+def _counts(registry: str, unit: str) -> bool:
+    """Whether the unit has rules to take out of force. 'sockreg disable' does that itself."""
+    with Maps(registry) as maps:
+        return unit_state(maps, unit) is not None
 
 
 def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:

@@ -19,6 +19,7 @@ class Kind(Enum):
     LINE = auto()  # a line that cannot be parsed
     TIE = auto()  # two rules with equal precedence
     LABEL = auto()  # two units with one label that do not share it
+    NETWORK = auto()  # a unit that listens in another network namespace
     FIT = auto()  # a part that does not go with the others, or with this host
 
 

@@ -11,6 +11,7 @@ from sockreg import garbage
 from sockreg.config.conf import Options, Overlay, options_of, read_conf
 from sockreg.config.counted import counted_units
 from sockreg.config.listens import ports_of, read_listens, settle_unit
+from sockreg.config.networks import elsewhere
 from sockreg.config.parts import (
     NO_FILES,
     Earlier,
@@ -28,6 +29,7 @@ from sockreg.config.same_label import label_refusal as label_refusal
 from sockreg.config.same_label import same_label_problem
 from sockreg.config.same_label import same_labels as same_labels
 from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_rules, unit_weight
+from sockreg.config.unit import Setting, Unit
 from sockreg.errors import failure
 from sockreg.model import Binding, LeftOut, Place
 from sockreg.rules.listener import NO_LISTENERS, Listening, Ports, Unclear, settle_listeners
@@ -187,7 +189,7 @@ def _read(
     parts = []
     for unit in counted.units.values():
         report = Report()
-        parts.append(_unit_part(unit, report))
+        parts.append(_unit_part(root, unit, report))
         notices += report.notices
     parts += [_unread_part(name, *unread) for name, unread in counted.unread.items()]
     for problem in counted.directories:
@@ -232,16 +234,28 @@ def configured(units: Mapping[str, UnitFiles]) -> Listening:
     return found
 
 
-def _unit_part(unit: SocketUnit, report: Report) -> Part:
+def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
+    rules = unit_rules(unit, label, report)
+    away = elsewhere(root, Unit(unit.name, unit.paths, unit.sections))
+    if away and rules:
+        report.problems.append(_elsewhere_problem(unit.name, *away))
     form = Form(
-        settle_unit(unit.name, unit_rules(unit, label, report), files.ports, report),
+        settle_unit(unit.name, rules, files.ports, report),
         label=label,
         weight=files.weight,
         weight_said=files.weight_said,
     )
     return Part(unit.name, form, list(dict.fromkeys(report.problems)), unit.state, files)
+
+
+def _elsewhere_problem(unit: str, key: str, setting: Setting) -> Problem:
+    text = (
+        f"{key}={setting.value}: {unit} listens in another network namespace, where the rules of "
+        "this one do not apply"
+    )
+    return Problem(setting.place, text, Kind.NETWORK)
 
 
 def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:

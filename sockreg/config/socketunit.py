@@ -52,18 +52,24 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
 
 
 def wants_companion(unit: SocketUnit) -> bool:
-    """Whether the unit itself names its companion in Wants= or another such setting.
+    """Whether the unit itself names its companion in Wants= or another such setting."""
+    return bool(companion_wanted(unit))
+
+
+def companion_wanted(unit: SocketUnit) -> list[Place]:
+    """Where the unit itself names its companion.
 
     A unit that registers its own sockets (commands/enable.py) has no companion and names the
     loader, or the unit that starts it. Dependencies only add up: an empty value resets nothing.
     """
     wanted = {companion(unit.name), LOADER, NEEDED}
-    for _, section in unit.sections:
-        if section.name == "Unit":
-            for _, _, key, value in section.entries:
-                if key in _STARTING and wanted & set(_expanded_words(value, unit.name)):
-                    return True
-    return False
+    return [
+        Place(path, line)
+        for path, section in unit.sections
+        if section.name == "Unit"
+        for line, _, key, value in section.entries
+        if key in _STARTING and wanted & set(_expanded_words(value, unit.name))
+    ]
 
 
 def unit_label(unit: SocketUnit, report: Report) -> str:

@@ -107,7 +107,7 @@ def ways_in(
 def guard(
     before: Callable[[], Iterable[Binding]],
     after: Collection[Binding],
-    maps: Maps,
+    maps: Maps | None,
     find_doors: Callable[[Collection[Binding]], list[Door]],
     *,
     force: bool,

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from sockreg.errors import EXIT_USAGE
+from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE
 from sockreg.systemd import journal
 from tests.asking import asking
 from tests.sandbox import Sandbox
+from tests.systemd.test_enable import dies, fails, refused, state
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit, web
 from tests.systemd257.conftest import MakeBox
 
@@ -60,8 +61,10 @@ def test_a_dry_run_shows_the_dropin(make_box: MakeBox) -> None:
         "would enable web.socket in mode exec:\n"
         f"  write {DROPIN}\n"
         + "".join(f"    {line}".rstrip() + "\n" for line in TEXT.splitlines())
-        + "  systemctl daemon-reload\n"
-        "  systemctl enable --now web.socket\n"
+        + "  systemctl start sockreg.service\n"
+        "  systemctl enable --quiet --no-reload web.socket\n"
+        "  systemctl daemon-reload\n"
+        "  systemctl start web.socket\n"
     )
     assert box.run(["test", "-e", DROPIN], check=False).returncode == 1
     assert box.systemctl("is-active", "web.socket", check=False).stdout == "inactive\n"
@@ -153,10 +156,10 @@ def test_disable_undoes_it(enabled: Sandbox) -> None:
     box = enabled
     assert box.ask("127.0.0.1", 80) == ANSWER
     said = box.run(["sockreg", "disable", "web.socket"]).stdout
-    assert said.startswith(
-        "disable web.socket, which is enabled in mode exec:\n"
-        f"  remove {DROPIN}\n"
-        "  systemctl daemon-reload\n"
+    assert said == (
+        f"disable web.socket:\n  remove {DROPIN}\n"
+        "  take out of force: the rules of web.socket\n"
+        "  unregister: the sockets of web.socket\n"
     )
     assert box.run(["test", "-e", f"{UNITS}/web.socket.d"], check=False).returncode == 1
     assert box.ask("127.0.0.1", 80) == "refused"
@@ -177,3 +180,57 @@ def test_the_companion_can_be_had_here_too(make_box: MakeBox) -> None:
     box.run(["sockreg", "enable", "web"])
     assert box.read(DROPIN) == TEXT
     assert box.ask("127.0.0.1", 80) == ANSWER
+
+
+def test_a_refusal_leaves_nothing(make_box: MakeBox) -> None:
+    """Foretold or not: no drop-in, no link, no socket, no rule."""
+    files = web()
+    files[f"{UNITS}/shop.socket"] = socket_unit(
+        "127.0.0.1:8081", label="shop", rules=["Bind=tcp 127.0.0.1 80"]
+    )
+    files[f"{UNITS}/shop.service"] = service_unit("accept_loop shop")
+    files[f"{UNITS}/mail.socket"] = socket_unit(
+        "192.0.2.77:8082", label="mail", rules=["Bind=tcp 127.0.0.1 25"]
+    )
+    files[f"{UNITS}/mail.service"] = service_unit("accept_loop mail")
+    box = make_box(files=files)
+    box.run(["sockreg", "enable", "web"])
+    before = state(box)
+    said = refused(box, EXIT_CONFIG, "shop")
+    assert "ties with" in said
+    said = fails(box, EXIT_FAILURE, "enable", "mail")
+    assert "mail.socket: Failed to create listening socket (192.0.2.77:8082)" in said
+    assert state(box) == before
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert box.ask("127.0.0.1", 25) == "refused"
+    assert box.ask("127.0.0.1", 8081) == "refused"
+
+
+@pytest.mark.parametrize("command", range(1, 5))
+def test_a_death_is_healed(make_box: MakeBox, command: int) -> None:
+    box = make_box(files=web())
+    before = state(box)
+    dies(box, command)
+    box.run(["sockreg", "disable", "web"])
+    assert state(box) == before
+    assert box.ask("127.0.0.1", 8080) == "refused"
+    dies(box, command)
+    box.run(["sockreg", "enable", "web"])
+    assert box.ask("127.0.0.1", 80) == ANSWER
+
+
+def test_several_sockets_register_themselves(make_box: MakeBox) -> None:
+    files = web()
+    files[f"{UNITS}/shop.socket"] = socket_unit(
+        "127.0.0.1:8081", label="shop", rules=["Bind=tcp 127.0.0.1 81"]
+    )
+    files[f"{UNITS}/shop.service"] = service_unit("accept_loop shop")
+    box = make_box(files=files)
+    box.run(["sockreg", "enable", "web", "shop"])
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert box.ask("127.0.0.1", 81) == "shop 127.0.0.1:81"
+    box.reboot()
+    assert box.ask("127.0.0.1", 81) == "shop 127.0.0.1:81"
+    box.run(["sockreg", "disable", "web", "shop"])
+    assert box.ask("127.0.0.1", 81) == "refused"
+    assert box.ask("127.0.0.1", 8081) == "shop 127.0.0.1:8081"

@@ -1,78 +1,146 @@
-"""``sockreg enable`` and ``sockreg disable``: a unit with or without the registry."""
+"""``sockreg enable`` and ``sockreg disable``: units with or without the registry."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
+from sockreg.cli.arguments import add_force
+from sockreg.cli.change import show_beside
+from sockreg.cli.printing import print_json, say
 from sockreg.cli.verb import Group, Verb
 from sockreg.plural import plural
 
 if TYPE_CHECKING:
-    from sockreg.commands.enable import Plan
+    from sockreg.commands.change import Change
+    from sockreg.commands.disable import Plan as Disabling
+    from sockreg.commands.enable import Plan as Enabling
 
 _MODES = ("companion", "exec")
 
 
+def _add_units(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("units", metavar="UNIT", nargs="+", help="web.socket, or web for short")
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("unit", metavar="UNIT", help="web.socket, or web for short")
+    _add_units(parser)
     parser.add_argument(
         "--mode", choices=_MODES, help="companion or exec (default: the best for this systemd)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the steps and do nothing")
+    add_force(parser)
 
 
 def _enable(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands import enable as command
 
     mode = command.Mode(options.mode) if options.mode else None
-    plan = command.plan_enable(registry.context, options.unit, mode)
-    _show(plan, f"enable {plan.unit} in mode {plan.mode.value}", options.dry_run)
     if options.dry_run:
+        plan = command.plan_enable(registry.context, options.units, mode, force=options.force)
+        _show_notices(plan.notices, None)
+        _show_enabling(plan, {}, options)
         return
-    served = command.enable(registry.context, plan)
-    if plan.registered:
-        print(f"{plan.unit} is registered for {plural(served, 'destination')}")
+    enabled = command.enable(registry.context, options.units, mode, force=options.force)
+    _show_notices([enabled.healed, *enabled.plan.notices], enabled.change)
+    _show_enabling(enabled.plan, enabled.served, options)
+    if options.json:
+        return
+    for unit, served in enabled.served.items():
+        print(f"{unit} is registered for {plural(served, 'destination')}")
+
+
+def _show_enabling(plan: Enabling, served: dict[str, int], options: argparse.Namespace) -> None:
+    """The steps that were made, or with --dry-run those that would be."""
+    if options.json:
+        body = {
+            "units": plan.units,
+            "mode": plan.mode.value,
+            "written": list(map(str, plan.dropins)),
+            "commands": [["systemctl", *command] for command in plan.commands],
+            "served": served,
+        }
+        print_json("enabled", body)
+        return
+    what = f"enable {', '.join(plan.units)} in mode {plan.mode.value}:"
+    print(f"would {what}" if options.dry_run else what)
+    shown = ""
+    for path, text in plan.dropins.items():
+        print(f"  write {path}")
+        if options.dry_run and text != shown:
+            for line in text.splitlines():
+                print(f"    {line}".rstrip())
+        shown = text
+    for command in plan.commands:
+        print(f"  systemctl {shlex.join(command)}")
 
 
 def _add_disable_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("unit", metavar="UNIT", help="web.socket, or web for short")
+    _add_units(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the steps and do nothing")
 
 
 def _disable(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.commands import enable as command
+    from sockreg.commands import disable as command
 
-    plan = command.plan_disable(registry.context, options.unit)
-    if plan is None:
-        print(f"{options.unit} is not enabled with sockreg")
+    if options.dry_run:
+        plan = command.plan_disable(registry.context, options.units)
+    else:
+        disabled = command.disable(registry.context, options.units)
+        _show_notices([disabled.healed], disabled.change)
+        plan = disabled.plan
+    if options.json:
+        print_json(
+            "disabled",
+            {
+                "units": plan.units,
+                "nothing": plan.nothing,
+                "removed": [*plan.dropins, *plan.links],
+                "stopped": plan.stopped,
+                "uncounted": plan.counted,
+                "unregistered": plan.registered,
+            },
+        )
         return
-    _show(plan, f"disable {plan.unit}, which is enabled in mode {plan.mode.value}", options.dry_run)
-    if not options.dry_run:
-        command.disable(registry.context, plan)
+    _show_disabling(plan, dry_run=options.dry_run)
 
 
-def _show(plan: Plan, what: str, dry_run: bool) -> None:
-    """The steps that follow, or with ``dry_run`` those that would follow."""
-    print(f"would {what}:" if dry_run else f"{what}:")
-    if plan.dropin is not None:
-        print(f"  {'remove' if plan.text is None else 'write'} {plan.dropin}")
-        if dry_run:
-            for line in (plan.text or "").splitlines():
-                print(f"    {line}".rstrip())
-    for command in plan.commands:
-        print(f"  {shlex.join(command)}")
+def _show_disabling(plan: Disabling, *, dry_run: bool) -> None:
+    for unit in plan.nothing:
+        print(f"{unit} is not enabled with sockreg")
+    some = [unit for unit in plan.units if unit not in plan.nothing]
+    if not some:
+        return
+    what = f"disable {', '.join(some)}:"
+    print(f"would {what}" if dry_run else what)
+    for path in (*plan.dropins, *plan.links):
+        print(f"  remove {path}")
+    if plan.counted:
+        print(f"  take out of force: the rules of {', '.join(plan.counted)}")
+    if plan.registered:
+        print(f"  unregister: the sockets of {', '.join(plan.registered)}")
+    if plan.stopped:
+        print(f"  systemctl {shlex.join(['stop', *plan.stopped])}")
+
+
+def _show_notices(sentences: Sequence[str], change: Change | None) -> None:
+    for sentence in filter(None, sentences):
+        say(sentence, to=sys.stderr)
+    if change is not None:
+        show_beside(change)
 
 
 ENABLE = Verb(
     name="enable",
     group=Group.UNITS,
-    summary="enable a .socket unit with the registry",
-    description="Enable a .socket unit with the registry and start it. On systemd 256 and later, "
-    "a drop-in makes the socket register itself. On older ones, its sockreg@ "
-    "companion registers it.",
+    summary="enable .socket units with the registry",
+    description="Enable .socket units with the registry and start them, all or none. On systemd "
+    "256 and later, a drop-in makes each socket register itself. On older ones, its sockreg@ "
+    "companion registers it. If anything is wrong, nothing changes.",
     add_arguments=_add_arguments,
     run=_enable,
 )
@@ -80,8 +148,8 @@ DISABLE = Verb(
     name="disable",
     group=Group.UNITS,
     summary="undo enable",
-    description="Undo 'sockreg enable': remove the unit's sockets from the registry and its "
-    "rules from the rules in force. The socket itself does not change.",
+    description="Undo 'sockreg enable', or what is left of it: remove the units' sockets from the "
+    "registry and their rules from the rules in force. The sockets themselves do not change.",
     add_arguments=_add_disable_arguments,
     run=_disable,
 )

@@ -1,0 +1,97 @@
+"""What commands that change units ask of systemd; see also systemctl.py."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from sockreg.errors import AccessError, SockregError
+
+_ASKED = ("LoadState", "LoadError", "ActiveState", "UnitFileState", "Result", "ExecMainStatus",
+          "Triggers")  # fmt: skip
+_NOISE = re.compile("^(Created|Removed) symlink |^See |for details\\.$")
+
+
+class State(NamedTuple):
+    """A unit as systemd has it in memory; the words are those of ``systemctl show``.
+
+    ``triggers`` are the units that a socket starts. ``exit_status`` is that of a service's main
+    process. ``load_error`` says why the unit's file was refused.
+    """
+
+    load: str
+    load_error: str
+    active: str
+    file: str
+    result: str
+    exit_status: int
+    triggers: tuple[str, ...]
+
+    @property
+    def is_up(self) -> bool:
+        """Active, or about to be."""
+        return self.active in ("active", "activating", "reloading")
+
+
+def is_running() -> bool:
+    """Whether systemd is the service manager here: sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def version() -> int:
+    """The version of the systemd that runs, for example 252."""
+    text = run(["show", "--property=Version", "--value"])
+    found = re.match(r"v?(\d+)", text.strip())
+    if found is None:
+        raise SockregError(
+            f"systemd says that it is version {text.strip()!r}",
+            "give the mode: --mode companion works with any version",
+        )
+    return int(found[1])
+
+
+def states(units: Iterable[str]) -> dict[str, State]:
+    """The state of each unit. Raises SockregError if systemd cannot be asked."""
+    names = list(units)
+    if not names:
+        return {}
+    text = run(["show", f"--property={','.join(_ASKED)}", "--", *names])
+    blocks = [
+        dict(line.partition("=")[::2] for line in block.splitlines())
+        for block in text.split("\n\n")
+    ]
+    return {name: _state(block) for name, block in zip(names, blocks, strict=True)}
+
+
+def _state(properties: dict[str, str]) -> State:
+    # Where systemd has an error, it prints ``org.freedesktop.systemd1.LoadFailed "the text"``.
+    error = properties.get("LoadError", "").partition(" ")[2].strip('"')
+    return State(
+        load=properties.get("LoadState", ""),
+        load_error=error,
+        active=properties.get("ActiveState", ""),
+        file=properties.get("UnitFileState", ""),
+        result=properties.get("Result", ""),
+        exit_status=int(properties.get("ExecMainStatus") or 0),
+        triggers=tuple(shlex.split(properties.get("Triggers", ""))),
+    )
+
+
+def run(arguments: Collection[str]) -> str:
+    """Run systemctl. Returns what it prints.
+
+    Raises SockregError with its words if it fails.
+    """
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line and not _NOISE.search(line)]
+        kind = SockregError if os.geteuid() == 0 else AccessError
+        raise kind(
+            f"'{' '.join(['systemctl', *arguments])}' failed: {(said or ['(no message)'])[0]}",
+            " ".join(said[1:]),
+        )
+    return done.stdout
