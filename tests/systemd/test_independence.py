@@ -57,9 +57,15 @@ def test_what_starts_all_sockets_starts_no_masked_one(box: Sandbox, mode: str) -
 
 
 def test_changing_targets_leaves_the_loader_alone(box: Sandbox, mode: str) -> None:
+    box.write("/etc/sockreg/dev.conf", "[later]\nBind=tcp 127.0.0.1 99 dev later0\n")
     bystanders.prepare(box, mode)
+    followed = "sockreg-interfaces.socket"
+    box.wait(lambda: box.show(followed, "ActiveState") == "active", "the watch for interfaces")
+    units = ("sockreg.service", "sockreg-needed.service", followed)
+    since = [box.show(unit, "ActiveEnterTimestampMonotonic") for unit in units]
     bystanders.do(box, ["isolate", "sandbox.target"])
-    assert box.show("sockreg.service", "ActiveState") == "active"
+    assert [box.show(unit, "ActiveState") for unit in units] == ["active"] * 3
+    assert [box.show(unit, "ActiveEnterTimestampMonotonic") for unit in units] == since
     assert bystanders.is_served(box, TARGET)
     assert bystanders.is_served(box, RUNNING)
 
