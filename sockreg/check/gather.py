@@ -14,6 +14,7 @@ from sockreg.check.facts import Facts, Host, SystemdState, Unit
 from sockreg.commands import unfinished
 from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
+from sockreg.config.ruleset import read_units as read_unit_files
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
@@ -74,11 +75,16 @@ def gather_files(root: str, active: Collection[str] = (), first: Collection[str]
 
 
 def _counting(context: Context) -> tuple[set[str], set[str]]:
-    """The .socket units that count because their companion is started, and all that count."""
+    """The .socket units that count because their companion is started, and those that
+    count and keep their label.
+    """
     if not context.is_loaded:
         return set(), set()
     with Maps(context.registry, read_only=True) as maps:
-        return active_units(maps), set(read_units(maps))
+        active, known = active_units(maps), read_units(maps)
+    # A unit that had another label comes after the one that had this label.
+    now = read_unit_files(context.root, active)
+    return active, {n for n, unit in now.items() if n in known and known[n].label == unit.label}
 
 
 def _installed(root: str, suffix: str) -> set[str]:

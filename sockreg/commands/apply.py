@@ -509,9 +509,14 @@ def _with_free_labels(rules: RuleSet, intent: _Intent, maps: Maps) -> RuleSet:
     Raises RefusedError if the command is refused. Callers hold the lock of the registry's
     directory if they change anything.
     """
+    leaving = frozenset(
+        unit
+        for unit, state in read_units(maps).items()
+        if unit in rules.units and state.label != rules.units[unit].label
+    )
     for unit, label in _new_labels(maps, rules).items():
         try:
-            relabel.refuse_taken(maps, {unit: label})
+            relabel.refuse_taken(maps, {unit: label}, leaving)
         except RefusedError as error:
             less = rules.without([rules.whole_fault(unit, error.message)])
             if intent.is_refused(less, unit):

@@ -119,11 +119,14 @@ class Selection:
 
     @property
     def units(self) -> dict[str, UnitFiles]:
-        """All units among the parts. Those that are left out count, but have no rules."""
+        """All units among the parts. Those that are left out count, but have no rules.
+
+        Those that are left out because of their label do not count: others have it.
+        """
         found = {}
         for name, part in self._parts.items():
             unit, form = part.unit, self._form(name)
-            if unit is not None:
+            if unit is not None and (form is not None or not self._lost_label(name)):
                 if form is not None and self._stages[name] is _Stage.EARLIER:
                     unit = unit._replace(
                         label=form.label, weight=form.weight, weight_said=form.weight_said
@@ -270,7 +273,12 @@ class Selection:
         units = self.units
         if not any(self._rivals(units, self._first)):
             return []
-        first = {*self._first, *(n for n, f in self._earlier().items() if n in units and f.label)}
+        earlier = self._earlier()
+        # What counts is who had this label, not another one.
+        first = {name for name, unit in units.items() if name in earlier or name in self._first}
+        first -= {
+            name for name in first if name in earlier and earlier[name].label != units[name].label
+        }
         return [
             Fault(unit, same_label_problem(units, unit, holder), holder)
             for unit, holder in self._rivals(units, first)
@@ -284,6 +292,9 @@ class Selection:
             for unit, holder in same_labels(units, first)
             if self._stages[unit] is not _Stage.NONE
         ]
+
+    def _lost_label(self, name: str) -> bool:
+        return any(problem.kind is Kind.LABEL for problem in self.wrong[name].problems)
 
     def _was_in_force(self, binding: Binding) -> bool:
         if self._known is None:

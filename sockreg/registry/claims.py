@@ -88,9 +88,19 @@ def foreign_members(
 
 
 def refuse_foreign(
-    maps: Maps, who: Registrant, label: str, slots: list[int], own: set[int]
+    maps: Maps,
+    who: Registrant,
+    label: str,
+    slots: list[int],
+    own: set[int],
+    leaving: frozenset[str] = frozenset(),
 ) -> None:
-    """Raises RefusedError if a label has a socket of another unit that does not share it."""
+    """Raises RefusedError if a label has a socket of another unit that does not share it.
+
+    The sockets of units in ``leaving`` are about to get another label.
+    """
     for _, member in foreign_members(maps, who, slots, own):
+        if member.unit in leaving:
+            continue
         where = f"{cookie_text(member.cookie)}, {member.address}"
         raise refusal(label, who.unit, member.unit, where, registered=True)

@@ -237,6 +237,16 @@ def test_without_some_parts(tree: Tree) -> None:
     assert len(rules.bindings) == 3  # unchanged
 
 
+def test_a_label_that_a_unit_had_is_not_for_one_that_had_another(tree: Tree) -> None:
+    tree.unit("a", A)
+    tree.unit("b", B)
+    before = tree.in_force()
+    tree.unit("a", "Label=b", A)
+    rules = tree.read()
+    assert shown(rules) == before  # a has its earlier form, and its earlier label
+    assert tree.left_out(rules) == {"a.socket": True}
+
+
 def test_an_unreadable_directory_hides_what_was_known_to_be_in_it(tree: Tree) -> None:
     tree.conf("a", "[a]", A)
     tree.conf("m", "")  # masks
