@@ -14,10 +14,10 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, TCP, UDP, Action, Binding
 from sockreg.plural import plural
 from sockreg.rules.covered import never_win
-from sockreg.rules.syntax import format_line, format_prefix
+from sockreg.rules.syntax import format_line
 from sockreg.rules.taken import Endpoint, is_conditional, pass_line, takers
 from sockreg.terms import NO_UNIT
-from sockreg.views.locality import Local, route_command
+from sockreg.views.locality import BROADCAST, Local
 from sockreg.views.situation import endpoints, name_of
 
 
@@ -140,26 +140,35 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
         if prefix in seen or binding.action is Action.PASS:
             continue
         seen.add(prefix)
-        local = host.situation.local.of(*prefix)
-        if local is Local.NONE:
-            written = format_prefix(*prefix)
+        local = host.situation.local
+        share = local.of(*prefix)
+        if local.is_broadcast(*prefix):
+            yield Finding(
+                severity=Severity.ERROR,
+                check="broadcast",
+                where=str(binding.place),
+                what=f"{format_line(binding)} is for the broadcast address of a subnet",
+                why=BROADCAST,
+                fix="remove the rule; broadcasts go to sockets that are bound to 0.0.0.0 or to the "
+                "broadcast address",
+            )
+        elif share is Local.NONE:
             yield Finding(
                 severity=Severity.ERROR,
                 check="no-route",
                 where=str(binding.place),
                 what=f"no address of {format_line(binding)} is local",
                 why="the kernel forwards or drops such packets before it looks at any rule",
-                fix=f"{route_command(written)}; permanently, in the .network file of an interface "
-                f"(systemd.network(5)): [Route] Destination={written} Type=local Table=local",
+                fix=local.remedy_that_lasts(*prefix),
             )
-        elif local is Local.SOME and binding.length > 0:
+        elif share is Local.SOME and binding.length > 0:
             yield Finding(
                 severity=Severity.NOTE,
                 check="partly-local",
                 where=str(binding.place),
                 what=f"not all addresses of {format_line(binding)} are local",
                 why="packets to the other addresses do not reach the rules",
-                fix=f"{route_command(format_prefix(*prefix))}, if you want all of them",
+                fix=f"if you want more of them: {local.remedy(*prefix)}",
             )
 
 

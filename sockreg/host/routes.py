@@ -1,4 +1,5 @@
-"""Which addresses are local, queried from the kernel with rtnetlink(7), like ip(8).
+"""Which addresses are local, and where others are, queried from the kernel with rtnetlink(7), like
+ip(8).
 
 Needs no privileges, but AF_NETLINK where RestrictAddressFamilies= is set. The result is for the
 network namespace of the calling thread.
@@ -13,12 +14,15 @@ from sockreg.host import netlink
 
 _NETLINK_ROUTE = 0
 _RTM_GETADDR, _RTM_GETROUTE = 22, 26
-_RTN_LOCAL = 2  # rtm_type: the host accepts packets to this destination
+# rtm_type: the host sends packets there, accepts them, or takes them as broadcasts.
+_RTN_UNICAST, _RTN_LOCAL, _RTN_BROADCAST = 1, 2, 3
+_RTM_F_CLONED = 0x200  # a cached exception, such as one for a smaller MTU
 
 # struct rtmsg (linux/rtnetlink.h): family, length of the destination, length of the source,
 # tos, table, protocol, scope, type, flags.
 _ROUTE = struct.Struct("=BBBBBBBBI")
-_RTA_DST = 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
+_INDEX = struct.Struct("=i")
 # struct ifaddrmsg (linux/if_addr.h): family, length of the prefix, flags, scope, interface.
 _ADDRESS = struct.Struct("=BBBBI")
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # on a point-to-point interface, the first is the peer's
@@ -32,6 +36,26 @@ class LocalPrefix(NamedTuple):
     length: int
 
 
+class Elsewhere(NamedTuple):
+    """Other hosts have these addresses, except for those that are local.
+
+    ``on_link`` is the interface that leads to them without a router in between, or empty.
+    """
+
+    family: int
+    address: int
+    length: int
+    on_link: str
+
+
+class Routes(NamedTuple):
+    """What the routes say about addresses. Packets for ``broadcast`` ones are for all hosts."""
+
+    local: list[LocalPrefix]
+    broadcast: list[LocalPrefix]
+    elsewhere: list[Elsewhere]
+
+
 class InterfaceAddress(NamedTuple):
     """An address of an interface, in its canonical text."""
 
@@ -39,19 +63,39 @@ class InterfaceAddress(NamedTuple):
     address: str
 
 
-def local_prefixes() -> list[LocalPrefix]:
-    """The destinations of all routes of type local, in all tables."""
-    found = []
+def read() -> Routes:
+    """The routes in all tables. Default routes are left out."""
+    found = Routes([], [], [])
     for family in (socket.AF_INET, socket.AF_INET6):
         request = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for message in _dump(_RTM_GETROUTE, request):
-            of, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(message)
+            of, length, _, _, _, _, _, kind, flags = _ROUTE.unpack_from(message)
             # If IPv6 is compiled out, a dump of IPv6 routes contains those of other families.
-            if kind == _RTN_LOCAL and of == family:
-                attributes = netlink.attributes(message[_ROUTE.size :])
-                address = int.from_bytes(attributes.get(_RTA_DST, b""), "big")
-                found.append(LocalPrefix(of, address, length))
+            if of != family or flags & _RTM_F_CLONED:
+                continue
+            attributes = netlink.attributes(message[_ROUTE.size :])
+            address = int.from_bytes(attributes.get(_RTA_DST, b""), "big")
+            if kind == _RTN_LOCAL:
+                found.local.append(LocalPrefix(of, address, length))
+            elif kind == _RTN_BROADCAST:
+                found.broadcast.append(LocalPrefix(of, address, length))
+            elif kind == _RTN_UNICAST and length > 0:
+                found.elsewhere.append(_elsewhere(of, address, length, attributes))
     return found
+
+
+def _elsewhere(family: int, address: int, length: int, attributes: dict[int, bytes]) -> Elsewhere:
+    index = attributes.get(_RTA_OIF)
+    through = _RTA_GATEWAY in attributes or _RTA_VIA in attributes
+    name = "" if index is None or through else _name_of(_INDEX.unpack(index)[0])
+    return Elsewhere(family, address, length, name)
+
+
+def _name_of(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""  # it disappears
 
 
 def interface_addresses() -> list[InterfaceAddress]:

@@ -32,11 +32,11 @@ from sockreg.rules.listener import unclear_text
 from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
-from sockreg.rules.syntax import format_prefix, format_rule
+from sockreg.rules.syntax import format_rule
 from sockreg.terms import NO_UNIT
 from sockreg.views import rules
 from sockreg.views.health import ailment
-from sockreg.views.locality import Local, Locality, route_command
+from sockreg.views.locality import BROADCAST, Local, locality
 from sockreg.views.ordinary import receiver, same_address
 from sockreg.views.programs import Neighbour, Settled, alone, because, settle
 from sockreg.views.situation import name_of
@@ -456,15 +456,18 @@ def _target(
 
 
 def _not_local(query: Query, winner: Binding | None) -> list[str]:
-    bits = FAMILY_BITS[query.family]
-    address = _number(query.family, query.address)
-    if Locality(routes.local_prefixes()).of(query.family, address, bits) is not Local.NONE:
+    local = locality(routes.read())
+    one = query.family, _number(query.family, query.address), FAMILY_BITS[query.family]
+    if local.is_broadcast(*one):
+        return [f"{query.address} is the broadcast address of a subnet: {BROADCAST}"]
+    if local.of(*one) is not Local.NONE:
         return []
-    # One route makes the whole prefix of the rule local, if that is what the operator wants.
-    wide = winner is not None and winner.length > 0
-    prefix = (winner.address, winner.length) if winner and wide else (address, bits)
-    route = route_command(format_prefix(query.family, *prefix))
-    return [f"{query.address} is not local here: no such packet reaches the rules until '{route}'"]
+    # One route makes the whole prefix of the rule local, if that does no harm.
+    whole = (winner.family, winner.address, winner.length) if winner is not None else one
+    remedy = local.remedy(*(whole if local.is_free(*whole) else one))
+    command, comma, mind = remedy.partition(", ")
+    until = f"'{command}'{comma}{mind}"
+    return [f"{query.address} is not local here: no such packet reaches the rules until {until}"]
 
 
 def _arrival(query: Query) -> list[str]:

@@ -15,7 +15,7 @@ from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
 from sockreg.rules.taken import is_conditional, takers
 from sockreg.views.health import ailment
-from sockreg.views.locality import Local, route_command
+from sockreg.views.locality import BROADCAST, Local
 from sockreg.views.situation import Situation, endpoints, name_of, read
 
 _SHOWN = 5  # rules that take from one socket
@@ -149,9 +149,11 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
             lack = f"it does not say which listener it means: {' or '.join(unclear)}"
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
         problems.append(f"{lack}: {then}")
-    local = situation.local.of(binding.family, binding.address, binding.length)
-    if local is Local.NONE:
-        problems.append(f"not local, so nothing arrives: {route_command(prefix)}")
+    addresses = binding.family, binding.address, binding.length
+    if situation.local.is_broadcast(*addresses):
+        problems.append(f"a broadcast address, so it never matches: {BROADCAST}")
+    elif situation.local.of(*addresses) is Local.NONE:
+        problems.append(f"not local, so nothing arrives: {situation.local.remedy(*addresses)}")
     if binding.interface is not None and binding.interface in inner:
         above = inner[binding.interface]
         problems.append(f"never matches: {above.sentence}; write dev {above.name}")

@@ -19,7 +19,7 @@ from sockreg.registry.members import Member, members_of
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
 from sockreg.terms import NO_UNIT, ONLY
-from sockreg.views.locality import Locality
+from sockreg.views.locality import Locality, locality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def read(context: Context) -> Situation:
         members=members,
         there=there,
         holders=processes.holders([sock.inode for sock in there]),
-        local=Locality(routes.local_prefixes()),
+        local=locality(routes.read()),
         in_force=in_force,
         left_out=left_out,
     )
