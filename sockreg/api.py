@@ -167,14 +167,25 @@ class Registry:
 
         return apply(self.context, force=force)
 
-    def bind(self, label: str, rule: str, *, runtime: bool = False, force: bool = False) -> Change:
+    def bind(
+        self,
+        label: str,
+        rule: str,
+        *,
+        runtime: bool = False,
+        force: bool = False,
+        replace: bool = False,
+    ) -> Change:
         """Add a rule, ``tcp 192.0.2.0/24 80``, to the file of such rules, and apply.
 
-        A ``runtime`` rule lasts until the next boot. ``force`` is as in apply().
+        A ``runtime`` rule lasts until the next boot. ``force`` is as in apply(). ``replace``
+        replaces the rules for exactly the same packets that bind() added for other labels, in the
+        same step.
         """
         from sockreg.commands.bind import bind
 
-        return bind(self.context, label, rule.split(), runtime, force=force)
+        words = rule.split()
+        return bind(self.context, label, words, runtime, force=force, replace=replace)
 
     def unbind(self, label: str, rule: str, *, force: bool = False) -> Change:
         """Remove a rule that bind() added, and apply. ``force`` is as in apply()."""

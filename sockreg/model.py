@@ -87,6 +87,11 @@ class Binding(NamedTuple):
         return Destination(self.label, self.family, self.protocol, self.listener)
 
     @property
+    def matched(self) -> tuple[object, ...]:
+        """Everything that decides which packets match, from ``protocol`` to ``interface``."""
+        return self[2:10]
+
+    @property
     def outcome(self) -> tuple[Action, str, int, bool]:
         """What two tying bindings must have in common, or they conflict."""
         if self.action is Action.BIND:

@@ -132,7 +132,7 @@ function _shtab_sockreg_using
 end
 
 set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners top graph metrics check
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --interval --lines --local --mode --netns --object --of-unit --output --pid --proto --root --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --interval --label --lines --local --mode --netns --object --of-unit --output --pid --port --prefix --proto --root --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -217,6 +217,7 @@ complete -c sockreg -n '_shtab_sockreg_using bind' -l object -xka "(__fish_compl
 complete -c sockreg -n '_shtab_sockreg_using bind' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using bind' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l runtime -d 'only until the next boot'
+complete -c sockreg -n '_shtab_sockreg_using bind' -l replace -d 'replace rules for the same packets that bind added, in one step'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
@@ -301,7 +302,7 @@ complete -c sockreg -n '_shtab_sockreg_using send' -l root -xka "(__fish_complet
 complete -c sockreg -n '_shtab_sockreg_using send' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
 complete -c sockreg -n '_shtab_sockreg_using send' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using send' -s v -l verbose -d 'show the messages of libbpf and the verifier'
-complete -c sockreg -n '_shtab_sockreg_using send' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'socket of the receiver (default: that of sockreg-receive.socket)'
+complete -c sockreg -n '_shtab_sockreg_using send' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'socket of the receiver, @NAME for an abstract one (default: that of sockreg-receive.socket)'
 complete -c sockreg -n '_shtab_sockreg_using send; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d 'label (default: each socket'"'"'s LISTEN_FDNAMES entry)'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a expect -d 'register this unit'"'"'s TCP socket when it listens (sock_ops)'
 complete -c sockreg -n '_shtab_sockreg_using expect' -s h -l help -d 'show this help message and exit'
@@ -350,6 +351,10 @@ complete -c sockreg -n '_shtab_sockreg_using rules' -l root -xka "(__fish_comple
 complete -c sockreg -n '_shtab_sockreg_using rules' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using rules' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l label -xka "(_sockreg_labels)" -d 'only rules of this label'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l proto -xka "tcp udp" -d 'tcp or udp'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l prefix -x -d 'only rules for addresses in this prefix, also in part'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l port -x -d 'only rules for these ports: 80, 8000-8999 or 80,443'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a status -d 'show program, labels, sockets, counters'
 complete -c sockreg -n '_shtab_sockreg_using status' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using status' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

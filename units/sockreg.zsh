@@ -83,6 +83,7 @@ _shtab_sockreg_bind_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--runtime[only until the next boot]"
+  "--replace[replace rules for the same packets that bind added, in one step]"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
@@ -353,6 +354,10 @@ _shtab_sockreg_rules_options=(
   "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--label=[only rules of this label]:LABEL:_sockreg_offer _sockreg_labels"
+  "--proto=[tcp or udp]:PROTO:(tcp udp)"
+  "--prefix=[only rules for addresses in this prefix, also in part]:PREFIX:"
+  "--port=[only rules for these ports\: 80, 8000-8999 or 80,443]:PORTS:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -366,7 +371,7 @@ _shtab_sockreg_send_options=(
   "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
-  "--socket=[socket of the receiver (default\: that of sockreg-receive.socket)]:PATH:_files"
+  "--socket=[socket of the receiver, \@NAME for an abstract one (default\: that of sockreg-receive.socket)]:PATH:_files"
   ":label (default\: each socket\'s LISTEN_FDNAMES entry):_sockreg_offer _sockreg_labels"
 )
 

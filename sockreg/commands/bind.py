@@ -1,6 +1,6 @@
 """Rules added and removed by command: written to a file and applied at once."""
 
-from dataclasses import replace
+import dataclasses
 
 from sockreg.commands import tell
 from sockreg.commands.apply import Writer, configuring, put_in_force
@@ -16,19 +16,35 @@ from sockreg.rules.syntax import format_line
 
 
 def bind(
-    context: Context, label: str, words: list[str], runtime: bool, *, force: bool = False
+    context: Context,
+    label: str,
+    words: list[str],
+    runtime: bool,
+    *,
+    force: bool = False,
+    replace: bool = False,
 ) -> Change:
     """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
 
-    ``runtime`` rules last until the next boot. ``force`` is as in apply(). Raises
+    ``runtime`` rules last until the next boot. ``force`` is as in apply(). ``replace`` replaces
+    the rules for exactly the same packets that bind added, with a notice each. Raises
     SockregError if the words or the whole rule set would be wrong; neither the file nor the kernel
     has changed then.
     """
     with configuring(context, force=force) as writer:
         notices: list[str] = []
         _refuse_unclear(writer, label, words)
-        files = add_binding(context.root, label, words, runtime=runtime, notices=notices)
-        change = put_in_force(writer, writer.active_units(), files, changes=files, force=force)
+        active = writer.active_units()
+        files = add_binding(
+            context.root,
+            label,
+            words,
+            runtime=runtime,
+            notices=notices,
+            replace=replace,
+            active=active,
+        )
+        change = put_in_force(writer, active, files, changes=files, force=force)
     return _told(change, notices)
 
 
@@ -57,6 +73,6 @@ def unbind(context: Context, label: str, words: list[str], *, force: bool = Fals
 
 def _told(change: Change, typed: list[str]) -> Change:
     notices = [*(Notice(None, text) for text in typed), *change.notices]
-    complete = replace(change, notices=list(dict.fromkeys(notices)))
+    complete = dataclasses.replace(change, notices=list(dict.fromkeys(notices)))
     tell.applied(complete)
     return complete

@@ -47,22 +47,92 @@ def bind_path(root: str, runtime: bool) -> str:
 
 
 def add_binding(
-    root: str, label: str, words: list[str], *, runtime: bool, notices: list[str]
+    root: str,
+    label: str,
+    words: list[str],
+    *,
+    runtime: bool,
+    notices: list[str],
+    replace: bool = False,
+    active: Collection[str] = (),
 ) -> Overlay:
     """What to write to add ``Bind=WORDS`` to the file under the label.
 
     Empty if the line is there already. A binding of the label for the same packets that differs in
-    its listener or ``missing=pass`` is replaced. Raises UsageError for wrong arguments and
-    ConfigError for a wrong file.
+    its listener or ``missing=pass`` is replaced. ``replace`` also replaces the bindings of other
+    labels for exactly the same packets, in either file, with a notice each. ``active`` is as in
+    read_sound(). Raises UsageError for wrong arguments and ConfigError for a wrong file. With
+    ``replace``, raises ConfigError if such a rule is in another file, which it names, or if a
+    ``runtime`` rule would replace a lasting one.
     """
     path = bind_path(root, runtime)
-    before = text = _read(path) or ""
+    # The file that is added to comes first: if only this one is written, the rule is in both.
+    paths = [path, bind_path(root, not runtime)] if replace else [path]
+    before = {path: _read(path) or "" for path in paths}
+    after = dict(before)
     for binding in _parse_typed(label, words, path, notices):
-        present = [b for line in _lines_of(text, label, path) for b in line.bindings]
+        if replace:
+            _refuse_elsewhere(root, binding, paths, active)
+            for old in _rivals(before, binding):
+                if runtime and old.place.path != path:
+                    raise _lasting(old)
+                after[old.place.path] = _without(after[old.place.path], old, old.place.path)
+                notices.append(f"{_named(old)} of {old.place} is replaced")
+        present = [b for line in _lines_of(after[path], label, path) for b in line.bindings]
         if _placeless(binding) not in map(_placeless, present):
-            text = _without(text, binding._replace(listener=0), path)
-            text = _with_line(text, label, format_line(binding))
-    return {} if text == before else {path: text}
+            text = _without(after[path], binding._replace(listener=0), path)
+            after[path] = _with_line(text, label, format_line(binding))
+    return _changed(before, after)
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> Overlay:
+    """The files that differ. Those without any rules left are removed."""
+    return {
+        path: None if text in ("", _HEADER) else text
+        for path, text in after.items()
+        if text != before[path]
+    }
+
+
+def _rivals(texts: dict[str, str], binding: Binding) -> list[Binding]:
+    """The bindings in the files that match exactly the same packets and do something else."""
+    return [
+        old
+        for path, text in texts.items()
+        for label in dict.fromkeys(section.name for section in _sections(text))
+        for line in (_lines_of(text, label, path) if label_problem(label) == "" else ())
+        for old in line.bindings
+        if _is_rival(old, binding)
+    ]
+
+
+def _is_rival(old: Binding, binding: Binding) -> bool:
+    return old.matched == binding.matched and old.outcome != binding.outcome
+
+
+def _refuse_elsewhere(
+    root: str, binding: Binding, paths: Collection[str], active: Collection[str]
+) -> None:
+    """Raises ConfigError for a rival that is no Bind= line of the files in ``paths``."""
+    rules, _ = examine_rule_set(root, active)
+    for old in rules.bindings:
+        ours = old.action is Action.BIND and old.place.path in paths
+        if _is_rival(old, binding) and not ours:
+            raise ConfigError(
+                f"{_named(old)} is in {old.place}",
+                "change it there: --replace only replaces rules that bind added",
+            )
+
+
+def _lasting(old: Binding) -> ConfigError:
+    return ConfigError(
+        f"{_named(old)} of {old.place} lasts, and a rule with --runtime ends at the next boot",
+        "leave out --runtime, or remove the lasting rule first: 'sockreg unbind'",
+    )
+
+
+def _named(binding: Binding) -> str:
+    return f"{format_line(binding)} ({binding.label})"
 
 
 def typed(label: str, words: list[str]) -> list[Binding]:
@@ -86,11 +156,7 @@ def remove_binding(
         after = {path: _without(text, binding, path) for path, text in after.items()}
         if not any(_holds(text, binding, path) for path, text in before.items()):
             raise _not_here(root, binding, active)
-    return {
-        path: None if text in ("", _HEADER) else text
-        for path, text in after.items()
-        if text != before[path]
-    }
+    return _changed(before, after)
 
 
 def write_files(changes: Overlay) -> Overlay:
@@ -138,7 +204,7 @@ def _holds(text: str, binding: Binding, path: str) -> bool:
 
 
 def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
-    rule = f"{format_line(binding)} ({binding.label})"
+    rule = _named(binding)
     rules, _ = examine_rule_set(root, active)
     for other in rules.bindings:
         if _same_rule(other, binding):

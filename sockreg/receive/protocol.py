@@ -137,6 +137,7 @@ def _close(fds: list[int]) -> None:
 def send(path: str, label: str, fds: list[int], timeout: float) -> None:
     """Pass sockets to the receiver at ``path`` under a label, and wait for its OK.
 
+    ``@name`` is an abstract address, which belongs to the network namespace of this process.
     Raises RefusedError with the receiver's answer, AccessError without permission to connect, and
     SockregError if the receiver does not exist or does not answer within ``timeout`` s. If it turns
     connections away, this tries again until then.
@@ -169,7 +170,7 @@ def _ask(path: str, label: str, fds: list[int], deadline: float) -> bytes:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
-        connection.connect(path)
+        connection.connect(_address(path))
         packed = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
         connection.sendmsg(
             [label.encode("ascii") + END], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)]
@@ -177,6 +178,11 @@ def _ask(path: str, label: str, fds: list[int], deadline: float) -> bytes:
         return connection.recv(_ANSWER_SIZE)
     finally:
         connection.close()
+
+
+def _address(path: str) -> str:
+    """For connect(2). ``@name`` is an abstract address, as in systemd.socket(5) and ss(8)."""
+    return "\0" + path[1:] if path.startswith("@") else path
 
 
 def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
@@ -196,6 +202,13 @@ def _unreachable(path: str, error: OSError, timeout: float) -> SockregError:
             f"{path}: {error.strerror}",
             "run it as root, or as a member of the group in SocketGroup= of sockreg-receive.socket",
         )
+    if path.startswith("@"):
+        return SockregError(
+            f"{path}: {error.strerror or error}",
+            "an abstract address is that of a receiver in the same network namespace: "
+            "'ss -xl' lists those that there are",
+        )
     return SockregError(
-        f"{path}: {error.strerror}", "start it: 'systemctl start sockreg-receive.socket'"
+        f"{path}: {error.strerror or error}",
+        "start it: 'systemctl start sockreg-receive.socket'",
     )

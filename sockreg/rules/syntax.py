@@ -49,7 +49,7 @@ def parse_words(
     if protocol is None:
         raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
     family, address, length = parse_prefix(words[1], notices)
-    ranges = _parse_ports(words[2])
+    ranges = parse_ports(words[2])
     source, interface, missing_pass, listener = None, None, False, 0
     if len(words) > 3:
         source, interface, missing_pass, listener = _parse_conditions(
@@ -154,7 +154,8 @@ def format_ports(first: int, last: int) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _parse_ports(text: str) -> tuple[tuple[int, int], ...]:
+def parse_ports(text: str) -> tuple[tuple[int, int], ...]:
+    """Read a list of ports as (first, last) of each item. Raises ValueError."""
     if text == "*":
         return (ANY_PORT,)
     return tuple(_parse_range(item, text) for item in text.split(","))

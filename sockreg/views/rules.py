@@ -7,10 +7,67 @@ from typing import NamedTuple
 
 from sockreg import garbage
 from sockreg.context import Context
-from sockreg.model import ACTION_NAMES, PROTOCOL_NAMES, Binding
+from sockreg.errors import UsageError
+from sockreg.model import ACTION_NAMES, FAMILY_BITS, PROTOCOL_NAMES, Binding, label_problem
 from sockreg.plural import plural
 from sockreg.registry import generation_record, generations
-from sockreg.rules.syntax import format_prefix, format_rule
+from sockreg.rules.syntax import format_prefix, format_rule, parse_ports, parse_prefix
+
+
+class Filter(NamedTuple):
+    """Which rules to show: those that meet every condition. None is no condition.
+
+    ``label`` of a reject or pass rule is its section or unit. ``prefix`` is (family, address,
+    length), and ``ports`` are (first, last) of each range: rules that match any packet for an
+    address in the prefix, and for a port in the ranges.
+    """
+
+    label: str | None = None
+    protocol: int | None = None
+    prefix: tuple[int, int, int] | None = None
+    ports: Sequence[tuple[int, int]] | None = None
+
+    def shows(self, binding: Binding) -> bool:
+        return (
+            self.label in (None, binding.label)
+            and self.protocol in (None, binding.protocol)
+            and (self.prefix is None or _meets(binding, *self.prefix))
+            and (self.ports is None or _meets_any(binding, self.ports))
+        )
+
+
+def filter_of(
+    label: str | None,
+    protocol: str | None,
+    prefix: str | None,
+    ports: str | None,
+    notices: list[str],
+) -> Filter:
+    """The filter that words mean. ``notices`` are as in parse_prefix(). Raises UsageError."""
+    if label is not None and (wrong := label_problem(label)):
+        raise UsageError(f"rules: the label {label!r} {wrong}")
+    numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
+    try:
+        return Filter(
+            label,
+            None if protocol is None else numbers[protocol],
+            None if prefix is None else parse_prefix(prefix, notices),
+            None if ports is None else parse_ports(ports),
+        )
+    except ValueError as problem:
+        raise UsageError(f"rules: {problem}") from None
+
+
+def _meets_any(binding: Binding, ports: Sequence[tuple[int, int]]) -> bool:
+    return any(first <= binding.last and binding.first <= last for first, last in ports)
+
+
+def _meets(binding: Binding, family: int, address: int, length: int) -> bool:
+    """Whether an address is in both prefixes: then one contains the other."""
+    if binding.family != family:
+        return False
+    shift = FAMILY_BITS[family] - min(binding.length, length)
+    return binding.address >> shift == address >> shift
 
 
 class Rules(NamedTuple):
@@ -21,6 +78,10 @@ class Rules(NamedTuple):
 
     bindings: list[Binding]
     absent: Mapping[str, int]
+
+    def chosen(self, wanted: Filter) -> Rules:
+        """Those that a filter shows, pending ones, too."""
+        return self._replace(bindings=list(filter(wanted.shows, self.bindings)))
 
     @property
     def in_force(self) -> list[Binding]:

@@ -85,10 +85,11 @@ def refused(host: Host, *messages: Message, allowed: str = "root") -> str:
 
 
 @contextmanager
-def receiving(host: Host, path: Path) -> Iterator[None]:
+def receiving(host: Host, path: Path | str) -> Iterator[None]:
     """A receiver at ``path`` that takes one request after the other, as the units do."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(path))
+    with host.namespace.new_socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        address = str(path)
+        listener.bind("\0" + address[1:] if address.startswith("@") else address)
         listener.listen()
 
         def serve() -> None:
@@ -435,6 +436,56 @@ def test_the_sending_side_goes_by_name_and_goes_on_as_the_server(
         assert (outcome.status, outcome.out) == (EXIT_OK, "a: OK\nb: OK\n2 a:b\n"), outcome
         assert loaded.ask("127.0.0.1", 80) == "first"
         assert loaded.ask("127.0.0.1", 81) == "second"
+
+
+def test_an_abstract_address(loaded: Host) -> None:
+    """A name of the network namespace, not of the file system, written as systemd writes it."""
+    with (
+        receiving(loaded, "@sockreg-test"),
+        loaded.namespace.serve("sent", "127.0.0.1", 8080) as sent,
+    ):
+        sockets = [("x", sent.sock)]
+        outcome = loaded.process("send", "web", "--socket", "@sockreg-test", sockets=sockets)
+        assert (outcome.status, outcome.out) == (EXIT_OK, "web: OK\n"), outcome
+        assert loaded.ask("127.0.0.1", 80) == "sent"
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        outcome = loaded.process("send", "web", "--socket", "@sockreg-test", sockets=[("x", sock)])
+    assert outcome.status == EXIT_FAILURE
+    assert "@sockreg-test: Connection refused" in outcome.err
+    assert "same network namespace" in outcome.err
+
+
+@pytest.mark.parametrize("path", ["", "@", "/" + "x" * 200, "@" + "x" * 200])
+def test_addresses_that_are_none(loaded: Host, path: str) -> None:
+    with loaded.namespace.listen("127.0.0.1", 8080) as sock:
+        outcome = loaded.process("send", "web", "--socket", path, sockets=[("x", sock)])
+    assert outcome.status in (EXIT_FAILURE, EXIT_USAGE)
+    assert outcome.err.startswith("sockreg: ")
+    assert "None" not in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_refusal_says_what_was_passed_before_it_and_what_was_not(
+    loaded: Host, tmp_path: Path
+) -> None:
+    loaded.apply("[a]", "Bind=tcp 127.0.0.1 80", "[c]", "Bind=tcp 127.0.0.1 81")
+    path = tmp_path / "receive.sock"
+    with (
+        receiving(loaded, path),
+        loaded.namespace.serve("first", "127.0.0.1", 8080) as first,
+        loaded.namespace.serve("third", "127.0.0.1", 8082) as third,
+        socket.socket(socket.AF_UNIX) as unfit,
+    ):
+        outcome = loaded.process(
+            "send", "--socket", str(path), "--", "/bin/echo", "ran",
+            sockets=[("a", first.sock), ("b", unfit), ("c", third.sock)],
+        )  # fmt: skip
+        assert outcome.status == EXIT_REFUSED
+        assert outcome.out == "a: OK\n"
+        assert "refused label b: socket 1 of 1" in outcome.err
+        assert "not passed after that: label c" in outcome.err
+        assert loaded.ask("127.0.0.1", 80) == "first"
+        assert loaded.ask("127.0.0.1", 81) == "refused"
 
 
 def test_the_sending_side_asks_again_where_it_is_turned_away(loaded: Host, tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ from sockreg.cli.verb import Group, Verb
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_rule(parser)
     parser.add_argument("--runtime", action="store_true", help="only until the next boot")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace rules for the same packets that bind added, in one step",
+    )
     add_force(parser)
 
 
@@ -36,7 +41,11 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
 
 def _bind(registry: Registry, options: argparse.Namespace) -> None:
     change = registry.bind(
-        options.label, _rule(options), runtime=options.runtime, force=options.force
+        options.label,
+        _rule(options),
+        runtime=options.runtime,
+        force=options.force,
+        replace=options.replace,
     )
     show_change(change, as_json=options.json)
 

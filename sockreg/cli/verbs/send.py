@@ -18,7 +18,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        help="socket of the receiver (default: that of sockreg-receive.socket)",
+        help="socket of the receiver, @NAME for an abstract one (default: that of "
+        "sockreg-receive.socket)",
     )
 
 
@@ -27,7 +28,7 @@ def _run(_: Registry, options: argparse.Namespace) -> None:
 
     path = send.RECEIVER if options.socket is None else options.socket
     for label in send.send(path, options.label, command=options.command):
-        print(f"{label}: OK")
+        print(f"{label}: OK", flush=True)
 
 
 VERB = Verb(
