@@ -16,6 +16,7 @@ from sockreg.host.links import Above
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
+from sockreg.terms import adding_unit, companion
 from sockreg.views.situation import Situation
 from sockreg.views.status import ExpectedUnit
 
@@ -65,6 +66,12 @@ class Host:
     def state(self, unit: str) -> SystemdState:
         """What systemd reports about a unit; empty if it was not queried."""
         return self.states.get(unit, SystemdState("", "", 0))
+
+    def registered(self, unit: str) -> bool:
+        """Whether a unit has a socket in the registry."""
+        return any(
+            member.unit == unit for members in self.situation.members.values() for member in members
+        )
 
     def units_of(self, cookie: int) -> list[str]:
         """The units that a socket is registered for."""
@@ -125,10 +132,45 @@ class Facts:
                 yield name, server
 
     def server_of(self, socket: Unit) -> Unit | None:
-        """The service that a socket starts, unless there is one per connection."""
+        """The service that a socket starts. None if there is one per connection, or none at all."""
         if socket.is_on("Socket", "Accept"):
             return None
         return self.services.get(self.server_name(socket))
+
+    def registers_itself(self, name: str) -> bool:
+        """Whether a socket unit registers its own sockets, without a companion (mode exec)."""
+        socket = self.sockets.get(name)
+        return (
+            socket is not None
+            and name not in self.wanted
+            and socket.is_on("Socket", "PassFileDescriptorsToExec")
+            and companion(name) not in {word.value for word in socket.words("Unit", "Wants")}
+        )
+
+    def start(self, name: str) -> str:
+        """The command that starts a socket unit and registers its sockets."""
+        return f"systemctl start {name if self.registers_itself(name) else companion(name)}"
+
+    def register(self, name: str) -> str:
+        """The command that registers the sockets of a unit that listens."""
+        if self.registers_itself(name):
+            return f"systemctl start {adding_unit(name)}"
+        return f"systemctl restart {companion(name)}"
+
+    def open_again(self, name: str) -> str:
+        """The commands that make a socket unit listen as its files say now.
+
+        systemd refuses to restart the socket while its server runs.
+        """
+        socket = self.sockets.get(name)
+        server = self.server_of(socket) if socket else None
+        both = f"{name} {server.name}" if server else name
+        return f"systemctl daemon-reload && systemctl stop {both} && {self.start(name)}"
+
+    @staticmethod
+    def instance_of(socket: Unit) -> str:
+        """A service for a connection, if the socket has Accept=yes: ``web@0.service``."""
+        return f"{socket.name.removesuffix('.socket').partition('@')[0]}@0.service"
 
     @staticmethod
     def server_name(socket: Unit) -> str:

@@ -125,6 +125,8 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
         names.add(name.removesuffix(".socket") + ".service")
         if name in found:
             names.update(word.value for word in found[name].words("Socket", "Service"))
+            if found[name].is_on("Socket", "Accept"):
+                names.add(Facts.instance_of(found[name]))
     services = {name: unit for name in sorted(names) if (unit := _read(root, name))}
     for name in sorted(_installed(root, ".service") - names):
         unit = _read(root, name)

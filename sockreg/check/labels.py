@@ -8,31 +8,37 @@ from difflib import get_close_matches
 from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
-from sockreg.config.listens import STREAMS, ports_of, read_listens
+from sockreg.config.listens import STREAMS, Listen, ports_of, read_listens
+from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
-from sockreg.model import INET, INET6, UDP, Action, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, UDP, Action, Destination
 from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
-from sockreg.terms import ONLY, companion
+from sockreg.terms import FAMILY_TITLES, ONLY
 from sockreg.views.health import ailment
 
+_LISTENS = {protocol: key for key, protocol in STREAMS.items()}
 _OTHER = ("ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
           "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
 
 
 def offered(facts: Facts) -> dict[Destination, str]:
     """The destinations for which the counted .socket units have sockets, and these units."""
-    found: dict[Destination, str] = {}
-    for name in facts.counted:
-        unit = facts.sockets.get(name)
-        if unit is None:
-            continue
-        label = facts.rules.units[name].label
-        for (family, protocol), ports in ports_of(read_listens(name, unit.sections)).items():
-            for listener in (ONLY, *ports):
-                found[Destination(label, family, protocol, listener)] = name
-    return found
+    return {destination: name for name in facts.counted for destination in offered_by(facts, name)}
+
+
+def offered_by(facts: Facts, name: str) -> list[Destination]:
+    """The destinations for which a counted .socket unit has sockets."""
+    unit = facts.sockets.get(name)
+    if unit is None:
+        return []
+    label = facts.rules.units[name].label
+    return [
+        Destination(label, family, protocol, listener)
+        for (family, protocol), ports in ports_of(read_listens(name, unit.sections)).items()
+        for listener in (ONLY, *ports)
+    ]
 
 
 @check(Concern.SOCKETS)
@@ -43,6 +49,8 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
         unit = facts.sockets.get(name)
         if unit is None:
             continue
+        if facts.host is not None and facts.host.registered(name):
+            continue  # whatever the files say: systemd ignores what it does not know
         protocol = unit.last("Socket", "SocketProtocol")
         if protocol is not None and protocol.value == "mptcp":
             yield Finding(
@@ -88,33 +96,116 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
             where=str(binding.place),
             what=f"{format_line(binding)} points to label {what}, which has no socket",
             why=f"its packets are {then}" if live else f"its packets would be {then}",
-            fix=_supply(destination, known, labels),
+            fix=_supply(facts, destination, known, labels),
         )
 
 
-def _supply(wanted: Destination, known: dict[Destination, str], labels: set[str]) -> str:
+def _supply(
+    facts: Facts, wanted: Destination, known: dict[Destination, str], labels: set[str]
+) -> str:
+    """What gives a label the socket that it lacks."""
     if wanted in known:
         name = known[wanted]
-        return f"systemctl restart {companion(name)}, which registers"
-    same = sorted({offer.family for offer in known if offer.label == wanted.label})
-    if same:
-        other = (
-            "only IPv6: listen on [::] or an IPv4 address"
-            if same == [INET6]
-            else (
-                "only IPv4: listen on [::] or an IPv6 address"
-                if same == [INET]
-                else "another protocol"
-            )
+        if facts.host is None or not _unopened(facts, facts.host, name):
+            return f"{facts.register(name)}, which registers"
+        if facts.host.state(name).active in ("inactive", "failed"):
+            return facts.start(name)
+        return f"{facts.open_again(name)}: its files have changed since it was started"
+    same = [offer for offer in known if offer.label == wanted.label]
+    if not same:
+        near = get_close_matches(wanted.label, sorted(labels - {wanted.label}), 1)
+        if near:
+            return f"did you mean {near[0]}? Correct the rule, or FileDescriptorName= of the unit"
+        return (
+            f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, "
+            "or 'sockreg register' for another server"
         )
-        return f"the units with this label serve {other}"
-    near = get_close_matches(wanted.label, sorted(labels - {wanted.label}), 1)
-    if near:
-        return f"did you mean {near[0]}? Correct the rule, or FileDescriptorName= of the unit"
-    return (
-        f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, "
-        "or 'sockreg register' for another server"
-    )
+    units = " and ".join(sorted({known[offer] for offer in same}))
+    like = [offer for offer in same if offer.protocol == wanted.protocol]
+    if not like:
+        has, lacks = PROTOCOL_NAMES[same[0].protocol], PROTOCOL_NAMES[wanted.protocol]
+        return (
+            f"{units} has only {has} sockets: write {has} in the rule, or add "
+            f"{_LISTENS[wanted.protocol]}= for {lacks} to the unit"
+        )
+    if all(offer.family != wanted.family for offer in like):
+        family = FAMILY_TITLES[wanted.family]
+        return (
+            f"{units} has only {FAMILY_TITLES[like[0].family]} sockets for "
+            f"{PROTOCOL_NAMES[wanted.protocol]}: listen on [::] or an {family} address"
+        )
+    ports = sorted({offer.listener for offer in like if offer.family == wanted.family} - {ONLY})
+    return f"write 'to PORT' with a port of {units}: {', '.join(map(str, ports))}"
+
+
+def _unopened(facts: Facts, host: Host, name: str) -> list[Listen]:
+    """The Listen lines of a unit for which there is no socket in this network namespace."""
+    unit = facts.sockets.get(name)
+    if unit is None:
+        return []
+    there = {(sock.protocol, sock.address, sock.port) for sock in host.situation.there}
+    return [
+        listen
+        for listen in read_listens(name, unit.sections)
+        if (listen.protocol, listen.address, listen.port) not in there
+        # Without IPv6, systemd opens 0.0.0.0 for a port without address.
+        and not (
+            listen.address == ANY_ADDRESS[INET6]
+            and (listen.protocol, ANY_ADDRESS[INET], listen.port) in there
+        )
+    ]
+
+
+@live_check(Concern.UNITS)
+def unopened(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Listen lines that have changed since the unit was started."""
+    for name in facts.counted:
+        unit = facts.sockets.get(name)
+        if unit is None or host.state(name).active != "active":
+            continue
+        if any(unit.last("Socket", key) for key in ("NetworkNamespacePath", "PrivateNetwork")):
+            continue  # it listens elsewhere
+        for listen in _unopened(facts, host, name):
+            yield Finding(
+                severity=Severity.WARNING,
+                check="not-listening",
+                where=str(listen.place),
+                what=f"{name} is active, but there is no {PROTOCOL_NAMES[listen.protocol]} socket "
+                f"on {listen.local}",
+                why="its files have changed since it was started; systemd keeps the sockets that "
+                "it has opened",
+                fix=f"{facts.open_again(name)}; this interrupts the server",
+            )
+
+
+@live_check(Concern.SOCKETS)
+def unregistered(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Units that listen, but are not among the sockets that share their label."""
+    refused = {unit for unit, _ in same_labels(facts.rules.units, ())}
+    for name in facts.counted:
+        unit = facts.sockets.get(name)
+        if unit is None or name in refused or host.state(name).active != "active":
+            continue
+        missing = [
+            destination
+            for destination in offered_by(facts, name)
+            if destination in facts.destinations
+            and (members := host.situation.members.get(destination))
+            and all(member.unit != name for member in members)
+        ]
+        if missing and not _unopened(facts, host, name):
+            others = sorted(
+                {member.unit for each in missing for member in host.situation.members[each]}
+            )
+            yield Finding(
+                severity=Severity.WARNING,
+                check="not-registered",
+                where=unit.home,
+                what=f"{name} listens, but has no socket under its label, "
+                f"{destination_name(*missing[0])}",
+                why=f"it gets no traffic of the rules: {', '.join(others)} gets all",
+                fix=f"{facts.register(name)}, which registers",
+            )
 
 
 def _registered(facts: Facts) -> set[str]:

@@ -40,13 +40,16 @@ def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
         rules = [setting for key in RULE_KEYS for setting in unit.all(RULES_SECTION, key)]
         if rules and name not in facts.counted:
             masked = f" {companion(name)} is masked." if name in facts.masked else ""
+            itself = facts.registers_itself(name)
             yield Finding(
                 severity=Severity.WARNING,
                 check="no-companion",
                 where=str(rules[0].place),
                 what=f"{name} has rules, but they do not count",
-                why=f"{companion(name)} is neither enabled nor started.{masked}",
-                fix=f"systemctl enable --now {companion(name)}",
+                why=f"{name} registers its own sockets, but it is not enabled"
+                if itself
+                else f"{companion(name)} is neither enabled nor started.{masked}",
+                fix=f"systemctl enable --now {name if itself else companion(name)}",
             )
 
 
@@ -86,7 +89,22 @@ def sockets_without_server(facts: Facts) -> Iterator[Finding]:
     """A socket that systemd refuses to open, because it has no service to start."""
     for name in facts.counted:
         socket = facts.sockets.get(name)
-        if socket is None or socket.is_on("Socket", "Accept") or facts.server_of(socket):
+        if socket is None or facts.server_of(socket):
+            continue
+        if socket.is_on("Socket", "Accept"):
+            instance = facts.instance_of(socket)
+            template = template_of(instance)
+            if instance not in facts.services:
+                yield Finding(
+                    severity=Severity.ERROR,
+                    check="no-server",
+                    where=socket.where("Socket", "Accept"),
+                    what=f"{name} has Accept=yes, but there is no {template} to start for a "
+                    "connection",
+                    why="systemd closes each connection, and the socket fails",
+                    fix=f"create {template}, or set Accept=no and create "
+                    f"{facts.server_name(socket)}",
+                )
             continue
         yield Finding(
             severity=Severity.ERROR,
@@ -161,8 +179,7 @@ def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
                 where=facts.sockets[name].home,
                 what=f"the rules of {name} count, but the unit is {now.active}",
                 why="there is no socket, so traffic that its rules send to the label is refused",
-                fix=f"systemctl start {companion(name)}; 'systemctl status {name}' says why it "
-                "does not listen",
+                fix=f"{facts.start(name)}; 'systemctl status {name}' says why it does not listen",
             )
 
 

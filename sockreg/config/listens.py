@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
 
 STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
+_OF_IPV4 = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1; such a socket takes packets of both families
 
 
 class Listen(NamedTuple):
@@ -66,19 +68,22 @@ def _listen(protocol: int, value: str, unit: str, v6only: bool, place: Place) ->
         where = expand_specifiers(value, unit)
     except ValueError:
         return None  # a specifier that only systemd knows
-    host, _, port = where.rpartition(":")
+    if ":" not in where:
+        where = f"[::]:{where}"
+    host, _, port = where.partition("%")[0].rpartition(":")
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         return None  # a path, a name, vsock
-    if not host:
-        host = "[::]"
-    if not host.startswith("["):
-        if not all(part.isdecimal() for part in host.split(".")):
-            return None
-        return Listen(INET, (INET,), protocol, host, int(port), place)
-    address = host.strip("[]").partition("%")[0]
-    # systemd sets IPV6_V6ONLY for addresses other than [::].
-    serves = (INET6, INET) if address == "::" and not v6only else (INET6,)
-    return Listen(INET6, serves, protocol, address, int(port), place)
+    family = INET6 if host.startswith("[") and host.endswith("]") else INET
+    try:
+        packed = socket.inet_pton(family, host.strip("[]") if family == INET6 else host)
+    except (OSError, UnicodeError):
+        return None  # systemd refuses it, too
+    address = socket.inet_ntop(family, packed)
+    serves: tuple[int, ...] = (family,)
+    # The kernel sets IPV6_V6ONLY for addresses other than :: and those of IPv4.
+    if family == INET6 and not v6only and (address == "::" or packed.startswith(_OF_IPV4)):
+        serves = (INET6, INET)
+    return Listen(family, serves, protocol, address, int(port), place)
 
 
 def settle_unit(

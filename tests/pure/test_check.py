@@ -245,8 +245,17 @@ def test_what_a_finding_suggests(tmp_path: Path) -> None:
     files = {"etc/sockreg/x.conf": "[web]\nBind=tcp 2001:db8::/64 80\n"}
     finding = only(run(gather_files(root(tmp_path / "6", files))), "no-socket")
     assert finding.fix == (
-        "the units with this label serve only IPv4: listen on [::] or an IPv6 address"
+        "web.socket has only IPv4 sockets for tcp: listen on [::] or an IPv6 address"
     )
+    files = {"etc/sockreg/x.conf": "[web]\nBind=udp 192.0.2.1 80\n"}
+    finding = only(run(gather_files(root(tmp_path / "udp", files))), "no-socket")
+    assert finding.fix == (
+        "web.socket has only tcp sockets: write tcp in the rule, or add ListenDatagram= for udp "
+        "to the unit"
+    )
+    files = {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.1 80 to 9000\n"}
+    finding = only(run(gather_files(root(tmp_path / "to", files))), "no-socket")
+    assert finding.fix == "write 'to PORT' with a port of web.socket: 8080"
 
 
 @pytest.mark.parametrize(
@@ -257,12 +266,68 @@ def test_what_a_finding_suggests(tmp_path: Path) -> None:
         ("[::]:8080\nBindIPv6Only=ipv6-only", False),
         ("[::1]:8080", False),
         ("0.0.0.0:8080", True),
+        ("[0::0]:8080", True),
+        ("[::ffff:127.0.0.1]:8080", True),
+        ("[::ffff:127.0.0.1]:8080\nBindIPv6Only=ipv6-only", False),
+        ("[fe80::1]:8080%%lo", False),
+        ("[::]:8080%%lo", True),
+        ("127.0.0.1:8080\nListenStream=\nListenStream=[::1]:8080", False),
+        ("/run/web:8080", False),
+        ("@web:8080", False),
+        ("vsock::8080", False),
+        (":8080", False),
+        ("localhost:8080", False),
+        ("1:8080", False),
+        ("127.0.0.1:0", False),
     ],
 )
 def test_which_families_a_socket_serves(tmp_path: Path, listen: str, served: bool) -> None:
     text = WEB_SOCKET.replace("127.0.0.1:8080", listen)
     found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": text})))
     assert (found == []) is served
+
+
+def test_a_pool_is_no_fault(tmp_path: Path) -> None:
+    text = WEB_SOCKET.replace("127.0.0.1:8080", "%i")
+    files = {
+        f"{UNITS}/web@.socket": text,
+        f"{UNITS}/web@.service": WEB_SERVICE.replace("web.socket", "web@%i.socket"),
+        f"{UNITS}/web.socket": "",
+    }
+    assert run(gather_files(root(tmp_path, files, enabled=("web@8081", "web@8082")))) == []
+
+
+def test_a_service_for_each_connection(tmp_path: Path) -> None:
+    accepts = WEB_SOCKET.replace("[X-", "Accept=yes\n[X-")
+    found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": accepts})))
+    assert "there is no web@.service" in only(found, "no-server").what
+    files = {f"{UNITS}/web.socket": accepts, f"{UNITS}/web@.service": WEB_SERVICE}
+    assert run(gather_files(root(tmp_path / "2", files))) == []
+
+
+# A unit as 'sockreg enable --mode exec' leaves it.
+ITSELF = {
+    f"{UNITS}/web.socket.d/50-sockreg.conf": "[Unit]\nWants=sockreg-needed.service\n[Socket]\n"
+    "PassFileDescriptorsToExec=yes\nExecStartPost=-/usr/bin/python3 register %n /dev/null\n"
+}
+
+
+def test_fixes_for_a_unit_that_registers_itself(tmp_path: Path) -> None:
+    """They name the units that it uses: it has no companion."""
+    facts = gather_files(root(tmp_path, ITSELF, enabled=()))
+    finding = only(run(facts), "no-companion")
+    assert finding.fix == "systemctl enable --now web.socket"
+    target = tmp_path / UNITS / "sockets.target.wants" / "web.socket"
+    target.symlink_to("/etc/systemd/system/web.socket")
+    facts = gather_files(str(tmp_path))
+    assert run(facts) == []
+    host = machine(facts, members={})
+    finding = only(run(replace(facts, host=host)), "no-socket")
+    assert finding.fix == "systemctl start sockreg-add@web.service, which registers"
+    dead = {"web.socket": SystemdState("failed", "failed", 0)}
+    found = run(replace(facts, host=machine(facts, members={}, there=[], states=dead)))
+    assert [finding.check for finding in found] == ["inactive-socket", "no-socket"]
+    assert all(finding.fix.startswith("systemctl start web.socket") for finding in found)
 
 
 # A machine
@@ -337,9 +402,32 @@ def test_no_route(tmp_path: Path) -> None:
 
 
 def test_no_socket(tmp_path: Path) -> None:
-    finding = only(found_on(tmp_path, members={}, there=[]), "no-socket")
+    finding = only(found_on(tmp_path, members={}), "no-socket")
     assert finding.severity is Severity.ERROR
     assert finding.why == "its packets are refused"
+    assert finding.fix == "systemctl restart sockreg@web.service, which registers"
+
+
+def test_a_unit_whose_listen_lines_have_changed(tmp_path: Path) -> None:
+    running = {"web.socket": SystemdState("active", "running", 0)}
+    there = [listener(1, "127.0.0.1", 8079)]
+    again = (
+        "systemctl daemon-reload && systemctl stop web.socket web.service && systemctl start "
+        "sockreg@web.service"
+    )
+    finding = only(found_on(tmp_path, there=there, states=running), "not-listening")
+    assert finding.where == f"{tmp_path}/{UNITS}/web.socket:2"
+    assert finding.fix == f"{again}; this interrupts the server"
+    found = found_on(tmp_path / "2", there=there, states=running, members={})
+    assert [finding.check for finding in found] == ["no-socket", "not-listening"]
+    assert found[0].fix == f"{again}: its files have changed since it was started"
+
+
+def test_an_instance_without_its_part_of_the_traffic(tmp_path: Path) -> None:
+    running = {"web.socket": SystemdState("active", "running", 0)}
+    other = {WEB: [member(1, "web@2.socket")]}
+    finding = only(found_on(tmp_path, members=other, states=running), "not-registered")
+    assert "web@2.socket gets all" in finding.why
     assert finding.fix == "systemctl restart sockreg@web.service, which registers"
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.units import UNITS, web
+from tests.systemd.lint import edit_listen_line, follow, kinds
+from tests.systemd.units import UNITS, service_unit, socket_unit, web
 
 
 @pytest.fixture
@@ -17,13 +15,6 @@ def box(make_box: MakeBox) -> Sandbox:
     fresh = make_box(files=web(rules=["Bind=tcp 127.0.0.2 80"]))
     fresh.systemctl("enable", "--now", "sockreg@web.service")
     return fresh
-
-
-def kinds(box: Sandbox, *arguments: str) -> list[str]:
-    """The kinds of all findings, the gravest first."""
-    done = box.run(["sockreg", "--json", "check", *arguments], check=False)
-    findings: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
-    return [finding["check"] for finding in findings]
 
 
 def test_what_we_ship_is_clean(box: Sandbox) -> None:
@@ -68,3 +59,61 @@ def test_a_server_that_failed(box: Sandbox) -> None:
     box.systemctl("start", "web.service", check=False)
     box.wait(lambda: box.show("web.service", "ActiveState") == "failed")
     assert "dead-server" in kinds(box)
+
+
+def test_a_pool_of_instances_is_no_fault(make_box: MakeBox) -> None:
+    """By files and live, in ports that come from the names of instances."""
+    rules = ["Bind=tcp 127.0.0.2 80", "Bind=tcp ::1 80"]
+    box = make_box(
+        files={
+            f"{UNITS}/web@.socket": socket_unit("%i", rules=rules),
+            f"{UNITS}/web@.service": service_unit(
+                "accept_loop web%i", dependencies=["Requires=web@%i.socket"]
+            ),
+        }
+    )
+    box.systemctl("enable", "--now", "sockreg@web@8081.service", "sockreg@web@8082.service")
+    assert box.ask("127.0.0.2", 80).startswith("web80")
+    assert box.ask("::1", 80).startswith("web80")
+    assert kinds(box) == kinds(box, "--files") == []
+    box.run(["sockreg", "unregister", "web", "--unit", "web@8082.socket"])
+    assert kinds(box) == ["not-registered"]
+    follow(box, "not-registered")
+    assert kinds(box) == []
+
+
+@pytest.mark.parametrize("listen", ["[::ffff:127.0.0.1]:8082", "[0::0]:8082", "8082"])
+def test_a_listener_of_both_families(make_box: MakeBox, listen: str) -> None:
+    rules = ["Bind=tcp 127.0.0.2 80", "Bind=tcp ::1 80"]
+    box = make_box(files=web(listen=[listen], rules=rules))
+    assert kinds(box, "--files") == ["no-companion"]
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    assert kinds(box) == kinds(box, "--files") == []
+    assert box.ask("127.0.0.2", 80) == "web 127.0.0.2:80"
+    assert box.ask("::1", 80) == "web [::1]:80"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8090", "[::]:8080"])
+def test_edited_listen_lines(box: Sandbox, listen: str) -> None:
+    """The fix leads to the new address although the server runs."""
+    edit_listen_line(box, listen)
+    port = int(listen.rpartition(":")[2])
+    assert box.ask("127.0.0.1", port) == f"web 127.0.0.1:{port}"
+    assert box.ask("127.0.0.2", 80) == "web 127.0.0.2:80"
+
+
+def test_an_accepting_socket_without_a_template(make_box: MakeBox) -> None:
+    files = web()
+    files[f"{UNITS}/web.socket"] = socket_unit(
+        "127.0.0.1:8080", rules=["Bind=tcp 127.0.0.2 80"], settings=["Accept=yes"]
+    )
+    box = make_box(files=files)
+    box.systemctl("enable", "--now", "sockreg@web.service", check=False)
+    assert "no-server" in kinds(box, "--files")
+    box.write(
+        f"{UNITS}/web@.service", "[Service]\nExecStart=/bin/echo hello\nStandardOutput=socket\n"
+    )
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "sockreg@web.service")
+    assert kinds(box) == kinds(box, "--files") == []
+    assert box.ask("127.0.0.2", 80) == "hello"
