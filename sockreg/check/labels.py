@@ -16,6 +16,7 @@ from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
 from sockreg.terms import FAMILY_TITLES, ONLY
+from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment
 
 _LISTENS = {protocol: key for key, protocol in STREAMS.items()}
@@ -277,6 +278,57 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
                 why="a socket stays registered until it is closed, even if no server accepts",
                 fix="restart its server; 'sockreg inspect' shows details of the socket",
             )
+
+
+@live_check(Concern.SOCKETS)
+def bound_to_an_interface(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Rules that lead packets to sockets which are bound to another interface."""
+    situation = host.situation
+    for binding in facts.bindings:
+        if binding.action is not Action.BIND:
+            continue
+        on = arriving(binding.interface, host.interfaces, host.inner)
+        for member in situation.usable.get(binding.destination, []):
+            bound_to = situation.by_cookie[member.cookie].interface
+            wrong = unanswered(bound_to, situation.interface_names, on)
+            if not wrong:
+                continue
+            name = situation.interface_names.get(bound_to)
+            yield Finding(
+                severity=Severity.WARNING if name and on is None else Severity.ERROR,
+                check="bound-socket",
+                where=str(binding.place),
+                what=f"{format_line(binding)} points to socket {cookie_text(member.cookie)} of "
+                f"{member.unit}, which is {wrong}",
+                why="the kernel answers only through the socket's own interface",
+                fix=f"write dev {name} in the rule, or let the server bind to no interface: no "
+                "BindToDevice= in its .socket unit, and no link-local address"
+                if name
+                else f"restart {member.unit}, or whatever opens the socket",
+            )
+
+
+@check(Concern.SOCKETS)
+def units_bound_to_an_interface(facts: Facts) -> Iterator[Finding]:
+    """The same for sockets that are not there yet, by the files of their units."""
+    for destination, name in offered(facts).items():
+        unit = facts.sockets[name]
+        device = unit.last("Socket", "BindToDevice")
+        there = facts.host.situation.members.get(destination) if facts.host else None
+        if device is None or there:
+            continue
+        for binding in facts.bindings:
+            led = binding.action is Action.BIND and binding.destination == destination
+            if led and binding.interface != device.value:
+                yield Finding(
+                    severity=Severity.ERROR if binding.interface else Severity.WARNING,
+                    check="bound-socket",
+                    where=str(binding.place),
+                    what=f"{format_line(binding)} points to {name}, whose sockets are bound to "
+                    f"interface {device.value} ({device.place})",
+                    why="clients that come by another interface get no answer",
+                    fix=f"write dev {device.value} in the rule, or remove BindToDevice=",
+                )
 
 
 @live_check(Concern.SOCKETS)

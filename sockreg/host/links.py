@@ -30,12 +30,17 @@ _WITHIN = {
 
 @dataclass(frozen=True)
 class Above:
-    """The interface that packets of interface ``below`` arrive from instead, and why."""
+    """The interface that packets of interface ``below`` arrive from instead, and why.
+
+    ``member`` is the index of the member, if that interface is a VRF: sockets that are bound to the
+    member get its packets, too. Otherwise it is 0.
+    """
 
     below: str
     index: int
     name: str
     why: str
+    member: int = 0
 
     @property
     def sentence(self) -> str:
@@ -64,6 +69,14 @@ def _index_of(name: str) -> int:
         return 0
 
 
+def name_of(index: int) -> str:
+    """The name of an interface; empty if there is none with this index."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
+
+
 def above(names: Iterable[str]) -> dict[str, Above]:
     """Those interfaces that packets never arrive from, and what they arrive from instead.
 
@@ -79,16 +92,18 @@ def above(names: Iterable[str]) -> dict[str, Above]:
 
 def _above(links: dict[int, _Link], below: str, index: int) -> Above | None:
     steps: list[_Link] = []
+    member = 0
     while index in links and len(steps) <= len(links):
         up = links.get(links[index].above)
         if up is None or up.kind not in _WITHIN:
             break
+        member = index if up.kind == "vrf" else 0
         index = links[index].above
         steps.append(up)
     if not steps:
         return None
     why = ", which is ".join(f"{_WITHIN[up.kind]} {up.name}" for up in steps)
-    return Above(below, index, steps[-1].name, why)
+    return Above(below, index, steps[-1].name, why, member)
 
 
 def _links() -> dict[int, _Link]:

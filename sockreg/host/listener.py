@@ -14,6 +14,8 @@ from sockreg.errors import RefusedError
 _ORDER = sys.byteorder
 
 # asm-generic/socket.h, linux/in.h, linux/in6.h; absent from _socket in Python 3.11
+_IFNAMSIZ = 16  # linux/if.h
+_SO_BINDTODEVICE = 25
 _SO_PROTOCOL = 38
 _SO_DOMAIN = 39
 _SO_COOKIE = 57
@@ -42,7 +44,8 @@ class Listener(sharing.Listener):
     ``family`` is the socket's own family. ``serves`` are the families of the packets it can take: a
     dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its network namespace; 0
     on kernels before 5.14, which do not report it. ``asks_address`` is whether the socket receives
-    the destination address of each datagram.
+    the destination address of each datagram. ``device`` is the interface that it is bound to, or
+    empty: a socket at a link-local address is bound to one, too.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Listener(sharing.Listener):
         cookie: int,
         netns: int,
         asks_address: bool,
+        device: str = "",
     ) -> None:
         super().__init__(family, serves, protocol, address, port)
         self.fd = fd
         self.cookie = cookie
         self.netns = netns
         self.asks_address = asks_address
+        self.device = device
 
     def packed_address(self) -> bytes:
         return _socket.inet_pton(self.family, self.address.partition("%")[0])
@@ -151,7 +156,16 @@ def _inspect(sock: _socket.socket) -> Listener:
         cookie=socket_cookie(sock),
         netns=netns_cookie(sock),
         asks_address=protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
+        device=_device(sock),
     )
+
+
+def _device(sock: _socket.socket) -> str:
+    try:
+        name = sock.getsockopt(_socket.SOL_SOCKET, _SO_BINDTODEVICE, _IFNAMSIZ)
+    except OSError:
+        return "that is gone"  # ENODEV
+    return name.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
 def _asks_address(sock: _socket.socket, family: int) -> bool:

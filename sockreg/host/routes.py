@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from sockreg.errors import failure
-from sockreg.host import netlink
+from sockreg.host import links, netlink
 
 _NETLINK_ROUTE = 0
 _RTM_GETADDR, _RTM_GETROUTE = 22, 26
@@ -87,15 +87,8 @@ def read() -> Routes:
 def _elsewhere(family: int, address: int, length: int, attributes: dict[int, bytes]) -> Elsewhere:
     index = attributes.get(_RTA_OIF)
     through = _RTA_GATEWAY in attributes or _RTA_VIA in attributes
-    name = "" if index is None or through else _name_of(_INDEX.unpack(index)[0])
+    name = "" if index is None or through else links.name_of(_INDEX.unpack(index)[0])
     return Elsewhere(family, address, length, name)
-
-
-def _name_of(index: int) -> str:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return ""  # it disappears
 
 
 def interface_addresses() -> list[InterfaceAddress]:

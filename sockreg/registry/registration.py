@@ -112,6 +112,8 @@ def _register(
         _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
         if offer.listener.protocol == _socket.IPPROTO_UDP and not offer.listener.asks_address:
             _warn_of_answers(offer, unit)
+        if offer.listener.device:
+            _warn_of_device(offer, unit)
 
 
 def _places(maps: Maps, offers: list[Offer], there: dict[Key, int]) -> list[tuple[Offer, int]]:
@@ -232,6 +234,17 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
         f"label {offer.label}: replies of {offer} carry the socket's own address, not the one "
         "the client used, unless the server sets it (PassPacketInfo=yes in the .socket unit "
         "gives it the address)",
+        fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
+    )
+
+
+def _warn_of_device(offer: Offer, unit: str) -> None:
+    """Warn that a socket serves packets of one interface, whatever rules steer to it."""
+    device = offer.listener.device
+    journal.say(
+        f"label {offer.label}: {offer} is bound to interface {device}: clients that come by "
+        f"another one get no answer. Rules for this label need 'dev {device}', or the socket no "
+        "BindToDevice= and no link-local address",
         fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
     )
 

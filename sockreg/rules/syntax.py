@@ -19,6 +19,7 @@ from sockreg.model import (
     Binding,
     Place,
 )
+from sockreg.rules.unasked import why_unasked
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _FORM = "PROTOCOL PREFIX PORTS"
@@ -49,6 +50,7 @@ def parse_words(
     if protocol is None:
         raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
     family, address, length = parse_prefix(words[1], notices)
+    _check_asked(action, words[1], (family, address, length), notices)
     ranges = parse_ports(words[2])
     source, interface, missing_pass, listener = None, None, False, 0
     if len(words) > 3:
@@ -104,6 +106,19 @@ def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
         mapped = format_prefix(INET, address & 0xFFFFFFFF, length - 96)
         raise ValueError(f"prefix {text!r}: IPv4-mapped IPv6 never matches; write {mapped}")
     return family, address, length
+
+
+def _check_asked(
+    action: Action, text: str, prefix: tuple[int, int, int], notices: list[str]
+) -> None:
+    """Refuse a rule that would never match. Nothing is wrong with a Pass= rule: that is what
+    happens.
+    """
+    why = why_unasked(*prefix)
+    if why and action is Action.PASS:
+        notices.append(f"{text} never meets a rule, so nothing has to pass: {why}")
+    elif why:
+        raise ValueError(f"prefix {text!r} never matches: {why}")
 
 
 def format_line(binding: Binding) -> str:
@@ -222,6 +237,8 @@ def _parse_source(text: str, family: int, notices: list[str]) -> tuple[int, int]
     source_family, address, length = parse_prefix(text, notices)
     if source_family != family:
         raise ValueError(f"source {text!r} is of another address family than the prefix")
+    if why_unasked(family, address, length):
+        raise ValueError(f"source {text!r}: no packet comes from there")
     # Every packet has a source: a source of length 0 is no condition.
     return (address, length) if length else None
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from sockreg.errors import ConfigError, SockregError
 from sockreg.model import ANY_PORT, FAMILY_BITS, INET6, label_problem
 from sockreg.rules.syntax import format_ports, format_prefix, parse_prefix
+from sockreg.rules.unasked import why_unasked
 
 _SHOWN = 20  # problems of one file
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, where tubular looks up IPv4 addresses
@@ -146,6 +147,9 @@ def _entry(members: dict[str, object], where: str, remarks: list[str]) -> Entry:
     notices: list[str] = []
     family, address, length = parse_prefix(_text(members, "prefix"), notices)
     prefix = format_prefix(family, address, length)
+    why = why_unasked(family, address, length)
+    if why:
+        raise ValueError(f"the prefix {prefix} never matches: {why}")
     if _holds_ipv4(family, address, length):
         notices.append(
             f"in tubular, {prefix} also takes IPv4 packets, as addresses such as "

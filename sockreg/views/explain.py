@@ -33,8 +33,10 @@ from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
 from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_rule
+from sockreg.rules.unasked import why_unasked
 from sockreg.terms import NO_UNIT
 from sockreg.views import rules
+from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment
 from sockreg.views.locality import BROADCAST, Local, locality
 from sockreg.views.ordinary import receiver, same_address
@@ -46,6 +48,8 @@ class Outcome(StrEnum):
     """The fate of the packet."""
 
     SOCKET = "socket"  # a registered socket gets it
+    UNANSWERED = "unanswered"  # a registered socket is selected that cannot answer its interface
+    UNREACHED = "unreached"  # it does not get to the rules
     OTHER = "other"  # another sk_lookup program selects the socket that gets it
     REFUSED = "refused"  # RST or ICMP port unreachable
     ORDINARY = "ordinary"  # no rule decides: ordinary lookup finds a socket
@@ -88,7 +92,9 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """``asked`` says whether the live program gave the verdict, or why it could not.
+    """``at_rules`` is the fate of a packet that gets to the rules. ``outcome`` is the same, unless
+    ``before`` says why this packet stays away. ``asked`` says whether the live program gave the
+    verdict, or why it could not.
 
     ``agrees`` is False if the rules and the program differ, which is a bug to report. ``rule`` and
     the fields after it belong to the winner; None if no rule matches. ``members`` counts the
@@ -97,6 +103,8 @@ class Explanation:
     """
 
     outcome: Outcome
+    at_rules: Outcome
+    before: list[str]
     asked: str
     agrees: bool
     rule: str | None
@@ -182,8 +190,16 @@ def explain(context: Context, query: Query) -> Explanation:
     if outcome is Outcome.ORDINARY and found is None:
         outcome = Outcome.NOBODY
     target, notes = _target(members, outcome, cookie, found)
+    if outcome is Outcome.SOCKET and found is not None:
+        wrong = _unanswered(query, found)
+        notes += wrong
+        if wrong and (query.interface or not links.name_of(found.interface)):
+            outcome = Outcome.UNANSWERED
+    before = _not_local(query, winner)
     return Explanation(
-        outcome=outcome,
+        outcome=Outcome.UNREACHED if before else outcome,
+        at_rules=outcome,
+        before=before,
         asked=asked,
         # A pool may select a socket that was shut down, or another one.
         agrees=ours is expected or any(member.cookie not in open_ones for member in members),
@@ -199,7 +215,6 @@ def explain(context: Context, query: Query) -> Explanation:
         notes=[
             *_arrival(query),
             *others,
-            *_not_local(query, winner),
             *settled.notes,
             *_passed_over(query, outcome, cookie, there),
             *_choices(outcome, members, found, there),
@@ -456,8 +471,11 @@ def _target(
 
 
 def _not_local(query: Query, winner: Binding | None) -> list[str]:
-    local = locality(routes.read())
     one = query.family, _number(query.family, query.address), FAMILY_BITS[query.family]
+    why = why_unasked(*one)
+    if why:
+        return [why]
+    local = locality(routes.read())
     if local.is_broadcast(*one):
         return [f"{query.address} is the broadcast address of a subnet: {BROADCAST}"]
     if local.of(*one) is not Local.NONE:
@@ -468,6 +486,16 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     command, comma, mind = remedy.partition(", ")
     until = f"'{command}'{comma}{mind}"
     return [f"{query.address} is not local here: no such packet reaches the rules until {until}"]
+
+
+def _unanswered(query: Query, sock: sockdiag.DiagSocket) -> list[str]:
+    """That the socket is bound to an interface, and what follows."""
+    named = [query.interface] if query.interface else []
+    on = arriving(query.interface, links.indices_of(named), links.above(named))
+    names = {sock.interface: links.name_of(sock.interface)} if sock.interface else {}
+    wrong = unanswered(sock.interface, {at: name for at, name in names.items() if name}, on)
+    ask = "" if query.interface else "; 'dev INTERFACE' asks about one"
+    return [f"the socket is {wrong}{ask}"] if wrong else []
 
 
 def _arrival(query: Query) -> list[str]:

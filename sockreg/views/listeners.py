@@ -1,6 +1,5 @@
 """What listens where: ordinary sockets and steered prefixes in one list."""
 
-import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
 from sockreg.rules.taken import is_conditional, takers
+from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment
 from sockreg.views.locality import BROADCAST, Local
 from sockreg.views.situation import Situation, endpoints, name_of, read
@@ -84,11 +84,10 @@ def read_listeners(context: Context) -> Listeners:
     """Raises SockregError if the kernel refuses, or the registry cannot be read."""
     situation = read(context)
     rules = ByPort(situation.bindings)
-    interfaces = dict(socket.if_nameindex())
     inner = links.above({rule.interface for rule in situation.bindings if rule.interface})
     return Listeners(
         loaded=situation.loaded,
-        listeners=[_listener(situation, rules, interfaces, sock) for sock in situation.there],
+        listeners=[_listener(situation, rules, sock) for sock in situation.there],
         steered=[
             *(_steered(situation, binding, inner) for binding in situation.bindings),
             *(_pending(_steered(situation, binding, {}), binding) for binding in situation.pending),
@@ -97,11 +96,13 @@ def read_listeners(context: Context) -> Listeners:
     )
 
 
-def _listener(
-    situation: Situation, rules: ByPort, interfaces: dict[int, str], sock: DiagSocket
-) -> Listener:
+def _listener(situation: Situation, rules: ByPort, sock: DiagSocket) -> Listener:
     holders = situation.held_by(sock)
-    device = f"%{interfaces.get(sock.interface, sock.interface)}" if sock.interface else ""
+    device = (
+        f"%{situation.interface_names.get(sock.interface, sock.interface)}"
+        if sock.interface
+        else ""
+    )
     return Listener(
         protocol=PROTOCOL_NAMES[sock.protocol],
         local=name_of(sock._replace(address=sock.address + device)),
@@ -136,6 +137,8 @@ def _pending(steered: Steered, binding: Binding) -> Steered:
 
 
 def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.Above]) -> Steered:
+    named = [binding.interface] if binding.interface else []
+    on = arriving(binding.interface, links.indices_of(named), inner)
     prefix = format_prefix(binding.family, binding.address, binding.length)
     bracketed = f"[{prefix}]" if binding.family == INET6 else prefix
     bound = binding.action is Action.BIND
@@ -157,6 +160,11 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
     if binding.interface is not None and binding.interface in inner:
         above = inner[binding.interface]
         problems.append(f"never matches: {above.sentence}; write dev {above.name}")
+    for member in usable:
+        sock = situation.by_cookie[member.cookie]
+        wrong = unanswered(sock.interface, situation.interface_names, on)
+        if wrong:
+            problems.append(f"{cookie_text(member.cookie)} is {wrong}")
     return Steered(
         protocol=PROTOCOL_NAMES[binding.protocol],
         local=f"{bracketed}:{format_ports(binding.first, binding.last)}",

@@ -1,8 +1,8 @@
 """The state of a network namespace: rules in force, registered sockets, all other sockets."""
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sockreg import garbage
@@ -31,6 +31,7 @@ class Situation:
     of the configuration that are not in force as they are written.
 
     ``there`` are all sockets that receive packets without a connection, registered or not.
+    ``interface_names`` are by index.
     """
 
     loaded: bool
@@ -42,6 +43,7 @@ class Situation:
     in_force: bool
     pending: Sequence[Binding] = ()
     left_out: Sequence[LeftOut] = ()
+    interface_names: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def by_cookie(self) -> dict[int, DiagSocket]:
@@ -138,6 +140,7 @@ def read(context: Context) -> Situation:
         local=locality(routes.read()),
         in_force=in_force,
         left_out=left_out,
+        interface_names=dict(socket.if_nameindex()),
     )
 
 

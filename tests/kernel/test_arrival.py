@@ -5,12 +5,15 @@ wire before and after, and neighbours that stay reachable.
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.kernel.host import Host
-from tests.netns import UDP, Namespace, connect
+from tests.netns import TCP, UDP, Namespace, Server, connect
 
 NEIGHBOURS = {"198.51.100.2": 22, "2001:db8:1::2": 22}
 
@@ -144,3 +147,156 @@ def test_a_broadcast_address_never_gets_to_a_rule(host: Host, client: Namespace)
             assert sock.recv(99) == b"plain"
             assert (plain.answered, web.answered) == (1, 0)
         assert host.counters("web", "udp") == asked
+
+
+MAKE = ("ip", "link", "add", "gone0", "type", "veth", "peer", "name", "gone1")
+NEVER = ("224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1", "ff05::2")
+
+
+@pytest.mark.parametrize("address", NEVER)
+def test_the_kernel_does_not_ask_about_multicast(
+    host: Host, client: Namespace, address: str
+) -> None:
+    """That rules for such addresses alone are refused costs nobody a packet."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    name = "ipv6" if ":" in address else "ipv4"
+    wide = "::/0" if ":" in address else "0.0.0.0/0"
+    host.load("[web]", f"Bind=udp {wide} 99")
+    with (
+        host.serve("web", "::", 8080, UDP) as web,
+        host.namespace.serve("plain", "::", 99, UDP) as plain,
+        client.new_socket(family, socket.SOCK_DGRAM) as sock,
+    ):
+        there = "2001:db8:1::1" if ":" in address else "198.51.100.1"
+        _join(plain.sock, address, host.namespace)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.setsockopt(socket.SOL_SOCKET, 25, b"eth0")  # SO_BINDTODEVICE
+        sock.settimeout(5)
+        sock.sendto(b"?", (there, 99))
+        assert sock.recv(99) == b"web"  # the client can be heard
+        before = host.counters("web", "udp", name)
+        sock.sendto(b"?", (address, 99))
+        assert sock.recv(99) == b"plain"
+        assert (web.answered, plain.answered) == (1, 1)
+        assert host.counters("web", "udp", name) == before
+        found = host.json("explain", "udp", address, "99")
+        assert found["outcome"] == "unreached"
+        assert "without looking at any rule" in found["before"][0]
+        refused = host.run("bind", "web", "udp", address, "99")
+        assert refused.status != 0
+        assert "never matches" in refused.err
+
+
+def _join(sock: socket.socket, group: str, namespace: Namespace) -> None:
+    if group == "255.255.255.255":
+        return
+    with namespace.entered():
+        index = socket.if_nametoindex("eth0")
+    if ":" in group:
+        request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", index)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+    else:
+        request = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), index)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+
+
+@contextmanager
+def bound_to(host: Host, device: str, protocol: int) -> Iterator[Server]:
+    kind = socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM
+    sock = host.namespace.new_socket(socket.AF_INET6, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, 25, device.encode())
+    sock.bind(("::", 8080))
+    if protocol == TCP:
+        sock.listen()
+    with Server("web", sock) as server:
+        yield server
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
+def test_a_socket_that_is_bound_to_an_interface(
+    host: Host, client: Namespace, address: str, protocol: int
+) -> None:
+    name = "tcp" if protocol == TCP else "udp"
+    prefix = "2001:db8::/64" if ":" in address else "192.0.2.0/24"
+    rule = f"Bind={name} {prefix} 80"
+    host.load("[web]", rule)
+    with Namespace() as other, bound_to(host, "eth0", protocol) as server:
+        ends = ("203.0.113.1/24", "203.0.113.2/24", "2001:db8:2::1/64", "2001:db8:2::2/64")
+        connect(host.namespace, "eth1", other, "eth0", ends)
+        # The answers to the other one leave by the wrong interface.
+        host.namespace.run("ip", "route", "add", "default", "via", "198.51.100.2")
+        host.namespace.run("ip", "route", "add", "default", "via", "2001:db8:1::2")
+        other.run("ip", "route", "add", "default", "via", "203.0.113.1")
+        other.run("ip", "route", "add", "default", "via", "2001:db8:2::1")
+        told = host.register([("web", server.sock)]).text
+        assert "is bound to interface eth0: clients that come by another one get no answer" in told
+        assert client.ask(address, 80, protocol) == "web"
+        assert other.ask(address, 80, protocol) == "timeout"
+        assert _outcome(host, name, address, "eth0") == "socket"
+        assert _outcome(host, name, address, "eth1") == "unanswered"
+        assert "is bound to interface eth0" in host.ok("explain", name, address, "80")
+        assert "clients time out" in host.ok("explain", name, address, "80", "dev", "eth1")
+        assert "is bound to interface eth0" in " ".join(host.ok("listeners").split())
+        found = finding(host, "bound-socket")
+        assert found["severity"] == "warning"
+        # The first fix: other interfaces are left to what else there is.
+        fix = found["fix"].partition(" in the rule")[0].removeprefix("write ")
+        assert fix == "dev eth0"
+        with host.namespace.serve("plain", "::", 80, protocol):
+            host.apply("[web]", f"{rule} {fix}")
+            assert client.ask(address, 80, protocol) == "web"
+            assert other.ask(address, 80, protocol) == "plain"
+        assert "bound-socket" not in host.run("check").out
+        assert _outcome(host, name, address, "eth0") == "socket"
+        assert _outcome(host, name, address, "eth1") == "nobody"
+        host.apply("[web]", f"{rule} dev eth1")
+        assert other.ask(address, 80, protocol) == "timeout"
+        assert finding(host, "bound-socket")["severity"] == "error"
+        # The second one: a server that binds to no interface.
+        with host.serve("web", "::", 8081, protocol):
+            host.apply("[web]", rule)
+            assert other.ask(address, 80, protocol) == "web"
+            assert client.ask(address, 80, protocol) == "web"
+            assert "bound-socket" not in host.run("check").out
+
+
+def test_a_socket_whose_interface_is_gone(host: Host, client: Namespace) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    host.namespace.run(*MAKE)
+    with bound_to(host, "gone0", TCP) as server:
+        host.register([("web", server.sock)])
+        for _ in range(2):  # made again, it has another index
+            host.namespace.run("ip", "link", "del", "gone0")
+            assert client.ask("192.0.2.7", 80, timeout=1) in ("timeout", "refused", "reset")
+            found = finding(host, "bound-socket")
+            assert found["severity"] == "error"
+            assert "bound to an interface that is gone" in found["what"]
+            assert _outcome(host, "tcp", "192.0.2.7", "eth0") == "unanswered"
+            assert "that is gone" in host.register([("web", server.sock)]).text
+            host.namespace.run(*MAKE)
+            assert finding(host, "bound-socket")["severity"] == "error"
+    with host.serve("web", "::", 8080):
+        assert client.ask("192.0.2.7", 80) == "web"
+
+
+def test_a_socket_at_a_link_local_address(host: Host, client: Namespace) -> None:
+    host.load("[web]", "Bind=tcp 2001:db8::/64 80")
+    host.namespace.add_address("fe80::99/64", "eth0")
+    with host.namespace.entered():
+        scope = socket.if_nametoindex("eth0")
+    sock = host.namespace.new_socket(socket.AF_INET6, socket.SOCK_STREAM)
+    sock.bind(("fe80::99", 8080, 0, scope))
+    sock.listen()
+    with Server("web", sock):
+        assert "is bound to interface eth0" in host.register([("web", sock)]).text
+        assert client.ask("2001:db8::7", 80) == "web"
+        assert host.ask("2001:db8::7", 80) in ("timeout", "reset")
+        assert _outcome(host, "tcp", "2001:db8::7", "lo") == "unanswered"
+        assert finding(host, "bound-socket")["severity"] == "warning"
+
+
+def _outcome(host: Host, protocol: str, address: str, device: str) -> str:
+    found = host.json("explain", protocol, address, "80", "dev", device)
+    return str(found["outcome"])

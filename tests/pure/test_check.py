@@ -591,6 +591,18 @@ def test_every_kind_is_documented() -> None:
     assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.M)) == in_code | {"tie"}
 
 
+def test_a_unit_whose_sockets_are_bound_to_an_interface(tmp_path: Path) -> None:
+    bound = {f"{UNITS}/web.socket": WEB_SOCKET.replace("[Socket]", "[Socket]\nBindToDevice=eth0")}
+    finding = only(run(gather_files(root(tmp_path, bound))), "bound-socket")
+    assert finding.severity is Severity.WARNING
+    assert finding.where == f"{tmp_path}/{UNITS}/web.socket:6"
+    assert finding.fix.startswith("write dev eth0 in the rule")
+    for device, kinds_then in (("eth0", []), ("eth1", ["bound-socket"])):
+        with_device = bound[f"{UNITS}/web.socket"].replace("/24 80", f"/24 80 dev {device}")
+        facts = gather_files(root(tmp_path / device, {f"{UNITS}/web.socket": with_device}))
+        assert [finding.check for finding in run(facts)] == kinds_then
+
+
 # Rules that can never win
 
 
@@ -623,7 +635,7 @@ def rules(*lines: str) -> list[Binding]:
             ],
             [1],
         ),
-        (["tcp ::/127 80", "tcp :: 80", "tcp ::1 80"], [1]),
+        (["tcp ::2/127 80", "tcp ::2 80", "tcp ::3 80"], [1]),
     ],
 )
 def test_rules_that_never_win(lines: list[str], covered: list[int]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from sockreg.model import FAMILY_BITS, INET, INET6, TCP, UDP, Action, Binding, Place
 from sockreg.rules.syntax import format_rule, parse_prefix, parse_rule, parse_words
+from sockreg.rules.unasked import why_unasked
 
 HERE = Place("/etc/sockreg/web.conf", 7)
 V6 = int(ip_address("2001:db8::"))
@@ -106,6 +107,15 @@ def test_host_bits_are_cleared_with_a_notice() -> None:
         ("tcp ::ffff:192.0.2.0/120 80", "IPv4-mapped IPv6 never matches; write 192.0.2.0/24"),
         ("tcp ::ffff:0:0/96 80", "IPv4-mapped IPv6 never matches; write 0.0.0.0/0"),
         ("tcp ::ffff:192.0.2.1 80", "IPv4-mapped IPv6 never matches; write 192.0.2.1"),
+        ("udp 224.0.0.251 5353", "'224.0.0.251' never matches: the kernel delivers multicast"),
+        ("tcp 224.0.0.0/4 80", "never matches: the kernel delivers multicast without looking"),
+        ("tcp 239.255.0.0/16 80", "never matches: the kernel delivers multicast"),
+        ("udp ff02::fb 5353", "never matches: the kernel delivers multicast"),
+        ("udp ff00::/8 *", "never matches: the kernel delivers multicast"),
+        ("udp 255.255.255.255 67", "never matches: the kernel delivers broadcasts"),
+        ("tcp 0.0.0.0 80", "no packet has the address 0.0.0.0; write 0.0.0.0/0 for all"),
+        ("tcp :: 80", "no packet has the address ::; write ::/0 for all addresses"),
+        ("udp 192.0.2.1 53 from 224.0.0.0/8", "source '224.0.0.0/8': no packet comes from there"),
         ("tcp ::1 0", "ports '0': there is no port 0; use '*' for any port"),
         ("tcp ::1 0-80", "there is no port 0; use '*' for any port"),
         ("tcp ::1 0-65535", "there is no port 0; use '*' for any port"),
@@ -133,6 +143,24 @@ def test_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the message is looked at below
         parse(text)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tcp 0.0.0.0/0 80", "udp 224.0.0.0/3 80", "udp 240.0.0.0/4 80", "udp fe00::/7 80",
+     "udp 0.0.0.0/8 80", "tcp ::/127 80", "udp 255.255.255.254/31 80", "udp 223.255.255.255 80"],
+)  # fmt: skip
+def test_addresses_that_the_kernel_asks_about_are_among_them(text: str) -> None:
+    assert format_rule(parse(text)[0]) == text
+
+
+def test_a_pass_rule_for_multicast_says_what_happens_anyway() -> None:
+    notices: list[str] = []
+    parse_rule(Action.PASS, "udp 224.0.0.251 5353", "web", HERE, notices)
+    (notice,) = notices
+    assert notice.startswith("224.0.0.251 never meets a rule, so nothing has to pass: the kernel")
+    with pytest.raises(ValueError, match="never matches"):
+        parse("udp 224.0.0.251 5353", Action.REJECT)
 
 
 @pytest.mark.parametrize("action", [Action.REJECT, Action.PASS])
@@ -177,13 +205,14 @@ def test_round_trip_and_agreement_with_the_standard_library() -> None:
         bits = FAMILY_BITS[family]
         length = chance.randint(0, bits)
         address = chance.getrandbits(bits) >> (bits - length) << (bits - length)
-        if family == INET6 and address >> 32 == 0xFFFF:
+        if (family == INET6 and address >> 32 == 0xFFFF) or why_unasked(family, address, length):
             continue
         first = chance.randint(1, 65535)
         ports = chance.choice([(first, first), (first, chance.randint(first, 65535)), (0, 65535)])
         source_length = chance.randint(1, bits)
         host_bits = bits - source_length
         source = (chance.getrandbits(bits) >> host_bits << host_bits, source_length)
+        usual = source[0] >> 32 != 0xFFFF and not why_unasked(family, *source)
         binding = Binding(
             "web",
             Action.BIND,
@@ -192,7 +221,7 @@ def test_round_trip_and_agreement_with_the_standard_library() -> None:
             address,
             length,
             *ports,
-            chance.choice([None, source]) if source[0] >> 32 != 0xFFFF else None,
+            chance.choice([None, source]) if usual else None,
             chance.choice([None, "eth0"]),
             chance.choice([False, True]),
             HERE,

@@ -84,10 +84,17 @@ def _usage(message: str) -> SockregError:
 
 
 def _show(protocol: str, found: Explanation) -> None:
-    _line("verdict", _verdict(protocol, found))
+    from sockreg.views.explain import Outcome
+
+    at_rules = _verdict(protocol, found)
+    if found.outcome is Outcome.UNREACHED:
+        at_rules = f"does not get to the rules; there, it would be: {at_rules}"
+    _line("verdict", at_rules)
     _line("", f"({found.asked})")
     if not found.agrees:
         _line("", "the rules and the program disagree: this is a bug in sockreg, please report it")
+    for before in found.before:
+        _line("before", before)
     _line("because", found.reason)
     if found.rule is not None:
         _line("rule", f"{found.action} {found.label}: {found.rule}  ({found.place})")
@@ -110,7 +117,11 @@ def _show(protocol: str, found: Explanation) -> None:
 def _verdict(protocol: str, found: Explanation) -> str:
     from sockreg.views.explain import Outcome, refused_how
 
-    match found.outcome:
+    match found.at_rules:
+        case Outcome.UNREACHED:  # never what rules do
+            return "does not get to the rules"
+        case Outcome.UNANSWERED:
+            return f"goes to a socket of label {found.label} that cannot answer: clients time out"
         case Outcome.SOCKET:
             return f"goes to a socket of label {found.label}"
         case Outcome.OTHER:
