@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, or test, which is everything.
 FOR := test
 
-.PHONY: help setup demo test test-257 test-newest test-bare test-kernels bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
+	@echo 'make test-packages check the .socket units of Debian packages, which it downloads (root)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
 	@echo 'make lint    run only the linters'
 	@echo 'make bpf     compile bpf/*.bpf.o'
@@ -78,6 +79,11 @@ test-bare:
 test-kernels:
 	@tests/prepare --check test
 	@$(PYTHON) -m tests.kernels $(SUITES)
+
+# Takes 110 MB of packages from where this machine's apt does, once.
+test-packages:
+	@tests/prepare --check test
+	@$(PYTHON) -m pytest tests/packaged
 
 bench:
 	@tests/prepare --check test

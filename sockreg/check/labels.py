@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from sockreg.check.catalogue import Concern, check, live_check
@@ -114,9 +114,9 @@ def _supply(
         return f"{facts.open_again(name)}: its files have changed since it was started"
     same = [offer for offer in known if offer.label == wanted.label]
     if not same:
-        near = get_close_matches(wanted.label, sorted(labels - {wanted.label}), 1)
+        near = _near(wanted.label, labels)
         if near:
-            return f"did you mean {near[0]}? Correct the rule, or FileDescriptorName= of the unit"
+            return f"did you mean {near}? Correct the rule, or FileDescriptorName= of the unit"
         return (
             f"FileDescriptorName={wanted.label} in a .socket unit with its sockreg@ unit enabled, "
             "or 'sockreg register' for another server"
@@ -137,6 +137,13 @@ def _supply(
         )
     ports = sorted({offer.listener for offer in like if offer.family == wanted.family} - {ONLY})
     return f"write 'to PORT' with a port of {units}: {', '.join(map(str, ports))}"
+
+
+def _near(label: str, labels: Iterable[str]) -> str:
+    """The label that may have been meant, or ''. Names of units are not alike for their suffix."""
+    stems = {other.removesuffix(".socket"): other for other in sorted(labels) if other != label}
+    near = get_close_matches(label.removesuffix(".socket"), stems, 1)
+    return stems[near[0]] if near else ""
 
 
 def _unopened(facts: Facts, host: Host, name: str) -> list[Listen]:
@@ -241,12 +248,12 @@ def unclear_rules(facts: Facts, host: Host) -> Iterator[Finding]:
 def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
     """Labels with a socket that no rule points to."""
     led_to = {destination.label for destination in facts.destinations}
-    units = {facts.rules.units[name].label: name for name in facts.counted}
+    units = {offer.label: name for offer, name in offered(facts).items()}
     for label in sorted({*units, *_registered(facts)} - led_to):
         name = units.get(label)
         unit = facts.sockets.get(name) if name else None
-        near = get_close_matches(label, sorted(led_to), 1)
-        hint = f"did the rules for {near[0]} mean this label? Otherwise, " if near else ""
+        near = _near(label, led_to)
+        hint = f"did the rules for {near} mean this label? Otherwise, " if near else ""
         yield Finding(
             severity=Severity.WARNING,
             check="no-rules",

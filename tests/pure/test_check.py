@@ -287,6 +287,20 @@ def test_which_families_a_socket_serves(tmp_path: Path, listen: str, served: boo
     assert (found == []) is served
 
 
+def test_a_unit_that_cannot_be_steered_to_is_told_once(tmp_path: Path) -> None:
+    text = "[Socket]\nListenStream=/run/web\n"
+    found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": text})))
+    only(found, "unsteerable")
+
+
+def test_names_of_units_are_not_alike_for_their_suffix(tmp_path: Path) -> None:
+    text = WEB_SOCKET.replace("FileDescriptorName=web\n", "").partition("[X-")[0]
+    files = {f"{UNITS}/web.socket": text, "etc/sockreg/x.conf": "[pod.socket]\nBind=tcp ::1 80\n"}
+    found = run(gather_files(root(tmp_path, files)))
+    assert kinds(found) == [("warning", "no-socket"), ("warning", "no-rules")]
+    assert "mean" not in found[0].fix + found[1].fix
+
+
 def test_a_pool_is_no_fault(tmp_path: Path) -> None:
     text = WEB_SOCKET.replace("127.0.0.1:8080", "%i")
     files = {
