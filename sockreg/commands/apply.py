@@ -280,7 +280,13 @@ def put_in_force(
         sweep(registry, maps, [made.new.number, before.number])
     with Lock(registry):
         _write_units(maps, rules, active)
-        labels = ssh_known.mark(maps, rules, before.ssh_finder(rules, context.root))
+        labels = ssh_known.mark(
+            maps,
+            rules.bindings,
+            {unit: files.label for unit, files in rules.units.items()},
+            before.ssh_finder(rules, context.root),
+            take_ssh=rules.options.take_ssh,
+        )
     published.publish_outcome(registry, EXIT_OK)
     watch(context, before.header, header)
     earlier.keep(header, made.content.packed.records)

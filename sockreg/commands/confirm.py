@@ -108,7 +108,8 @@ def end_trial(context: Context, token: str) -> Change | None:
         change = None
         if current is not None and current.number != waiting.base:
             try:
-                change = swap_back(writer, current, waiting.base)
+                # Who got a label during the trial only got it by what is undone now.
+                change = swap_back(writer, current, waiting.base, take_labels=True)
             except RefusedError as error:
                 trial.write(writer.registry, [])
                 journal.record(

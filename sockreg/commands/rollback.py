@@ -3,16 +3,26 @@
 from dataclasses import replace
 from functools import partial
 
-from sockreg.commands import beside, earlier, tell
+from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.apply import Writer, relabelling, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.watch import watch
+from sockreg.config.conf import options_of
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.guards import ssh, ssh_doors
-from sockreg.registry import attachment, generation_record, generations, trial
+from sockreg.registry import (
+    attachment,
+    generation_record,
+    generations,
+    registration,
+    relabel,
+    trial,
+)
 from sockreg.registry.directory import not_in_force
+from sockreg.registry.locks import Lock
+from sockreg.registry.units import read_units
 
 
 def rollback(context: Context, *, force: bool = False) -> Change:
@@ -20,7 +30,8 @@ def rollback(context: Context, *, force: bool = False) -> Change:
 
     During a trial, this is the generation that was confirmed last. Files stay as they are: the next
     apply puts them in force again. Raises NotLoadedError if there is no previous generation, and
-    RefusedError if its rules newly take the ssh port, unless ``force`` is given.
+    RefusedError if its rules newly take the ssh port, or give units a label back that belongs to
+    others now, unless ``force`` is given.
     """
     with writing(context) as writer:
         current = generations.in_force(writer.registry)
@@ -28,18 +39,24 @@ def rollback(context: Context, *, force: bool = False) -> Change:
         if current is None:
             raise not_in_force(writer.registry)
         number = waiting[0].base if waiting else generations.read_header(current).previous
-        change = swap_back(writer, current, number, force=force)
+        change = swap_back(writer, current, number, force=force, take_labels=force)
         trial.write(writer.registry, [])
     tell.applied(change)
     return change
 
 
 def swap_back(
-    writer: Writer, current: generations.Generation, number: int | None, *, force: bool = False
+    writer: Writer,
+    current: generations.Generation,
+    number: int | None,
+    *,
+    force: bool = False,
+    take_labels: bool,
 ) -> Change:
     """Put generation ``number`` in force. Raises NotLoadedError if it is gone.
 
-    Raises RefusedError as rollback() does.
+    Raises RefusedError as rollback() does. ``take_labels`` takes out the sockets of others that
+    have got a label meanwhile.
 
     If interfaces that its rules name have come, gone or changed since, a new generation with these
     rules comes into force instead: the old one would take packets of strangers.
@@ -53,17 +70,16 @@ def swap_back(
     context.step("comparing with the rules in force")
     old = generation_record.decode(generations.read_rules(current))
     new = generation_record.decode(generations.read_rules(before))
+    bindings = generation_record.unpack(new)
+    find_doors = partial(ssh_doors.doors, root=context.given_root)
     notices = ssh.guard(
-        lambda: generation_record.unpack(old),
-        generation_record.unpack(new),
-        writer.maps,
-        partial(ssh_doors.doors, root=context.given_root),
-        force=force,
+        lambda: generation_record.unpack(old), bindings, writer.maps, find_doors, force=force
     )
     added, removed = generation_record.difference(old, new)
     replaced, header = generations.read_header(current), generations.read_header(before)
     indices = changed_indices(before)
     labels = {part.name: part.label for part in header.parts if part.label}
+    _free_labels(writer, header.parts, take=take_labels)
     if indices is not None:
         with relabelling(writer, labels):
             change = renew(writer, current, before, indices)
@@ -71,8 +87,11 @@ def swap_back(
         context.step(f"swapping generation {before.number} in")
         with relabelling(writer, labels):
             attachment.swap(writer.registry, current, before)
-        _, pending = generation_record.divide(generation_record.unpack(new), header.absent)
+        _, pending = generation_record.divide(bindings, header.absent)
         change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
+    with Lock(writer.registry):
+        options = options_of(part.options for part in header.parts)
+        ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
     watch(context, replaced, header)
     earlier.keep(replace(header, state=replaced.state), new.records)
     return replace(
@@ -83,6 +102,28 @@ def swap_back(
         left_out=header.left_out,
         newly_left_out=beside.news(header.left_out, replaced.left_out),
     )
+
+
+def _free_labels(writer: Writer, parts: list[generation_record.PartRecord], *, take: bool) -> None:
+    """Raise RefusedError if units get a label back that others have a socket under now.
+
+    With ``take``, these sockets are taken out instead.
+    """
+    maps = writer.maps
+    counted = read_units(maps)
+    back = {
+        part.name: (part.label, part.weight_said)
+        for part in parts
+        if part.label and part.name in counted and counted[part.name].label != part.label
+    }
+    leaving = frozenset(back)
+    with Lock(writer.registry):
+        if not take:
+            relabel.refuse_taken(maps, back, leaving)
+            return
+        taken = relabel.take_from_others(maps, back, leaving)
+    for key, member in taken:
+        registration.tell_removed(key, member)
 
 
 def _nothing_before() -> SockregError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 
 from sockreg.config.ruleset import RuleSet
@@ -37,19 +37,27 @@ def finder(rules: RuleSet, root: str, directory: str | None, *, at_boot: bool) -
     return lambda _: expected()
 
 
-def mark(maps: Maps, rules: RuleSet, find: Finder) -> list[str]:
+def mark(
+    maps: Maps,
+    bindings: Collection[Binding],
+    label_of: Mapping[str, str],
+    find: Finder,
+    *,
+    take_ssh: bool,
+) -> list[str]:
     """Mark the destinations by which rules lead to ssh, so that its socket stays there.
 
-    ``find`` is what finder() has returned. Returns the labels. Callers hold the lock of the
-    registry's directory.
+    ``label_of`` are the units that count, with their labels. ``find`` is what finder() has
+    returned. ``take_ssh`` is whether the rules may take it. Returns the labels. Callers hold the
+    lock of the registry's directory.
     """
     ways: list[ssh.WayIn] = []
-    if not rules.options.take_ssh:
+    if not take_ssh:
         units: dict[str, list[str]] = {}
-        for unit, files in rules.units.items():
-            units.setdefault(files.label, []).append(unit)
+        for unit, label in label_of.items():
+            units.setdefault(label, []).append(unit)
         try:
-            ways = ssh.ways_in(find(rules.bindings), rules.bindings, maps, units)
+            ways = ssh.ways_in(find(bindings), bindings, maps, units)
         except SockregError:
             return []  # the guard has told; marks stay as they are
     ssh_labels.write(maps.registry, {(way.slot, way.port, way.unit) for way in ways})

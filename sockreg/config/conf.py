@@ -89,11 +89,11 @@ def read_conf(
     return parts, notices
 
 
-def options_of(forms: Iterable[Form]) -> Options:
-    """The options that these forms have together: the last value of each counts."""
+def options_of(given: Iterable[Mapping[str, bool]]) -> Options:
+    """The options that these give together: the last value of each counts."""
     settled: dict[str, bool] = {}
-    for form in forms:
-        settled.update(form.options)
+    for options in given:
+        settled.update(options)
     return replace(Options(), **settled)
 
 

@@ -121,7 +121,7 @@ def examine_rule_set(
         bindings=kept,
         notices=notices,
         units=units,
-        options=options_of(part.form for part in parts),
+        options=options_of(part.form.options for part in parts),
     )
     return rules, Report(problems, notices)
 
@@ -171,7 +171,7 @@ def _of(selection: Selection, notices: list[Notice]) -> RuleSet:
         bindings=selection.bindings,
         notices=notices,
         units=selection.units,
-        options=options_of(selection.forms.values()),
+        options=options_of(form.options for form in selection.forms.values()),
         selection=selection,
     )
 

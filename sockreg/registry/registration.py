@@ -263,11 +263,12 @@ def unregister(registry: str, *, label: str | None = None, unit: str | None = No
                 # A destination for one listener may have what the one for the only listener has.
                 if (*key[:3], member.cookie) not in told:
                     told.add((*key[:3], member.cookie))
-                    _tell_removed(key, member)
+                    tell_removed(key, member)
     return len(told)
 
 
-def _tell_removed(key: Key, member: Member) -> None:
+def tell_removed(key: Key, member: Member) -> None:
+    """Write to the journal that a socket was taken out."""
     cookie = cookie_text(member.cookie)
     journal.say(
         f"label {destination_name(*key)}: unregistered {cookie}, {_from(member.unit)}",

@@ -7,10 +7,10 @@ afterwards, so no packet meets an empty slot. Callers hold the lock of the regis
 from collections.abc import Iterable, Mapping
 
 from sockreg.registry import pools
-from sockreg.registry.claims import Registrant, refuse_foreign
+from sockreg.registry.claims import Registrant, foreign_members, refuse_foreign
 from sockreg.registry.destinations import Key, add_destinations, of_label, read_destinations
 from sockreg.registry.maps import Maps
-from sockreg.registry.members import members_of
+from sockreg.registry.members import Member, members_of
 from sockreg.rules.listener import Listening, Port
 from sockreg.terms import DEFAULT_WEIGHT, ONLY
 
@@ -28,6 +28,21 @@ def refuse_taken(
     for unit, (label, weight_said) in units.items():
         who = Registrant(unit, DEFAULT_WEIGHT, weight_said=weight_said)
         refuse_foreign(maps, who, label, list(of_label(maps, label).values()), set(), leaving)
+
+
+def take_from_others(
+    maps: Maps, units: Mapping[str, tuple[str, bool]], leaving: frozenset[str]
+) -> list[tuple[Key, Member]]:
+    """Take out the sockets for which refuse_taken() would refuse. Returns them."""
+    taken = []
+    for unit, (label, weight_said) in units.items():
+        who = Registrant(unit, DEFAULT_WEIGHT, weight_said=weight_said)
+        for key, slot in of_label(maps, label).items():
+            for _, member in foreign_members(maps, who, [slot], set()):
+                if member.unit not in leaving:
+                    pools.leave(maps, slot, member)
+                    taken.append((key, member))
+    return taken
 
 
 def enter_new(maps: Maps, labels: Labels) -> None:

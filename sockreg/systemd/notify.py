@@ -18,4 +18,5 @@ def status(text: str) -> None:
     except ImportError as error:
         journal.say(missing(error).line, priority=journal.WARNING)
         return
-    daemon.notify(f"STATUS={text}")
+    # A line ends the assignment.
+    daemon.notify(f"STATUS={'; '.join(text.splitlines())}")

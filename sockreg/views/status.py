@@ -190,17 +190,19 @@ def expected_units(context: Context) -> list[ExpectedUnit]:
 def _expected(registry: str, maps: Maps) -> list[ExpectedUnit] | None:
     if not sockops.is_loaded(registry):
         return None
-    labels = {slot: key[0] for key, slot in read_destinations(maps).items()}
     alive = cgroup.all_ids()
     with sockops.expectations(registry, read_only=True) as entries:
-        return sorted(
-            (
-                ExpectedUnit(entry.unit, labels[min(entry.slots)], entry.port, entry.failed)
-                for entry in entries.read()
-                if entry.cgroup in alive
-            ),
-            key=lambda unit: (unit.unit, unit.port),
-        )
+        expected = entries.read()
+    # Read afterwards: a command adds destinations before it expects a unit there.
+    labels = {slot: key[0] for key, slot in read_destinations(maps).items()}
+    return sorted(
+        (
+            ExpectedUnit(entry.unit, labels[min(known)], entry.port, entry.failed)
+            for entry in expected
+            if entry.cgroup in alive and (known := entry.slots & labels.keys())
+        ),
+        key=lambda unit: (unit.unit, unit.port),
+    )
 
 
 def _worth_showing(destinations: list[DestinationStatus]) -> list[DestinationStatus]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from sockreg.errors import EXIT_OK, EXIT_REFUSED
+from sockreg.registry import trial
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP
 from tests.tree import ROOT
@@ -175,3 +176,48 @@ def test_a_socket_of_a_process_is_refused_too(shop: Host) -> None:
         sockets = shop.namespace.run("ss", "-Htlne", "sport", "=", "8081").stdout
         (cookie,) = [word for word in sockets.split() if word.startswith("sk:")]
         shop.fails(EXIT_REFUSED, "register", "http", "--cookie", cookie, "--unit", "admin.service")
+
+
+def unit_file(host: Host, name: str, *lines: str) -> None:
+    """A .socket unit that counts, with the name that its server wants and lines of sockreg."""
+    path = host.root / "etc/systemd/system" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = "\n".join(("[Socket]", "ListenStream=8080", "FileDescriptorName=http", "[X-Sockreg]"))
+    path.write_text("\n".join((own, *lines)) + "\n")
+
+
+@pytest.fixture
+def renamed(host: Host) -> Iterator[Host]:
+    """The label of shop.socket was changed, and now another unit has the one of before."""
+    unit_file(host, SHOP, "Bind=tcp 192.0.2.0/24 80")
+    host.conf()
+    host.ok("apply", "--start", SHOP)
+    with (
+        host.namespace.serve("shop", "127.0.0.1", 8080) as shop,
+        host.namespace.serve("admin", "127.0.0.1", 8081) as admin,
+    ):
+        assert host.register([("http", shop.sock)], unit=SHOP).status == EXIT_OK
+        unit_file(host, SHOP, "Bind=tcp 192.0.2.0/24 80", "Label=shop")
+        host.ok("apply", "--confirm", "60")
+        assert landings(host) == {"shop": 40}
+        assert host.register([("http", admin.sock)], unit=ADMIN).status == EXIT_OK
+        yield host
+
+
+def test_a_rollback_does_not_put_a_unit_under_the_label_of_another(renamed: Host) -> None:
+    told = renamed.fails(EXIT_REFUSED, "rollback")
+    assert f"label http belongs to {ADMIN}" in told
+    assert landings(renamed) == {"shop": 40}
+    assert units(renamed) == {ADMIN}
+    renamed.ok("rollback", "--force")
+    assert landings(renamed) == {"shop": 40}
+    assert units(renamed) == {SHOP}
+
+
+def test_the_end_of_a_trial_takes_back_what_it_gave_away(renamed: Host) -> None:
+    (waiting,) = trial.read(str(renamed.registry))
+    over = waiting._replace(deadline=1)
+    trial.write(str(renamed.registry), [over])
+    renamed.ok("rollback", "--unconfirmed", over.token)
+    assert landings(renamed) == {"shop": 40}
+    assert units(renamed) == {SHOP}

@@ -451,6 +451,22 @@ def test_without_such_a_rule_it_may_go(led: Host) -> None:
     assert led.ask(OWN, 22) == "ssh"
 
 
+def test_a_rollback_keeps_the_label_of_ssh(led: Host) -> None:
+    """It is known of the rules that come back, too, that one leads to ssh."""
+    led.apply("[ssh]", "Bind=tcp 192.0.2.0/24 22")
+    led.ok("rollback")
+    assert led.ask(OWN, 22) == "ssh"
+    with led.namespace.serve("web", "127.0.0.1", 8080) as web:
+        outcome = led.register([("ssh", web.sock)], "--replace", unit="web.socket")
+        assert outcome.status == EXIT_REFUSED
+        assert led.ask(OWN, 22) == "ssh"
+
+
+def test_a_rollback_frees_the_label_of_ssh(led: Host) -> None:
+    led.ok("rollback")
+    led.ok("drain", "ssh")
+
+
 def test_marks_of_ssh_are_no_hindrance_to_those_who_allow_it(led: Host) -> None:
     led.apply("[ssh]", "Bind=tcp 0.0.0.0/0 22", "[:registry]", "TakeSsh=yes")
     led.ok("drain", "ssh")
