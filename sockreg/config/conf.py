@@ -10,17 +10,18 @@ because no label can have this name.
 from __future__ import annotations
 
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sockreg.config.parts import NO_FILES, Form, Part
-from sockreg.config.report import Notice, Problem, Report, unreadable
+from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.model import Action, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
-from sockreg.systemd.unitpaths import files_in, files_state, reachable, winners
+from sockreg.systemd.unitpaths import files_state, reachable, winners
 from sockreg.systemd.values import boolean
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
@@ -122,10 +123,15 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
 
 
 def _listed(directory: str) -> list[str]:
-    """Names of the conf files in a directory; none if it does not exist. Raises OSError."""
-    if os.path.lexists(directory):
-        os.stat(f"{directory}/.")  # a file, and a link to nowhere, are no empty directory
-    return files_in(directory, ".conf")
+    """Names of the conf files in a directory; none if it does not exist. Raises OSError.
+
+    A directory counts if it has the name of a conf file: reading it then says what is wrong.
+    """
+    if not os.path.lexists(directory):
+        return []
+    # This also fails for a file, and for a link to nowhere: they are no empty directory.
+    names = os.listdir(f"{directory}/.")
+    return [name for name in names if name.endswith(".conf") and not name.startswith(".")]
 
 
 def _with_overlay(directory: str, listed: Iterable[str], overlay: Overlay) -> list[str]:
@@ -147,13 +153,27 @@ def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
         return text.encode(errors="surrogateescape")
     try:
         where = reachable(root, path)
-        if os.stat(where).st_size == 0:  # 0 for /dev/null as well
+        status = os.stat(where)
+        if not (_is_text(status.st_mode) or _is_null(status)):
+            text = "is neither a file nor a link to /dev/null"
+            report.problems.append(Problem(Place(path, 0), text, Kind.FILE))
+            return b""
+        if status.st_size == 0:  # 0 for /dev/null as well
             return b""
         with open(where, "rb") as file:
             return file.read()
     except OSError as error:
         report.problems.append(unreadable(error, path))
         return b""
+
+
+def _is_text(mode: int) -> bool:
+    """Whether this can be read to its end; reading a directory says that it is one."""
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
 
 
 def _is_label(section: Section, path: str, report: Report) -> bool:

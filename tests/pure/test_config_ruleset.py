@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,23 @@ def test_unreadable_conf_file(tree: Tree) -> None:
     tree.link("etc/sockreg/a.conf", "folder")
     (tree.root / "etc/sockreg/folder").mkdir()
     assert tree.refused() == ["etc/sockreg/a.conf: cannot be read: Is a directory"]
+
+
+def test_what_is_no_file_does_not_hide_the_rules_of_its_name(tree: Tree) -> None:
+    """As a container manager makes directories for files that it should mount."""
+    tree.put("usr/lib/sockreg/a.conf", "[a]\nBind=tcp ::1 80\n")
+    (tree.root / "etc/sockreg/a.conf").mkdir(parents=True)
+    os.mkfifo(tree.root / "etc/sockreg/b.conf")
+    tree.link("etc/sockreg/c.conf", "b.conf")
+    tree.link("etc/sockreg/d.conf", "/dev/zero")
+    (tree.root / "dev").mkdir()
+    tree.link("dev/zero", "/dev/full")
+    os.mknod(tree.root / "dev/full", 0o644 | stat.S_IFCHR, os.makedev(1, 7))
+    text = "is neither a file nor a link to /dev/null"
+    assert tree.refused() == [
+        "etc/sockreg/a.conf: cannot be read: Is a directory",
+        *(f"etc/sockreg/{name}.conf: {text}" for name in "bcd"),
+    ]
 
 
 def test_ties_name_both_places(tree: Tree) -> None:
