@@ -8,6 +8,8 @@ On the companion's start-up path: imports nothing else of sockreg but the errors
 
 from sockreg.errors import RefusedError
 
+_IN_BOTH = "Weight= in both units"
+
 
 class Listener:
     """A listening socket, as rules tell it from others of its unit.
@@ -96,7 +98,7 @@ def way_out(unit: str, holder: str) -> str:
     else:
         own = "use another label, or --replace to take this one"
     if unit.endswith(".socket") and holder.endswith(".socket"):
-        return f"{own}, or to share the traffic, Weight= in both units"
+        return f"{own}, or to share the traffic, {_IN_BOTH}"
     return f"{own}; to share the traffic, give both a weight (Weight= in a .socket unit, --weight)"
 
 
@@ -109,6 +111,8 @@ def refusal(
     """
     hint = way_out(unit, holder)
     if registered:
+        if hint.endswith(_IN_BOTH):
+            hint += " and then 'systemctl reload sockreg'"  # the holder's socket gets its weight
         hint += f"; 'sockreg unregister {label} --unit {holder}' frees the label"
     return RefusedError(f"{_name(unit)}: {taken(label, unit, holder, where)}", hint)
 

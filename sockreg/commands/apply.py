@@ -520,9 +520,10 @@ def _with_free_labels(rules: RuleSet, intent: _Intent, maps: Maps) -> RuleSet:
         for unit, state in read_units(maps).items()
         if unit in rules.units and state.label != rules.units[unit].label
     )
+    weighted = frozenset(unit for unit, files in rules.units.items() if files.weight_said)
     for unit, label in _new_labels(maps, rules).items():
         try:
-            relabel.refuse_taken(maps, {unit: label}, leaving)
+            relabel.refuse_taken(maps, {unit: label}, leaving, weighted)
         except RefusedError as error:
             less = rules.without([rules.whole_fault(unit, error.message)])
             if intent.is_refused(less, unit):

@@ -71,19 +71,26 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
 
 
 def foreign_members(
-    maps: Maps, who: Registrant, slots: list[int], own: set[int]
+    maps: Maps,
+    who: Registrant,
+    slots: list[int],
+    own: set[int],
+    weighted: frozenset[str] = frozenset(),
 ) -> list[tuple[int, Member]]:
     """(slot of the destination, member): sockets of others that do not share a label with ``who``.
 
     ``slots`` are those of the label's destinations. ``own`` are cookies of the sockets that ``who``
-    brings: it takes these over.
+    brings: it takes these over. ``weighted`` are units whose files now say a weight, which their
+    sockets get.
     """
     return [
         (slot, member)
         for slot in slots
         for member in members_of(maps, slot)
         if member.cookie not in own
-        and not may_share(who.unit, who.weight_said, member.unit, member.weight_said)
+        and not may_share(
+            who.unit, who.weight_said, member.unit, member.weight_said or member.unit in weighted
+        )
     ]
 
 
@@ -94,12 +101,14 @@ def refuse_foreign(
     slots: list[int],
     own: set[int],
     leaving: frozenset[str] = frozenset(),
+    weighted: frozenset[str] = frozenset(),
 ) -> None:
     """Raises RefusedError if a label has a socket of another unit that does not share it.
 
-    The sockets of units in ``leaving`` are about to get another label.
+    The sockets of units in ``leaving`` are about to get another label. The other arguments are
+    those of foreign_members().
     """
-    for _, member in foreign_members(maps, who, slots, own):
+    for _, member in foreign_members(maps, who, slots, own, weighted):
         if member.unit in leaving:
             continue
         where = f"{cookie_text(member.cookie)}, {member.address}"

@@ -18,16 +18,21 @@ Labels = Mapping[str, tuple[str, str]]  # unit -> label before, label after
 
 
 def refuse_taken(
-    maps: Maps, units: Mapping[str, tuple[str, bool]], leaving: frozenset[str] = frozenset()
+    maps: Maps,
+    units: Mapping[str, tuple[str, bool]],
+    leaving: frozenset[str] = frozenset(),
+    weighted: frozenset[str] = frozenset(),
 ) -> None:
     """Raises RefusedError if others have a socket under a label and do not share it.
 
     ``units`` are the units that get a label, with it and whether their files say a weight.
-    ``leaving`` are units whose sockets will get another label together with this.
+    ``leaving`` are units whose sockets will get another label together with this, and ``weighted``
+    those whose files say a weight, which their sockets will get.
     """
     for unit, (label, weight_said) in units.items():
         who = Registrant(unit, DEFAULT_WEIGHT, weight_said=weight_said)
-        refuse_foreign(maps, who, label, list(of_label(maps, label).values()), set(), leaving)
+        slots = list(of_label(maps, label).values())
+        refuse_foreign(maps, who, label, slots, set(), leaving, weighted)
 
 
 def take_from_others(

@@ -127,6 +127,30 @@ def test_weights_in_both_units_share_the_label(make_box: MakeBox) -> None:
     assert set(asked(box, SHOP)) == {f"shop {SHOP}:80", f"admin {SHOP}:80"}
 
 
+def test_weights_that_are_written_later_share_the_label(shop: Sandbox) -> None:
+    """The way out that the refusal names, typed as it says."""
+    said = refused(shop, "sockreg", "enable", "admin.socket")
+    assert "to share the traffic, Weight= in both units" in said
+    for name in ("shop", "admin"):
+        shop.write(f"{UNITS}/{name}.socket.d/weight.conf", "[X-Sockreg]\nWeight=1\n")
+    said = refused(shop, "sockreg", "enable", "admin.socket")
+    assert "Weight= in both units and then 'systemctl reload sockreg'; " in said
+    shop.systemctl("reload", "sockreg")
+    shop.run(["sockreg", "enable", "admin.socket"])
+    assert set(asked(shop, SHOP)) == {f"shop {SHOP}:80", f"admin {SHOP}:80"}
+
+
+def test_a_unit_that_joins_a_label_by_a_reload(shop: Sandbox) -> None:
+    own = f"{UNITS}/admin.socket.d/label.conf"
+    shop.write(own, "[X-Sockreg]\nLabel=admin\n")
+    shop.run(["sockreg", "enable", "admin.socket"])
+    for name, text in (("shop", ""), ("admin", "Label=http\n")):
+        shop.write(f"{UNITS}/{name}.socket.d/label.conf", f"[X-Sockreg]\nWeight=1\n{text}")
+    shop.systemctl("reload", "sockreg.service")
+    for address in (SHOP, ADMIN):
+        assert set(asked(shop, address)) == {f"shop {address}:80", f"admin {address}:80"}
+
+
 def test_a_boot_gives_the_label_to_the_unit_that_had_it(shop: Sandbox) -> None:
     """Whichever companion comes first, and although admin.socket sorts first."""
     shop.run(["systemctl", "enable", "sockreg@admin.service"])
