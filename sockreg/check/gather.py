@@ -51,7 +51,7 @@ def gather(context: Context) -> Facts:
     """
     if context.is_loaded:
         header = generations.read_in_force(context.registry, generations.read_header)
-        root.refuse_other(header, context.root, "'sockreg check --files' checks only files")
+        root.refuse_other(header, context.root, "use 'sockreg check --files'")
     facts = gather_files(context.root, *_counting(context))
     return replace(facts, host=_host(context, facts))
 

@@ -248,6 +248,9 @@ def unclear_rules(facts: Facts, host: Host) -> Iterator[Finding]:
 def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
     """Labels with a socket that no rule points to."""
     led_to = {destination.label for destination in facts.destinations}
+    if facts.host is not None and facts.host.situation.left_out:
+        # Of what is wrong in the files, the earlier rules are in force.
+        led_to |= {b.label for b in facts.host.situation.bindings if b.action is Action.BIND}
     units = {offer.label: name for offer, name in offered(facts).items()}
     for label in sorted({*units, *_registered(facts)} - led_to):
         name = units.get(label)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 
 from sockreg.errors import UsageError
-from sockreg.systemd.unitpaths import files_in, find_unit, is_masked, is_template, search_path
+from sockreg.systemd.unitpaths import (
+    files_in,
+    find_unit,
+    is_masked,
+    is_template,
+    lost_links,
+    search_path,
+)
 from sockreg.terms import ADDING_PREFIX, COMPANION_PREFIX
 
 _SUFFIX = ".socket"
@@ -44,8 +52,8 @@ def own_name(root: str, name: str) -> str:
 
 
 def exists(root: str, name: str) -> bool:
-    """Whether there is a file for the unit, even if it is masked."""
-    return bool(find_unit(root, name)[1]) or is_masked(root, name)
+    """Whether there is a file for the unit, even if it is masked or a link to nowhere."""
+    return bool(find_unit(root, name)[1]) or is_masked(root, name) or bool(lost_links(root, name))
 
 
 def complete(name: str) -> str:
@@ -90,4 +98,9 @@ def _installed(root: str, wanted: str) -> str:
         return identity
     if is_masked(root, wanted):
         raise UsageError(f"{wanted} is masked", f"'systemctl unmask {wanted}' undoes it")
+    for link in lost_links(root, wanted):
+        raise UsageError(
+            f"{link} is a link that leads nowhere",
+            f"restore {os.readlink(link)}, or remove the link",
+        )
     raise no_such_unit(root, wanted)

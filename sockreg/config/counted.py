@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Notice, Problem, unreadable
-from sockreg.config.socketunit import SocketUnit, read_socket_unit, wants_companion
+from sockreg.config.socketunit import SocketUnit, nowhere, read_socket_unit, wants_companion
 from sockreg.systemd.unitpaths import (
     files_in,
     files_state,
@@ -19,6 +19,7 @@ from sockreg.systemd.unitpaths import (
     has_content,
     is_masked,
     is_template,
+    lost_links,
     reachable,
     search_path,
     winners,
@@ -64,6 +65,8 @@ def counted_units(root: str, active: Collection[str]) -> Counted:
             unit = read_socket_unit(root, name)
             if unit:
                 units[name] = unit
+            elif lost := lost_links(root, name):
+                unread[name] = Unread(nowhere(lost[0]), NO_FILES)
             elif name in by_companion:
                 text = f"{companion(name)} is enabled, but {_lack(root, name)}"
                 notices.append(Notice(None, text))

@@ -237,6 +237,7 @@ def configured(units: Mapping[str, UnitFiles]) -> Listening:
 def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
+    report.problems.extend(unit.problems)
     rules = unit_rules(unit, label, report)
     away = elsewhere(root, Unit(unit.name, unit.paths, unit.sections))
     if away and rules:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from sockreg.config.report import Notice, Problem, Report
+from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
-from sockreg.systemd.unitpaths import files_state, find_unit
+from sockreg.systemd.unitpaths import files_state, find_unit, lost_links
 from sockreg.terms import LOADER, NEEDED, companion
 
+_SECTION = f"[{RULES_SECTION}]".encode()
 # The keys of the section besides the rules. Each has a reader below.
 _OTHER_KEYS = (LABEL, WEIGHT)
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
@@ -25,13 +26,15 @@ class SocketUnit(NamedTuple):
     """A unit's files, merged. ``name`` is the unit's own name, not an alias.
 
     ``state`` is files_state() of ``paths`` from just before they were read. ``sections`` are those
-    of all files in the order in which systemd applies them, with their paths.
+    of all files in the order in which systemd applies them, with their paths. ``problems`` are
+    about whole files of which systemd reads nothing.
     """
 
     name: str
     paths: list[str]
     state: tuple[int, int, int, int]
     sections: list[tuple[str, Section]]
+    problems: Sequence[Problem] = ()
 
 
 def read_socket_unit(root: str, name: str) -> SocketUnit | None:
@@ -45,10 +48,20 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
         return None
     state = files_state(paths)
     sections: list[tuple[str, Section]] = []
+    problems = [nowhere(path) for path in lost_links(root, identity)]
     for path in paths:
         with open(path, "rb") as file:
-            sections += [(path, section) for section in read_sections(file.read())]
-    return SocketUnit(identity, paths, state, sections)
+            content = file.read()
+        if b"\0" in content and _SECTION in content.replace(b"\0", b""):
+            text = "is not text in UTF-8, so that nothing in it counts; UTF-16?"
+            problems.append(Problem(Place(path, 0), text, Kind.FILE))
+        sections += [(path, section) for section in read_sections(content)]
+    return SocketUnit(identity, paths, state, sections, problems)
+
+
+def nowhere(path: str) -> Problem:
+    """That a file of a unit is a link to something that is not there."""
+    return Problem(Place(path, 0), "is a link that leads nowhere", Kind.FILE)
 
 
 def wants_companion(unit: SocketUnit) -> bool:

@@ -40,7 +40,7 @@ def guard(header: Header | None, path: str, *, force: bool) -> None:
     refuse_other(
         header,
         path,
-        f"or use 'sockreg --root {path} apply --force' to put the rules there in force instead",
+        f"use 'sockreg --root {path} apply --force' to put the rules there in force instead",
     )
     lost = _lost(header, header.root, path)
     if lost:
@@ -65,7 +65,7 @@ def refuse_other(header: Header | None, path: str, otherwise: str) -> None:
     else:
         what = f"another root than {before}, below which the rules in force were read"
         fix = f"give --root {before}"
-    raise RefusedError(f"--root {path}: {what}", f"nothing was changed; {fix}, {otherwise}")
+    raise RefusedError(f"--root {path}: {what}", f"nothing was changed; {fix}, or {otherwise}")
 
 
 def _lost(header: Header, root: Root, path: str) -> str | None:

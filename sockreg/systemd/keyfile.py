@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 _WHITESPACE = " \t\r"  # systemd's definition of whitespace (basic/string-util.h)
 
+_SHOWN = 60  # characters of a wrong line
+
 
 class Entry(NamedTuple):
     """``key=value`` and the lines (from 1) on which it begins and ends."""
@@ -67,21 +69,26 @@ def read_sections(content: bytes) -> list[Section]:
 def _add_line(section: Section, begun: int, end: int, line: str) -> None:
     key, equals, value = line.partition("=")
     if not section.line:
-        section.problems.append((begun, f"{line!r} is before the first [section]"))
+        section.problems.append((begun, f"{_shown(line)!r} is before the first [section]"))
     elif not equals:
-        section.problems.append((begun, f"{line!r} is not KEY=VALUE"))
+        section.problems.append((begun, f"{_shown(line)!r} is not KEY=VALUE"))
     elif not line.isascii() and _has_surrogates(line):
-        shown = line.encode(errors="surrogateescape")
+        shown = _shown(line).encode(errors="surrogateescape")
         section.problems.append((begun, f"{shown!r} is not UTF-8"))
     else:
         key, value = key.rstrip(_WHITESPACE), value.strip(_WHITESPACE)
         section.entries.append(Entry(begun, end, key, value))
 
 
+def _shown(line: str) -> str:
+    """The beginning of a line, which may be all of a file that is no text."""
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
 def _section(header: str, number: int) -> Section:
     if header.endswith("]"):
         return Section(header[1:-1], number, [], [])
-    return Section(header[1:], number, [], [(number, f"{header!r} lacks its ']'")])
+    return Section(header[1:], number, [], [(number, f"{_shown(header)!r} lacks its ']'")])
 
 
 def _lines(content: bytes) -> list[str]:

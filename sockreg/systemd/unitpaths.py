@@ -46,6 +46,25 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
     identity, fragment = _follow_aliases(root, directories, name)
     if not fragment or is_template(name) or not has_content(root, fragment):
         return identity, []
+    present = [path for path in _dropins(root, directories, identity) if has_content(root, path)]
+    return identity, [reachable(root, path) for path in (fragment, *present)]
+
+
+def lost_links(root: str, name: str) -> list[str]:
+    """Of the unit's file and its drop-ins, the links that lead nowhere. systemd ignores them."""
+    directories = search_path(root)
+    identity, fragment = _follow_aliases(root, directories, name)
+    if not fragment or is_template(name):
+        return []
+    return [
+        path
+        for path in (fragment, *_dropins(root, directories, identity))
+        if os.path.islink(path) and not os.path.exists(reachable(root, path))
+    ]
+
+
+def _dropins(root: str, directories: list[str], identity: str) -> list[str]:
+    """The drop-ins that win over others of their name, also masked ones, in their order."""
     names = [identity, *_aliases(root, directories, identity)]
     places = [
         f"{directory}/{unit}.d"
@@ -56,9 +75,7 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
     # Drop-ins for a whole unit type come last: any other drop-in of the same file name wins.
     unit_type = identity.rpartition(".")[2]
     places += [f"{directory}/{unit_type}.d" for directory in directories]
-    dropins = winners([(directory, files_in(directory, ".conf")) for directory in places])
-    present = [path for path in dropins if has_content(root, path)]
-    return identity, [reachable(root, path) for path in (fragment, *present)]
+    return winners([(directory, files_in(directory, ".conf")) for directory in places])
 
 
 def files_state(paths: list[str]) -> tuple[int, int, int, int]:
@@ -89,7 +106,9 @@ def is_template(name: str) -> bool:
 def is_masked(root: str, name: str) -> bool:
     """Whether systemd refuses to start the unit because its file is masked."""
     _, fragment = _follow_aliases(root, search_path(root), name)
-    return bool(fragment) and not has_content(root, fragment)
+    if not fragment or has_content(root, fragment):
+        return False
+    return os.path.exists(reachable(root, fragment))  # not a link to nowhere
 
 
 def files_in(directory: str, suffix: str) -> list[str]:

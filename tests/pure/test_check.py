@@ -18,7 +18,7 @@ from sockreg.host.links import Above
 from sockreg.host.processes import Holders, Process
 from sockreg.host.routes import LocalPrefix
 from sockreg.host.sockdiag import CLOSED, LISTENING, DiagSocket
-from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, Place
+from sockreg.model import INET, TCP, UDP, Action, Binding, Destination, LeftOut, Place
 from sockreg.registry.attachment import Other, Runs
 from sockreg.registry.members import Member
 from sockreg.rules.covered import never_win
@@ -443,6 +443,20 @@ def test_an_instance_without_its_part_of_the_traffic(tmp_path: Path) -> None:
     finding = only(found_on(tmp_path, members=other, states=running), "not-registered")
     assert "web@2.socket gets all" in finding.why
     assert finding.fix == "systemctl restart sockreg@web.service, which registers"
+
+
+def test_rules_of_a_file_that_has_become_wrong(tmp_path: Path) -> None:
+    """Its earlier rules are in force and lead to the label, whatever the file says now."""
+    conf = "/etc/sockreg/web.conf"
+    left = LeftOut(conf, ((conf, "cannot be read: Permission denied"),), True, (0, 0, 0, 0))
+    files = {f"{UNITS}/web.socket": WEB_SOCKET.partition("[X-")[0],
+             f"{UNITS}/web.service": WEB_SERVICE}  # fmt: skip
+    facts = gather_files(root(tmp_path, files))
+    bindings = parse_rule(Action.BIND, "tcp 192.0.2.0/24 80", "web", Place(conf, 2), [])
+    host = machine(facts, bindings=bindings, left_out=[left])
+    assert "no-rules" not in [finding.check for finding in run(replace(facts, host=host))]
+    host = machine(facts, bindings=[], left_out=[left._replace(earlier=False)])
+    assert "no-rules" in [finding.check for finding in run(replace(facts, host=host))]
 
 
 def test_sockets_that_do_not_serve(tmp_path: Path) -> None:

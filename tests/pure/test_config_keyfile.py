@@ -95,3 +95,10 @@ def test_problems_stand_in_their_section() -> None:
         ("T", [(7, "'[T' lacks its ']'")]),
     ]
     assert sections[1].entries == [Entry(5, 5, "K", "1")]
+
+
+def test_long_lines_are_cut_in_messages() -> None:
+    (before,) = read_sections(b"\0" * 100_000)
+    ((_, text),) = before.problems
+    assert text.endswith("...' is before the first [section]")
+    assert len(text) < 300

@@ -56,6 +56,11 @@ class Tree:
     def left_out(self, rules: RuleSet) -> dict[str, bool]:
         return {self.short(left): left.earlier for left in rules.left_out}
 
+    def problems(self, rules: RuleSet) -> set[str]:
+        """What is wrong, and where."""
+        told = {" ".join(problem) for left in rules.left_out for problem in left.problems}
+        return {text.removeprefix(f"{self.root}/") for text in told}
+
     def short(self, left: LeftOut) -> str:
         return left.part.removeprefix(f"{self.root}/")
 
@@ -268,3 +273,34 @@ def test_an_unreadable_directory_hides_what_was_known_to_be_in_it(tree: Tree) ->
     rules = tree.read()
     assert tree.left_out(rules) == {"etc/sockreg": False}
     assert all(b.action is Action.BIND for b in rules.bindings)
+
+
+def test_links_to_nowhere_and_other_encodings_cost_the_unit(tree: Tree) -> None:
+    """systemd reads nothing of such files; the rules in them must not go without a word."""
+    tree.unit("a")
+    tree.put("srv/a.conf", "[X-Sockreg]", A)
+    dropins = tree.root / SYSTEM / "a.socket.d"
+    dropins.mkdir()
+    (dropins / "a.conf").symlink_to("/srv/a.conf")
+    tree.unit("b", B)
+    assert tree.in_force() == ["a: tcp ::1 80", "b: tcp ::2 80"]
+    (tree.root / "srv/a.conf").unlink()
+    unit = tree.root / SYSTEM / "b.socket"
+    unit.unlink()
+    unit.symlink_to("/srv/b.socket")
+    rules = tree.read()
+    assert shown(rules) == ["a: tcp ::1 80", "b: tcp ::2 80"]
+    assert tree.problems(rules) == {
+        f"{SYSTEM}/a.socket.d/a.conf is a link that leads nowhere",
+        f"{SYSTEM}/b.socket is a link that leads nowhere",
+    }
+
+    (dropins / "a.conf").unlink()
+    (dropins / "a.conf").write_bytes(f"[X-Sockreg]\n{A}\n".encode("utf-16"))
+    unit.unlink()
+    tree.unit("b", B)
+    rules = tree.read()
+    assert shown(rules) == ["a: tcp ::1 80", "b: tcp ::2 80"]
+    assert tree.problems(rules) == {
+        f"{SYSTEM}/a.socket.d/a.conf is not text in UTF-8, so that nothing in it counts; UTF-16?"
+    }

@@ -155,6 +155,18 @@ FAULTS = {
         SHOP,
         shell(f"rm {SHOP}; mv /etc/kept {SHOP}"),
     ),
+    "a directory for a file": Fault(
+        shell(f"mv {SHOP} /etc/kept; mkdir {SHOP}"),
+        SHOP,
+        SHOP,
+        shell(f"rmdir {SHOP}; mv /etc/kept {SHOP}"),
+    ),
+    "a pipe for a file": Fault(
+        shell(f"mv {SHOP} /etc/kept; mkfifo {SHOP}"),
+        SHOP,
+        SHOP,
+        shell(f"rm {SHOP}; mv /etc/kept {SHOP}"),
+    ),
     "an unreadable directory": Fault(
         shell(f"chmod 0 {CONF}"), SHOP, CONF, shell(f"chmod 755 {CONF}")
     ),
@@ -174,6 +186,18 @@ FAULTS = {
         shell(f"mkdir {WEB}.d; printf '[X-Sockreg]\\nWeight=heavy\\n' >{WEB}.d/w.conf"),
         "web.socket",
         f"{WEB}.d/w.conf:2",
+        shell(f"rm -r {WEB}.d"),
+    ),
+    "a drop-in that leads nowhere": Fault(
+        shell(f"mkdir {WEB}.d; ln -s /nowhere {WEB}.d/w.conf"),
+        "web.socket",
+        f"{WEB}.d/w.conf",
+        shell(f"rm -r {WEB}.d"),
+    ),
+    "a drop-in in UTF-16": Fault(
+        shell(f"mkdir {WEB}.d; printf '[X-Sockreg]\n' | iconv -t UTF-16 >{WEB}.d/w.conf"),
+        "web.socket",
+        f"{WEB}.d/w.conf",
         shell(f"rm -r {WEB}.d"),
     ),
     "unreadable drop-ins": Fault(

@@ -208,10 +208,12 @@ def test_wrong_names_are_refused(installed_web: Sandbox) -> None:
     box = installed_web
     box.write(f"{UNITS}/many@.socket", socket_unit("127.0.0.1:8081"))
     box.run(["ln", "-s", "/dev/null", f"{UNITS}/masked.socket"])
+    box.run(["ln", "-s", "/srv/lost.socket", f"{UNITS}/lost.socket"])
     for name, words in {
         "nothing": "there is no nothing.socket",
         "wbe": "did you mean web.socket?",
         "masked": "masked.socket is masked",
+        "lost": "lost.socket is a link that leads nowhere\nsockreg: restore /srv/lost.socket",
         "many@": "name an instance, such as many@1.socket",
         "web.service": "did you mean web.socket?",
         "sockreg@web.service": "name that unit: web.socket",
