@@ -233,7 +233,7 @@ def _load(scene: _Scene, receiver: Namespace, rules: Sequence[str]) -> Ground:
 
 def _register(place: Ground, sockets: list[socket.socket]) -> list[socket.socket]:
     for number, sock in enumerate(sockets):
-        place.register(_LABEL, sock, f"flood{number}.socket")
+        place.register(_LABEL, sock, f"flood@{number}.socket")
     return sockets
 
 

@@ -131,7 +131,7 @@ def _servers(here: Ground) -> Iterator[None]:
                 for label in _LABELS:
                     sock = here.namespace.listen(address, 0, protocol)
                     named.append((label, stack.enter_context(sock)))
-                    here.register(label, sock, f"{label}{protocol}{sock.family}.socket")
+                    here.register(label, sock, f"{label}@{protocol}{sock.family}.socket")
         with _process(_answer, named):
             yield
 
