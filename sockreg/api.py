@@ -139,17 +139,20 @@ class Registry:
 
         return inspect.read(self.context, label)
 
-    def check(self, *, files_only: bool = False) -> list[Finding]:
+    def check(self, *, files_only: bool = False, probe: bool = False) -> list[Finding]:
         """Problems, present and future, most severe first.
 
-        ``files_only`` checks units and rule files, but not this kernel.
+        ``files_only`` checks units and rule files, but not this kernel. ``probe`` sends a datagram
+        to UDP servers through a rule, to see where answers come from; this may start them.
         """
         from sockreg import garbage
         from sockreg.check.gather import gather, gather_files
         from sockreg.check.run import run
 
         with garbage.paused():
-            return run(gather_files(self.context.root) if files_only else gather(self.context))
+            if files_only:
+                return run(gather_files(self.context.root))
+            return run(gather(self.context, probe=probe))
 
     def preview(self, *, force: bool = False) -> Change:
         """What apply() would change. Raises ConfigError and RefusedError as apply() does."""

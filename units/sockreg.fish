@@ -432,4 +432,5 @@ complete -c sockreg -n '_shtab_sockreg_using check' -l object -xka "(__fish_comp
 complete -c sockreg -n '_shtab_sockreg_using check' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using check' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using check' -l files -d 'check only files, not this kernel'
+complete -c sockreg -n '_shtab_sockreg_using check' -l probe -d 'also send a datagram to each UDP label, to see where answers come from'
 complete -c sockreg -n '_shtab_sockreg_using check' -l all -d 'show more than 10 findings of a kind'

@@ -104,6 +104,7 @@ _shtab_sockreg_check_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--files[check only files, not this kernel]"
+  "--probe[also send a datagram to each UDP label, to see where answers come from]"
   "--all[show more than 10 findings of a kind]"
 )
 

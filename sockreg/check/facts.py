@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from sockreg.check.probe import Probe
 from sockreg.commands.unfinished import Before
 from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
@@ -44,7 +45,8 @@ class Host:
     the ssh port, as
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
-    address of datagrams. Both are empty without permission to look into sockets. ``unfinished`` is
+    address of datagrams. Both are empty without permission to look into sockets. ``probes`` are
+    what UDP servers answered, with --probe. ``unfinished`` is
     the note of an enable that died.
     """
 
@@ -60,6 +62,7 @@ class Host:
     doors: Sequence[tuple[str, str, str]] = ()
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
+    probes: Sequence[Probe] = ()
     states: Mapping[str, SystemdState] = field(default_factory=dict)
     unfinished: Before | None = None
 

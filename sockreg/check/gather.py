@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sockreg.check.facts import Facts, Host, SystemdState, Unit
+from sockreg.check.probe import probe as ask
 from sockreg.commands import unfinished
 from sockreg.config.counted import units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
@@ -44,8 +45,10 @@ _DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
 _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
 
 
-def gather(context: Context) -> Facts:
-    """Raises SockregError if a directory, the registry or the kernel's tables cannot be read.
+def gather(context: Context, *, probe: bool = False) -> Facts:
+    """With ``probe``, UDP servers are sent a datagram.
+
+    Raises SockregError if a directory, the registry or the kernel's tables cannot be read.
 
     RefusedError if the rules in force are those of another root: nothing could be compared.
     """
@@ -53,7 +56,7 @@ def gather(context: Context) -> Facts:
         header = generations.read_in_force(context.registry, generations.read_header)
         root.refuse_other(header, context.root, "use 'sockreg check --files'")
     facts = gather_files(context.root, *_counting(context))
-    return replace(facts, host=_host(context, facts))
+    return replace(facts, host=_host(context, facts, probe=probe))
 
 
 def gather_files(root: str, active: Collection[str] = (), first: Collection[str] = ()) -> Facts:
@@ -135,7 +138,7 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
     return services
 
 
-def _host(context: Context, facts: Facts) -> Host:
+def _host(context: Context, facts: Facts, *, probe: bool) -> Host:
     there = situation.read(context)
     nonblocking, asked_for = _look_into(there)
     named = {binding.interface for binding in facts.bindings if binding.interface}
@@ -154,6 +157,7 @@ def _host(context: Context, facts: Facts) -> Host:
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,
         asked_for=asked_for,
+        probes=ask(there) if probe else (),
         states=_states(context, [*facts.sockets, *facts.services, INTERFACES_SOCKET]),
     )
 

@@ -11,7 +11,7 @@ from sockreg.check.finding import Finding, Severity
 from sockreg.config.listens import STREAMS, Listen, ports_of, read_listens
 from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
-from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, UDP, Action, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Destination
 from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
@@ -370,45 +370,3 @@ def refused_listeners(_: Facts, host: Host) -> Iterator[Finding]:
             if holders
             else "make it listen with plain TCP (a Go server: GODEBUG=multipathtcp=0)",
         )
-
-
-@live_check(Concern.ANSWERS)
-def answers(facts: Facts, host: Host) -> Iterator[Finding]:
-    """UDP rules whose clients would see replies from another address or port."""
-    situation = host.situation
-    ports = _udp_ports(facts)
-    for destination in ports:
-        binding = facts.destinations[destination]
-        for member in situation.usable.get(destination, []):
-            sock = situation.by_cookie[member.cookie]
-            if ports[destination] != {(sock.port, sock.port)}:
-                yield Finding(
-                    severity=Severity.WARNING,
-                    check="udp-port",
-                    where=str(binding.place),
-                    what=f"{format_line(binding)} points to a socket on port {sock.port} "
-                    f"({member.unit})",
-                    why="replies carry the port that the socket is bound to: clients that "
-                    "connect(2) their socket, as most do, never see them",
-                    fix=f"ListenDatagram= with the port of the rule in {member.unit}",
-                )
-            elif host.asked_for.get(member.cookie) is False:
-                yield Finding(
-                    severity=Severity.WARNING,
-                    check="udp-address",
-                    where=str(binding.place),
-                    what=f"{format_line(binding)} points to a socket that does not "
-                    "receive destination addresses",
-                    why=f"replies carry {member.address}, not the address that the client used",
-                    fix=f"PassPacketInfo=yes in [Socket] of {member.unit}, and a server that "
-                    "replies with IP_PKTINFO (docs/recipes.md)",
-                )
-
-
-def _udp_ports(facts: Facts) -> dict[Destination, set[tuple[int, int]]]:
-    """The ports of the rules that point to each UDP destination, as (first, last)."""
-    found: dict[Destination, set[tuple[int, int]]] = {}
-    for binding in facts.bindings:
-        if binding.action is Action.BIND and binding.protocol == UDP:
-            found.setdefault(binding.destination, set()).add((binding.first, binding.last))
-    return found

@@ -230,10 +230,12 @@ def _warn_of_answers(offer: Offer, unit: str) -> None:
 
     Whether the server chooses the address itself cannot be known here: it may not run yet.
     """
+    how = "IP_PKTINFO, which it must set itself,"
+    if unit.endswith(".socket"):
+        how = "PassPacketInfo=yes in the .socket unit"
     journal.say(
         f"label {offer.label}: replies of {offer} carry the socket's own address, not the one "
-        "the client used, unless the server sets it (PassPacketInfo=yes in the .socket unit "
-        "gives it the address)",
+        f"the client used, unless the server sets it ({how} gives it the address)",
         fields={"SOCKREG_LABEL": offer.label, **journal.unit_fields(unit)},
     )
 

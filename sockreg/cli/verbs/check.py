@@ -20,14 +20,20 @@ _NARROW = 80
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--files", action="store_true", help="check only files, not this kernel")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--files", action="store_true", help="check only files, not this kernel")
+    how.add_argument(
+        "--probe",
+        action="store_true",
+        help="also send a datagram to each UDP label, to see where answers come from",
+    )
     parser.add_argument(
         "--all", action="store_true", help=f"show more than {_EACH} findings of a kind"
     )
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    found = registry.check(files_only=options.files)
+    found = registry.check(files_only=options.files, probe=options.probe)
     if options.json:
         print_json("findings", found)
     else:
