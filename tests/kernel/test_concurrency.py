@@ -93,13 +93,13 @@ def test_one_unit_registers_twice_at_once(host: Host) -> None:
 
 
 def applying(host: Host, roots: Sequence[Path], times: int) -> subprocess.Popen[str]:
-    """A process that applies the configurations of several roots in turn."""
+    """A process that applies the configurations of several roots in turn, as --force allows."""
     script = (
         "import sys; from sockreg.cli.main import main\n"
         "options, roots, times = sys.argv[1:5], sys.argv[5:-1], int(sys.argv[-1])\n"
         "for number in range(times):\n"
         "    root = ['--root', roots[number % len(roots)]]\n"
-        "    status = main([*options, *root, 'apply'])\n"
+        "    status = main([*options, *root, 'apply', '--force'])\n"
         "    if status: sys.exit(status)\n"
     )
     return subprocess.Popen(
@@ -195,9 +195,10 @@ def test_a_load_does_not_undo_who_was_quicker(host: Host, monkeypatch: pytest.Mo
 
     def and_then_another(*arguments: Any) -> str:
         registry = create(*arguments)
+        host.process("load", check=True)
         host.process("bind", "web", "tcp", "192.0.2.0/24", "81", check=True)
         return registry
 
     monkeypatch.setattr(creation, "create", and_then_another)
-    assert "nothing to change: generation 1 has 2 rules" in host.ok("load")
+    assert "nothing to change: generation 2 has 2 rules" in host.ok("load")
     assert sorted(it["first_port"] for it in host.json("rules")) == [80, 81]
