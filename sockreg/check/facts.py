@@ -93,7 +93,9 @@ class Facts:
     """``sockets`` are all .socket units; ``counted`` names those whose rules count.
 
     ``services`` are all relevant .service units: servers of counted sockets, units that receive
-    sockets, and sockreg's own. ``wanted`` are the .socket units whose companion is enabled.
+    sockets or start the loader, and sockreg's own. ``wanted`` are the .socket units whose companion
+    is enabled, ``masked`` those of them whose companion is masked. ``loader_masked`` is whether the
+    loader is.
     ``host`` is None if only files are checked.
     """
 
@@ -105,6 +107,7 @@ class Facts:
     wanted: Sequence[str]
     masked: frozenset[str]
     host: Host | None
+    loader_masked: bool = False
 
     @property
     def bindings(self) -> Sequence[Binding]:

@@ -74,6 +74,7 @@ def gather_files(root: str, active: Collection[str] = (), first: Collection[str]
         wanted=sorted(wanted),
         masked=frozenset(name for name in wanted if _is_masked(root, companion(name))),
         host=None,
+        loader_masked=_is_masked(root, LOADER),
     )
 
 
@@ -133,7 +134,7 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
     services = {name: unit for name in sorted(names) if (unit := _read(root, name))}
     for name in sorted(_installed(root, ".service") - names):
         unit = _read(root, name)
-        if unit is not None and unit.all("Service", "Sockets"):
+        if unit is not None and (unit.all("Service", "Sockets") or [*unit.starting(LOADER)]):
             services[name] = unit
     return services
 

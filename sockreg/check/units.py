@@ -18,6 +18,7 @@ from sockreg.terms import (
     INTERFACES_SERVICE,
     LOADER,
     METRICS,
+    NEEDED,
     SOCK_OPS,
     companion,
 )
@@ -215,6 +216,42 @@ def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
             if asked
             else step.why,
             fix=fix,
+        )
+
+
+@check(Concern.UNITS)
+def units_that_start_the_loader(facts: Facts) -> Iterator[Finding]:
+    """Units that bring a stopped loader back, as earlier documents had them."""
+    for unit in (*facts.sockets.values(), *facts.services.values()):
+        for key, setting in unit.starting(LOADER):
+            yield Finding(
+                severity=Severity.WARNING,
+                check="starts-loader",
+                where=str(setting.place),
+                what=f"{unit.name} has {key}={LOADER}",
+                why="each start of the unit, also by a client, brings back the loader that was "
+                "stopped, and with it the rules of all other services"
+                if key in ("Wants", "Upholds")
+                else "a start of the unit brings back the loader that was stopped, and a stop of "
+                "the loader stops the unit",
+                fix=f"Wants={NEEDED} in its place, and After={NEEDED} {LOADER}; then 'systemctl "
+                "daemon-reload'",
+            )
+
+
+@live_check(Concern.LOADER)
+def masked_loader(facts: Facts, host: Host) -> Iterator[Finding]:
+    """A loader that was masked before it was stopped."""
+    if facts.loader_masked and host.situation.in_force:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="masked-loader",
+            where=LOADER,
+            what=f"{LOADER} is masked, but rules are in force",
+            why="systemd has masked ExecStop=, too, so a stop of the unit leaves the rules in "
+            "force until the next boot",
+            fix=f"'sockreg unload' takes them out of force; or run 'systemctl unmask {LOADER}' and "
+            f"'systemctl restart {LOADER}'",
         )
 
 

@@ -263,10 +263,11 @@ def put_in_force(
         rules = intent.sound(rules)
         with Lock(registry):
             rules = _with_free_labels(rules, intent, maps)
-        rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
 
         def prepare(given: RuleSet) -> _Prepared:
-            return _prepare(writer, given, before, upgrade=upgrade)
+            # For every choice of parts: one that is left out may have kept the port of ssh open.
+            safe = _with_ssh(given, intent, maps, root=context.root, force=force)
+            return _prepare(writer, safe, before, upgrade=upgrade)
 
         made = prepare(rules) if current else beside.fitting(rules, prepare, _Prepared.discard)
     rules, header = made.rules, made.header
@@ -567,7 +568,7 @@ def _with_ssh(
                     raise
             rules = intent.sound(less)
         else:
-            rules.notices.extend(notices)
+            rules.notices.extend(notice for notice in notices if notice not in rules.notices)
             break
     return rules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from sockreg.model import Place
 from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.values import boolean
+
+_STARTING = ("Requires", "Wants", "BindsTo", "Upholds")
 
 
 class Setting(NamedTuple):
@@ -49,6 +51,13 @@ class Unit:
             for value, place in self.all(section, key)
             for word in value.split()
         ]
+
+    def starting(self, name: str) -> Iterator[tuple[str, Setting]]:
+        """The settings, with their keys, that start another unit whenever this one starts."""
+        for key in _STARTING:
+            for word in self.words("Unit", key):
+                if word.value == name:
+                    yield key, word
 
     def is_on(self, section: str, key: str, *, default: bool = False) -> bool:
         """A boolean setting; one that systemd does not understand is off."""

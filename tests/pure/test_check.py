@@ -344,6 +344,20 @@ def test_fixes_for_a_unit_that_registers_itself(tmp_path: Path) -> None:
     assert all(finding.fix.startswith("systemctl start web.socket") for finding in found)
 
 
+@pytest.mark.parametrize("key", ["Wants", "Requires", "BindsTo", "Upholds"])
+@pytest.mark.parametrize("unit", ["mail.service", "web.socket", "web.service"])
+def test_a_unit_that_brings_the_loader_back(tmp_path: Path, key: str, unit: str) -> None:
+    path = f"{UNITS}/{unit}.d/x.conf"
+    files = {f"{UNITS}/mail.service": "[Service]\nExecStart=/bin/mail\n"}
+    setting = "[Unit]\nAfter=sockreg.service\n{}=dbus.socket {}\n"
+    facts = gather_files(root(tmp_path / "1", files | {path: setting.format(key, "sockreg.service")}))
+    finding = only(run(facts), "starts-loader")
+    assert finding.where == f"{tmp_path}/1/{path}:3"
+    assert "Wants=sockreg-needed.service" in finding.fix
+    files[path] = setting.format("Wants", "sockreg-needed.service")
+    assert run(gather_files(root(tmp_path / "2", files))) == []
+
+
 # A machine
 
 
