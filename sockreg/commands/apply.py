@@ -22,6 +22,7 @@ from sockreg.context import Context
 from sockreg.errors import EXIT_FAILURE, EXIT_OK, ConfigError, RefusedError, SockregError
 from sockreg.guards import root as root_guard
 from sockreg.guards import ssh
+from sockreg.guards.ssh_expected import expected
 from sockreg.host import links, release
 from sockreg.model import Action, Binding, Destination, LeftOut
 from sockreg.registry import (
@@ -568,6 +569,8 @@ def _with_ssh(
                     raise
             rules = intent.sound(less)
         else:
+            if before.current is None:
+                notices += [Notice(None, text) for text in expected(root).notices]
             rules.notices.extend(notice for notice in notices if notice not in rules.notices)
             break
     return rules

@@ -81,6 +81,34 @@ def test_what_was_in_force_and_then_what_is_small_comes_first_into_a_table(
     assert len(rules(host)) == 2
 
 
+def test_a_rule_that_keeps_ssh_open_goes_together_with_what_takes_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part with the rule is too big, and the other one is not."""
+    host.namespace.add_address("198.51.100.1/24")
+    many = (f"Bind=tcp 10.0.{i}.{i} {i}" for i in range(1, 200))
+    host.conf("[big]", "Pass=tcp 198.51.100.1 22", *many, name="big.conf")
+    host.conf("[web]", "Bind=tcp 198.51.100.0/24 *", name="web.conf")
+    host.conf(*SHOP, name="shop.conf")
+    monkeypatch.setattr(sockreg.compile, "TABLE_MAX", 2048)
+    with host.namespace.serve("ssh", "0.0.0.0", 22):
+        told = host.ok("load")
+        assert host.ask("198.51.100.1", 22) == "ssh"
+        assert "takes 198.51.100.1:22, which ssh listens on" in told
+        assert rules(host) == ["shop: tcp 192.0.2.2 80"]
+
+
+def test_a_configuration_of_ssh_that_hides_is_told(host: Host) -> None:
+    units = host.root / "etc/systemd/system"
+    wants = units / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (units / "sshd.service").write_text("[Service]\nExecStart=/usr/sbin/sshd -D -f /etc/gone\n")
+    (wants / "sshd.service").symlink_to("/etc/systemd/system/sshd.service")
+    host.conf(*WEB)
+    told = host.ok("load")
+    assert "/etc/gone: No such file or directory: rules may take the port of sshd.service" in told
+
+
 def test_a_kernel_that_refuses_everything_is_no_matter_of_rules(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

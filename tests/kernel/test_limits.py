@@ -19,7 +19,8 @@ def test_no_route_no_packet(host: Host) -> None:
 
 
 def test_ssh_survives_a_rule_for_everything_only_where_a_pass_rule_says_so(host: Host) -> None:
-    everything = ["[web]", "Bind=tcp 0.0.0.0/0 *", "Bind=tcp 192.0.2.0/24 20-30"]
+    everything = ["[:registry]", "TakeSsh=yes"]
+    everything += ["[web]", "Bind=tcp 0.0.0.0/0 *", "Bind=tcp 192.0.2.0/24 20-30"]
     with host.namespace.serve("sshd", "0.0.0.0", 22):
         host.load(*everything)
         with host.serve("web", "127.0.0.1", 8080):

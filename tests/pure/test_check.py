@@ -350,7 +350,9 @@ def test_a_unit_that_brings_the_loader_back(tmp_path: Path, key: str, unit: str)
     path = f"{UNITS}/{unit}.d/x.conf"
     files = {f"{UNITS}/mail.service": "[Service]\nExecStart=/bin/mail\n"}
     setting = "[Unit]\nAfter=sockreg.service\n{}=dbus.socket {}\n"
-    facts = gather_files(root(tmp_path / "1", files | {path: setting.format(key, "sockreg.service")}))
+    facts = gather_files(
+        root(tmp_path / "1", files | {path: setting.format(key, "sockreg.service")})
+    )
     finding = only(run(facts), "starts-loader")
     assert finding.where == f"{tmp_path}/1/{path}:3"
     assert "Wants=sockreg-needed.service" in finding.fix

@@ -408,3 +408,19 @@ def test_a_program_that_its_unit_does_not_see(make_box: MakeBox, path: str) -> N
     finding = found(box, "sandbox")
     assert "(status 203/EXEC)" in finding["what"]
     assert "not below /tmp or in a private home" in finding["fix"]
+
+
+def test_a_host_without_getent_has_the_group(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.run(["systemd-sysusers"])
+    box.run(["rm", "/usr/bin/getent"])
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "sockreg 2750\n"
+
+
+def test_a_host_without_the_group_has_that_of_root(make_box: MakeBox) -> None:
+    box = make_box(files=web())
+    box.systemctl("start", "sockreg@web.service")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "root 2750\n"
