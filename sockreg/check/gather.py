@@ -134,7 +134,7 @@ def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict
     services = {name: unit for name in sorted(names) if (unit := _read(root, name))}
     for name in sorted(_installed(root, ".service") - names):
         unit = _read(root, name)
-        if unit is not None and (unit.all("Service", "Sockets") or [*unit.starting(LOADER)]):
+        if unit is not None and (unit.all("Service", "Sockets") or any(unit.starting(LOADER))):
             services[name] = unit
     return services
 
