@@ -18,6 +18,7 @@ from sockreg.model import Action, Binding, Destination
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
 from sockreg.terms import adding_unit, companion
+from sockreg.views.ahead import Filter
 from sockreg.views.situation import Situation
 from sockreg.views.status import ExpectedUnit
 
@@ -63,6 +64,7 @@ class Host:
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
     probes: Sequence[Probe] = ()
+    filter: Filter | None = None
     states: Mapping[str, SystemdState] = field(default_factory=dict)
     unfinished: Before | None = None
 

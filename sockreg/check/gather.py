@@ -20,7 +20,7 @@ from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.guards import root, ssh, ssh_doors
-from sockreg.host import links, release
+from sockreg.host import links, packetfilter, release
 from sockreg.model import UDP
 from sockreg.registry import attachment, generations
 from sockreg.registry.maps import Maps
@@ -36,6 +36,7 @@ from sockreg.terms import (
     companion,
 )
 from sockreg.views import inspect, situation, status
+from sockreg.views.ahead import Filter
 from sockreg.views.situation import Situation
 
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -159,6 +160,7 @@ def _host(context: Context, facts: Facts, *, probe: bool) -> Host:
         nonblocking=nonblocking,
         asked_for=asked_for,
         probes=ask(there) if probe else (),
+        filter=Filter(packetfilter.read()),
         states=_states(context, [*facts.sockets, *facts.services, INTERFACES_SOCKET]),
     )
 

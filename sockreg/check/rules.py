@@ -14,9 +14,10 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, TCP, UDP, Action, Binding
 from sockreg.plural import plural
 from sockreg.rules.covered import never_win
-from sockreg.rules.syntax import format_line
+from sockreg.rules.syntax import format_line, format_prefix
 from sockreg.rules.taken import Endpoint, is_conditional, pass_line, takers
 from sockreg.terms import NO_UNIT
+from sockreg.views import ahead
 from sockreg.views.locality import BROADCAST, Local
 from sockreg.views.situation import endpoints, name_of
 
@@ -169,6 +170,34 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
                 what=f"not all addresses of {format_line(binding)} are local",
                 why="packets to the other addresses do not reach the rules",
                 fix=f"if you want more of them: {local.remedy(*prefix)}",
+            )
+
+
+@live_check(Concern.ARRIVAL)
+def ahead_of_rules(facts: Facts, host: Host) -> Iterator[Finding]:
+    """NAT and filters that keep packets from the rules."""
+    if host.filter is None or host.filter.is_empty:
+        return
+    told = set()
+    for binding in facts.bindings:
+        prefix = binding.family, binding.address, binding.length
+        ports = binding.first, binding.last
+        key = (binding.protocol, prefix, ports, binding.interface)
+        if binding.action is Action.PASS or key in told:
+            continue
+        told.add(key)
+        flow = ahead.flow_of(binding.protocol, prefix, ports, binding.interface)
+        for effect in host.filter.effects(flow):
+            command = ahead.let_through(effect, binding.protocol, format_prefix(*prefix), ports)
+            yield Finding(
+                severity=Severity.WARNING if effect.surely else Severity.NOTE,
+                check="ahead-of-rules",
+                where=str(binding.place),
+                what=f"{format_line(binding)}: {ahead.sentence(effect)}",
+                why="NAT and filters of input meet a packet before any rule does"
+                + ("" if effect.surely else "; this may be for some of its packets only"),
+                fix=f"if they are to get to the rule: {command}; permanently, in the files of the "
+                "packet filter",
             )
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from sockreg.context import Context
 from sockreg.errors import AccessError, UsageError
-from sockreg.host import cgroup, links, processes, routes, sockdiag
+from sockreg.host import cgroup, links, packetfilter, processes, routes, sockdiag
 from sockreg.host.listener import cookie_text
 from sockreg.model import (
     ACTION_NAMES,
@@ -35,7 +35,8 @@ from sockreg.rules.reasons import why_first
 from sockreg.rules.syntax import format_rule
 from sockreg.rules.unasked import why_unasked
 from sockreg.terms import NO_UNIT
-from sockreg.views import rules
+from sockreg.views import ahead, rules
+from sockreg.views.ahead import Filter, Flow
 from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment
 from sockreg.views.locality import BROADCAST, Local, locality
@@ -195,7 +196,8 @@ def explain(context: Context, query: Query) -> Explanation:
         notes += wrong
         if wrong and (query.interface or not links.name_of(found.interface)):
             outcome = Outcome.UNANSWERED
-    before = _not_local(query, winner)
+    surely, perhaps = _ahead(query)
+    before = [*_not_local(query, winner), *surely]
     return Explanation(
         outcome=Outcome.UNREACHED if before else outcome,
         at_rules=outcome,
@@ -214,6 +216,7 @@ def explain(context: Context, query: Query) -> Explanation:
         others=settled.neighbours,
         notes=[
             *_arrival(query),
+            *perhaps,
             *others,
             *settled.notes,
             *_passed_over(query, outcome, cookie, there),
@@ -486,6 +489,32 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     command, comma, mind = remedy.partition(", ")
     until = f"'{command}'{comma}{mind}"
     return [f"{query.address} is not local here: no such packet reaches the rules until {until}"]
+
+
+def _ahead(query: Query) -> tuple[list[str], list[str]]:
+    """What NAT and filters surely do to the packet before the rules, and what they may do."""
+    rules_of_filter = Filter(packetfilter.read())
+    address = _number(query.family, query.address)
+    named = links.above([query.interface]) if query.interface else {}
+    above = named.get(query.interface or "")
+    flow = Flow(
+        query.family,
+        query.protocol,
+        (address, address),
+        (query.port, query.port),
+        _number(query.family, query.source) or None,
+        above.name if above else query.interface,
+    )
+    found = []
+    for effect in rules_of_filter.effects(flow):
+        command = ahead.let_through(effect, query.protocol, query.address, flow.ports)
+        text = f"{ahead.sentence(effect)}; to leave it as it is: '{command}'"
+        found.append((effect.surely, text))
+    unread = [f"not known, what may come before this: {why}" for why in rules_of_filter.unread]
+    return [text for surely, text in found if surely], [
+        *(text for surely, text in found if not surely),
+        *unread,
+    ]
 
 
 def _unanswered(query: Query, sock: sockdiag.DiagSocket) -> list[str]:
