@@ -212,8 +212,10 @@ class Registry:
         *,
         unit: str | None = None,
         weight: int | None = None,
-    ) -> None:
+    ) -> list[str]:
         """Register listening TCP or bound UDP sockets, or their descriptors.
+
+        Returns a sentence about each one that cannot be registered, and was left out.
 
         They remain the caller's. A socket stays in the registry until its last descriptor is
         closed. ``unit`` is the unit that they are registered for, by default the unit of this
@@ -229,7 +231,7 @@ class Registry:
         if weight is not None:
             names.check_weight(weight)
         received = [(sock if isinstance(sock, int) else sock.fileno(), label) for sock in sockets]
-        register.register(self.context, received, unit=unit, weight=weight)
+        return register.register(self.context, received, unit=unit, weight=weight)
 
     def unregister(self, label: str, *, unit: str | None = None) -> int:
         """Remove the sockets of a label, or only those of a unit. Returns how many slots it

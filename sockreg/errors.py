@@ -12,6 +12,7 @@ EXIT_PERMISSION = 4  # a capability or a file permission is missing
 EXIT_NOT_LOADED = 5  # this network namespace has no registry
 EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, conflict, foreign)
 EXIT_KEPT = 7  # the loader failed to start again, and the rules in force stay
+EXIT_PARTLY = 8  # done in part: the messages say what was left out
 EXIT_BUSY = 75  # another sockreg process holds the lock (EX_TEMPFAIL of sysexits.h)
 EXIT_INTERRUPTED = 130  # Ctrl-C; shells report this status for a process that SIGINT ended
 
@@ -71,6 +72,12 @@ class KeptError(SockregError):
     """The loader failed to start again. Everything that was in force still is."""
 
     status = EXIT_KEPT
+
+
+class PartlyError(SockregError):
+    """The command did what it could, and left out what the lines above it say."""
+
+    status = EXIT_PARTLY
 
 
 class BusyError(SockregError):

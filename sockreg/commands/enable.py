@@ -84,13 +84,15 @@ class Plan:
 @dataclass(frozen=True, kw_only=True)
 class Enabled:
     """``healed`` is a sentence about an earlier command that died. ``served`` is the number of
-    destinations of each unit; empty for another root.
+    destinations of each unit; empty for another root. ``left_out`` are sentences about sockets of
+    the units that are not registered.
     """
 
     plan: Plan
     healed: str
     served: dict[str, int]
     change: Change | None
+    left_out: list[str] = field(default_factory=list)
 
 
 def plan_enable(
@@ -191,7 +193,8 @@ def enable(
             raise
         unfinished.done()
     tell.applied(change)
-    return Enabled(plan=plan, healed=healed, served=served, change=change)
+    left_out = enable_checks.left_out(plan.units, cursor)
+    return Enabled(plan=plan, healed=healed, served=served, change=change, left_out=left_out)
 
 
 def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[str, int], Change]:

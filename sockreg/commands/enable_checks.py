@@ -33,7 +33,7 @@ from sockreg.registry import generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
-from sockreg.systemd import journal_reader, unit_control
+from sockreg.systemd import journal, journal_reader, unit_control
 from sockreg.systemd.unit_control import State
 from sockreg.systemd.unit_of import NO_UNIT, unit_of
 from sockreg.systemd.unitpaths import find_unit, is_masked
@@ -325,6 +325,13 @@ def not_registered(units: Sequence[str], cursor: str | None) -> SockregError:
     lines = dict.fromkeys(sentence for name in names for sentence in said[name])
     what = f"no socket of {', '.join(units)} is registered"
     return RefusedError("\n".join([what, *lines]))
+
+
+def left_out(units: Sequence[str], cursor: str | None) -> list[str]:
+    """What the units said about sockets of theirs that are not registered, one line for each."""
+    names = [each for unit in units for each in _family(unit)]
+    said = journal_reader.complaints(names, cursor, kind=journal.SKIPPED)
+    return list(dict.fromkeys(sentence for name in names for sentence in said[name]))
 
 
 def undone(error: SockregError, problems: Sequence[str]) -> SockregError:

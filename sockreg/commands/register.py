@@ -16,18 +16,18 @@ def register(
     weight: int | None = None,
     replace: bool = False,
     named: bool = False,
-) -> None:
+) -> list[str]:
     """Register descriptors, each under its label. They remain the caller's.
 
     ``unit`` is the unit that they are registered for, by default that of this process. ``weight``
     is their share of the label's new flows, by default the weight in the unit's files. ``replace``
     takes a label over from other units. ``named`` is whether the labels are the names that systemd
-    passed: Label= of a .socket unit is its label instead. Raises SockregError if none of them can
-    be registered.
+    passed: Label= of a .socket unit is its label instead. Returns a sentence about each descriptor
+    that was left out. Raises SockregError if none of them can be registered.
     """
     context.loaded_registry()
     registrant = unit or unit_of.unit_of_this_process()
-    registration.register(
+    return registration.register(
         list(received),
         registrant,
         context.bpffs,
@@ -46,8 +46,10 @@ def register_passed(
     weight: int | None = None,
     replace: bool = False,
     command: Sequence[str] | None = None,
-) -> None:
+) -> list[str]:
     """Register the sockets passed with the LISTEN_FDS protocol: see inherit.labelled().
+
+    Returns a sentence about each one that was left out.
 
     ``command`` is the command that will be run with them. Raises SockregError before anything is
     registered if there is no such program.
@@ -55,4 +57,4 @@ def register_passed(
     received = inherit.labelled(listen_fds.received(), labels)
     if command:
         inherit.check_command(command)
-    register(context, received, unit=unit, weight=weight, replace=replace, named=not labels)
+    return register(context, received, unit=unit, weight=weight, replace=replace, named=not labels)

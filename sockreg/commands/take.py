@@ -68,8 +68,10 @@ class Order(NamedTuple):
         return f"socket {cookie_text(self.cookie or 0)}"
 
 
-def take(context: Context, order: Order) -> None:
+def take(context: Context, order: Order) -> list[str]:
     """Find the socket, duplicate it and register it.
+
+    Returns a sentence about each socket that was found and left out.
 
     Raises SockregError if there is none, if several match, if it cannot be read, or if it cannot be
     registered. The registry is unchanged then.
@@ -82,7 +84,7 @@ def take(context: Context, order: Order) -> None:
         taken = _wait_for(context, order, stack)
         registrant = order.registrant or _registrant(order, taken[0][1])
         received = [(fd, order.label) for fd, _ in taken]
-        registration.register(
+        skipped = registration.register(
             received,
             registrant,
             context.bpffs,
@@ -91,6 +93,7 @@ def take(context: Context, order: Order) -> None:
             replace=order.replace,
         )
     _confirm(context, order, [candidate for _, candidate in taken])
+    return skipped
 
 
 @contextmanager

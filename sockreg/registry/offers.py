@@ -31,23 +31,27 @@ class Offer:
         return f"{PROTOCOL_NAMES[listener.protocol]} {where} ({cookie_text(listener.cookie)})"
 
 
-def offers_of(received: list[tuple[int, str]], unit: str) -> list[Offer]:
+def offers_of(
+    received: list[tuple[int, str]], unit: str, skipped: list[str] | None = None
+) -> list[Offer]:
     """The sockets that can be registered, of (descriptor, label) pairs. RefusedError if none can.
 
-    The others are skipped with a notice each.
+    The others are skipped with a notice each, which is added to ``skipped``.
     """
     offers = []
+    told = [] if skipped is None else skipped
     for fd, label in received:
         problem = label_problem(label)
         if problem:
-            _skip(unit, label, f"skipped descriptor {fd}{of_unit(unit)}: its label {problem}")
+            message = f"skipped descriptor {fd}{of_unit(unit)}: its label {problem}"
+            told.append(_skip(unit, label, message))
             continue
         try:
             offers.append(Offer(label, inspect(fd)))
         except UnfitError as error:
             message = f"skipped a socket{of_unit(unit)}, label {label}: {error.about('it').line}"
-            _skip(unit, label, message)
-    offers = _assigned(offers, unit)
+            told.append(_skip(unit, label, message))
+    offers = _assigned(offers, unit, told)
     if not offers:
         raise RefusedError(
             f"{unit}: none of its sockets can be registered"
@@ -63,21 +67,23 @@ def of_unit(unit: str) -> str:
     return "" if unit == NO_UNIT else f" of {unit}"
 
 
-def _skip(unit: str, label: str, message: str) -> None:
+def _skip(unit: str, label: str, message: str) -> str:
+    """Report a socket that is left out. Returns the message."""
     journal.say(
         message,
         journal.SKIPPED,
         journal.WARNING,
         {"SOCKREG_LABEL": label, **journal.unit_fields(unit)},
     )
+    return message
 
 
-def _assigned(offers: list[Offer], unit: str) -> list[Offer]:
+def _assigned(offers: list[Offer], unit: str, skipped: list[str]) -> list[Offer]:
     """Give the sockets their destinations. Returns those that have any.
 
     The only listener of a label in one family and protocol serves all of its rules there. Of
     several, each serves the rules that mean it. Rules name a listener by its port, so two addresses
-    with one port are of no use to them, and are skipped.
+    with one port are of no use to them, and are ``skipped``.
     """
     for label in {offer.label for offer in offers}:
         same = [offer for offer in offers if offer.label == label]
@@ -101,13 +107,13 @@ def _assigned(offers: list[Offer], unit: str) -> list[Offer]:
                     and other.listener.protocol == offer.listener.protocol
                     and other.listener.port == offer.listener.port
                 }
-                _skip_twin(offer, sorted(others), unit)
+                skipped.append(_skip_twin(offer, sorted(others), unit))
     return [offer for offer in offers if offer.places]
 
 
-def _skip_twin(offer: Offer, others: list[str], unit: str) -> None:
-    """Report a socket that rules cannot tell from others."""
-    _skip(
+def _skip_twin(offer: Offer, others: list[str], unit: str) -> str:
+    """Report a socket that rules cannot tell from others. Returns the message."""
+    return _skip(
         unit,
         offer.label,
         f"skipped {offer}{of_unit(unit)}: {' and '.join(others)} of the same label has the same "

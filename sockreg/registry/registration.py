@@ -45,19 +45,20 @@ def register(
     weight: int | None = None,
     root: str | None = None,
     replace: bool = False,
-) -> None:
+) -> list[str]:
     """Register the sockets of one unit: (descriptor, label) pairs.
 
     A socket replaces the unit's earlier one. Sockets of other units under the same label share its
     flows by ``weight`` (None: the weight in the unit's files), if these units share it on purpose.
     ``replace`` takes out the sockets of units that do not share it. ``root`` is given if these are
     the sockets of a .socket unit under the labels that systemd knows: its files, below ``root``,
-    may say another one (Label=). Sockets that cannot be registered are skipped with a notice each.
-    Raises SockregError if none is left, if another unit has a label and does not share it, or if
-    ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network namespace; nothing has
-    changed then.
+    may say another one (Label=). Sockets that cannot be registered are skipped with a notice each;
+    returns these notices. Raises SockregError if none is left, if another unit has a label and does
+    not share it, or if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network
+    namespace; nothing has changed then.
     """
-    offers = offers_of(received, unit)
+    skipped: list[str] = []
+    offers = offers_of(received, unit, skipped)
     by_netns: dict[int, list[Offer]] = {}
     for offer in offers:
         by_netns.setdefault(offer.listener.netns, []).append(offer)
@@ -71,6 +72,7 @@ def register(
     for cookie, some in by_netns.items():
         registry = registry_path(bpffs, _netns(cookie))
         _register(registry, some, unit, weight=weight, root=root, replace=replace)
+    return skipped
 
 
 def _from(unit: str) -> str:
@@ -92,7 +94,7 @@ def _register(
 ) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         who = identify(maps, unit, offers, weight, root)
-        replaced = []
+        replaced: list[tuple[int, Member]] = []
         there: dict[Key, int] = {}
         cookies = {offer.listener.cookie for offer in offers}
         for label in sorted({offer.label for offer in offers}):
@@ -105,7 +107,8 @@ def _register(
             there |= of_this
         places = _places(maps, offers, there)
         previous = _enter(maps, places, who, {member.unit for _, member in replaced})
-        for slot, member in (*replaced, *_left(maps, who, places, there)):
+        gone = [*replaced, *_left(maps, who, places, there)]
+        for slot, member in gone:
             remove(maps, slot, member)
         sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
     for offer in offers:
@@ -114,6 +117,10 @@ def _register(
             _warn_of_answers(offer, unit)
         if offer.listener.device:
             _warn_of_device(offer, unit)
+    # What a new socket replaces in its own place is said with it. The rest would go unseen.
+    said = cookies | {cookie for _, cookie in previous if cookie is not None}
+    named = {slot: key for key, slot in there.items()}
+    _tell_all_removed([(named[slot], member) for slot, member in gone if member.cookie not in said])
 
 
 def _places(maps: Maps, offers: list[Offer], there: dict[Key, int]) -> list[tuple[Offer, int]]:
@@ -254,7 +261,7 @@ def _warn_of_device(offer: Offer, unit: str) -> None:
 def unregister(registry: str, *, label: str | None = None, unit: str | None = None) -> int:
     """Remove the members of a label, of a unit, or both. Returns how many."""
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
-        told = set()
+        removed: list[tuple[Key, Member]] = []
         for key, slot in sorted(read_destinations(maps).items()):
             if label is not None and key[0] != label:
                 continue
@@ -262,10 +269,18 @@ def unregister(registry: str, *, label: str | None = None, unit: str | None = No
                 if unit is not None and member.unit != unit:
                     continue
                 remove(maps, slot, member)
-                # A destination for one listener may have what the one for the only listener has.
-                if (*key[:3], member.cookie) not in told:
-                    told.add((*key[:3], member.cookie))
-                    tell_removed(key, member)
+                removed.append((key, member))
+    return _tell_all_removed(removed)
+
+
+def _tell_all_removed(removed: list[tuple[Key, Member]]) -> int:
+    """Report what has left the registry. Returns how many lines that took."""
+    told = set()
+    for key, member in removed:
+        # A destination for one listener may have what the one for the only listener has.
+        if (*key[:3], member.cookie) not in told:
+            told.add((*key[:3], member.cookie))
+            tell_removed(key, member)
     return len(told)
 
 

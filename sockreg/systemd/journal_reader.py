@@ -2,6 +2,7 @@
 
 import datetime
 import subprocess
+import uuid
 from collections.abc import Collection, Iterator
 
 from systemd import journal
@@ -40,10 +41,13 @@ def end() -> str | None:
     return str(entry["__CURSOR"]) if entry else None
 
 
-def complaints(units: Collection[str], after: str | None) -> dict[str, list[str]]:
+def complaints(
+    units: Collection[str], after: str | None, *, kind: str | None = None
+) -> dict[str, list[str]]:
     """What was said about each unit after a cursor: warnings and worse, and what the unit printed.
 
-    Each sentence appears once. Without permission to read the journal, there is none.
+    ``kind`` is the MESSAGE_ID= of the only entries that count; None counts all. Each sentence
+    appears once. Without permission to read the journal, there is none.
     """
     # journald writes in its own time.
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
@@ -60,6 +64,8 @@ def complaints(units: Collection[str], after: str | None) -> dict[str, list[str]
     found: dict[str, dict[str, None]] = {unit: {} for unit in units}
     for entry in reader:
         if entry["__CURSOR"] == after:
+            continue
+        if kind is not None and entry.get("MESSAGE_ID") != uuid.UUID(kind):
             continue
         if entry.get("PRIORITY", ERR) > WARNING and entry.get("_TRANSPORT") != "stdout":
             continue

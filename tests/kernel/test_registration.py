@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from sockreg import open_registry
+from sockreg.errors import (
+    EXIT_FAILURE,
+    EXIT_NOT_LOADED,
+    EXIT_OK,
+    EXIT_PARTLY,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+)
 from sockreg.host.listener import Listener
 from sockreg.kernel import bpf
 from sockreg.registry import layout, registration
@@ -159,8 +167,12 @@ def test_a_mixed_unit_registers_what_it_can(host: Host) -> None:
                 [("web", stream.sock), ("web", wrong), ("web", datagrams.sock)],
                 unit="mixed.socket",
             )
-        assert outcome.status == EXIT_OK
+        assert outcome.status == EXIT_PARTLY
         assert outcome.err.count("skipped") == 1
+        last = (
+            "sockreg: register: 1 socket left out, see the lines above; the others are registered"
+        )
+        assert outcome.err.splitlines()[-1] == last
         skipped, *registered, of_answers = host.entries()
         assert skipped["MESSAGE_ID"] == [journal.SKIPPED]
         assert of_answers["MESSAGE_ID"] == [journal.NOTICE]
@@ -168,6 +180,56 @@ def test_a_mixed_unit_registers_what_it_can(host: Host) -> None:
         assert [entry["SOCKREG_PROTOCOL"] for entry in registered] == [["tcp"], ["udp"]]
         assert host.both("192.0.2.7", 80) == ("stream", "datagrams")
         assert host.ask("2001:db8::7", 80, UDP) == "datagrams"
+
+
+def test_a_label_taken_over_in_part_says_what_is_gone(host: Host) -> None:
+    """The old unit served both families, and the new one serves one."""
+    host.load(*RULES)
+    with (
+        host.namespace.serve("four", "127.0.0.1", 8080) as four,
+        host.namespace.serve("six", "::1", 8080) as six,
+        host.namespace.serve("new", "127.0.0.1", 8081) as new,
+    ):
+        host.register([("web", four.sock), ("web", six.sock)], unit="old.service")
+        assert host.ask("2001:db8::7", 80) == "six"
+        outcome = host.register([("web", new.sock)], "--replace", unit="new.service")
+        assert outcome.status == EXIT_OK
+        assert f"replaces {cookie(four.sock)}" in outcome.err
+        gone = f"unregistered {cookie(six.sock)}, from old.service"
+        assert gone in outcome.err
+        assert outcome.err.count("unregistered") == 1
+        entries = [e for e in host.entries() if e["MESSAGE_ID"] == [journal.UNREGISTERED]]
+        assert [e["SOCKREG_COOKIE"] for e in entries] == [[cookie(six.sock)]]
+        assert host.ask("192.0.2.7", 80) == "new"
+        assert host.ask("2001:db8::7", 80) == "refused"
+
+
+def test_a_unit_that_comes_with_fewer_listeners_says_what_is_gone(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80 to 8080", "Bind=tcp 192.0.2.0/24 81 to 8081")
+    with (
+        host.namespace.serve("first", "127.0.0.1", 8080) as first,
+        host.namespace.serve("second", "127.0.0.1", 8081) as second,
+    ):
+        host.register([("web", first.sock), ("web", second.sock)], unit="web.service")
+        assert host.ask("192.0.2.7", 81) == "second"
+        outcome = host.register([("web", first.sock)], unit="web.service")
+        assert outcome.status == EXIT_OK
+        assert f"unregistered {cookie(second.sock)}, from web.service" in outcome.err
+        assert host.ask("192.0.2.7", 81) == "refused"
+        assert host.ask("192.0.2.7", 80) == "first"
+
+
+def test_the_api_returns_what_was_left_out(host: Host) -> None:
+    host.load(*RULES)
+    with (
+        open_registry(host.namespace.path, bpffs=str(host.bpffs), root=str(host.root)) as registry,
+        host.namespace.listen("127.0.0.1", 8080) as sock,
+        unix_listener(host.namespace) as wrong,
+    ):
+        assert registry.register([sock], "web") == []
+        (left_out,) = registry.register([wrong, sock], "web")
+    assert left_out.startswith("skipped a socket")
+    assert "it is a UNIX socket" in left_out
 
 
 WRONG_LABELS = {

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_REFUSED, EXIT_USAGE
+from sockreg.errors import (
+    EXIT_FAILURE,
+    EXIT_NOT_LOADED,
+    EXIT_PARTLY,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+)
 from tests.kernel.host import Host, cookie
 from tests.kernel.opener import members
 from tests.tree import ROOT
@@ -229,3 +235,18 @@ def test_the_command_is_searched_for_in_path(host: Host) -> None:
     with host.namespace.listen("127.0.0.1") as sock:
         outcome = host.process("register", "web", "--", "echo", "found", sockets=[("a", sock)])
     assert (outcome.status, outcome.out) == (0, "found\n"), outcome
+
+
+def test_a_socket_that_is_left_out_is_named_and_the_command_decides_the_status(host: Host) -> None:
+    """Beside the sockets that can be steered to, a server may have others, such as UNIX ones."""
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    with host.namespace.listen("127.0.0.1", 8080) as sock, socket.socket(socket.AF_UNIX) as unfit:
+        sockets = [("web", sock), ("web", unfit)]
+        outcome = host.process("register", sockets=sockets)
+        assert outcome.status == EXIT_PARTLY
+        assert "it is a UNIX socket" in outcome.err
+        assert "1 socket left out" in outcome.err
+        outcome = host.process("register", "--", "/bin/sh", "-c", "exit 17", sockets=sockets)
+    assert outcome.status == 17
+    assert "it is a UNIX socket" in outcome.err
+    assert "is registered already" in outcome.err

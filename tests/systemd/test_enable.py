@@ -9,6 +9,7 @@ import pytest
 from sockreg.errors import (
     EXIT_CONFIG,
     EXIT_FAILURE,
+    EXIT_PARTLY,
     EXIT_PERMISSION,
     EXIT_REFUSED,
     EXIT_USAGE,
@@ -657,3 +658,24 @@ def test_a_changed_root_without_systemd(installed_web: Sandbox) -> None:
     assert sorted(links) == sorted(f"/tmp/image{link}" for link in LINKS)
     box.run([*chroot, "sockreg", "disable", "web"])
     assert box.run(["find", f"/tmp/image{UNITS}", "-name", "sockreg@*"]).stdout == ""
+
+
+def test_sockets_that_are_left_out_are_in_its_own_output(make_box: MakeBox) -> None:
+    """A unit may have sockets that cannot be steered to; the journal of the companion knows why."""
+    listen = ("127.0.0.1:8080", "/run/web.sock")
+    box = make_box(files=web(listen=listen, server="event_loop web"))
+    done = box.run(["sockreg", "enable", "web"], check=False)
+    assert done.returncode == EXIT_PARTLY, done
+    assert "web.socket is registered for 1 destination" in done.stdout
+    left_out, last = done.stderr.splitlines()
+    assert left_out.startswith("skipped a socket of web.socket, label web: it is a UNIX socket")
+    assert last == (
+        "sockreg: enable: not every socket is registered, see the lines above; everything else is "
+        "done"
+    )
+    assert box.ask("127.0.0.1", 80) == ANSWER
+    box.run(["sockreg", "disable", "web"])
+    done = box.run(["sockreg", "--json", "enable", "web"], check=False)
+    assert done.returncode == EXIT_PARTLY
+    (sentence,) = validated(done.stdout)[1]["left_out"]
+    assert sentence == left_out

@@ -13,6 +13,7 @@ from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_beside
 from sockreg.cli.printing import print_json, say
 from sockreg.cli.verb import Group, Verb
+from sockreg.errors import PartlyError
 from sockreg.plural import plural
 
 if TYPE_CHECKING:
@@ -43,18 +44,26 @@ def _enable(registry: Registry, options: argparse.Namespace) -> None:
     if options.dry_run:
         plan = command.plan_enable(registry.context, options.units, mode, force=options.force)
         _show_notices(plan.notices, None)
-        _show_enabling(plan, {}, options)
+        _show_enabling(plan, {}, [], options)
         return
     enabled = command.enable(registry.context, options.units, mode, force=options.force)
     _show_notices([enabled.healed, *enabled.plan.notices], enabled.change)
-    _show_enabling(enabled.plan, enabled.served, options)
-    if options.json:
-        return
-    for unit, served in enabled.served.items():
-        print(f"{unit} is registered for {plural(served, 'destination')}")
+    _show_enabling(enabled.plan, enabled.served, enabled.left_out, options)
+    if not options.json:
+        for unit, served in enabled.served.items():
+            print(f"{unit} is registered for {plural(served, 'destination')}")
+    if enabled.left_out:
+        sys.stdout.flush()
+        for line in enabled.left_out:
+            print(line, file=sys.stderr)
+        raise PartlyError(
+            "enable: not every socket is registered, see the lines above; everything else is done"
+        )
 
 
-def _show_enabling(plan: Enabling, served: dict[str, int], options: argparse.Namespace) -> None:
+def _show_enabling(
+    plan: Enabling, served: dict[str, int], left_out: list[str], options: argparse.Namespace
+) -> None:
     """The steps that were made, or with --dry-run those that would be."""
     if options.json:
         body = {
@@ -63,6 +72,7 @@ def _show_enabling(plan: Enabling, served: dict[str, int], options: argparse.Nam
             "written": list(map(str, plan.dropins)),
             "commands": [["systemctl", *command] for command in plan.commands],
             "served": served,
+            "left_out": left_out,
         }
         print_json("enabled", body)
         return

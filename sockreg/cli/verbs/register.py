@@ -7,8 +7,9 @@ import argparse
 from sockreg.api import Registry
 from sockreg.cli import arguments
 from sockreg.cli.verb import Group, Verb
-from sockreg.errors import UsageError
+from sockreg.errors import PartlyError, UsageError
 from sockreg.model import TCP, UDP
+from sockreg.plural import plural
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +73,18 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.unit is not None:
         check_unit_name(options.unit)
     if options.pid is None and options.of_unit is None and options.cookie is None:
-        _inherited(registry, options)
+        skipped = _inherited(registry, options)
     else:
-        _taken(registry, options)
+        skipped = _taken(registry, options)
+    # A command that follows has an exit status of its own.
+    if skipped and not options.command:
+        raise PartlyError(
+            f"register: {plural(len(skipped), 'socket')} left out, see the lines above; "
+            "the others are registered"
+        )
 
 
-def _inherited(registry: Registry, options: argparse.Namespace) -> None:
+def _inherited(registry: Registry, options: argparse.Namespace) -> list[str]:
     from sockreg.commands.register import register_passed
 
     for name in ("proto", "local", "wait"):
@@ -86,7 +93,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
                 f"--{name} selects among the sockets of a process",
                 "add --pid, --of-unit or --cookie",
             )
-    register_passed(
+    return register_passed(
         registry.context,
         options.labels,
         unit=options.unit,
@@ -96,7 +103,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> None:
     )
 
 
-def _taken(registry: Registry, options: argparse.Namespace) -> None:
+def _taken(registry: Registry, options: argparse.Namespace) -> list[str]:
     from sockreg.commands.take import Order, take
     from sockreg.commands.take_choice import Selector, parse_local
 
@@ -112,7 +119,7 @@ def _taken(registry: Registry, options: argparse.Namespace) -> None:
         )
     protocol = {None: None, "tcp": TCP, "udp": UDP}[options.proto]
     address, port = parse_local(options.local) if options.local is not None else (None, None)
-    take(
+    return take(
         registry.context,
         Order(
             label=options.labels[0],
