@@ -98,6 +98,8 @@ class Facts:
     sockets or start the loader, and sockreg's own. ``wanted`` are the .socket units whose companion
     is enabled, ``masked`` those of them whose companion is masked. ``loader_masked`` is whether the
     loader is.
+    ``lost`` has units that would register their own sockets but are not there, each with its
+    drop-in.
     ``host`` is None if only files are checked.
     """
 
@@ -107,6 +109,7 @@ class Facts:
     counted: Sequence[str]
     services: Mapping[str, Unit]
     wanted: Sequence[str]
+    lost: Mapping[str, str]
     masked: frozenset[str]
     host: Host | None
     loader_masked: bool = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from sockreg.check.facts import Facts, Host, SystemdState, Unit
 from sockreg.check.probe import probe as ask
 from sockreg.commands import unfinished
-from sockreg.config.counted import units_of_companions
+from sockreg.config.counted import lost_units, units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.ruleset import read_units as read_unit_files
 from sockreg.config.socketunit import read_socket_unit
@@ -73,6 +73,7 @@ def gather_files(root: str, active: Collection[str] = (), first: Collection[str]
         counted=sorted(rules.units),
         services=_services(root, found, rules.units.keys() | wanted),
         wanted=sorted(wanted),
+        lost=lost_units(root),
         masked=frozenset(name for name in wanted if _is_masked(root, companion(name))),
         host=None,
         loader_masked=_is_masked(root, LOADER),

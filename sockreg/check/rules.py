@@ -68,7 +68,7 @@ def problems(facts: Facts) -> Iterator[Finding]:
             why=f"neither takes precedence over the other: {what_follows}" if tie else what_follows,
             fix="remove one of them, or narrow one: a longer prefix, fewer ports, from, dev"
             if tie
-            else "correct the line, then run 'sockreg apply --check'",
+            else "correct it, then run 'sockreg apply --check'",
         )
 
 

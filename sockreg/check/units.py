@@ -71,7 +71,7 @@ def unfinished_enable(_: Facts, host: Host) -> Iterator[Finding]:
 
 @check(Concern.UNITS)
 def companions_without_socket(facts: Facts) -> Iterator[Finding]:
-    """A companion that is enabled for a socket which does not exist."""
+    """A companion, or a drop-in in its place, that is enabled for a socket that does not exist."""
     for name in facts.wanted:
         if name not in facts.sockets:
             yield Finding(
@@ -83,6 +83,15 @@ def companions_without_socket(facts: Facts) -> Iterator[Finding]:
                 "missing or masked",
                 fix=f"systemctl disable {companion(name)}, or create {name}",
             )
+    for name, dropin in facts.lost.items():
+        yield Finding(
+            severity=Severity.ERROR,
+            check="no-socket-unit",
+            where=dropin,
+            what=f"{name} is enabled with sockreg, but there is no {name}",
+            why="the unit is missing or masked: it has no socket, and its rules do not count",
+            fix=f"sockreg disable {name}, or create {name}",
+        )
 
 
 @check(Concern.UNITS)

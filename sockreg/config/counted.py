@@ -5,13 +5,20 @@ A unit that is only installed changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection
 from typing import NamedTuple
 
 from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Notice, Problem, unreadable
-from sockreg.config.socketunit import SocketUnit, nowhere, read_socket_unit, wants_companion
+from sockreg.config.socketunit import (
+    SocketUnit,
+    nowhere,
+    read_socket_unit,
+    wanted_by_dropins,
+    wants_companion,
+)
 from sockreg.systemd.unitpaths import (
     files_in,
     files_state,
@@ -57,7 +64,7 @@ def counted_units(root: str, active: Collection[str]) -> Counted:
     by_companion = _of_companions(pulled_in)
     units: dict[str, SocketUnit] = {}
     unread: dict[str, Unread] = {}
-    notices = []
+    notices: list[Notice] = []
     for name in sorted(by_companion.union(active)):
         try:
             if is_masked(root, companion(name)):
@@ -76,11 +83,38 @@ def counted_units(root: str, active: Collection[str]) -> Counted:
         if name.endswith(".socket") and name not in units and name not in unread:
             try:
                 unit = read_socket_unit(root, name)
-                if unit and wants_companion(unit) and not is_masked(root, companion(unit.name)):
+                if unit is None:
+                    _add_lost(root, name, unread, notices)
+                elif wants_companion(unit) and not is_masked(root, companion(unit.name)):
                     units[unit.name] = unit
             except OSError:
                 continue  # as far as anybody can see, it does not count
     return Counted(dict(sorted(units.items())), unread, directories, notices)
+
+
+def _add_lost(root: str, name: str, unread: dict[str, Unread], notices: list[Notice]) -> None:
+    """Name a unit that would register its own sockets, but is not there. Raises OSError."""
+    wanted = wanted_by_dropins(root, name)
+    lost = lost_links(root, name)
+    if wanted and lost:
+        unread[name] = Unread(nowhere(lost[0]), NO_FILES)
+    elif wanted:
+        text = f"{wanted[0].path}: {name} is enabled with sockreg, but {_lack(root, name)}"
+        notices.append(Notice(None, text))
+
+
+def lost_units(root: str) -> dict[str, str]:
+    """.socket units that would register their own sockets, but are missing or masked, and the
+    drop-in of each that says so.
+    """
+    found = {}
+    for name in sorted(_pulled_in(root, [])):
+        with contextlib.suppress(OSError):
+            if name.endswith(".socket") and not find_unit(root, name)[1]:
+                wanted = wanted_by_dropins(root, name)
+                if wanted and not lost_links(root, name):
+                    found[name] = wanted[0].path
+    return found
 
 
 def units_of_companions(root: str) -> set[str]:

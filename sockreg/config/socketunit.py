@@ -6,13 +6,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
-from sockreg.systemd.unitpaths import files_state, find_unit, lost_links
+from sockreg.systemd.unitpaths import (
+    dropins_of,
+    files_state,
+    find_unit,
+    lost_links,
+    reachable,
+)
 from sockreg.terms import LOADER, NEEDED, companion
 
 _SECTION = f"[{RULES_SECTION}]".encode()
@@ -62,6 +69,15 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
 def nowhere(path: str) -> Problem:
     """That a file of a unit is a link to something that is not there."""
     return Problem(Place(path, 0), "is a link that leads nowhere", Kind.FILE)
+
+
+def wanted_by_dropins(root: str, name: str) -> list[Place]:
+    """companion_wanted() of the drop-ins of a unit that is not there. Raises OSError."""
+    sections: list[tuple[str, Section]] = []
+    for path in dropins_of(root, name):
+        with open(reachable(root, path), "rb") as file:
+            sections += [(path, section) for section in read_sections(file.read())]
+    return companion_wanted(SocketUnit(name, [], NO_FILES, sections))
 
 
 def wants_companion(unit: SocketUnit) -> bool:

@@ -50,6 +50,13 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
     return identity, [reachable(root, path) for path in (fragment, *present)]
 
 
+def dropins_of(root: str, name: str) -> list[str]:
+    """The drop-ins of a unit, without masked ones, even if the unit itself is not there."""
+    directories = search_path(root)
+    identity, _ = _follow_aliases(root, directories, name)
+    return [path for path in _dropins(root, directories, identity) if has_content(root, path)]
+
+
 def lost_links(root: str, name: str) -> list[str]:
     """Of the unit's file and its drop-ins, the links that lead nowhere. systemd ignores them."""
     directories = search_path(root)

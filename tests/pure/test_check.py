@@ -233,6 +233,17 @@ def test_units_that_are_not_there(tmp_path: Path) -> None:
     assert finding.what == "sockreg@shop.service is enabled, but there is no shop.socket"
 
 
+def test_a_unit_that_registers_itself_and_is_not_there(tmp_path: Path) -> None:
+    dropin = f"{UNITS}/shop.socket.d/50-sockreg.conf"
+    top = root(tmp_path, {dropin: "[Unit]\nWants=sockreg.service\n"})
+    link = tmp_path / UNITS / "sockets.target.wants/shop.socket"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("../shop.socket")
+    finding = only(run(gather_files(top)), "no-socket-unit")
+    assert finding.where == f"{tmp_path}/{dropin}"
+    assert finding.fix == "sockreg disable shop.socket, or create shop.socket"
+
+
 def test_sockets_that_nothing_can_be_steered_to(tmp_path: Path) -> None:
     text = "[Socket]\nListenStream=/run/web\n[X-Sockreg]\nBind=tcp 192.0.2.0/24 80\n"
     found = run(gather_files(root(tmp_path, {f"{UNITS}/web.socket": text})))

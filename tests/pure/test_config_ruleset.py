@@ -338,6 +338,22 @@ def test_companions_of_no_unit_are_noticed(tree: Tree) -> None:
     ]
 
 
+def test_units_that_register_themselves_and_are_not_there(tree: Tree) -> None:
+    for name in ("gone", "masked", "other"):
+        tree.put(f"{SYSTEM}/{name}.socket.d/50-sockreg.conf", "[Unit]\nWants=sockreg.service\n")
+        tree.enable(f"{name}.socket", "sockets.target")
+    tree.put(f"{SYSTEM}/other.socket.d/50-sockreg.conf", "[Unit]\nWants=other.service\n")
+    tree.put(f"{SYSTEM}/masked.socket", "")
+    found = [n.text.removeprefix(f"{tree.root}/{SYSTEM}/") for n in tree.read(notices=2).notices]
+    is_enabled = "socket.d/50-sockreg.conf: {0}.socket is enabled with sockreg, but"
+    assert found == [
+        f"gone.{is_enabled.format('gone')} there is no gone.socket",
+        f"masked.{is_enabled.format('masked')} masked.socket is masked",
+    ]
+    tree.link(f"{SYSTEM}/gone.socket", "/srv/gone.socket")
+    assert tree.refused() == [f"{SYSTEM}/gone.socket: is a link that leads nowhere"]
+
+
 def test_templates_and_specifiers(tree: Tree) -> None:
     tree.put(
         f"{SYSTEM}/web-pool@.socket",
