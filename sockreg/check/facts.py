@@ -171,12 +171,26 @@ class Facts:
     def open_again(self, name: str) -> str:
         """The commands that make a socket unit listen as its files say now.
 
-        systemd refuses to restart the socket while its server runs.
+        One restart, if that restarts the server, too. Otherwise systemd would refuse it while the
+        server runs.
         """
         socket = self.sockets.get(name)
         server = self.server_of(socket) if socket else None
-        both = f"{name} {server.name}" if server else name
-        return f"systemctl daemon-reload && systemctl stop {both} && {self.start(name)}"
+        if server is None or self.is_tied(server, name):
+            registers = "" if self.registers_itself(name) else f" && {self.start(name)}"
+            return f"systemctl daemon-reload && systemctl restart {name}{registers}"
+        return (
+            f"systemctl daemon-reload && systemctl stop {name} {server.name} && {self.start(name)}"
+        )
+
+    @staticmethod
+    def is_tied(server: Unit, name: str) -> bool:
+        """Whether systemd stops and restarts a server together with its socket unit."""
+        return any(
+            word.value == name
+            for key in ("Requires", "BindsTo", "PartOf")
+            for word in server.words("Unit", key)
+        )
 
     @staticmethod
     def instance_of(socket: Unit) -> str:

@@ -132,12 +132,7 @@ def sockets_without_server(facts: Facts) -> Iterator[Finding]:
 def restarts(facts: Facts) -> Iterator[Finding]:
     """A server that systemd does not stop together with its socket."""
     for name, server in facts.servers():
-        tied = [
-            word.value
-            for key in ("Requires", "BindsTo", "PartOf")
-            for word in server.words("Unit", key)
-        ]
-        if name not in tied:
+        if not facts.is_tied(server, name):
             yield Finding(
                 severity=Severity.WARNING,
                 check="no-requires",

@@ -453,7 +453,7 @@ def test_a_unit_whose_listen_lines_have_changed(tmp_path: Path) -> None:
     running = {"web.socket": SystemdState("active", "running", 0)}
     there = [listener(1, "127.0.0.1", 8079)]
     again = (
-        "systemctl daemon-reload && systemctl stop web.socket web.service && systemctl start "
+        "systemctl daemon-reload && systemctl restart web.socket && systemctl start "
         "sockreg@web.service"
     )
     finding = only(found_on(tmp_path, there=there, states=running), "not-listening")

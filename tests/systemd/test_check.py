@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.asking import asking
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
 from tests.systemd.lint import edit_listen_line, follow, kinds
@@ -100,6 +101,31 @@ def test_edited_listen_lines(box: Sandbox, listen: str) -> None:
     port = int(listen.rpartition(":")[2])
     assert box.ask("127.0.0.1", port) == f"web 127.0.0.1:{port}"
     assert box.ask("127.0.0.2", 80) == "web 127.0.0.2:80"
+
+
+def test_edited_listen_lines_of_a_server_without_requires(make_box: MakeBox) -> None:
+    """systemd refuses to restart the socket of such a server."""
+    box = make_box(files=web(rules=["Bind=tcp 127.0.0.2 80"], requires_socket=False))
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    edit_listen_line(box, "127.0.0.1:8090", ["no-requires"])
+    assert box.ask("127.0.0.1", 8090) == "web 127.0.0.1:8090"
+    assert box.ask("127.0.0.2", 80) == "web 127.0.0.2:80"
+
+
+def test_edited_listen_lines_of_one_of_several_sockets(make_box: MakeBox) -> None:
+    """While clients of the other socket could start the server at any moment."""
+    files = web(rules=["Bind=tcp 127.0.0.2 80"], server="each_port")
+    files[f"{UNITS}/tls.socket"] = socket_unit(
+        "127.0.0.1:8443", label="tls", settings=["Service=web.service"]
+    )
+    files[f"{UNITS}/web.service"] += "Sockets=web.socket tls.socket\nNonBlocking=yes\n"
+    box = make_box(files=files)
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    box.systemctl("start", "tls.socket")
+    with asking(lambda: box.ask("127.0.0.1", 8443)):
+        edit_listen_line(box, "127.0.0.1:8090")
+    assert box.ask("127.0.0.1", 8090) == box.ask("127.0.0.2", 80) == "8090"
+    assert box.ask("127.0.0.1", 8443) == "8443"
 
 
 def test_an_accepting_socket_without_a_template(make_box: MakeBox) -> None:
