@@ -63,4 +63,4 @@ def seconds(text: str) -> float:
 
 def _number(text: str) -> int:
     """A decimal number, or -1."""
-    return int(text) if text.isascii() and text.isdecimal() else -1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import os
 import sys
 from typing import ClassVar
@@ -24,6 +25,9 @@ from sockreg.errors import (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The names of files are bytes, and may be in another encoding than that of the terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
     own, command = _split(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(own)
     options.command = command

@@ -9,6 +9,7 @@ from sockreg.host.listener import address_text, cookie_text
 from sockreg.host.processes import Process
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import INET, INET6, PROTOCOL_NAMES
+from sockreg.systemd.values import port_number
 
 _SHOWN = 8  # sockets in a message
 
@@ -66,10 +67,11 @@ def parse_local(text: str) -> tuple[str | None, int]:
     Raises UsageError.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+    number = port_number(port)
+    if not colon or not number:
         raise _not_local(text)
     if host in ("", "*"):
-        return None, int(port)
+        return None, number
     bracketed = host.startswith("[") and host.endswith("]")
     try:
         address = ipaddress.ip_address(host[1:-1] if bracketed else host)
@@ -77,7 +79,7 @@ def parse_local(text: str) -> tuple[str | None, int]:
         raise _not_local(text) from None
     if bracketed is not (address.version == 6):
         raise _not_local(text)
-    return str(address), int(port)
+    return str(address), number
 
 
 def _not_local(text: str) -> SockregError:

@@ -13,6 +13,7 @@ from sockreg.rules.syntax import format_line
 from sockreg.sharing import Listener, by_port
 from sockreg.systemd.keyfile import Section
 from sockreg.systemd.specifiers import expand_specifiers
+from sockreg.systemd.values import port_number
 
 STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
 _OF_IPV4 = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1; such a socket takes packets of both families
@@ -70,8 +71,9 @@ def _listen(protocol: int, value: str, unit: str, v6only: bool, place: Place) ->
         return None  # a specifier that only systemd knows
     if ":" not in where:
         where = f"[::]:{where}"
-    host, _, port = where.partition("%")[0].rpartition(":")
-    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+    host, _, text = where.partition("%")[0].rpartition(":")
+    number = port_number(text)
+    if not number:
         return None  # a path, a name, vsock
     family = INET6 if host.startswith("[") and host.endswith("]") else INET
     try:
@@ -83,7 +85,7 @@ def _listen(protocol: int, value: str, unit: str, v6only: bool, place: Place) ->
     # The kernel sets IPV6_V6ONLY for addresses other than :: and those of IPv4.
     if family == INET6 and not v6only and (address == "::" or packed.startswith(_OF_IPV4)):
         serves = (INET6, INET)
-    return Listen(family, serves, protocol, address, int(port), place)
+    return Listen(family, serves, protocol, address, number, place)
 
 
 def settle_unit(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sockreg.model import INET, INET6
+from sockreg.systemd.values import port_number
 
 SSH_PORT = 22
 # Of Debian, Fedora and most others; of openSUSE, where the first replaces it.
@@ -60,7 +61,9 @@ def configured(root: str, path: str, ports: Sequence[int] = ()) -> list[Configur
     # The command line's ports replace those of the file.
     named = [(port, path) for port in ports]
     if not named:
-        named = [(port, line.place) for line in found[_PORT] if (port := _port(line.words[0]))]
+        named = [
+            (port, line.place) for line in found[_PORT] if (port := port_number(line.words[0]))
+        ]
     named = named or [(SSH_PORT, path)]
     if not found[_LISTEN]:
         return [Configured(None, port, families, place) for port, place in named]
@@ -119,11 +122,6 @@ def _included(root: str, patterns: list[str]) -> list[str]:
     return found
 
 
-def _port(word: str) -> int:
-    """A port, or 0."""
-    return int(word) if word.isascii() and word.isdecimal() and 0 < int(word) < 65536 else 0
-
-
 def address_and_port(word: str) -> tuple[str | None, int]:
     """Of ``host``, ``host:port``, ``[host]:port`` or an IPv6 address; port 0 is none.
 
@@ -141,5 +139,5 @@ def address_and_port(word: str) -> tuple[str | None, int]:
         except OSError:
             continue
         canonical = socket.inet_ntop(family, packed)
-        return (None if not any(packed) else canonical), _port(port)
-    return None, _port(port)
+        return (None if not any(packed) else canonical), port_number(port)
+    return None, port_number(port)

@@ -21,8 +21,10 @@ from sockreg.guards.ssh_kept import Kept
 from sockreg.host import cgroup, routes, sessions, sockdiag
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_ADDRESS, INET, INET6, TCP, Action, Binding
+from sockreg.printable import printable
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd.unit_of import unit_of_cgroup
+from sockreg.systemd.values import port_number
 
 _CONNECTION = "SSH_CONNECTION"
 # PAM services of ssh servers, as sessions have them.
@@ -219,7 +221,7 @@ def _known(
         for host, reached in sorted(through.items()):
             if not reached & explained:
                 known |= {
-                    sock.cookie: f"the ssh session from {host}"
+                    sock.cookie: f"the ssh session from {printable(host)}"
                     for sock in rest
                     if sock.port in reached
                 }
@@ -305,14 +307,14 @@ def _of_process(pid: int) -> tuple[int, str | None]:
 def _server(connection: str) -> tuple[str, int] | None:
     """The second half of SSH_CONNECTION: client address and port, server address and port."""
     words = connection.split()
-    if len(words) != 4 or not words[3].isdecimal():
+    if len(words) != 4 or not port_number(words[3]):
         return None
     address = words[2].partition("%")[0]
     try:
         socket.inet_pton(_family(address), address)
     except OSError:
         return None
-    return _plain(address), int(words[3])
+    return _plain(address), port_number(words[3])
 
 
 def _plain(address: str) -> str:

@@ -14,6 +14,7 @@ from sockreg.guards.ssh_config import SSH_PORT, Configured, address_and_port
 from sockreg.guards.ssh_servers import PROGRAMS, Units, is_named, is_server
 from sockreg.model import INET, INET6
 from sockreg.systemd.unitpaths import find_unit, is_template, search_path
+from sockreg.systemd.values import port_number
 
 _BOTH = (INET, INET6)
 _ENABLING = (".wants", ".requires")
@@ -101,8 +102,8 @@ def _streams(units: Units, name: str) -> list[tuple[str | None, int]]:
         if section == "Socket" and key == "ListenStream":
             if not value:
                 found.clear()
-            elif value.isascii() and value.isdecimal():
-                found.append((None, int(value)))
+            elif port_number(value):
+                found.append((None, port_number(value)))
             elif ":" in value and not value.startswith(("vsock:", "/", "@")):
                 found.append(address_and_port(value))
     return [(address, port) for address, port in found if 0 < port < 65536]
@@ -121,14 +122,12 @@ def _options(words: Sequence[str]) -> tuple[str | None, list[tuple[str | None, i
         if option == "-f":
             path = value
         elif option == "-p":
-            listening.append(address_and_port(value) if ":" in value else (None, _port(value)))
+            listening.append(
+                address_and_port(value) if ":" in value else (None, port_number(value))
+            )
         elif value.lower().replace(" ", "=").startswith("port="):
-            listening.append((None, _port(value[len("port=") :].strip())))
+            listening.append((None, port_number(value[len("port=") :].strip())))
     return path, [(address, port) for address, port in listening if port]
-
-
-def _port(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and int(text) < 65536 else 0
 
 
 def _names(directory: str) -> list[str]:

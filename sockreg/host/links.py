@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sockreg.errors import failure
 from sockreg.host import netlink
+from sockreg.printable import printable
 
 _NETLINK_ROUTE = 0
 _RTM_GETLINK = 18
@@ -130,4 +131,4 @@ def _links() -> dict[int, _Link]:
 
 
 def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return printable(data.rstrip(b"\0").decode("utf-8", "surrogateescape"))

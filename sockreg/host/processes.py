@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sockreg.printable import printable
 from sockreg.systemd.unit_of import unit_of
 
 SYSTEMD = 1  # its pid; it keeps open the sockets that it passes on
@@ -40,9 +41,12 @@ class Holders(NamedTuple):
 
 
 def named(pid: int) -> Process:
-    """The process with its name, as ps(1) shows it. Raises OSError if there is none."""
+    """The process with its name. Raises OSError if there is none.
+
+    A process chooses its name: it may be a command for the terminal.
+    """
     with open(f"/proc/{pid}/comm", encoding="utf-8", errors="backslashreplace") as comm:
-        return Process(pid, comm.read().rstrip("\n"))
+        return Process(pid, printable(comm.read().removesuffix("\n")))
 
 
 def all_pids() -> list[int]:

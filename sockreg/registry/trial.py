@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sockreg.errors import UsageError
 
 _PREFIX = "unconfirmed-"
+_LONGEST = 60  # characters of a token
 
 
 class Unconfirmed(NamedTuple):
@@ -45,7 +46,7 @@ def read(registry: str) -> list[Unconfirmed]:
 def parse_token(token: str) -> Unconfirmed:
     """Raises UsageError if the token is invalid."""
     base, _, deadline = token.partition("-")
-    if not (base.isdecimal() and deadline.isdecimal()):
+    if not (base.isdecimal() and deadline.isdecimal()) or len(token) > _LONGEST:
         raise UsageError(f"{token!r} does not name a trial", "")
     return Unconfirmed(int(base), int(deadline))
 

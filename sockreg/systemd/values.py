@@ -11,6 +11,14 @@ def boolean(value: str) -> bool:
     raise ValueError("'yes' or 'no' expected")
 
 
+def port_number(value: str) -> int:
+    """A port number; 0 if it is none."""
+    try:
+        return number(value, range(1, 65536))
+    except ValueError:
+        return 0
+
+
 def number(value: str, allowed: range) -> int:
     """A decimal number in a range. Raises ValueError otherwise."""
     found = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
