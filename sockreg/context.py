@@ -61,7 +61,8 @@ class Context:
                 "nothing was read or changed; name the directory that has etc/sockreg below it, or "
                 "leave --root out for that of this host",
             ) from None
-        return os.path.join(os.getcwd(), given)
+        # The working directory may be gone.
+        return given if os.path.isabs(given) else os.path.join(os.getcwd(), given)
 
     @property
     def is_of_systemd(self) -> bool:
@@ -76,6 +77,19 @@ class Context:
             return mounts and os.stat("/proc/1/ns/net").st_ino == self.netns.inode
         except OSError:
             return False
+
+    @property
+    def may_have_services(self) -> bool:
+        """Whether the services of these files may run in this network namespace.
+
+        Those of the host run in systemd's. It is not always known which one that is.
+        """
+        if os.path.realpath(self.root) != "/":
+            return True
+        try:
+            return os.stat("/proc/1/ns/net").st_ino == self.netns.inode
+        except OSError:
+            return True
 
     @property
     def is_loaded(self) -> bool:

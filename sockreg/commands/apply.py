@@ -298,16 +298,21 @@ def put_in_force(
 
 @dataclass(frozen=True)
 class _Before:
-    """What a change starts from; ``last`` has the rules that were last in force."""
+    """What a change starts from; ``last`` has the rules that were last in force.
+
+    ``expects_ssh`` is whether ssh may start to listen later.
+    """
 
     current: generations.Generation | None
     header: generation_record.Header | None
     last: LastInForce
+    expects_ssh: bool
 
     @staticmethod
     def of(context: Context, current: generations.Generation | None) -> "_Before":
         header = generations.read_header(current) if current else None
-        return _Before(current, header, LastInForce(current, earlier.directory_of(context, header)))
+        last = LastInForce(current, earlier.directory_of(context, header))
+        return _Before(current, header, last, current is None and context.may_have_services)
 
     @property
     def number(self) -> int | None:
@@ -315,8 +320,7 @@ class _Before:
 
     def ssh_finder(self, rules: RuleSet, root: str) -> ssh_known.Finder:
         """What finds the doors of ssh that rules may take."""
-        at_boot = self.current is None
-        return ssh_known.finder(rules, root, self.last.directory, at_boot=at_boot)
+        return ssh_known.finder(rules, root, self.last.directory, expected=self.expects_ssh)
 
     @property
     def left_out(self) -> list[LeftOut]:

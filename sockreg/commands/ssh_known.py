@@ -19,22 +19,22 @@ from sockreg.systemd import journal
 Finder = Callable[[Collection[Binding]], list[Door]]
 
 
-def finder(rules: RuleSet, root: str, directory: str | None, *, at_boot: bool) -> Finder:
+def finder(rules: RuleSet, root: str, directory: str | None, *, expected: bool) -> Finder:
     """What finds the doors of ssh that rules may take, for guards/ssh.py.
 
-    ``directory`` is where rules are kept. ``at_boot`` is true if nothing is in force: then ssh may
-    not listen yet.
+    ``directory`` is where rules are kept. ``expected`` is true if ssh may not listen yet: at a
+    boot, when nothing is in force.
     """
-    if not at_boot:
+    if not expected:
         return partial(ssh_doors.doors, root=root)
 
     @cache
-    def expected() -> list[Door]:
+    def at_boot() -> list[Door]:
         units = Units(root)
         labels = {files.label for unit, files in rules.units.items() if units.serve_ssh(unit)}
         return ssh_doors.doors_at_boot(root, _kept(directory), labels)
 
-    return lambda _: expected()
+    return lambda _: at_boot()
 
 
 def mark(
@@ -69,7 +69,7 @@ def keep(
 ) -> None:
     """Keep where ssh listens now for the next boot, if it listens anywhere.
 
-    ``at_boot`` is as in finder(): what was known before stays known.
+    At a boot, what was known before stays known.
     """
     if directory is None:
         return

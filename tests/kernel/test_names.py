@@ -8,6 +8,7 @@ import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 from tests.kernel.host import Host
+from tests.tree import ROOT
 
 LONG = "9" * 5000  # int(3) of Python refuses more than 4300 digits
 STRICT = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales but C
@@ -55,3 +56,11 @@ def test_a_file_whose_name_is_in_another_encoding(host: Host) -> None:
     host.process("apply", env=STRICT, check=True)
     for words in (["rules"], ["listeners"], ["explain", "tcp", "192.0.2.7", "82"]):
         assert r"\udcff.conf:2" in host.process(*words, env=STRICT, check=True).out
+
+
+def test_in_a_directory_that_is_gone(host: Host) -> None:
+    gone = 'cd "$(mktemp -d)" && rmdir "$PWD" && exec "$@"'
+    prefix = ["/bin/sh", "-c", gone, "sh"]
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    for words in (["apply"], ["status"], ["bind", "web", "tcp", "192.0.2.0/24", "81"]):
+        host.process(*words, prefix=prefix, env={"PYTHONPATH": str(ROOT)}, check=True)

@@ -292,6 +292,17 @@ def test_a_boot_after_ssh_has_begun_to_listen(make_box: MakeBox) -> None:
         assert f"takes {OWN}:{PORT}, which ssh listens on (ssh.service)" in told(box)
 
 
+def test_ssh_of_the_host_is_expected_in_no_other_network_namespace(make_box: MakeBox) -> None:
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.run(["ip", "netns", "add", "blue"])
+    box.run(["sockreg", "--netns", "blue", "load"])
+    rules = box.run(["sockreg", "--netns", "blue", "rules"]).stdout
+    assert WIDE.removeprefix("Bind=") in rules
+    refused = box.run(["sockreg", "apply"], check=False)
+    assert refused.returncode != 0  # where the host's ssh listens
+
+
 def test_a_boot_with_rules_that_let_ssh_through(make_box: MakeBox) -> None:
     box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
     box.write(CONF, f"[web]\n{WIDE}\nPass=tcp 0.0.0.0/0 {PORT}\nPass=tcp ::/0 {PORT}\n")
