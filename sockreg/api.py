@@ -199,7 +199,8 @@ class Registry:
     def rollback(self, *, force: bool = False) -> Change:
         """Put the previous generation back in force. Files stay as they are.
 
-        ``force`` lets its rules take the port of ssh.
+        ``force`` lets its rules take the port of ssh, and units take labels back that others have
+        a socket under now.
         """
         from sockreg.commands.rollback import rollback
 

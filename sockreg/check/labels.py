@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
-from sockreg.config.listens import STREAMS, Listen, ports_of, read_listens
+from sockreg.config.listens import LISTENS, STREAMS, Listen, ports_of, read_listens
 from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
 from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Destination
@@ -19,9 +19,7 @@ from sockreg.terms import FAMILY_TITLES, ONLY
 from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment
 
-_LISTENS = {protocol: key for key, protocol in STREAMS.items()}
-_OTHER = ("ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
-          "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
+_KEY_OF = {protocol: key for key, protocol in STREAMS.items()}
 
 
 def offered(facts: Facts) -> dict[Destination, str]:
@@ -64,9 +62,7 @@ def unsteerable(facts: Facts) -> Iterator[Finding]:
                 "GODEBUG=multipathtcp=0",
             )
         elif name not in served:
-            listens = [
-                setting for key in (*STREAMS, *_OTHER) for setting in unit.all("Socket", key)
-            ]
+            listens = [setting for key in LISTENS for setting in unit.all("Socket", key)]
             yield Finding(
                 severity=Severity.ERROR,
                 check="unsteerable",
@@ -127,7 +123,7 @@ def _supply(
         has, lacks = PROTOCOL_NAMES[same[0].protocol], PROTOCOL_NAMES[wanted.protocol]
         return (
             f"{units} has only {has} sockets: write {has} in the rule, or add "
-            f"{_LISTENS[wanted.protocol]}= for {lacks} to the unit"
+            f"{_KEY_OF[wanted.protocol]}= for {lacks} to the unit"
         )
     if all(offer.family != wanted.family for offer in like):
         family = FAMILY_TITLES[wanted.family]

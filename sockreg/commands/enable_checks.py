@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sockreg.commands.apply import preview, preview_load
 from sockreg.commands.taken_label import refuse_taken_labels
-from sockreg.config.listens import STREAMS, Listen, read_listens
+from sockreg.config.listens import LISTENS, Listen, read_listens
 from sockreg.config.networks import elsewhere
 from sockreg.config.ruleset import read_rule_set
 from sockreg.config.socketunit import read_socket_unit
@@ -39,8 +39,6 @@ from sockreg.systemd.unit_of import NO_UNIT, unit_of
 from sockreg.systemd.unitpaths import find_unit, is_masked
 from sockreg.terms import LOADER, adding_unit, companion
 
-_LISTENS = (*STREAMS, "ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
-            "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
 _INSTALL = "install them: 'sockreg install-units'"
 # Sentences of systemd that follow from another one.
 _FOLLOWS = re.compile(
@@ -193,7 +191,7 @@ def _unsteerable(units: Collection[Unit]) -> Iterator[SockregError]:
     for unit in units:
         if read_listens(unit.name, unit.sections):
             continue
-        lines = [setting for key in _LISTENS for setting in unit.all("Socket", key)]
+        lines = [setting for key in LISTENS for setting in unit.all("Socket", key)]
         what = ", ".join(setting.value for setting in lines) or "nothing"
         yield RefusedError(
             f"{lines[0].place if lines else unit.home}: {unit.name} has no TCP or UDP socket: it "

@@ -16,6 +16,9 @@ from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.values import port_number
 
 STREAMS = {"ListenStream": TCP, "ListenDatagram": UDP}
+# All that make a socket (systemd.socket(5)): rules can steer to the first two.
+LISTENS = (*STREAMS, "ListenSequentialPacket", "ListenFIFO", "ListenSpecial", "ListenNetlink",
+           "ListenMessageQueue", "ListenUSBFunction")  # fmt: skip
 _OF_IPV4 = bytes(10) + b"\xff\xff"  # ::ffff:192.0.2.1; such a socket takes packets of both families
 
 
