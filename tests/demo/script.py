@@ -189,10 +189,13 @@ STEPS: Sequence[Step] = (
         ),
     ),
     Step(
-        "Unload",
-        "Everything is as it was. The sockets listen on at their own addresses.",
+        "Stop, and forget",
+        "A stop takes all rules out of force and keeps the sockets for the next start; unload "
+        "forgets them. Everything is as it was: the sockets listen on at their own addresses.",
         (
             Type("systemctl stop sockreg"),
+            Type("sockreg status -n 0", ["in force    nothing", "terminator"]),
+            Type("sockreg unload", ["is gone"]),
             Type("sockreg status", ["no registry"], status=5),
             terminator("127.0.0.1", 5000),
             nginx("127.0.0.1", 8080),

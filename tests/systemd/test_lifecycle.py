@@ -198,7 +198,8 @@ def test_unload_forgets_everything_and_units_come_back_with_the_loader(enabled: 
 
 
 def test_a_loader_that_fails_leaves_socket_and_server_unaffected(make_box: MakeBox) -> None:
-    box = make_box(files=web() | {"/etc/sockreg/wrong.conf": "[web]\nBind=tcp nonsense 80\n"})
+    broken = "/etc/systemd/system/sockreg.service.d/broken.conf"
+    box = make_box(files=web() | {broken: "[Service]\nExecStart=\nExecStart=/bin/false\n"})
     box.systemctl("enable", "sockreg@web", "web.socket")
     box.reboot()
     assert states(box, "sockreg.service", "sockreg@web", "web.socket") == [
@@ -215,8 +216,9 @@ def test_a_loader_that_fails_leaves_socket_and_server_unaffected(make_box: MakeB
     assert units == ["sockreg-add@web.service", "sockreg.service"]
     assert steered(box) == "refused"
     assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
-    # Mending the rules and starting the loader is all it takes.
-    box.run(["rm", "/etc/sockreg/wrong.conf"])
+    # Mending the loader and starting it is all it takes.
+    box.run(["rm", broken])
+    box.systemctl("daemon-reload")
     box.systemctl("start", "sockreg.service")
     assert steered(box) == ANSWER
     assert box.systemctl("is-system-running").stdout == "running\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,11 @@ def test_units_of_another_installation_are_named(box: Sandbox) -> None:
     )
 
 
+def in_force(box: Sandbox) -> int:
+    status = json.loads(box.run(["sockreg", "--json", "status"]).stdout)
+    return int(status["status"]["generation"])
+
+
 def test_an_upgrade_refuses_nobody(box: Sandbox) -> None:
     with asking(lambda: box.ask("127.0.0.1", 80)) as answers:
         said = dpkg(box, "--no-triggers", "-i", PACKAGE)  # the same version will do
@@ -171,13 +177,25 @@ def test_an_upgrade_refuses_nobody(box: Sandbox) -> None:
     assert "in force: 1 rule (0 added, 0 removed)" in said
 
 
-def test_an_upgrade_whose_rules_are_refused(box: Sandbox) -> None:
+def test_an_upgrade_beside_a_wrong_file(box: Sandbox) -> None:
+    """It costs its own rules, and not the new program."""
     wrong = "/etc/sockreg/wrong.conf"
     box.write(wrong, "[web]\nBind=tcp nonsense 80\n")
+    before = in_force(box)
     said = dpkg(box, "--no-triggers", "-i", PACKAGE)
     box.run(["rm", wrong])
     assert f"{wrong}:2" in said
+    assert in_force(box) > before
+    assert box.ask("127.0.0.1", 80) == ANSWER
+
+
+def test_an_upgrade_that_fails(box: Sandbox) -> None:
+    """As on a host that ran out of what the new program takes."""
+    before = in_force(box)
+    command = "ulimit -l 0; exec setpriv --bounding-set=-bpf,-sys_admin dpkg --no-triggers -i"
+    said = box.run(["sh", "-c", f"{command} {PACKAGE} 2>&1"]).stdout
     assert "the program of the version before is still in force" in said
+    assert in_force(box) == before
     assert box.ask("127.0.0.1", 80) == ANSWER
 
 
