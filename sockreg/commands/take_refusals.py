@@ -14,7 +14,7 @@ from sockreg.host import pidfd, processes
 from sockreg.host.listener import UnfitError, address_text, cookie_text, inspect
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
-from sockreg.terms import companion
+from sockreg.terms import adding_unit
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _LOOKED_AT = 200  # limit on the other descriptors of a process that are listed
@@ -76,7 +76,7 @@ def nothing_of_unit(unit: str) -> SockregError:
     if unit.endswith(".socket"):
         return RefusedError(
             f"{unit} has no process: systemd itself has its sockets open",
-            f"'systemctl start {companion(unit)}' registers them",
+            f"'systemctl start {adding_unit(unit)}' registers them",
         )
     return SockregError(
         f"no process belongs to {unit}",

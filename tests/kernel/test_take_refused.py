@@ -285,7 +285,7 @@ def test_a_unit_that_does_not_run(web: Host) -> None:
     assert "no process belongs to nothing.service" in said
     said = refused(web, EXIT_REFUSED, "web", "--of-unit", "web.socket")
     assert "systemd itself has its sockets open" in said
-    assert "sockreg@web.service" in said
+    assert "'systemctl start sockreg-add@web.service' registers them" in said
 
 
 def test_nothing_loaded(host: Host) -> None:

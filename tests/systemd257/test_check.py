@@ -59,3 +59,14 @@ def test_the_fix_for_listen_lines_that_have_changed(box: Sandbox) -> None:
     assert box.ask("127.0.0.1", 8090) == "web 127.0.0.1:8090"
     assert box.ask("127.0.0.2", 80) == ANSWER
     assert no_companion(box)
+
+
+def test_taking_a_socket_that_systemd_has_open(box: Sandbox) -> None:
+    """The refusal's way out fits this mode, too."""
+    box.run(["sockreg", "unregister", "web"])
+    said = box.run(["sockreg", "register", "web", "--of-unit", "web.socket"], check=False).stderr
+    command = "systemctl start sockreg-add@web.service"
+    assert f"'{command}' registers them" in said
+    box.run(command.split())
+    assert box.ask("127.0.0.2", 80) == ANSWER
+    assert no_companion(box)
