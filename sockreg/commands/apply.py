@@ -129,6 +129,10 @@ def apply(
     """
     change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
     tell.applied(change)
+    if change.taken_in:
+        from sockreg.commands.bring_back import bring_back_taken_in
+
+        bring_back_taken_in(context)
     return change
 
 
@@ -293,7 +297,9 @@ def put_in_force(
     watch(context, before.header, header)
     earlier.keep(header, made.content.packed.records)
     ssh_known.keep(header.state, rules, context.root, labels, at_boot=current is None)
-    return made.change
+    still = {left.part for left in rules.left_out}
+    taken_in = [left.part for left in before.left_out if left.part not in still]
+    return replace(made.change, taken_in=taken_in)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ not active: only units that register sockets are started, and without their depe
 no socket is opened and no other unit is touched.
 """
 
+import os
 from collections.abc import Mapping
 
 from sockreg import shipped
 from sockreg.commands import tell
 from sockreg.commands.apply import apply
 from sockreg.context import Context
+from sockreg.errors import SockregError
 from sockreg.plural import plural
 from sockreg.registry import sockops
 from sockreg.registry.locks import Lock
@@ -18,7 +20,7 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import read_members
 from sockreg.registry.slots import cookie_in
 from sockreg.registry.units import UnitState, read_units, write_unit
-from sockreg.systemd import systemctl
+from sockreg.systemd import systemctl, unit_control
 from sockreg.terms import (
     ADDING_PREFIX,
     COMPANION_PREFIX,
@@ -59,6 +61,29 @@ def bring_back(context: Context) -> None:
     _start([adding_unit(unit) for unit in lost])
     _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
     _count(context, lost)
+
+
+def bring_back_taken_in(context: Context) -> None:
+    """bring_back(), after parts that were left out have come into force.
+
+    The registration of their sockets may have been refused before, for want of a label. Does
+    nothing if the rules are not those of the systemd that runs. A failure only makes a notice: the
+    rules are in force.
+    """
+    try:
+        if os.path.realpath(context.root) != "/" or not unit_control.is_running():
+            return
+        if _netns_of_systemd() == context.netns.inode:
+            bring_back(context)
+    except (SockregError, OSError) as error:
+        tell.notice(f"sockets of units that are no longer left out may be missing: {error}")
+
+
+def _netns_of_systemd() -> int:
+    try:
+        return os.stat("/proc/1/ns/net").st_ino
+    except PermissionError:  # in a unit without CAP_SYS_PTRACE, which is in the same one
+        return os.stat("/proc/self/ns/net").st_ino
 
 
 def _started(states: Mapping[str, str], counted: Mapping[str, UnitState]) -> list[str]:

@@ -59,7 +59,7 @@ class Change:
     ``moves`` are the interfaces that came, went or changed. Bindings are compared by their meaning,
     not by their place. ``left_out`` are the parts of the configuration that are not in force as
     they are written, and ``newly_left_out`` those of them that were in force before, or left out
-    for another reason.
+    for another reason. ``taken_in`` are the parts that were left out before.
     """
 
     generation: int | None
@@ -72,6 +72,7 @@ class Change:
     notices: list[Notice] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     newly_left_out: list[LeftOut] = field(default_factory=list)
+    taken_in: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:

@@ -170,6 +170,41 @@ def test_a_boot_gives_the_label_to_the_unit_that_had_it(shop: Sandbox) -> None:
     assert asked(shop, ADMIN) == {f"admin {ADMIN}:80": 40}
 
 
+def left_out_at_boot(shop: Sandbox) -> None:
+    shop.run(["systemctl", "enable", "sockreg@admin.service"])
+    shop.reboot()
+    shop.run(["ip", "addr", "add", f"{SHOP}/32", "dev", "lo"])
+    shop.run(["ip", "addr", "add", f"{ADMIN}/32", "dev", "lo"])
+    only_shop(shop)
+
+
+def test_a_unit_that_was_left_out_comes_back_with_a_reload(shop: Sandbox) -> None:
+    left_out_at_boot(shop)
+    shop.write(OWN_LABEL, "[X-Sockreg]\nLabel=admin\n")
+    shop.systemctl("daemon-reload")
+    shop.systemctl("reload", "sockreg.service")
+    assert asked(shop, ADMIN) == {f"admin {ADMIN}:80": 40}
+    assert asked(shop, SHOP) == {f"shop {SHOP}:80": 40}
+    assert shop.show("sockreg@admin.service", "ActiveState") == "active"
+
+
+def test_a_unit_that_was_left_out_comes_back_when_the_label_is_free(shop: Sandbox) -> None:
+    left_out_at_boot(shop)
+    shop.run(["sockreg", "disable", "shop.socket"])
+    shop.systemctl("reload", "sockreg.service")
+    assert asked(shop, ADMIN) == {f"admin {ADMIN}:80": 40}
+
+
+def test_a_stopped_socket_stays_stopped_when_its_unit_is_taken_in(shop: Sandbox) -> None:
+    left_out_at_boot(shop)
+    shop.systemctl("stop", "admin.socket")
+    shop.write(OWN_LABEL, "[X-Sockreg]\nLabel=admin\n")
+    shop.systemctl("daemon-reload")
+    shop.systemctl("reload", "sockreg.service")
+    assert shop.show("admin.socket", "ActiveState") == "inactive"
+    assert asked(shop, ADMIN, 3) == {"refused": 3}
+
+
 def test_check_names_both(shop: Sandbox) -> None:
     shop.run(["systemctl", "enable", "sockreg@admin.service"])
     said = shop.run(["sockreg", "check"], check=False).stdout
