@@ -318,7 +318,7 @@ class _Before:
     def of(context: Context, current: generations.Generation | None) -> "_Before":
         header = generations.read_header(current) if current else None
         last = LastInForce(current, earlier.directory_of(context, header))
-        return _Before(current, header, last, current is None and context.may_have_services)
+        return _Before(current, header, last, context.may_have_services)
 
     @property
     def number(self) -> int | None:
@@ -326,7 +326,14 @@ class _Before:
 
     def ssh_finder(self, rules: RuleSet, root: str) -> ssh_known.Finder:
         """What finds the doors of ssh that rules may take."""
-        return ssh_known.finder(rules, root, self.last.directory, expected=self.expects_ssh)
+        labels = {unit: files.label for unit, files in rules.units.items()}
+        return ssh_known.finder(
+            labels,
+            root,
+            self.last.directory,
+            at_boot=self.current is None,
+            expected=self.expects_ssh,
+        )
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -579,7 +586,7 @@ def _with_ssh(
                     raise
             rules = intent.sound(less)
         else:
-            if before.current is None:
+            if before.current is None and before.expects_ssh:
                 notices += [Notice(None, text) for text in expected(root).notices]
             rules.notices.extend(notice for notice in notices if notice not in rules.notices)
             break

@@ -1,7 +1,6 @@
 """Putting the previous generation back in force."""
 
 from dataclasses import replace
-from functools import partial
 
 from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.apply import Writer, relabelling, writing
@@ -11,7 +10,7 @@ from sockreg.commands.watch import watch
 from sockreg.config.conf import options_of
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
-from sockreg.guards import ssh, ssh_doors
+from sockreg.guards import ssh
 from sockreg.registry import (
     attachment,
     generation_record,
@@ -71,14 +70,21 @@ def swap_back(
     old = generation_record.decode(generations.read_rules(current))
     new = generation_record.decode(generations.read_rules(before))
     bindings = generation_record.unpack(new)
-    find_doors = partial(ssh_doors.doors, root=context.given_root)
+    replaced, header = generations.read_header(current), generations.read_header(before)
+    labels = {part.name: part.label for part in header.parts if part.label}
+    root = context.given_root
+    find_doors = ssh_known.finder(
+        labels,
+        root,
+        earlier.directory_of(context, replaced),
+        at_boot=False,
+        expected=context.may_have_services,
+    )
     notices = ssh.guard(
         lambda: generation_record.unpack(old), bindings, writer.maps, find_doors, force=force
     )
     added, removed = generation_record.difference(old, new)
-    replaced, header = generations.read_header(current), generations.read_header(before)
     indices = changed_indices(before)
-    labels = {part.name: part.label for part in header.parts if part.label}
     _free_labels(writer, header.parts, take=take_labels)
     if indices is not None:
         with relabelling(writer, labels):

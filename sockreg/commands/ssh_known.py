@@ -19,22 +19,41 @@ from sockreg.systemd import journal
 Finder = Callable[[Collection[Binding]], list[Door]]
 
 
-def finder(rules: RuleSet, root: str, directory: str | None, *, expected: bool) -> Finder:
+def finder(
+    label_of: Mapping[str, str],
+    root: str,
+    directory: str | None,
+    *,
+    at_boot: bool,
+    expected: bool,
+) -> Finder:
     """What finds the doors of ssh that rules may take, for guards/ssh.py.
 
-    ``directory`` is where rules are kept. ``expected`` is true if ssh may not listen yet: at a
-    boot, when nothing is in force.
+    ``label_of`` are the units that count, with their labels. ``directory`` is where rules are kept.
+    ``at_boot`` is true if nothing is in force. ``expected`` is whether ssh may start to listen
+    later.
     """
     if not expected:
         return partial(ssh_doors.doors, root=root)
 
     @cache
-    def at_boot() -> list[Door]:
-        units = Units(root)
-        labels = {files.label for unit, files in rules.units.items() if units.serve_ssh(unit)}
-        return ssh_doors.doors_at_boot(root, _kept(directory), labels)
+    def kept() -> Kept | None:
+        return _kept(directory)
 
-    return lambda _: at_boot()
+    @cache
+    def labels() -> set[str]:
+        units = Units(root)
+        return {label for unit, label in label_of.items() if units.serve_ssh(unit)}
+
+    @cache
+    def everywhere() -> list[Door]:
+        return ssh_doors.doors_at_boot(root, kept(), labels())
+
+    def now_or_later(bindings: Collection[Binding]) -> list[Door]:
+        later = ssh_doors.doors_later(bindings, root, kept(), labels)
+        return [*ssh_doors.doors(bindings, root), *later]
+
+    return (lambda _: everywhere()) if at_boot else now_or_later
 
 
 def mark(

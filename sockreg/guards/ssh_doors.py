@@ -2,8 +2,9 @@
 
 What counts is where something listens for ssh at this moment, not who asks: the sockets of ssh
 servers, port 22, the ports of sshd_config(5), and those of ssh sessions: the operator's own
-(SSH_CONNECTION, ssh(1)) and the others. The loopback does not count. At boot, nothing listens yet.
-Then it counts where ssh will listen by its configuration, and where it was last known to.
+(SSH_CONNECTION, ssh(1)) and the others. The loopback does not count. At boot, nothing listens yet,
+and later a server may be stopped for a while. So it counts, too, where ssh will listen by its
+configuration, and where it was last known to.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from sockreg.guards import ssh_config, ssh_servers
@@ -86,20 +87,54 @@ def doors_at_boot(root: str, kept: Kept | None, labels: Collection[str]) -> list
         for address, families in [_where(sock)]
         for family, number in _endpoints(address, families, own)
     ]
-    taken = {sock.port for sock in listeners}
-    will = [it for it in expected(root).ports if it.port not in taken]
+    will = _expected(root, kept, {sock.port for sock in listeners})
+    found += _doors_to_be(will, own, own_labels)
+    return list(dict.fromkeys(found))
+
+
+def doors_later(
+    bindings: Collection[Binding],
+    root: str,
+    kept: Kept | None,
+    labels: Callable[[], Collection[str]],
+) -> list[Door]:
+    """Where ssh does not listen yet but will, on ports that these bindings are about.
+
+    The server may be stopped, or be about to start. Arguments are as in doors_at_boot(); labels()
+    is called if they matter. Where ssh listened last counts only if it listens nowhere now: it may
+    have moved.
+    """
+    listeners = _listeners()
+    here = {sock.port for sock in listeners}
+    configured, before = _expected(root, None, here), _expected(None, kept, here)
+    ports = _about(bindings, {it.port for it in [*configured, *before]})
+    configured, before = ([it for it in of if it.port in ports] for of in (configured, before))
+    if before and _known(listeners, listeners, _session(), root):
+        before = []
+    if not configured and not before:
+        return []
+    own = _own_addresses().union(kept.addresses if kept is not None else ())
+    own_labels = frozenset(labels()).union(kept.labels if kept is not None else ())
+    return list(dict.fromkeys(_doors_to_be([*configured, *before], own, own_labels)))
+
+
+def _expected(root: str | None, kept: Kept | None, here: Collection[int]) -> list[Configured]:
+    """Where ssh will listen, by files below ``root`` and by ``kept``, on ports not in ``here``."""
+    found = expected(root).ports if root is not None else []
     if kept is not None:
-        will += [
+        found += [
             Configured(address, port, families, "as it did before")
             for address, port, families in kept.ports
-            if port not in taken
         ]
-    found += [
-        Door(Endpoint(TCP, family, number, it.port), 0, it.place, own_labels)
-        for it in will
-        for family, number in _endpoints(it.address, it.families, own)
-    ]
-    return list(dict.fromkeys(found))
+    return [it for it in found if it.port not in here]
+
+
+def _doors_to_be(
+    will: Iterable[Configured], own: Collection[str], labels: frozenset[str]
+) -> Iterator[Door]:
+    for it in will:
+        for family, number in _endpoints(it.address, it.families, own):
+            yield Door(Endpoint(TCP, family, number, it.port), 0, it.place, labels)
 
 
 def _endpoints(

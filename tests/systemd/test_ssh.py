@@ -303,6 +303,61 @@ def test_ssh_of_the_host_is_expected_in_no_other_network_namespace(make_box: Mak
     assert refused.returncode != 0  # where the host's ssh listens
 
 
+def by_rollback(box: Sandbox) -> str:
+    """The rules are from a time when there was no server."""
+    box.systemctl("disable", "ssh.service")
+    box.run(["rm", "-f", "/var/lib/sockreg/ssh"])
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.run(["sockreg", "apply"])
+    box.run(["rm", CONF])
+    box.run(["sockreg", "apply"])
+    box.systemctl("enable", "ssh.service")
+    done = box.run(["sockreg", "rollback"], check=False)
+    assert done.returncode == EXIT_REFUSED
+    return done.stderr
+
+
+@pytest.mark.parametrize("way", [*WAYS, by_rollback], ids=lambda way: way.__name__)
+def test_a_server_that_is_stopped(make_box: MakeBox, way: Callable[[Sandbox], str]) -> None:
+    """Its port is still its own: nobody gets in if it starts and its clients land elsewhere."""
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.systemctl("stop", "ssh.service")
+    told = way(box)
+    assert f"takes {OWN}:{PORT}, where ssh will listen (" in told
+    box.systemctl("start", "ssh.service")
+    box.wait(lambda: is_open(box))
+    assert box.ask("127.0.0.1", 80).split()[0] == "web"
+
+
+def test_a_server_that_is_stopped_and_only_known_from_before(make_box: MakeBox) -> None:
+    """No file says its port. The port is free once ssh is seen to listen elsewhere only."""
+    box = started(make_box, BY_SERVICE, "ssh.service")
+    box.run(["sockreg", "bind", "web", "tcp", "127.0.0.1", "81"])  # ssh is known from now on
+    box.systemctl("stop", "ssh.service")
+    rule = ["web", "tcp", "0.0.0.0/0", str(PORT)]
+    refused = box.run(["sockreg", "bind", *rule], check=False)
+    assert refused.returncode == EXIT_REFUSED
+    assert f"takes {OWN}:{PORT}, where ssh will listen (as it did before)" in refused.stderr
+    box.write(SSHD, SERVER.replace(str(PORT), "2022"))
+    box.systemctl("start", "ssh.service")
+    box.wait(lambda: box.ask(OWN, 2022) == "sshd")
+    box.run(["sockreg", "bind", *rule])
+    assert box.ask(OWN, PORT).split()[0] == "web"
+
+
+def test_a_reload_before_ssh_listens(make_box: MakeBox) -> None:
+    """It lets in nothing that the boot left out."""
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.systemctl("stop", "ssh.service")
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.run(["sockreg", "unload"])
+    box.systemctl("restart", "sockreg.service")
+    assert "where ssh will listen" in told(box)
+    box.systemctl("reload", "sockreg.service", check=False)
+    rules = box.run(["sockreg", "rules"]).stdout
+    assert WIDE.removeprefix("Bind=") not in rules
+
+
 def test_a_boot_with_rules_that_let_ssh_through(make_box: MakeBox) -> None:
     box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
     box.write(CONF, f"[web]\n{WIDE}\nPass=tcp 0.0.0.0/0 {PORT}\nPass=tcp ::/0 {PORT}\n")
