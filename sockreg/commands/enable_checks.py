@@ -306,11 +306,14 @@ def not_started(units: Sequence[str], cursor: str | None) -> SockregError | None
     nothing. ``cursor`` is the last entry of the journal from before.
     """
     names = [LOADER, *(each for unit in units for each in _family(unit))]
+    states = unit_control.states(names)
+    if states[LOADER].is_up:
+        # It lists the rules that it has put in force, and what is wrong with other parts.
+        names.remove(LOADER)
     said = _said(names, cursor)
     lines = [sentence for name in names for sentence in said[name]]
     if not lines:
         return None
-    states = unit_control.states(names)
     statuses = [states[name].exit_status for name in names if states[name].active == "failed"]
     kind = next((_BY_STATUS[status] for status in statuses if status in _BY_STATUS), SockregError)
     return kind("\n".join(dict.fromkeys(lines)))

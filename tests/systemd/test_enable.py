@@ -532,10 +532,15 @@ def test_several_units_all_or_none(make_box: MakeBox) -> None:
         "192.0.2.77:80", label="shop", rules=["Bind=tcp 127.0.0.1 81"]
     )
     files[f"{UNITS}/shop.service"] = service_unit("accept_loop shop")
+    # What the loader says of these, which it starts with, is no reason.
+    files["/etc/sockreg/more.conf"] = "[more]\nBind=tcp 127.0.0.1 82\n"
+    files["/etc/sockreg/wrong.conf"] = "[wrong]\nBind=tcp 127.0.0.1 82x\n"
     box = make_box(files=files)
     before = state(box)
     said = fails(box, EXIT_FAILURE, "enable", "web", "shop")
+    assert said.startswith("sockreg: shop.socket: ")
     assert "shop.socket: Failed to create listening socket (192.0.2.77:80)" in said
+    assert "127.0.0.1" not in said
     assert state(box) == before
     assert box.ask("127.0.0.1", 8080) == "refused"
 
