@@ -1,6 +1,7 @@
 """Files that are replaced as a whole: a reader sees the old content or the new one."""
 
 import contextlib
+import errno
 import os
 import tempfile
 
@@ -13,7 +14,7 @@ def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: b
     """
     directory, name = os.path.split(os.path.abspath(path))
     if create_directory:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        _make_directory(directory)
     # Hidden, and with an unknown suffix, so that no program reads it half-written.
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
@@ -27,6 +28,20 @@ def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: b
         os.unlink(unfinished)
         raise
     _sync(directory)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except (FileExistsError, FileNotFoundError):
+        # The words of the kernel name no link that leads to nowhere.
+        at = path
+        while at != os.path.dirname(at):
+            if os.path.islink(at) and not os.path.exists(at):
+                what = f"{at} is a symbolic link to {os.readlink(at)}, which does not exist"
+                raise FileNotFoundError(errno.ENOENT, what, at) from None
+            at = os.path.dirname(at)
+        raise
 
 
 def remove(path: str) -> None:

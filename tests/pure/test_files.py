@@ -30,6 +30,16 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["place"]
 
 
+@pytest.mark.parametrize("below", ["", "state"])
+def test_a_link_to_nowhere_is_named(tmp_path: Path, below: str) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/srv/gone")
+    with pytest.raises(FileNotFoundError) as caught:
+        files.replace(str(link / below / "rules"), b"text")
+    assert caught.value.strerror == f"{link} is a symbolic link to /srv/gone, which does not exist"
+    assert caught.value.filename == str(link)
+
+
 def test_removing_twice_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "web.conf"
     path.touch()
