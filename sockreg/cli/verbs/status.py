@@ -224,7 +224,7 @@ def _failure(applied: LastApply) -> str:
     before = f"; it succeeded {_duration(applied.succeeded)} ago" if applied.succeeded else ""
     return (
         f"failed {_duration(applied.attempted)} ago with status {applied.status}{before}; "
-        "'sockreg apply --check' says why"
+        "'journalctl -t sockreg' says why, 'sockreg apply --check' what is wrong now"
     )
 
 
