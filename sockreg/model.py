@@ -16,6 +16,8 @@ from sockreg.terms import TCP as TCP
 from sockreg.terms import UDP as UDP
 from sockreg.terms import label_problem as label_problem
 
+WHICH_LISTENER = "which listener of label"  # is meant? The problem of a rule begins with this.
+
 FAMILY_BITS = {INET: 32, INET6: 128}
 FAMILY_NAMES = {INET: "ipv4", INET6: "ipv6"}
 ANY_ADDRESS = {INET: "0.0.0.0", INET6: "::"}
@@ -120,7 +122,14 @@ class LeftOut(NamedTuple):
     def outcome(self) -> str:
         """``none of its rules is in force``."""
         if self.earlier:
-            return "its rules stay in force as they were when it was last sound"
+            stay = "its rules stay in force as they were when it was last sound"
+            if any(WHICH_LISTENER in text for _, text in self.problems):
+                # A unit with several listeners serves no rule that does not say which one it means.
+                stay += (
+                    ", but lead to no socket once several listeners are open, until they say "
+                    "'to PORT'"
+                )
+            return stay
         return "none of its rules is in force"
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sockreg.model import Action, Binding
+from sockreg.model import WHICH_LISTENER, Action, Binding
 from sockreg.sharing import only_port
 from sockreg.terms import ONLY
 
@@ -42,7 +42,7 @@ class Unclear(NamedTuple):
 def unclear_text(label: str, listeners: Iterable[str]) -> str:
     """What is unclear, and what to do about it."""
     return (
-        f"which listener of label {label} is meant? There are {' and '.join(listeners)}: add "
+        f"{WHICH_LISTENER} {label} is meant? There are {' and '.join(listeners)}: add "
         "'to PORT' to the rule, with a port that only one of them has"
     )
 

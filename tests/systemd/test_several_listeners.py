@@ -107,3 +107,34 @@ def test_a_second_listener_arrives(box: Sandbox) -> None:
     box.systemctl("start", "sockreg@mail.service")
     box.run(["sockreg", "apply"])
     assert landed(box, 143, 993) == ["8143", "8993"]
+
+
+def test_a_second_listener_that_no_rule_knows_of_is_told_truly(box: Sandbox) -> None:
+    """The rules that stay in force serve until the second one is open, and then nobody."""
+    one = "[Socket]\nListenStream=\nListenStream=127.0.0.1:8143\n"
+    box.write(f"{UNITS}/mail.socket.d/one.conf", one)
+    steer(box, f"Bind=tcp {PREFIX} 143")
+    box.run(["sockreg", "enable", "mail.socket"])
+    assert landed(box, 143) == ["8143"]
+    box.run(["rm", f"{UNITS}/mail.socket.d/one.conf"])
+    box.systemctl("daemon-reload")
+    assert box.run(["sockreg", "apply"], check=False).returncode == EXIT_CONFIG
+    assert landed(box, 143) == ["8143"]
+    box.reboot()
+    box.run(["ip", "route", "add", "local", PREFIX, "dev", "lo"])
+    assert landed(box, 143) == ["refused"]
+    truth = (
+        "its rules stay in force as they were when it was last sound, but lead to no socket once "
+        "several listeners are open, until they say 'to PORT'"
+    )
+    listeners = "There are mail.socket 127.0.0.1:8143 and mail.socket 127.0.0.1:8993"
+    for said in (
+        box.run(["sockreg", "status", "-n", "0"]).stdout,
+        box.run(["sockreg", "check"], check=False).stdout,
+        "\n".join(messages(box, "-u", "sockreg.service")),
+    ):
+        assert truth in " ".join(said.split())
+        assert listeners in " ".join(said.split())
+    steer(box, f"Bind=tcp {PREFIX} 143 to 8143")
+    box.run(["sockreg", "apply"])
+    assert landed(box, 143) == ["8143"]
