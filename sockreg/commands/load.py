@@ -11,8 +11,9 @@ from sockreg.commands.change import Change
 from sockreg.compile import compile_rules
 from sockreg.context import Context
 from sockreg.errors import KeptError, SockregError
+from sockreg.guards import root as root_guard
 from sockreg.host import bpf_access
-from sockreg.registry import attachment, creation, loading, published, sockops
+from sockreg.registry import attachment, creation, generations, loading, published, sockops
 from sockreg.systemd import journal, notify
 
 
@@ -54,8 +55,22 @@ def load(
         if not units or not attachment.is_attached(context.registry):
             raise
         told = error if isinstance(error, SockregError) else SockregError(str(error))
-        _publish_failure(context.registry, told)
+        if journal.under_systemd() or not _is_about_root(context):
+            _publish_failure(context.registry, told)
         raise KeptError(f"{told.message}; the rules in force stay", told.hint) from error
+
+
+def _is_about_root(context: Context) -> bool:
+    """Whether this names another root than that of the rules in force.
+
+    Somebody's typing error says nothing about the configured rules.
+    """
+    try:
+        header = generations.read_in_force(context.registry, generations.read_header)
+        root_guard.refuse_other(header, context.root, "")
+    except SockregError:
+        return True
+    return False
 
 
 def _publish_failure(registry: str, error: SockregError) -> None:

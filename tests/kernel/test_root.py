@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from sockreg.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_KEPT,
+    EXIT_NOT_LOADED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+)
 from tests.kernel.host import Host
 from tests.process import run
 
@@ -162,6 +170,15 @@ def test_a_trial_with_another_root(served: Host) -> None:
     served.ok(*at(elsewhere, ["apply", "--confirm", "60", "--force"]))
     assert served.ask("192.0.2.7", 90) == "web"
     served.ok("rollback")
+
+
+def test_the_last_apply_of_the_configured_rules_is_none_of_another_root(served: Host) -> None:
+    for root in (served.root / "nowhere", other(served)):
+        served.fails(EXIT_KEPT, *at(root, ["load", "--units"]))
+        assert served.json("status")["applied"]["status"] == EXIT_OK
+    served.conf("nonsense", name="wrong.conf")
+    served.fails(EXIT_CONFIG, "apply")
+    assert served.json("status")["applied"]["status"] == EXIT_CONFIG
 
 
 def test_the_same_root_by_other_names(left_alone: Host, monkeypatch: pytest.MonkeyPatch) -> None:
