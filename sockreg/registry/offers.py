@@ -99,7 +99,7 @@ def _assigned(offers: list[Offer], unit: str, skipped: list[str]) -> list[Offer]
                     places += [(family, ONLY)] if port == only else []
                     places += [(family, port)] if len(ports) > 1 else []
         for offer in same:
-            if not offer.places:
+            if not offer.places and not _is_served_by_mate(offer, same):
                 others = {
                     str(other)
                     for other in same
@@ -109,6 +109,23 @@ def _assigned(offers: list[Offer], unit: str, skipped: list[str]) -> list[Offer]
                 }
                 skipped.append(_skip_twin(offer, sorted(others), unit))
     return [offer for offer in offers if offer.places]
+
+
+def _is_served_by_mate(offer: Offer, others: list[Offer]) -> bool:
+    """Whether another socket with the same address and port stands for this one.
+
+    The kernel lets two sockets have one address only as a SO_REUSEPORT group, and spreads the
+    packets for one of them over all of the group.
+    """
+    own = offer.listener
+    return any(
+        other.places
+        and other.listener.family == own.family
+        and other.listener.protocol == own.protocol
+        and other.listener.address == own.address
+        and other.listener.port == own.port
+        for other in others
+    )
 
 
 def _skip_twin(offer: Offer, others: list[str], unit: str) -> str:
