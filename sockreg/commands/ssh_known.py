@@ -104,6 +104,8 @@ def keep(
 def _kept(directory: str | None) -> Kept | None:
     try:
         return None if directory is None else ssh_kept.read(directory)
+    except PermissionError:
+        return None  # a user who only looks ahead
     except (OSError, ValueError) as error:
         _warn(directory or "", "where ssh listened last is not known", error)
         return None
