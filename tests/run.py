@@ -1,4 +1,6 @@
-"""``make test``: all tests, in parts at once, as much of their time is waiting.
+"""``make test``: the tests, in parts at once, as much of their time is waiting.
+
+Those with the marker ``long`` are left to ``make test-long``.
 
 ``python -m tests.run [OPTION...]``: the options are pytest's. What the first part prints is
 shown as it comes, that of the others when they end. All must pass. Ctrl-C ends all.
@@ -16,6 +18,8 @@ from typing import IO
 
 from tests.tree import ROOT
 
+SHORT = ["-m", "not long"]
+
 
 def main(options: list[str]) -> int:
     """Run them; returns the worst of their exit statuses (pytest's)."""
@@ -28,7 +32,7 @@ def main(options: list[str]) -> int:
             while waiting and len(running) < at_once:
                 # The first writes to the terminal.
                 shown = stack.enter_context(tempfile.TemporaryFile()) if running else None
-                process = stack.enter_context(_started([*options, *waiting.pop(0)], shown))
+                process = stack.enter_context(_started([*SHORT, *options, *waiting.pop(0)], shown))
                 stack.callback(_end, process)
                 running[os.pidfd_open(process.pid)] = process, shown
             for pidfd in select.select(list(running), [], [])[0]:
@@ -45,7 +49,8 @@ def main(options: list[str]) -> int:
 def _parts() -> list[list[str]]:
     """Arguments of pytest: the longest parts first, so that none is left alone at the end."""
     boxes = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/systemd/test_*.py"))
-    return [["tests/kernel"], boxes[::2], boxes[1::2], ["tests/pure"]]
+    kernel = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/kernel/test_*.py"))
+    return [boxes[::2], boxes[1::2], kernel[::2], kernel[1::2], ["tests/pure"]]
 
 
 def _started(arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:

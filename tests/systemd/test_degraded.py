@@ -257,6 +257,7 @@ def test_what_was_last_in_force_serves_for_a_part_that_is_wrong_at_boot(
 LOST = ("an unreadable directory", "a file instead of the directory")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in LOST])
 def test_what_never_was_in_force_is_left_out(shared_host: Sandbox, name: str) -> None:
     """As on the first boot with such a file, or without the rules that were kept."""
@@ -304,6 +305,7 @@ STATES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", STATES.values(), ids=STATES)
 def test_rules_that_were_not_kept_well_are_as_if_not_kept(
     shared_host: Sandbox, command: str

@@ -137,6 +137,7 @@ NAMED = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("lack", "unit", "status"), NAMED.values(), ids=NAMED)
 def test_check_names_what_is_missing_and_its_drop_in_helps(
     make_box: MakeBox, lack: Lack, unit: str, status: int
@@ -196,6 +197,7 @@ def edit(box: Sandbox, fix: str) -> None:
 BASELINE = "[Service]\nSystemCallErrorNumber={}\nSystemCallFilter=~bpf\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("directory", "unit", "error"),
     [
@@ -244,6 +246,7 @@ def test_a_container_without_a_capability_does_with_another(make_box: MakeBox, n
 
 
 # What security modules may refuse: commands of bpf(2) by number (linux/bpf.h).
+@pytest.mark.long
 @pytest.mark.parametrize("command", [0, 2, 5, 6, 7, 28])
 def test_a_security_module_is_named(make_box: MakeBox, command: int) -> None:
     box = make_box(files=web(), lack=Lack((Refusal("bpf", errno.EACCES, 0, 0xFFFF, command),)))
@@ -253,6 +256,7 @@ def test_a_security_module_is_named(make_box: MakeBox, command: int) -> None:
     assert "a security module such as SELinux" in said_last(box, "'ausearch -m AVC'")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 def test_a_container_that_filters_bpf_is_named(make_box: MakeBox, error: int) -> None:
     box = make_box(files=web(), lack=Lack((Refusal("bpf", error),)))
@@ -386,6 +390,7 @@ except RefusedError as error:
 ALICE = os.path.join("/home", "alice")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/tmp/sockreg", "/var/tmp/sockreg", f"{ALICE}/sockreg"])
 def test_a_program_that_its_unit_does_not_see(make_box: MakeBox, path: str) -> None:
     """Below /tmp, which units do not see, or in a home that only its owner may enter."""

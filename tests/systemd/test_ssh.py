@@ -317,6 +317,7 @@ def by_rollback(box: Sandbox) -> str:
     return done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", [*WAYS, by_rollback], ids=lambda way: way.__name__)
 def test_a_server_that_is_stopped(make_box: MakeBox, way: Callable[[Sandbox], str]) -> None:
     """Its port is still its own: nobody gets in if it starts and its clients land elsewhere."""
