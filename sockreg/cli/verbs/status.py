@@ -104,8 +104,8 @@ def _print_head(seen: Status) -> None:
     print(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
         print(
-            "in force    nothing: no program of this registry is attached; 'systemctl start "
-            "sockreg.service' or 'sockreg load' puts the configured rules in force"
+            "in force    nothing: no program of this registry is attached; start it:\n"
+            "            'systemctl start sockreg.service' or 'sockreg load'"
         )
     else:
         header = seen.header
