@@ -83,6 +83,7 @@ def test_a_pool_of_instances_is_no_fault(make_box: MakeBox) -> None:
     assert kinds(box) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("listen", ["[::ffff:127.0.0.1]:8082", "[0::0]:8082", "8082"])
 def test_a_listener_of_both_families(make_box: MakeBox, listen: str) -> None:
     rules = ["Bind=tcp 127.0.0.2 80", "Bind=tcp ::1 80"]
@@ -94,6 +95,7 @@ def test_a_listener_of_both_families(make_box: MakeBox, listen: str) -> None:
     assert box.ask("::1", 80) == "web [::1]:80"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("listen", ["127.0.0.1:8090", "[::]:8080"])
 def test_edited_listen_lines(box: Sandbox, listen: str) -> None:
     """The fix leads to the new address although the server runs."""

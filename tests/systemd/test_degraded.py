@@ -131,6 +131,14 @@ def shell(command: str) -> Callable[[Sandbox], object]:
 
 
 WEB = f"{UNITS}/web.socket"
+# The faults that `make test` tries, too.
+SHORT = {
+    "a wrong rule in a file",
+    "an unreadable directory",
+    "a wrong rule in a unit",
+    "the label of another unit",
+    "a tie of a unit that sorts first",
+}
 FAULTS = {
     "a wrong rule in a file": Fault(
         append(SHOP, "Bind=tcp nonsense 80"), SHOP, f"{SHOP}:3", shell(f"sed -i 3d {SHOP}")
@@ -227,7 +235,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=name, marks=() if name in SHORT else pytest.mark.long)
+        for name, fault in FAULTS.items()
+    ],
+)
 def test_what_was_last_in_force_serves_for_a_part_that_is_wrong_at_boot(
     shared_host: Sandbox, fault: Fault
 ) -> None:

@@ -26,6 +26,8 @@ from tests.systemd.conftest import LOWER, MakeBox
 from tests.systemd.units import UNITS, messages, service_unit, web
 from tests.tree import ROOT
 
+pytestmark = pytest.mark.long
+
 ANSWER = "web 127.0.0.1:80"
 
 # linux/prctl.h
@@ -137,7 +139,6 @@ NAMED = {
 }  # fmt: skip
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("lack", "unit", "status"), NAMED.values(), ids=NAMED)
 def test_check_names_what_is_missing_and_its_drop_in_helps(
     make_box: MakeBox, lack: Lack, unit: str, status: int
@@ -197,7 +198,6 @@ def edit(box: Sandbox, fix: str) -> None:
 BASELINE = "[Service]\nSystemCallErrorNumber={}\nSystemCallFilter=~bpf\n"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("directory", "unit", "error"),
     [
@@ -246,7 +246,6 @@ def test_a_container_without_a_capability_does_with_another(make_box: MakeBox, n
 
 
 # What security modules may refuse: commands of bpf(2) by number (linux/bpf.h).
-@pytest.mark.long
 @pytest.mark.parametrize("command", [0, 2, 5, 6, 7, 28])
 def test_a_security_module_is_named(make_box: MakeBox, command: int) -> None:
     box = make_box(files=web(), lack=Lack((Refusal("bpf", errno.EACCES, 0, 0xFFFF, command),)))
@@ -256,7 +255,6 @@ def test_a_security_module_is_named(make_box: MakeBox, command: int) -> None:
     assert "a security module such as SELinux" in said_last(box, "'ausearch -m AVC'")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 def test_a_container_that_filters_bpf_is_named(make_box: MakeBox, error: int) -> None:
     box = make_box(files=web(), lack=Lack((Refusal("bpf", error),)))
@@ -390,7 +388,6 @@ except RefusedError as error:
 ALICE = os.path.join("/home", "alice")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("path", ["/tmp/sockreg", "/var/tmp/sockreg", f"{ALICE}/sockreg"])
 def test_a_program_that_its_unit_does_not_see(make_box: MakeBox, path: str) -> None:
     """Below /tmp, which units do not see, or in a home that only its owner may enter."""

@@ -279,6 +279,7 @@ def test_a_boot_leaves_out_what_takes_the_last_known_port(make_box: MakeBox, rul
     assert f"{rule} takes {OWN}:{PORT}, where ssh will listen (as it did before)" in told(box)
 
 
+@pytest.mark.long
 def test_a_boot_after_ssh_has_begun_to_listen(make_box: MakeBox) -> None:
     """Then, too, the addresses of the host may come later."""
     early = AT_BOOT.format(service(f"/usr/bin/python3 {SSHD}"))
@@ -330,6 +331,7 @@ def test_a_server_that_is_stopped(make_box: MakeBox, way: Callable[[Sandbox], st
     assert box.ask("127.0.0.1", 80).split()[0] == "web"
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_and_only_known_from_before(make_box: MakeBox) -> None:
     """No file says its port. The port is free once ssh is seen to listen elsewhere only."""
     box = started(make_box, BY_SERVICE, "ssh.service")
@@ -369,6 +371,7 @@ def test_a_boot_with_rules_that_let_ssh_through(make_box: MakeBox) -> None:
     assert "where ssh will listen" not in told(box)
 
 
+@pytest.mark.long
 def test_a_boot_with_rules_that_lead_to_ssh(make_box: MakeBox) -> None:
     """They are in its own unit, or in a file."""
     files = {
