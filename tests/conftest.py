@@ -31,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NO_SKIPS] = config.getoption("--no-skips")
     # The default action would end the process without undoing anything.
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell that starts us in the background without job control ignores SIGINT for us, and so
+    # for all commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Without it, each of some thousand commands would compile its modules from source.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
