@@ -5,13 +5,14 @@ import functools
 import io
 import os
 import sys
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import NoReturn
 
 from sockreg import __version__, context
 from sockreg.api import Registry
 from sockreg.cli import progress
 from sockreg.cli.verb import Verb
-from sockreg.cli.verbs import VERBS
+from sockreg.cli.verbs import WHERE, verb_named
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         # The names of files are bytes, and may be in another encoding than that of the terminal.
         sys.stdout.reconfigure(errors="backslashreplace")
     own, command = _split(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(own)
+    options = _parse(own)
     options.command = command
     try:
         if command == [] or (command and not options.takes_command):
@@ -89,12 +90,37 @@ def _fail(message: str, hint: str) -> None:
         print(f"sockreg: {line}", file=sys.stderr)
 
 
-def parser() -> argparse.ArgumentParser:
-    """All verbs and options. Global options may be given before and after the verb."""
-    main_parser = argparse.ArgumentParser(
+class _IncompleteError(Exception):
+    """A parser with some of the verbs does not understand the arguments."""
+
+
+class _SomeVerbs(argparse.ArgumentParser):
+    """A parser that leaves complaints to one that has all verbs."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _IncompleteError(message)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse with the verbs among the arguments; with all verbs if that does not do."""
+    named = [name for name in WHERE if name in arguments]
+    if (named or "--version" in arguments) and not {"-h", "--help"}.intersection(arguments):
+        try:
+            return parser(named, _SomeVerbs).parse_args(arguments)
+        except _IncompleteError:
+            pass
+    return parser().parse_args(arguments)
+
+
+def parser(
+    names: Iterable[str] = WHERE, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    """These verbs and all options. Global options may be given before and after the verb."""
+    verbs = [verb_named(name) for name in names]
+    main_parser = kind(
         prog="sockreg",
         usage="sockreg [OPTION...] VERB ...",
-        formatter_class=functools.partial(_InGroups, max_help_position=18),
+        formatter_class=functools.partial(_InGroups, verbs=verbs, max_help_position=18),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
         epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
     )
@@ -103,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     sub = main_parser.add_subparsers(
         dest="verb", metavar="VERB", required=True, prog="sockreg", title="verbs"
     )
-    for verb in VERBS:
+    for verb in verbs:
         command = sub.add_parser(
             verb.name, help=verb.summary, description=verb.description, usage=verb.usage
         )
@@ -116,11 +142,13 @@ def parser() -> argparse.ArgumentParser:
 class _InGroups(argparse.HelpFormatter):
     """The list of verbs with a heading for each group."""
 
-    _FIRST: ClassVar[dict[str, Verb]] = {verb.group.value: verb for verb in reversed(VERBS)}
+    def __init__(self, prog: str, *, verbs: list[Verb], max_help_position: int) -> None:
+        super().__init__(prog, max_help_position=max_help_position)
+        self._first = {verb.group.value: verb for verb in reversed(verbs)}
 
     def _format_action(self, action: argparse.Action) -> str:
         text = super()._format_action(action)
-        for heading, first in self._FIRST.items():
+        for heading, first in self._first.items():
             if action.dest == first.name:
                 return f"  {heading}:\n{text}"
         return text

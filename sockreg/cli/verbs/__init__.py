@@ -1,58 +1,50 @@
-"""The verbs of the command line. Verbs change something; nouns show something."""
+"""The verbs of the command line. Verbs change something; nouns show something.
 
-from sockreg.cli.verbs import (
-    apply,
-    bind,
-    check,
-    enable,
-    expect,
-    explain,
-    graph,
-    import_,
-    inspect,
-    install_units,
-    listeners,
-    load,
-    metrics,
-    register,
-    rollback,
-    rules,
-    send,
-    status,
-    top,
-    unload,
-    unregister,
-    upgrade,
-    weight,
-)
+A module is imported when its verb is used: all of them take longer than most verbs need.
+"""
 
-# In the order of the help, by group.
-VERBS = (
-    load.VERB,
-    unload.VERB,
-    upgrade.VERB,
-    apply.APPLY,
-    apply.CONFIRM,
-    rollback.VERB,
-    bind.BIND,
-    bind.UNBIND,
-    import_.VERB,
-    enable.ENABLE,
-    enable.DISABLE,
-    install_units.VERB,
-    register.VERB,
-    send.VERB,
-    expect.VERB,
-    unregister.VERB,
-    weight.WEIGHT,
-    weight.DRAIN,
-    rules.VERB,
-    status.VERB,
-    inspect.VERB,
-    explain.VERB,
-    listeners.VERB,
-    top.VERB,
-    graph.VERB,
-    metrics.VERB,
-    check.VERB,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sockreg.cli.verb import Verb
+
+# Where each verb is, in the order of the help, by group.
+WHERE = {
+    "load": "load.VERB",
+    "unload": "unload.VERB",
+    "upgrade": "upgrade.VERB",
+    "apply": "apply.APPLY",
+    "confirm": "apply.CONFIRM",
+    "rollback": "rollback.VERB",
+    "bind": "bind.BIND",
+    "unbind": "bind.UNBIND",
+    "import": "import_.VERB",
+    "enable": "enable.ENABLE",
+    "disable": "enable.DISABLE",
+    "install-units": "install_units.VERB",
+    "register": "register.VERB",
+    "send": "send.VERB",
+    "expect": "expect.VERB",
+    "unregister": "unregister.VERB",
+    "weight": "weight.WEIGHT",
+    "drain": "weight.DRAIN",
+    "rules": "rules.VERB",
+    "status": "status.VERB",
+    "inspect": "inspect.VERB",
+    "explain": "explain.VERB",
+    "listeners": "listeners.VERB",
+    "top": "top.VERB",
+    "graph": "graph.VERB",
+    "metrics": "metrics.VERB",
+    "check": "check.VERB",
+}
+
+
+def verb_named(name: str) -> Verb:
+    """The verb of this name, one of those in WHERE."""
+    module, constant = WHERE[name].split(".")
+    verb: Verb = getattr(import_module(f"{__name__}.{module}"), constant)
+    return verb
