@@ -95,7 +95,11 @@ class _IncompleteError(Exception):
 
 
 class _SomeVerbs(argparse.ArgumentParser):
-    """A parser that leaves complaints to one that has all verbs."""
+    """A parser that leaves help and complaints to one that has all verbs."""
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # Each argument is tried with one. The width would take the terminal's, and shutil.
+        return argparse.HelpFormatter(self.prog, width=80)
 
     def error(self, message: str) -> NoReturn:
         raise _IncompleteError(message)

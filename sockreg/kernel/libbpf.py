@@ -12,7 +12,6 @@ library's own is valid, so one definition serves old and new libraries.
 import ctypes
 import errno
 import functools
-import importlib.util
 import mmap
 import os
 import struct
@@ -142,7 +141,9 @@ def _print(level: int, pattern: bytes, arguments: int) -> int:
 
 def bundled_library() -> str | None:
     """The path of pylibbpf's extension module for this interpreter, or None."""
-    spec = importlib.util.find_spec("pylibbpf")
+    from importlib.util import find_spec
+
+    spec = find_spec("pylibbpf")
     version = f"cpython-{sys.version_info[0]}{sys.version_info[1]}-"
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for file in sorted(Path(folder).glob("*.so")):
@@ -203,7 +204,8 @@ def open_library(path: str) -> ctypes.CDLL:
 @functools.cache
 def _library() -> ctypes.CDLL:
     why = []
-    for path in (SYSTEM_LIBRARY, bundled_library()):
+    for find in (lambda: SYSTEM_LIBRARY, bundled_library):
+        path = find()
         if path is None:
             why.append("the Python package pylibbpf is not installed")
             continue

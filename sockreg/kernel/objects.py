@@ -6,7 +6,6 @@ hash an object carries, determine its maps and programs.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from pathlib import Path
@@ -76,6 +75,8 @@ def check(path: Path, kind: Kind) -> str:
         raise SockregError(f"the object {path} is missing", hint) from None
     except PermissionError as error:
         raise SockregError(f"cannot read the object {path}: {error.strerror}", hint) from None
+    import hashlib
+
     if hashlib.sha256(content).hexdigest() == OBJECTS[kind.file]:
         return expected
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,4 +62,6 @@ def make_directory(path: Path) -> None:
 def remove_directory(path: Path) -> None:
     """Remove a directory of pins, if it exists."""
     if path.exists():
+        import shutil
+
         shutil.rmtree(path)

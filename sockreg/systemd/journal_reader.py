@@ -1,8 +1,5 @@
 """The latest journal entries of sockreg, read with systemd-python."""
 
-import datetime
-import subprocess
-import uuid
 from collections.abc import Collection, Iterator
 
 from systemd import journal
@@ -29,7 +26,7 @@ def _backwards(reader: journal.Reader, count: int) -> Iterator[dict[str, object]
 
 def _line(entry: dict[str, object]) -> str:
     when = entry["__REALTIME_TIMESTAMP"]
-    stamp = when.strftime("%b %d %H:%M:%S") if isinstance(when, datetime.datetime) else ""
+    stamp = f"{when:%b %d %H:%M:%S}" if when else ""
     return f"{stamp} {entry.get('MESSAGE', '')}"
 
 
@@ -49,6 +46,9 @@ def complaints(
     ``kind`` is the MESSAGE_ID= of the only entries that count; None counts all. Each sentence
     appears once. Without permission to read the journal, there is none.
     """
+    import subprocess
+    import uuid
+
     # journald writes in its own time.
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
     reader = journal.Reader()

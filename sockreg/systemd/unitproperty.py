@@ -1,12 +1,12 @@
 """What systemd says of a unit (systemctl(1), "show"), for messages about failures."""
 
-import subprocess
-
 _PATIENCE = 5.0  # seconds
 
 
 def unit_property(unit: str, name: str) -> str:
     """A property such as ``SystemCallFilter``. Empty if systemd does not answer."""
+    import subprocess  # only after a refusal
+
     command = ["systemctl", "show", "--value", "-p", name, "--", unit]
     try:
         done = subprocess.run(
