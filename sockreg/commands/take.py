@@ -78,11 +78,12 @@ def take(context: Context, order: Order) -> list[str]:
     """
     context.loaded_registry()
     with ExitStack() as stack:
-        if order.pid is not None:
-            # Held from the first check on, so that its number cannot come to mean another process.
-            stack.enter_context(_process(order.pid))
+        held = None if order.pid is None else stack.enter_context(_process(order.pid))
         taken = _wait_for(context, order, stack)
         registrant = order.registrant or _registrant(order, taken[0][1])
+        if order.pid is not None and held is not None and not pidfd.is_alive(held):
+            # What was found may be of another process, which has got its number.
+            raise no_process(order.pid)
         received = [(fd, order.label) for fd, _ in taken]
         skipped = registration.register(
             received,
@@ -115,7 +116,7 @@ def _wait_for(context: Context, order: Order, stack: ExitStack) -> list[tuple[in
         # A server opens its sockets one after another: two checks must agree.
         if found and (found == before or overdue or order.selector.is_exact):
             try:
-                return _duplicates(found, stack)
+                return _duplicates(order, found, stack)
             except _GoneError:
                 if overdue:
                     raise
@@ -175,23 +176,29 @@ def _candidates(
     return found
 
 
-def _duplicates(found: Sequence[Candidate], stack: ExitStack) -> list[tuple[int, Candidate]]:
+def _duplicates(
+    order: Order, found: Sequence[Candidate], stack: ExitStack
+) -> list[tuple[int, Candidate]]:
     """Duplicates of all of them, or of none; ``stack`` closes them."""
     with ExitStack() as all_of_them:
         taken = [
-            (all_of_them.enter_context(_duplicate(candidate)), candidate) for candidate in found
+            (all_of_them.enter_context(_duplicate(candidate, order.of_unit)), candidate)
+            for candidate in found
         ]
         stack.push(all_of_them.pop_all())
         return taken
 
 
 @contextmanager
-def _duplicate(candidate: Candidate) -> Iterator[int]:
+def _duplicate(candidate: Candidate, unit: str | None) -> Iterator[int]:
+    """A duplicate of the socket; with ``unit``, of a process that is still of this unit."""
     gone = _GoneError(f"{candidate} of {candidate.process} was closed while it was being taken")
     with ExitStack() as stack:
         try:
             with pidfd.opened(candidate.process.pid) as process:
                 fd = stack.enter_context(pidfd.duplicated(process, candidate.descriptor))
+                if unit is not None and _unit_of(candidate, process) != unit:
+                    raise gone
         except ProcessLookupError:
             raise gone from None
         except OSError as error:
@@ -241,9 +248,24 @@ def _registrant(order: Order, candidate: Candidate) -> str:
         if unit != NO_UNIT:
             return unit
     try:
-        return unit_of.unit_of(candidate.process.pid)
-    except (FileNotFoundError, ProcessLookupError):
+        with pidfd.opened(candidate.process.pid) as process:
+            return _unit_of(candidate, process)
+    except ProcessLookupError:
         raise no_process(candidate.process.pid) from None
+
+
+def _unit_of(candidate: Candidate, process: int) -> str:
+    """The unit of the process that has a socket open. ``process`` is a pidfd of it.
+
+    Raises ProcessLookupError if it has ended, or if another process has its number.
+    """
+    try:
+        unit = unit_of.unit_of(candidate.process.pid)
+    except FileNotFoundError:
+        raise ProcessLookupError from None
+    if not (_is_open(candidate) and pidfd.is_alive(process)):
+        raise ProcessLookupError
+    return unit
 
 
 def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from sockreg.errors import SockregError
-from sockreg.systemd.unit_of import NO_UNIT, unit_of_cgroup
+from sockreg.host.mounts import mounts
+from sockreg.systemd.unit_of import NO_UNIT, cgroup_paths, unit_of_cgroup
 
 _CONTROL = "/.control"
 
@@ -37,12 +38,7 @@ def root() -> str:
 
 
 def _mounted() -> str:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if fields[fields.index("-") + 1] == "cgroup2":
-                return fields[4]
-    return ""
+    return next((mount.path for mount in mounts() if mount.kind == "cgroup2"), "")
 
 
 def own() -> Cgroup:
@@ -51,9 +47,8 @@ def own() -> Cgroup:
     For a unit with Delegate=yes, systemd runs these commands in a separate cgroup .control, beside
     the processes of the service (systemd.io/CGROUP_DELEGATION).
     """
-    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
-        path = next((line[3:].rstrip("\n") for line in lines if line.startswith("0::")), "/")
-    path = path.removesuffix(_CONTROL)
+    with open("/proc/self/cgroup", "rb") as text:
+        path = cgroup_paths(text.read()).get("", "/").removesuffix(_CONTROL)
     return Cgroup(path, os.stat(f"{root()}{path}").st_ino)
 
 

@@ -7,6 +7,7 @@ particular, O_NONBLOCK stays as the server set it.
 import contextlib
 import ctypes
 import os
+import select
 from collections.abc import Iterator
 
 # The same on every architecture: system calls since Linux 5.1 share their numbers.
@@ -19,7 +20,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def opened(pid: int) -> Iterator[int]:
     """A pidfd of the process during the block. Raises ProcessLookupError if there is none.
 
-    The pidfd refers to this one process, even after it has ended and its number was reused.
+    The pidfd refers to this one process, even after it has ended and its number was reused. It does
+    not keep the number: what was found by number is of this process if is_alive() afterwards.
     """
     try:
         pidfd = os.pidfd_open(pid)
@@ -32,6 +34,13 @@ def opened(pid: int) -> Iterator[int]:
         yield pidfd
     finally:
         os.close(pidfd)
+
+
+def is_alive(pidfd: int) -> bool:
+    """Whether the process has not ended. Until then, no other process gets its number."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
 
 
 @contextlib.contextmanager

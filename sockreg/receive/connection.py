@@ -7,67 +7,11 @@ has one short-lived process. The peer waits for it, so it imports little.
 """
 
 import _socket
-import errno
 import posix
-import struct
+
+from sockreg.receive.peer import Peer
 
 _PATIENCE = 0.8  # s; peers wait for one
-_SO_PEERGROUPS = 59  # asm-generic/socket.h
-_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-_GROUPS_SIZE = 1024  # bytes; what getsockopt() of Python takes
-_GROUPS_SIZE_MAX = 4 * 65536  # bytes; NGROUPS_MAX of linux/limits.h
-
-
-class Peer:
-    """The peer when it connected (SO_PEERCRED of unix(7)).
-
-    ``registrant`` is its unit, or ``uid:NNN`` if it has none or is gone.
-    """
-
-    def __init__(self, connection: _socket.socket) -> None:
-        level = _socket.SOL_SOCKET
-        packed = connection.getsockopt(level, _socket.SO_PEERCRED, _CREDENTIALS.size)
-        self.pid, self.uid, gid = _CREDENTIALS.unpack(packed)
-        self.gids = {gid, *_groups(connection)}
-        self.registrant = self._unit() or f"uid:{self.uid}"
-
-    def _unit(self) -> str:
-        from sockreg.systemd import unit_of
-        from sockreg.systemd.unit_of import NO_UNIT
-
-        try:
-            unit = unit_of.unit_of(self.pid)
-        except OSError:
-            return ""  # it has ended, or its number means nothing in this pid namespace
-        return "" if unit == NO_UNIT else unit
-
-    def __str__(self) -> str:
-        return f"pid {self.pid}, uid {self.uid}"
-
-
-def _groups(connection: _socket.socket) -> list[int]:
-    """The supplementary groups of the peer."""
-    try:
-        packed = connection.getsockopt(_socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
-    except OSError as error:
-        if error.errno != errno.ERANGE:
-            raise
-        packed = _many_groups(connection)
-    return [number for (number,) in struct.iter_unpack("=I", packed)]
-
-
-def _many_groups(connection: _socket.socket) -> bytes:
-    """The groups of a peer that has more than getsockopt() of Python takes, packed."""
-    import ctypes  # heavy, and hardly any peer needs it
-
-    groups = ctypes.create_string_buffer(_GROUPS_SIZE_MAX)
-    size = ctypes.c_uint32(_GROUPS_SIZE_MAX)
-    libc = ctypes.CDLL(None, use_errno=True)
-    option = (connection.fileno(), _socket.SOL_SOCKET, _SO_PEERGROUPS)
-    if libc.getsockopt(*option, groups, ctypes.byref(size)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, posix.strerror(number))
-    return groups.raw[: size.value]
 
 
 def is_allowed(peer: Peer, words: list[str]) -> bool:

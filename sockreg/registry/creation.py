@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host import bpf_access
+from sockreg.host.mounts import mounts
 from sockreg.host.netns import Netns
 from sockreg.registry import access, attachment, loading
 from sockreg.registry.destinations import read_destinations
@@ -63,15 +64,10 @@ def _home(bpffs: str) -> Path:
 
 
 def is_bpffs(path: str) -> bool:
-    """Whether ``path`` is in a bpffs, by the mount it belongs to (proc_pid_mountinfo(5))."""
+    """Whether ``path`` is in a bpffs, by the mount it belongs to."""
     device = os.stat(path).st_dev
     numbers = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if fields[2] == numbers:
-                return fields[fields.index("-") + 1] == "bpf"
-    return False
+    return next((mount.kind == "bpf" for mount in mounts() if mount.device == numbers), False)
 
 
 def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
