@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from sockreg.model import Action, Binding, LeftOut, Place
+from sockreg.model import FAMILY_BITS, Action, Binding, LeftOut, Place
 
 _MAGIC = b"sockreg2"
 _FRAME = struct.Struct("=8sII")
@@ -24,7 +24,8 @@ _FRAME = struct.Struct("=8sII")
 # missing_pass, first, last, listener, length, source length + 1 (0: none), address, source address
 _BINDING = struct.Struct("=IIHIBBBBHHHBB16s16s")
 _MEANING = struct.Struct("=8xHI44s")  # the same without its place
-_PORTS = struct.Struct("=15xBBxHH36x")  # only protocol, family, first and last
+# Only protocol, family, first, last, length and address.
+_MATCHED = struct.Struct("=15xBBxHH2xBx16s16x")
 _FASTEST = 1  # zlib level
 
 
@@ -208,12 +209,19 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
     return bindings
 
 
-def about_port(packed: Packed, protocol: int, family: int, port: int) -> list[int]:
-    """The positions of the bindings with the protocol, family and ports of a packet."""
+def about_packet(packed: Packed, protocol: int, family: int, address: int, port: int) -> list[int]:
+    """The positions of the bindings with the protocol, family, prefix and ports of a packet."""
+    bits = FAMILY_BITS[family]
+    inside = [
+        (address >> bits - length << bits - length).to_bytes(16, "big")
+        for length in range(bits + 1)
+    ]
     return [
         at
-        for at, (*kind, first, last) in enumerate(_PORTS.iter_unpack(packed.records))
-        if first <= port <= last and kind == [protocol, family]
+        for at, (of, among, first, last, length, prefix) in enumerate(
+            _MATCHED.iter_unpack(packed.records)
+        )
+        if of == protocol and among == family and first <= port <= last and inside[length] == prefix
     ]
 
 

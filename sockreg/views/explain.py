@@ -274,7 +274,13 @@ def _judge(
     """
     content = generations.read_rules(current)
     packed, header = generation_record.decode(content), generation_record.decode_header(content)
-    candidates = generation_record.about_port(packed, query.protocol, query.family, query.port)
+    candidates = generation_record.about_packet(
+        packed,
+        query.protocol,
+        query.family,
+        _number(query.family, query.address),
+        query.port,
+    )
     there, waiting = generation_record.divide(
         generation_record.unpack(packed, candidates), header.absent
     )
