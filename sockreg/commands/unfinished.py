@@ -22,7 +22,7 @@ from sockreg.context import Context
 from sockreg.errors import AccessError, SockregError, failure
 from sockreg.host import files
 from sockreg.registry import generations, registration
-from sockreg.registry.locks import Lock
+from sockreg.registry.locks import DirectoryLock, Lock
 from sockreg.registry.units import drop_unit, read_units
 from sockreg.systemd import unit_control, unitlinks
 from sockreg.terms import LOADER
@@ -63,7 +63,7 @@ def locked() -> Iterator[None]:
         if os.geteuid() != 0:
             raise AccessError("only root may enable and disable units", "run it as root") from None
         raise failure(error, f"{_DIRECTORY}: {error.strerror}") from None
-    with Lock(_DIRECTORY):
+    with DirectoryLock(_DIRECTORY):
         yield
 
 
@@ -97,7 +97,7 @@ def left() -> Before | None:
 def left_by_dead() -> Before | None:
     """The note, for those who only look: None if its command runs, or if this user may not know."""
     try:
-        with Lock(_DIRECTORY, 0):
+        with DirectoryLock(_DIRECTORY, 0):
             return left()
     except SockregError:
         return None  # nothing was ever enabled, or it runs, or only root may know

@@ -18,7 +18,7 @@ from sockreg.registry.directory import BPFFS, HOME
 GROUP = "sockreg"
 WINDOW = "/run/sockreg/bpf"  # where run-sockreg-bpf-sockreg.mount shows sockreg's directory
 
-_MODE = 0o2750
+_MODE = 0o2710  # enter, and not open: see registry/locks.py
 
 
 def usual_bpffs() -> str:

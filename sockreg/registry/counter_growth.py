@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sockreg.kernel import bpf, libbpf
 from sockreg.registry import layout
-from sockreg.registry.directory import COUNTERS, UNFINISHED
+from sockreg.registry.directory import COUNTERS
 from sockreg.registry.pins import pin, pinned
 
 
@@ -52,8 +52,8 @@ def share(registry: str, current: Path) -> None:
         return
     with pinned(shared) as counters:
         for other in current.parent.iterdir():
-            unfinished = other.name.startswith(UNFINISHED)
-            if other != current and not unfinished and not (other / COUNTERS).exists():
+            complete = other.name.isdecimal()
+            if complete and other != current and not (other / COUNTERS).exists():
                 pin(counters, other / COUNTERS)
     own.rename(shared)
 

@@ -16,13 +16,14 @@ from sockreg.registry.directory import (
     COPY,
     GENERATIONS,
     HOME,
+    LOCK,
     MAPS,
     UNFINISHED,
     netns_name,
     registry_path,
 )
 from sockreg.registry.generations import link_of
-from sockreg.registry.locks import Lock
+from sockreg.registry.locks import DirectoryLock, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.pins import make_directory, pin, remove_directory
@@ -49,7 +50,7 @@ def _home(bpffs: str) -> Path:
         )
     home = mount / HOME
     try:
-        home.mkdir(mode=0o750, exist_ok=True)
+        home.mkdir(mode=0o710, exist_ok=True)
     except PermissionError as error:
         raise AccessError(f"cannot create {home}: {error.strerror}", "run it as root") from None
     except OSError as error:
@@ -78,7 +79,7 @@ def create(bpffs: str, netns: Netns, object_path: Path, tables: Tables) -> str:
     """
     registry = registry_path(bpffs, netns_name(netns.cookie, netns.inode))
     home = _home(bpffs)
-    with Lock(str(home)):
+    with DirectoryLock(str(home)):
         for leftover in home.iterdir():
             unfinished = leftover.name.startswith(UNFINISHED)
             if unfinished or (str(leftover) != registry and _is_abandoned(leftover)):
@@ -110,6 +111,7 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables) -> None
             for name in MAPS:
                 pin(obj.map_fd(name), unfinished / name)
             pin(obj.program_fd(COPY), unfinished / COPY)
+        make_directory(unfinished / LOCK)
         make_directory(unfinished / GENERATIONS)
         unfinished.rename(registry)
     except BaseException:
@@ -121,8 +123,8 @@ def remove(bpffs: str, registry: str) -> None:
     """Detach and remove a registry with its sockets, rules and counters."""
     home = Path(bpffs, HOME)
     with (
-        Lock(str(home)),
-        Lock(f"{registry}/{GENERATIONS}"),
+        DirectoryLock(str(home)),
+        DirectoryLock(f"{registry}/{GENERATIONS}"),
         Lock(registry),
     ):
         attachment.detach(registry)
@@ -133,7 +135,7 @@ def remove(bpffs: str, registry: str) -> None:
 
 def detach(registry: str) -> bool:
     """Detach the program, and keep the rest of the registry. False if it was detached before."""
-    with Lock(f"{registry}/{GENERATIONS}"):
+    with DirectoryLock(f"{registry}/{GENERATIONS}"):
         was_attached = link_of(registry) is not None
         attachment.detach(registry)
     return was_attached

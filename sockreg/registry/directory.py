@@ -12,6 +12,7 @@
         ssh-2-22-9c5b0f3a/       a label that carries ssh, see registry/ssh_labels.py
         unconfirmed-7-123456789/    a change that reverts by itself, see registry/trial.py
         sockops/                    optional: see registry/sockops.py
+        lock/                       stands for the registry where that is locked, see locks.py
 
 NETNS is the namespace's cookie (SO_NETNS_COOKIE), which is never reused, unlike an inode number. It
 is ``inode-N`` on kernels before 5.14. bpffs forbids dots in names.
@@ -35,6 +36,7 @@ PROGRAM = "program"
 TABLE = "table"
 RULES = "rules"
 COUNTERS = "counters"
+LOCK = "lock"  # a directory
 SOCKOPS = "sockops"  # the directory of the sock_ops program
 EXPECTED = "expected"  # units, see registry/sockops_expected.py
 DENIED = (errno.EACCES, errno.EPERM, errno.ENOSYS)  # what bpf(2) refuses with, see denied()

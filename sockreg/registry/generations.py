@@ -32,7 +32,7 @@ from sockreg.registry.directory import (
     TABLE,
     UNFINISHED,
 )
-from sockreg.registry.locks import Lock
+from sockreg.registry.locks import DirectoryLock
 from sockreg.registry.maps import refuse_other_layout
 from sockreg.registry.pins import closing, make_directory, pin, pinned, remove_directory
 
@@ -57,7 +57,7 @@ def generations(registry: str) -> list[Generation]:
     """All complete generations, oldest first."""
     found = []
     for path in Path(registry, GENERATIONS).iterdir():
-        if path.name.startswith(UNFINISHED):
+        if not path.name.isdecimal():
             continue
         # A generation that is being removed concurrently is no longer complete.
         with contextlib.suppress(FileNotFoundError), pinned(path / PROGRAM) as fd:
@@ -210,7 +210,7 @@ def _pin_rules(rules: bytes, path: Path) -> None:
 @contextlib.contextmanager
 def writing(registry: str) -> Iterator[None]:
     """Hold the lock for a change of the generation in force; clean up after dead writers."""
-    with Lock(f"{registry}/{GENERATIONS}"):
+    with DirectoryLock(f"{registry}/{GENERATIONS}"):
         heal(registry)
         yield
 
@@ -219,7 +219,7 @@ def keep(registry: str, numbers: Collection[int | None]) -> None:
     """Remove all other generations."""
     names = {str(number) for number in numbers}
     for path in Path(registry, GENERATIONS).iterdir():
-        if path.name not in names:
+        if path.name.isdecimal() and path.name not in names:
             # Rename first, so that the directory exists whole or not at all, even after a crash.
             remove_directory(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
 
@@ -232,5 +232,4 @@ def heal(registry: str) -> None:
     if current is not None:
         counter_growth.share(registry, current.path)
     published.publish(registry, current.number if current else 0)
-    with contextlib.suppress(FileNotFoundError):
-        Path(registry, LINK).chmod(pins.MODE)
+    pins.narrow(Path(registry))

@@ -1,7 +1,10 @@
-"""Locks on directories: who may write to a registry, and when.
+"""Locks: who may write to a registry, and when.
 
 They are taken in this order: sockreg's directory in the bpffs to create or remove a registry, its
 generations to change rules, the registry itself to change slots and members.
+
+flock(2) takes no more than the right to open a directory for reading. So readers may enter the
+first two, but not open them. They list the registry, so a directory in it is locked in its place.
 
 On the companion's start-up path.
 """
@@ -12,14 +15,15 @@ import posix
 import time
 
 from sockreg.errors import BusyError
-from sockreg.registry.directory import denied, not_loaded
+from sockreg.registry.directory import LOCK, denied, not_loaded
 
 PATIENCE = 60.0  # s; a million rules take half of this
 REGISTRATION_PATIENCE = 5.0  # s; the companion's unit gives up after 10
 _POLL = 0.01  # s between two attempts to lock
+_FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
-class Lock:
+class DirectoryLock:
     """An exclusive flock(2) on a directory, released with the block or when the process ends.
 
     A registry can be removed and created again between opening and locking the directory; then the
@@ -29,6 +33,7 @@ class Lock:
 
     def __init__(self, path: str, patience: float | None = None) -> None:
         self.path = path
+        self._locked = path
         self._patience = PATIENCE if patience is None else patience
         deadline = time.monotonic() + self._patience
         while True:
@@ -44,7 +49,7 @@ class Lock:
 
     def _open(self) -> int:
         try:
-            return posix.open(self.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            return posix.open(self._locked, _FLAGS)
         except FileNotFoundError:
             raise not_loaded(self.path) from None
         except PermissionError as error:
@@ -66,15 +71,35 @@ class Lock:
                 )
             time.sleep(_POLL)
         try:
-            return posix.fstat(self._fd).st_ino == posix.stat(self.path).st_ino
+            return posix.fstat(self._fd).st_ino == posix.stat(self._locked).st_ino
         except FileNotFoundError:
             raise not_loaded(self.path) from None
 
-    def __enter__(self) -> "Lock":
+    def __enter__(self) -> "DirectoryLock":
         return self
 
     def __exit__(self, *_: object) -> None:
         posix.close(self._fd)
+
+
+class Lock(DirectoryLock):
+    """The lock of a registry. Its ``path`` is the registry, which readers may open, too."""
+
+    def _open(self) -> int:
+        self._locked = f"{self.path}/{LOCK}"
+        try:
+            return posix.open(self._locked, _FLAGS)
+        except FileNotFoundError:
+            pass  # the registry of a version that locked the registry itself
+        except PermissionError as error:
+            raise denied(self.path, error) from None
+        try:
+            posix.mkdir(self._locked, 0o700)
+        except OSError as error:
+            # The units of the companion and the receiver may write to maps, and make no directory.
+            if error.errno == errno.EROFS:
+                self._locked = self.path
+        return super()._open()
 
 
 def _holder(inode: int) -> str:

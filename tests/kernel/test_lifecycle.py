@@ -70,7 +70,7 @@ def test_sockets_stay_if_systemd_does_not_say_why_the_unit_stops(
 
 def is_locked(registry: str) -> bool:
     """Whether somebody holds the lock of the registry, this process included."""
-    fd = os.open(registry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(f"{registry}/lock", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -227,7 +227,10 @@ def test_pins_are_for_the_owner_and_the_group(host: Host) -> None:
     host.load(*WEB)
     host.apply()
     for path in host.home.rglob("*"):
-        assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
+        private = path.name in ("copy_socket", "link", "program")
+        usual = 0o750 if path.is_dir() else 0o600 if private else 0o640
+        mode = {"generations": 0o710, "lock": 0o700}.get(path.name, usual)
+        assert path.stat().st_mode & 0o777 == mode, path
 
 
 def test_a_kernel_without_the_hook(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +310,7 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
     for locked, arguments in (
         (host.registry / "generations", ["apply"]),
         (host.registry / "generations", ["unload"]),
-        (host.registry, ["unregister", "web"]),
+        (host.registry / "lock", ["unregister", "web"]),
         (host.home, ["unload"]),
     ):
         with subprocess.Popen(
@@ -318,7 +321,8 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
             assert holder.stdout.readline() == "held\n"
             said = host.fails(EXIT_BUSY, *arguments)
             assert (
-                f"{locked} has been locked by flock (pid {holder.pid}) for more than 0.05 s" in said
+                f"{str(locked).removesuffix('/lock')} has been locked by flock (pid {holder.pid}) "
+                "for more than 0.05 s" in said
             )
             assert "wait for it to end and try again" in said
             assert host.run("status").status == EXIT_OK

@@ -418,11 +418,11 @@ def test_a_host_without_getent_has_the_group(make_box: MakeBox) -> None:
     box.run(["rm", "/usr/bin/getent"])
     box.systemctl("start", "sockreg@web.service")
     assert box.ask("127.0.0.1", 80) == ANSWER
-    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "sockreg 2750\n"
+    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "sockreg 2710\n"
 
 
 def test_a_host_without_the_group_has_that_of_root(make_box: MakeBox) -> None:
     box = make_box(files=web())
     box.systemctl("start", "sockreg@web.service")
     assert box.ask("127.0.0.1", 80) == ANSWER
-    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "root 2750\n"
+    assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "root 2710\n"

@@ -11,7 +11,8 @@ import pytest
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_OK, EXIT_PERMISSION
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
-from tests.systemd.units import UNITS, web
+from tests.systemd.units import UNITS, messages, web
+from tests.tree import ROOT
 
 HOME = "/sys/fs/bpf/sockreg"
 WINDOW = "/run/sockreg/bpf/sockreg"
@@ -113,6 +114,29 @@ def test_others_read_nothing(box: Sandbox) -> None:
     assert as_user(box, STRANGER, "ls", WINDOW).returncode != 0
 
 
+def test_the_exporter_can_do_no_more_than_a_reader(box: Sandbox) -> None:
+    """The walk of tests/kernel/test_rights.py, from inside of its hardened unit."""
+    box.write("/opt/walk.py", (ROOT / "tests/kernel/walk.py").read_text())
+    pins = box.run(["find", WINDOW]).stdout.split()
+    walk = f"ExecStart=/usr/bin/python3 -I -S /opt/walk.py {' '.join(pins)}"
+    box.write(f"{UNITS}/sockreg-metrics.service.d/walk.conf", f"[Service]\nExecStart=\n{walk}\n")
+    box.systemctl("daemon-reload")
+    box.systemctl("start", "sockreg-metrics.socket", "sockreg-metrics.service")
+    said = box.wait(lambda: messages(box, "_COMM=python3", "_SYSTEMD_UNIT=sockreg-metrics.service"))
+    found = json.loads("".join(said))
+    opened = {path for path, modes in found["pins"].items() if modes}
+    assert {modes for path in opened for modes in found["pins"][path]} == {"r"}
+    done = {name for path in opened for name in found["pins"][path]["r"]}
+    assert done == {"MAP_LOOKUP_ELEM", "MAP_GET_NEXT_KEY", "MAP_LOOKUP_BATCH", "OBJ_GET_INFO_BY_FD"}
+    names = {path.rpartition("/")[2] for path in opened}
+    assert {"sockets", "rules", "counters"} <= names
+    assert not names & {"copy_socket", "link", "program"}
+    assert set(found["by id"].values()) == {"EPERM"}
+    assert found["made"] == found["removed"] == []
+    closed = [path for path, held in found["locks"].items() if not held]
+    assert {path.rpartition("/")[2] for path in closed} >= {"sockreg", "generations", "lock"}
+
+
 def test_modes_and_owners(box: Sandbox) -> None:
     """Everything belongs to the group, for reading; the bpffs itself stays closed."""
     box.run(["sockreg", "bind", "web", "tcp", "127.0.0.2", "80"])
@@ -121,14 +145,18 @@ def test_modes_and_owners(box: Sandbox) -> None:
     assert len(listed) > 15
     for line in listed:
         path, mode, kind, owner = line.split()
-        assert (mode, owner) == ("2750" if kind == "d" else "640", f"0:{group}"), path
+        name = path.rpartition("/")[2]
+        private = name in ("copy_socket", "link", "program")
+        usual = "2750" if kind == "d" else "600" if private else "640"
+        closed = {"sockreg": "2710", "generations": "2710", "lock": "2700"}
+        assert (mode, owner) == (closed.get(name, usual), f"0:{group}"), path
     assert int(box.run(["stat", "-c", "%a", "/sys/fs/bpf"]).stdout, 8) & 0o777 == 0o700
 
 
 def test_without_the_group_root_alone_reads(make_box: MakeBox) -> None:
     box = make_box(files=web())
     box.systemctl("enable", "--now", "sockreg@web.service")
-    assert box.run(["stat", "-c", "%U:%G %a", HOME]).stdout == "root:root 2750\n"
+    assert box.run(["stat", "-c", "%U:%G %a", HOME]).stdout == "root:root 2710\n"
     done = as_user(box, READER, "/usr/bin/sockreg", "status")
     assert done.returncode == EXIT_PERMISSION, done.stdout + done.stderr
 
