@@ -1,7 +1,10 @@
-"""Run as ``python3 -m sockreg``."""
+"""Run as ``python3 -m sockreg``, or as a file, with ``python3 -I``."""
 
 import sys
 
-from sockreg.cli.main import main
+if not __package__:
+    sys.path.insert(0, __file__.rpartition("/sockreg/")[0])
 
-sys.exit(main())
+from sockreg.cli.main import command
+
+command()

@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Exit statuses are in sockreg/errors.py."""
 
 import argparse
+import contextlib
 import functools
 import io
 import os
@@ -22,6 +23,13 @@ from sockreg.errors import (
     UsageError,
     missing,
 )
+
+
+def command() -> NoReturn:
+    """Be the command of this process, and carry its name, for those who look at processes."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as name:
+        name.write("sockreg")
+    sys.exit(main())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,9 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import sockreg
+from sockreg import shipped
 from sockreg.commands import tell
 from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
@@ -144,15 +143,13 @@ def _is_pending(context: Context, waiting: Unconfirmed) -> bool:
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     """Have ``end_trial`` run at the deadline, even if this process and its parents have ended."""
     arguments = ["--bpffs", context.bpffs, "--root", context.root]
-    command = [sys.executable, "-m", "sockreg", *arguments]
+    command = [sys.executable, "-I", str(shipped.PACKAGE / "__main__.py"), *arguments]
     command += ["rollback", "--unconfirmed", waiting.token]
-    # Where "-m" finds the package, installed or not.
-    home = str(Path(sockreg.__file__).resolve().parent.parent)
     if not context.is_of_systemd:
-        _detach(command, home)
+        _detach(command)
         return
     timer = [f"--timer-property={setting}" for setting in _SETTINGS]
-    unit = ["--collect", f"--unit={_unit(waiting)}", f"--working-directory={home}"]
+    unit = ["--collect", f"--unit={_unit(waiting)}"]
     about = f"--description=Socket registry, return to generation {waiting.base}"
     run = ["systemd-run", "--quiet", f"--on-active={seconds}s", *timer, *unit, about, "--"]
     done = subprocess.run([*run, *command], check=False, capture_output=True, text=True)
@@ -167,7 +164,7 @@ def _unit(waiting: Unconfirmed) -> str:
     return f"sockreg-unconfirmed-{waiting.token}"
 
 
-def _detach(command: list[str], home: str) -> None:
+def _detach(command: list[str]) -> None:
     """Run a command in its own session, without a parent.
 
     It has the network namespace of the calling thread, and no open descriptors.
@@ -178,7 +175,7 @@ def _detach(command: list[str], home: str) -> None:
             os.setsid()
             # A second time: a process that does not lead its session never gets a terminal.
             if os.fork() == 0:
-                os.chdir(home)
+                os.chdir("/")
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for fd in (0, 1, 2):
                     os.dup2(nothing, fd)

@@ -3,7 +3,6 @@
 The only module besides serve.py that imports prometheus_client.
 """
 
-import threading
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,7 +29,6 @@ class RegistryCollector(Collector):
         self.failure: SockregError | OSError | None = None
         self._context = context
         self._failures = 0
-        self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         seen = self._look()
@@ -51,15 +49,14 @@ class RegistryCollector(Collector):
             yield from _of_members(seen.destinations)
 
     def _look(self) -> Status | None:
-        with self._lock:  # scrapes are answered in threads
-            try:
-                seen = status.read(self._context)
-            except (SockregError, OSError) as error:
-                self.failure = error
-                self._failures += 1
-                return None
-            self.failure = None
-            return seen
+        try:
+            seen = status.read(self._context)
+        except (SockregError, OSError) as error:
+            self.failure = error
+            self._failures += 1
+            return None
+        self.failure = None
+        return seen
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

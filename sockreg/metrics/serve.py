@@ -1,18 +1,16 @@
 """Metrics for a scraper: printed once, or served on a socket from systemd."""
 
 import socket
-import socketserver
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 
 from sockreg.errors import UsageError
 from sockreg.host import files
 from sockreg.metrics.collect import RegistryCollector
+from sockreg.metrics.server import Server
 from sockreg.systemd import listen_fds
 
 _IDLE = 600.0  # s without a scrape, then the server exits; the next scrape starts it again
-_PATIENCE = 10.0  # s that a client may take for its request
 
 
 def exposition(collector: RegistryCollector) -> bytes:
@@ -30,9 +28,8 @@ def write_textfile(path: str, content: bytes) -> None:
 
 def serve(collector: RegistryCollector) -> None:
     """Answer scrapes on the passed socket, until there have been none for a while."""
-    with _Server(_listener(), collector) as server:
-        while not server.idle:
-            server.handle_request()
+    with _listener() as listener:
+        Server(listener, make_wsgi_app(_only(collector))).serve(_IDLE)
 
 
 def _listener() -> socket.socket:
@@ -51,26 +48,3 @@ def _only(collector: RegistryCollector) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(collector)
     return registry
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE
-
-    def log_message(self, *_: object) -> None:
-        """Do not log a line per scrape."""
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    timeout = _IDLE
-
-    def __init__(self, listener: socket.socket, collector: RegistryCollector) -> None:
-        # TCPServer would create a socket, which the unit does not allow.
-        socketserver.BaseServer.__init__(self, listener.getsockname(), _Handler)
-        self.idle = False
-        self.socket = listener
-        self.server_name, self.server_port = listener.getsockname()[:2]
-        self.setup_environ()
-        self.set_app(make_wsgi_app(_only(collector)))
-
-    def handle_timeout(self) -> None:
-        self.idle = True

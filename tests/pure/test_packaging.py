@@ -36,6 +36,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "sockreg/py.typed",
         *(f"sockreg/data/bpf/{p.name}" for p in (ROOT / "bpf").glob("*.o")),
         "sockreg/data/man/sockreg.8",
+        f"sockreg-{__version__}.data/data/bin/sockreg",
         *(f"sockreg/data/units/{p.name}" for p in (ROOT / "units").iterdir() if p.is_file()),
     }
     with zipfile.ZipFile(wheel) as archive:

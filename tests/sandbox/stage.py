@@ -8,15 +8,6 @@ from pathlib import Path
 from sockreg.commands import install
 from tests import tree
 
-_COMMAND = """\
-#!/usr/bin/python3
-import sys
-
-from sockreg.cli.main import main
-
-sys.exit(main())
-"""
-
 
 def stage(directory: Path) -> Path:
     """Lay out the source tree's sockreg below ``directory``, which must be new or empty.
@@ -36,6 +27,5 @@ def stage(directory: Path) -> Path:
     install.write(directory, install.DEBIAN)
     command = Path(f"{directory}{install.DEBIAN.command}")
     command.parent.mkdir(parents=True)
-    command.write_text(_COMMAND)
-    command.chmod(0o755)
+    tree.copy(tree.ROOT / "bin/sockreg", command)
     return directory

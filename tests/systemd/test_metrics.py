@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -149,11 +150,30 @@ def test_a_client_that_says_nothing_holds_nobody_up(box: Sandbox) -> None:
         assert "sockreg_up 1.0" in scraped(box)
 
 
+def test_slow_clients_take_no_threads_and_keep_nobody_out(box: Sandbox) -> None:
+    """More connections than any limit, of which each says a part of a request."""
+    assert "sockreg_up 1.0" in scraped(box)
+    pid = box.show("sockreg-metrics.service", "MainPID")
+    with contextlib.ExitStack() as stack:
+        for number in range(1300):
+            slow = stack.enter_context(box.network.new_socket(socket.AF_INET, socket.SOCK_STREAM))
+            slow.settimeout(10)
+            slow.connect(("127.0.0.1", 9437))
+            with contextlib.suppress(ConnectionError):  # an older one is closed for a newer one
+                slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: a")
+            if number % 400 == 399:
+                assert "sockreg_up 1.0" in scraped(box)
+        assert "sockreg_up 1.0" in scraped(box)
+        assert box.show("sockreg-metrics.service", "MainPID") == pid
+        assert "Threads:\t1\n" in box.read(f"/proc/{pid}/status")
+        assert len(box.run(["ls", f"/proc/{pid}/fd"]).stdout.split()) < 100
+
+
 def test_an_exporter_that_nobody_asks_ends_and_comes_back(make_box: MakeBox) -> None:
     """The idle time is that of the module; here it is cut short."""
     short = (
         "[Service]\nExecStart=\nExecStart=/usr/bin/python3 -c 'import sys; from sockreg.metrics "
-        "import serve; serve._Server.timeout = 0.2; from sockreg.cli.main import main; "
+        "import serve; serve._IDLE = 0.2; from sockreg.cli.main import main; "
         'sys.exit(main(["--bpffs", "/run/sockreg/bpf", "metrics", "--serve"]))\'\n'
     )
     box = make_box(files=web() | {f"{UNITS}/sockreg-metrics.service.d/short.conf": short})

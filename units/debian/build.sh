@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/tree"
 tar --exclude=__pycache__ --exclude=units/debian -c \
-    CHANGELOG.md LICENSE LICENSES README.md bpf docs pyproject.toml sockreg units |
+    CHANGELOG.md LICENSE LICENSES README.md bin bpf docs pyproject.toml sockreg units |
     tar -x -C "$work/tree"
 cp -r units/debian "$work/tree"
 # Unchecked, since Debian takes build-essential for granted, whose compilers nothing here needs.
