@@ -20,22 +20,34 @@ EXIT_INTERRUPTED = 130  # Ctrl-C; shells report this status for a process that S
 class SockregError(Exception):
     """A failure reported to the operator: what failed, why, and what to do next.
 
-    ``message`` is one line that names the unit, label, rule or file:line. ``hint`` is one line that
-    says what to do, or empty. Each kind of failure that code or scripts tell apart is a subclass
-    with its own exit ``status``. This class is for refusals by the kernel or the system.
+    ``message`` is one line that names the unit, label, rule or file:line, or a list of such
+    ``lines``. A line end inside a line, such as in the name of a file, is shown and ends no line.
+    ``hint`` is one line that says what to do, or empty. Each kind of failure that code or scripts
+    tell apart is a subclass with its own exit ``status``. This class is for refusals by the kernel
+    or the system.
     """
 
     status = EXIT_FAILURE
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    def __init__(self, message: str | list[str], hint: str = "") -> None:
+        given = [message] if isinstance(message, str) else message
+        self.lines = [line.replace("\n", "\\n") for line in given]
+        self.hint = hint.replace("\n", "\\n")
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        return "\n".join(self.lines)
 
     @property
     def line(self) -> str:
-        """The message with the hint in parentheses, as the journal has it."""
+        """The message with the hint in parentheses."""
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    @property
+    def entry(self) -> list[str]:
+        """The lines of the message with the hint in parentheses, as the journal has them."""
+        return self.line.split("\n")
 
 
 class UsageError(SockregError):
@@ -114,7 +126,7 @@ def missing(error: ImportError) -> MissingError:
     )
 
 
-def failure(error: OSError, message: str, hint: str = "") -> SockregError:
+def failure(error: OSError, message: str | list[str], hint: str = "") -> SockregError:
     """A refusal by the kernel: an AccessError if a right was missing."""
     kind = AccessError if isinstance(error, PermissionError) else SockregError
     return kind(message, hint)

@@ -33,6 +33,8 @@ COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"
 
 LABEL_MAX = 255
+UNIT_MAX = 255
+_UNIT_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
 DEFAULT_WEIGHT = 100  # weight of a socket in its label's pool
 WEIGHT_MAX = 65535
 
@@ -53,6 +55,14 @@ def label_problem(label: str) -> str:
         if not " " <= c <= "~":
             return f"contains {c!r}; only printable ASCII is allowed"
     return ""
+
+
+def is_unit_name(name: str) -> bool:
+    """Whether systemd takes it for the name of a unit: unit_name_is_valid() in basic/unit-name.c.
+
+    Files with other names in its directories are no units.
+    """
+    return len(name) <= UNIT_MAX and not name.strip(_UNIT_CHARACTERS)
 
 
 def companion(socket_unit: str) -> str:

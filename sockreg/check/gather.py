@@ -34,6 +34,7 @@ from sockreg.terms import (
     SOCK_OPS,
     adding_unit,
     companion,
+    is_unit_name,
 )
 from sockreg.views import inspect, situation, status
 from sockreg.views.ahead import Filter
@@ -98,7 +99,7 @@ def _installed(root: str, suffix: str) -> set[str]:
         name
         for directory in search_path(root)
         for name in _files(directory, suffix)
-        if not is_template(name)
+        if is_unit_name(name) and not is_template(name)
     }
 
 
@@ -232,10 +233,12 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
     except PermissionError:
         pass  # run by a user, who has no access to other namespaces
     command = ["systemctl", "show", "-p", _STATE, "--", *units]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+    )
     found = {}
     for block in done.stdout.split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines())
+        values = dict(line.partition("=")[::2] for line in block.split("\n"))
         if values.get("Id"):
             found[values["Id"]] = SystemdState(
                 values.get("ActiveState", ""),

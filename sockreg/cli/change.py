@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json, say
 from sockreg.plural import plural
+from sockreg.streams import err, out
 
 if TYPE_CHECKING:  # for annotations only
     from sockreg.commands.change import Change
@@ -35,10 +35,10 @@ def show_change(change: Change, *, as_json: bool) -> None:
 def show_beside(change: Change) -> None:
     """What else is to know about a change that has been made: notices, and what is not in force."""
     for notice in change.notices:
-        say(str(notice), to=sys.stderr)
-    _show_left_out(change.newly_left_out, partial(say, to=sys.stderr))
+        say(str(notice), to=err)
+    _show_left_out(change.newly_left_out, partial(say, to=err))
     if change.still_left_out:
-        print(change.still_left_out, file=sys.stderr)
+        err(change.still_left_out)
 
 
 def show_preview(change: Change, *, as_json: bool) -> None:
@@ -47,13 +47,13 @@ def show_preview(change: Change, *, as_json: bool) -> None:
         print_json("change", _body(change))
         return
     for notice in change.notices:
-        print(notice, file=sys.stderr)
-    _show_left_out(change.left_out, partial(print, file=sys.stderr))
+        err(str(notice))
+    _show_left_out(change.left_out, err)
     _print_difference(change)
     rules = "all other rules" if change.left_out else "the configured rules"
-    print(f"{rules} are sound: {plural(change.count, 'rule')}; {change.difference} if applied")
+    out(f"{rules} are sound: {plural(change.count, 'rule')}; {change.difference} if applied")
     for text in _pending(change):
-        print(text)
+        out(text)
 
 
 def _show_left_out(parts: list[LeftOut], show: Callable[[str], None]) -> None:
@@ -77,9 +77,9 @@ def _pending(change: Change) -> list[str]:
 def _print_difference(change: Change) -> None:
     for sign, bindings in (("+", change.added), ("-", change.removed)):
         for text in _lines(bindings[:_LINES]):
-            print(f"{sign} {text}")
+            out(f"{sign} {text}")
         if len(bindings) > _LINES:
-            print(f"{sign} and {len(bindings) - _LINES} more")
+            out(f"{sign} and {len(bindings) - _LINES} more")
 
 
 def _lines(bindings: list[Binding]) -> list[str]:

@@ -3,22 +3,21 @@
 import argparse
 import contextlib
 import functools
-import io
-import os
 import sys
 from collections.abc import Iterable
 from typing import NoReturn
 
-from sockreg import __version__, context
+from sockreg import __version__, context, streams
 from sockreg.api import Registry
 from sockreg.cli import progress
-from sockreg.cli.verb import Verb
+from sockreg.cli.verb import Group, Verb
 from sockreg.cli.verbs import WHERE, verb_named
 from sockreg.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PERMISSION,
+    EXIT_USAGE,
     SockregError,
     UsageError,
     missing,
@@ -34,12 +33,17 @@ def command() -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The names of files are bytes, and may be in another encoding than that of the terminal.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams.begin()
     own, command = _split(sys.argv[1:] if arguments is None else arguments)
-    options = _parse(own)
+    try:
+        options = _parse(own)
+    except SystemExit as done:  # with help, or with what is wrong
+        return _unless_unheard(int(done.code or 0), only_shows=True)
     options.command = command
+    return _unless_unheard(_run(options, command), only_shows=_only_shows(options))
+
+
+def _run(options: argparse.Namespace, command: list[str] | None) -> int:
     try:
         if command == [] or (command and not options.takes_command):
             raise UsageError(
@@ -53,34 +57,30 @@ def main(arguments: list[str] | None = None) -> int:
             bpffs=options.bpffs,
             root=options.root,
             object_path=options.object,
-            step=progress.steps_on(sys.stderr),
+            step=progress.steps(),
         ) as opened:
             options.run(Registry(opened), options)
-        sys.stdout.flush()
         if command:
             # Outside of --netns: the command runs in its original namespace.
             from sockreg.commands.inherit import become
 
             become(command)
     except SockregError as error:
-        _fail(error.message, error.hint)
+        _fail(error)
         return error.status
     except ImportError as error:
         told = missing(error)
-        _fail(told.message, told.hint)
+        _fail(told)
         return told.status
-    except BrokenPipeError:
-        # The reader has closed the pipe. The interpreter will flush once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
     except OSError as error:
-        _fail(f"{options.verb}: {error}", "")
+        _fail(SockregError(f"{options.verb}: {error}"))
         return EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     finally:
         if options.verbose:
-            print(context.libbpf_messages(), file=sys.stderr, end="")
+            for line in context.libbpf_messages().splitlines():
+                streams.err(line)
     return EXIT_OK
 
 
@@ -92,17 +92,61 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _fail(message: str, hint: str) -> None:
+def _fail(error: SockregError) -> None:
     """Print to standard error; several problems are several lines."""
-    for line in [*message.splitlines(), *hint.splitlines()]:
-        print(f"sockreg: {line}", file=sys.stderr)
+    for line in [*error.lines, error.hint]:
+        if line:
+            streams.err(f"sockreg: {line}")
+
+
+def _only_shows(options: argparse.Namespace) -> bool:
+    """Whether the command did nothing but print."""
+    if options.verb == "import":
+        return options.output is None
+    tried = any(getattr(options, name, False) for name in ("check", "dry_run"))
+    return tried or bool(options.only_shows)
+
+
+def _unless_unheard(status: int, *, only_shows: bool) -> int:
+    """The exit status, for a command whose output may not have been written.
+
+    A reader who closes his pipe has seen enough. What a command has changed is changed, even if
+    nobody hears of it.
+    """
+    streams.flush()
+    lost = streams.lost()
+    if lost is None or isinstance(lost, BrokenPipeError):
+        return status
+    why = f"standard output cannot be written: {lost.strerror}"
+    if only_shows:
+        streams.err(f"sockreg: {why}")
+        return status or EXIT_FAILURE
+    if status == EXIT_OK:
+        streams.err(f"sockreg: done, but {why}")
+    return status
 
 
 class _IncompleteError(Exception):
     """A parser with some of the verbs does not understand the arguments."""
 
 
-class _SomeVerbs(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help and complaints go where all output goes."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        streams.err(f"{self.prog}: error: {message}")
+        sys.exit(EXIT_USAGE)
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        if file is sys.stdout:
+            streams.out_document(message)
+        else:
+            for line in message.removesuffix("\n").split("\n"):
+                streams.err(line)
+
+
+class _SomeVerbs(_Parser):
     """A parser that leaves help and complaints to one that has all verbs."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
@@ -125,7 +169,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def parser(
-    names: Iterable[str] = WHERE, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+    names: Iterable[str] = WHERE, kind: type[argparse.ArgumentParser] = _Parser
 ) -> argparse.ArgumentParser:
     """These verbs and all options. Global options may be given before and after the verb."""
     verbs = [verb_named(name) for name in names]
@@ -147,6 +191,7 @@ def parser(
         )
         _add_global(command, defaults=False)
         command.set_defaults(run=verb.run, takes_command=verb.takes_command)
+        command.set_defaults(only_shows=verb.group is Group.VIEWS)
         verb.add_arguments(command)
     return main_parser
 

@@ -5,18 +5,25 @@ By hand, since rich takes two thirds of the time of a whole `status` to import, 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
-from typing import TextIO
+
+from sockreg.printable import printable
+from sockreg.streams import out, out_document, out_lines
 
 SCHEMA_VERSION = 1
 _MANY = 1000  # larger lists are not indented
-_encode = json.JSONEncoder(default=vars).encode  # dataclasses as objects
+_encoded = json.JSONEncoder(default=vars).encode  # dataclasses as objects
+# In encoded text: a backslash, a character of two surrogates, and a surrogate of its own.
+_SURROGATES = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as needed, two spaces apart. Numbers are right-aligned."""
     cells = [[str(cell) for cell in row] for row in rows]
+    if not "".join(["".join(row) for row in cells]).isprintable():
+        cells = [list(map(printable, row)) for row in cells]  # as wide as they are shown
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     numeric = [
         bool(cells) and all(row[i].lstrip("-").isdigit() for row in cells)
@@ -25,20 +32,29 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     form = "  ".join(
         f"{{:{'>' if right else '<'}{width}}}" for width, right in zip(widths, numeric, strict=True)
     )
-    print("\n".join(form.format(*row).rstrip() for row in [header, *cells]))
+    out_lines([form.format(*row).rstrip() for row in [header, *cells]])
 
 
-def say(message: str, *, to: TextIO | None = None) -> None:
+def say(message: str, *, to: Callable[[str], None] = out) -> None:
     """Print what a command has logged to the journal, unless our output is the journal."""
     from sockreg.commands import tell
 
     if not tell.is_seen():
-        print(message, file=to)
+        to(message)
 
 
 def print_json(kind: str, content: object) -> None:
     """One object with the name and version of its schema; dataclasses are objects, too."""
-    print(_json({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: content}))
+    text = _json({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: content})
+    out_document(f"{text}\n")
+
+
+def _encode(value: object) -> str:
+    """JSON in ASCII. It has nothing for a byte that is not UTF-8, which is shown as elsewhere."""
+    text = _encoded(value)
+    if "\\ud" not in text:
+        return text
+    return _SURROGATES.sub(lambda found: f"\\{found[1]}" if found[1] else found[0], text)
 
 
 def _json(value: object, margin: str = "") -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TextIO
+
+from sockreg import streams
 
 QUIET = 1.0  # seconds before anything is shown
-_ERASE = "\r\033[K"  # ECMA-48: EL, erase to the end of the line
 
 
-def steps_on(terminal: TextIO) -> Callable[[str], None]:
+def steps() -> Callable[[str], None]:
     """The ``step`` of a Context: names the next step, with '' for the end.
 
-    After the first second, the last line of ``terminal`` shows the step, and at the end this line
+    After the first second, the last line of standard error shows the step, and at the end this line
     is erased. Nothing is written if it is not a terminal.
     """
-    return _Line(terminal).step if terminal.isatty() else _unseen
+    return _Line().step if streams.err_is_terminal() else _unseen
 
 
 def _unseen(_: str) -> None:
@@ -26,8 +26,7 @@ def _unseen(_: str) -> None:
 class _Line:
     """First drawn by a timer in a separate thread, and from then on by the steps."""
 
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._what = ""
@@ -52,6 +51,6 @@ class _Line:
                 self._draw()
 
     def _draw(self) -> None:
-        text = f"{_ERASE}sockreg: {self._what} ..." if self._what else _ERASE
-        print(text, end="", file=self._terminal, flush=True)
+        # ECMA-48: EL, erase to the end of the line
+        streams.err_draw("\r\033[K", f"sockreg: {self._what} ..." if self._what else "")
         self._drawn = bool(self._what)

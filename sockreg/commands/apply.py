@@ -100,7 +100,7 @@ def _refusal_told() -> Iterator[None]:
         yield
     except SockregError as error:
         journal.record(
-            f"rules refused, the rules in force stay: {error.message}",
+            [f"rules refused, the rules in force stay: {error.lines[0]}", *error.lines[1:]],
             journal.APPLY_REFUSED,
             journal.ERR,
         )

@@ -111,9 +111,12 @@ def end_trial(context: Context, token: str) -> Change | None:
                 change = swap_back(writer, current, waiting.base, take_labels=True)
             except RefusedError as error:
                 trial.write(writer.registry, [])
-                journal.record(
+                stays = (
                     f"generation {current.number} stays in force, although it was not confirmed: "
-                    f"generation {waiting.base} would lock out ssh: {error.message}",
+                    f"generation {waiting.base}"
+                )
+                journal.record(
+                    [f"{stays} would lock out ssh: {error.lines[0]}", *error.lines[1:]],
                     journal.APPLY_REFUSED,
                     journal.ERR,
                 )
@@ -152,7 +155,13 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     unit = ["--collect", f"--unit={_unit(waiting)}"]
     about = f"--description=Socket registry, return to generation {waiting.base}"
     run = ["systemd-run", "--quiet", f"--on-active={seconds}s", *timer, *unit, about, "--"]
-    done = subprocess.run([*run, *command], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [*run, *command],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
     if done.returncode != 0:
         raise SockregError(
             f"cannot set the timer that would revert the change: {done.stderr.strip()}",

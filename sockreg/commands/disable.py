@@ -134,7 +134,7 @@ def _refuse_others(root: str, dropins: Mapping[str, str]) -> None:
                 what = f"{place}: {name} asks for its registration itself"
                 reasons.append(RefusedError(what, "remove this line, then disable it"))
     if reasons:
-        raise RefusedError("\n".join(reason.line for reason in reasons), "nothing was changed")
+        raise RefusedError([reason.line for reason in reasons], "nothing was changed")
 
 
 def _withdraw(context: Context, units: Sequence[str]) -> Change | None:

@@ -293,7 +293,10 @@ def _enable_elsewhere(context: Context, plan: Plan) -> None:
 
 def _texts(plan: Plan) -> dict[str, str | None]:
     """The text of the files to be written, before that."""
-    return {str(path): path.read_text() if path.exists() else None for path in plan.dropins}
+    return {
+        str(path): path.read_text("utf-8", "surrogateescape") if path.exists() else None
+        for path in plan.dropins
+    }
 
 
 def _mode(context: Context, units: list[str], mode: Mode | None) -> Mode:
@@ -343,7 +346,7 @@ def dropin(root: str, unit: str) -> Path:
 
 def _write(path: Path, text: str) -> None:
     try:
-        files.replace(str(path), text.encode())
+        files.replace(str(path), text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise not_written(str(path), error) from None
 

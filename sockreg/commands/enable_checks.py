@@ -99,7 +99,7 @@ def _foretell(
         wrong = [left for left in change.left_out if left.part in units]
         if wrong:
             problems = [f"{place}: {text}" for left in wrong for place, text in left.problems]
-            raise ConfigError("\n".join(problems), "nothing was changed; correct this first")
+            raise ConfigError(problems, "nothing was changed; correct this first")
     else:
         preview_load(context, start=units, force=force)
 
@@ -108,7 +108,9 @@ def _together(problems: Sequence[SockregError]) -> SockregError:
     first = problems[0]
     if len(problems) == 1:
         return first
-    return type(first)("\n".join(problem.line for problem in problems), "nothing was changed")
+    return type(first)(
+        [line for problem in problems for line in problem.entry], "nothing was changed"
+    )
 
 
 def _check_installed(root: str, units: Sequence[str]) -> None:
@@ -316,7 +318,7 @@ def not_started(units: Sequence[str], cursor: str | None) -> SockregError | None
         return None
     statuses = [states[name].exit_status for name in names if states[name].active == "failed"]
     kind = next((_BY_STATUS[status] for status in statuses if status in _BY_STATUS), SockregError)
-    return kind("\n".join(dict.fromkeys(lines)))
+    return kind(list(dict.fromkeys(lines)))
 
 
 def not_registered(units: Sequence[str], cursor: str | None) -> SockregError:
@@ -325,7 +327,7 @@ def not_registered(units: Sequence[str], cursor: str | None) -> SockregError:
     said = _said(names, cursor)
     lines = dict.fromkeys(sentence for name in names for sentence in said[name])
     what = f"no socket of {', '.join(units)} is registered"
-    return RefusedError("\n".join([what, *lines]))
+    return RefusedError([what, *lines])
 
 
 def left_out(units: Sequence[str], cursor: str | None) -> list[str]:
@@ -341,7 +343,7 @@ def undone(error: SockregError, problems: Sequence[str]) -> SockregError:
     if problems:
         rest = "; ".join(["not everything could be undone", *problems, "try 'sockreg disable'"])
     hint = f"{error.hint}; {rest}" if error.hint else rest
-    return type(error)(error.message, hint)
+    return type(error)(error.lines, hint)
 
 
 def _family(unit: str) -> tuple[str, str, str]:

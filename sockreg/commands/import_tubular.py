@@ -48,6 +48,8 @@ def write(path: str, text: str, *, replace: bool) -> None:
 
 def _content(path: str) -> bytes:
     if path == STDIN:
+        if sys.stdin is None:
+            raise UsageError("standard input is closed", "nothing was imported")
         return sys.stdin.buffer.read()
     try:
         with open(path, "rb") as file:

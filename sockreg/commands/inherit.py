@@ -3,9 +3,9 @@
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 
+from sockreg import streams
 from sockreg.errors import UsageError
 from sockreg.systemd import listen_fds
 
@@ -41,7 +41,7 @@ def become(command: Sequence[str]) -> None:
     count = int(os.environ.get("LISTEN_FDS", "0"))
     for fd in range(listen_fds.FIRST_FD, listen_fds.FIRST_FD + count):
         os.set_inheritable(fd, True)
-    sys.stdout.flush()
+    streams.flush()
     # Python ignores two signals, and ignoring is inherited. SIGPIPE stays ignored, as systemd does
     # for services (IgnoreSIGPIPE= in systemd.exec(5)).
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -57,7 +57,8 @@ def load(
         told = error if isinstance(error, SockregError) else SockregError(str(error))
         if journal.under_systemd() or not _is_about_root(context):
             _publish_failure(context.registry, told)
-        raise KeptError(f"{told.message}; the rules in force stay", told.hint) from error
+        *before, last = told.lines
+        raise KeptError([*before, f"{last}; the rules in force stay"], told.hint) from error
 
 
 def _is_about_root(context: Context) -> bool:

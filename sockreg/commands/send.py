@@ -36,6 +36,6 @@ def send(path: str, label: str | None, *, command: Sequence[str] | None = None) 
             protocol.send(path, own, fds, _TIMEOUT)
         except SockregError as error:
             if left:
-                error.message += f"; not passed after that: label {' and '.join(left)}"
+                error.lines[-1] += f"; not passed after that: label {' and '.join(left)}"
             raise
         yield own

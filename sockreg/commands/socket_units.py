@@ -42,7 +42,7 @@ def installed(root: str, names: Sequence[str]) -> list[str]:
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
-        raise UsageError("\n".join(error.line for error in wrong))
+        raise UsageError([error.line for error in wrong])
     return list(units)
 
 

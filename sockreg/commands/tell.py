@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from sockreg import streams
 from sockreg.commands.change import Change, Move
 from sockreg.model import LeftOut
 from sockreg.systemd import journal, notify
@@ -71,6 +70,6 @@ def notice(message: str) -> None:
 def _tell(
     message: str, message_id: str, fields: journal.Fields, priority: int = journal.INFO
 ) -> None:
-    sys.stdout.flush()  # so that earlier output comes first in the journal
+    streams.flush()  # so that earlier output comes first in the journal
     if not journal.record(message, message_id, priority, fields) and is_seen():
-        print(message, file=sys.stderr)  # there is no journal
+        streams.err(message)  # there is no journal

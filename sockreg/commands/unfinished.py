@@ -114,7 +114,7 @@ def heal(context: Context) -> str:
     problems = undo(context, before)
     what = f"'sockreg enable {' '.join(before.units)}' of {before.when} did not end"
     if problems:
-        raise SockregError("\n".join([f"{what}, and cannot be undone:", *problems]))
+        raise SockregError([f"{what}, and cannot be undone:", *problems])
     tell.notice(f"{what}: it is undone")
     return f"{what}: it is undone"
 
@@ -165,7 +165,7 @@ def restore(dropins: Mapping[str, str | None]) -> None:
             files.remove(path)
             unitlinks.remove_if_empty(os.path.dirname(path))
         else:
-            files.replace(path, text.encode())
+            files.replace(path, text.encode("utf-8", "surrogateescape"))
 
 
 def withdraw(context: Context, units: Collection[str]) -> Change | None:

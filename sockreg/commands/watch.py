@@ -41,9 +41,9 @@ def watch(context: Context, before: Header | None, after: Header | None) -> None
     # The service looks once at the beginning: since this process did, much may have changed.
     done = _systemctl("start", "--no-block", INTERFACES_SOCKET, INTERFACES_SERVICE)
     if done.returncode != 0 and not _is_stopping():
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.strip().split("\n")[0]
         journal.say(
-            f"cannot start {INTERFACES_SOCKET}: {said[0] if said else 'systemctl failed'}; until "
+            f"cannot start {INTERFACES_SOCKET}: {said or 'systemctl failed'}; until "
             "it runs, rules follow interfaces only when 'sockreg apply --interfaces' is run",
             priority=journal.WARNING,
         )
@@ -75,7 +75,11 @@ def _is_stopping() -> bool:
 def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            ["systemctl", *arguments], capture_output=True, text=True, check=False
+            ["systemctl", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
         )
     except OSError as error:
         return subprocess.CompletedProcess(arguments, 1, "", f"systemctl: {error.strerror}")

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     except (SockregError, ImportError) as error:
         told = missing(error) if isinstance(error, ImportError) else error
         journal.say(
-            told.line,
+            told.entry,
             journal.REFUSED,
             journal.ERR,
             journal.unit_fields(unit),

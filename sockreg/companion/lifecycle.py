@@ -132,7 +132,9 @@ def _marker(unit: str) -> str:
     than in a restart, removes it (RuntimeDirectoryPreserve=restart). A unit that registers its own
     sockets (commands/enable.py) has no such file, and no companion that would read it.
     """
-    directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode()
+    directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode(
+        "utf-8", "surrogateescape"
+    )
     return f"{directory}/{unit.removesuffix('.socket')}"
 
 

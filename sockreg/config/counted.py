@@ -31,7 +31,7 @@ from sockreg.systemd.unitpaths import (
     search_path,
     winners,
 )
-from sockreg.terms import COMPANION_PREFIX, companion
+from sockreg.terms import COMPANION_PREFIX, companion, is_unit_name
 
 
 class Unread(NamedTuple):
@@ -150,7 +150,7 @@ def _pulled_in(root: str, problems: list[Problem]) -> set[str]:
         for path in winners([(place, _files(place, problems)) for place in places]):
             name = os.path.basename(path)
             ours = name.startswith(COMPANION_PREFIX) or name.endswith(".socket")
-            if ours and os.path.islink(path) and not _is_mask(root, path):
+            if ours and is_unit_name(name) and os.path.islink(path) and not _is_mask(root, path):
                 pulled_in.add(name)
     return pulled_in
 

@@ -81,7 +81,7 @@ def _listen(protocol: int, value: str, unit: str, v6only: bool, place: Place) ->
     family = INET6 if host.startswith("[") and host.endswith("]") else INET
     try:
         packed = socket.inet_pton(family, host.strip("[]") if family == INET6 else host)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return None  # systemd refuses it, too
     address = socket.inet_ntop(family, packed)
     serves: tuple[int, ...] = (family,)

@@ -63,7 +63,7 @@ class Report:
         if len(different) > _SHOWN:
             lines.append(f"and {len(different) - _SHOWN} more")
         raise ConfigError(
-            "\n".join(lines),
+            lines,
             hint="nothing was changed; correct this and apply again",
         )
 

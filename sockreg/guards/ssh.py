@@ -34,7 +34,7 @@ class Taken(NamedTuple):
 class TakenError(RefusedError):
     """Rules newly take a door; ``taken`` says which."""
 
-    def __init__(self, message: str, hint: str, taken: Collection[Taken]) -> None:
+    def __init__(self, message: list[str], hint: str, taken: Collection[Taken]) -> None:
         super().__init__(message, hint)
         self.taken = taken
 
@@ -166,7 +166,7 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
         lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
     first = next(iter(newly))
     return TakenError(
-        "\n".join(lines),
+        lines,
         f"nothing was changed; '{pass_rule(first)}' keeps the port open, 'sockreg apply "
         f"--confirm 60' tries the rules out, --force applies them anyway; {OPTION}=yes in "
         "section [:registry] of a file in /etc/sockreg allows them for units, too",

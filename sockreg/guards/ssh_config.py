@@ -136,7 +136,7 @@ def address_and_port(word: str) -> tuple[str | None, int]:
     for family in (INET, INET6):
         try:
             packed = socket.inet_pton(family, host.partition("%")[0])
-        except OSError:
+        except (OSError, ValueError):
             continue
         canonical = socket.inet_ntop(family, packed)
         return (None if not any(packed) else canonical), port_number(port)

@@ -347,7 +347,7 @@ def _server(connection: str) -> tuple[str, int] | None:
     address = words[2].partition("%")[0]
     try:
         socket.inet_pton(_family(address), address)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return _plain(address), port_number(words[3])
 

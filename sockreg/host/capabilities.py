@@ -51,8 +51,8 @@ def remedy(lacking: Sequence[str]) -> str:
 
 def _effective() -> int:
     """The effective capabilities, one bit each (proc_pid_status(5))."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name == "CapEff":
+    for line in Path("/proc/self/status").read_bytes().split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"CapEff":
             return int(value, 16)
     raise AccessError("/proc/self/status does not show this process's capabilities", "mount /proc")

@@ -66,7 +66,7 @@ def indices_of(names: Iterable[str]) -> dict[str, int]:
 def _index_of(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 

@@ -62,7 +62,7 @@ def _has_compatible(nft: list[dict[str, Any]], family: str) -> bool:
 
 def _lists(names: Path) -> bool:
     try:
-        return bool(names.read_text().strip())
+        return bool(names.read_bytes().strip())
     except OSError:
         return False  # no such module
 
@@ -70,7 +70,7 @@ def _lists(names: Path) -> bool:
 def _save(found: Ruleset, save: str) -> None:
     command = save.removesuffix("-save")
     table = ""
-    for line in (_output(found, (save,), command) or "").splitlines():
+    for line in (_output(found, (save,), command) or "").split("\n"):
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(("-A", ":")):
@@ -80,7 +80,12 @@ def _save(found: Ruleset, save: str) -> None:
 def _output(found: Ruleset, command: tuple[str, ...], what: str) -> str | None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            timeout=_PATIENCE,
         )
     except FileNotFoundError:
         found.unread.append(f"{what}: there is no command {command[0]}")
@@ -89,7 +94,11 @@ def _output(found: Ruleset, command: tuple[str, ...], what: str) -> str | None:
         found.unread.append(f"{what}: {error}")
         return None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        last = (
+            done.stderr.strip().split("\n")
+            if done.stderr.strip()
+            else [f"status {done.returncode}"]
+        )[-1]
         found.unread.append(f"{what}: {last}")
         return None
     return done.stdout

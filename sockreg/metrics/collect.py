@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from sockreg import __version__
 from sockreg.context import Context
 from sockreg.errors import EXIT_OK, SockregError
+from sockreg.printable import printable
 from sockreg.views import status
 from sockreg.views.status import DestinationStatus, Status
 
@@ -84,7 +85,7 @@ def _of_registry(seen: Status) -> Iterator[Metric]:
             labels=["interface"],
         )
         for name in header.interfaces:
-            pending.add_metric([name], header.absent.get(name, 0))
+            pending.add_metric([printable(name)], header.absent.get(name, 0))
         yield pending
         wrong = GaugeMetricFamily(
             "sockreg_parts_left_out",
@@ -161,7 +162,7 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
     )
     for destination in destinations:
         for member in destination.members:
-            names = _names(destination) | {"unit": member.unit}
+            names = _names(destination) | {"unit": printable(member.unit)}
             weights.add_sample("sockreg_member_weight", names, member.weight)
             registered.add_sample(
                 "sockreg_member_registered_timestamp_seconds", names, member.registered / _NS

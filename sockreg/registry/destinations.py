@@ -12,7 +12,7 @@ from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import free_for_destinations
-from sockreg.terms import FAMILY_TITLES, ONLY, PROTOCOL_NAMES
+from sockreg.terms import FAMILY_TITLES, ONLY, PROTOCOL_NAMES, label_problem
 
 Key = tuple[str, int, int, int]  # label, family, protocol, listener
 
@@ -38,6 +38,8 @@ def _key(key: Key) -> bytes:
 
 def _find(maps: Maps, key: Key) -> tuple[int, int] | None:
     """The slot of a destination, and whether there are some of single listeners beside it."""
+    if label_problem(key[0]):
+        return None  # asked for by a name that no label can have
     value = bpf.map_lookup(maps.destinations, _key(key), layout.PLACE.size)
     if value is None:
         return None

@@ -50,7 +50,7 @@ def netns_name(cookie: int, inode: int) -> str:
 
 def named_bpffs() -> str:
     """The bpffs that SOCKREG_BPFFS= of this process names, or the default."""
-    return posix.environ.get(b"SOCKREG_BPFFS", BPFFS.encode()).decode()
+    return posix.environ.get(b"SOCKREG_BPFFS", BPFFS.encode()).decode("utf-8", "surrogateescape")
 
 
 def registry_path(bpffs: str, netns: str) -> str:

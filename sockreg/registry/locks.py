@@ -15,6 +15,7 @@ import posix
 import time
 
 from sockreg.errors import BusyError
+from sockreg.printable import printable
 from sockreg.registry.directory import LOCK, denied, not_loaded
 
 PATIENCE = 60.0  # s; a million rules take half of this
@@ -109,8 +110,9 @@ def _holder(inode: int) -> str:
             for line in locks:
                 words = line.split()
                 if "FLOCK" in words and "->" not in words and words[5].endswith(f":{inode}"):
-                    with open(f"/proc/{words[4]}/comm", encoding="utf-8") as comm:
-                        return f"{comm.read().strip()} (pid {words[4]})"
+                    with open(f"/proc/{words[4]}/comm", "rb") as comm:
+                        name = comm.read().decode("utf-8", "surrogateescape")
+                    return f"{printable(name[:-1])} (pid {words[4]})"
     except OSError:
         pass  # /proc may be hidden from a hardened unit; the message then has no name
     return "another process"

@@ -247,6 +247,8 @@ def _parse_interface(name: str) -> str:
     """Check an interface name like dev_valid_name() of net/core/dev.c."""
     if not name:
         raise ValueError("an interface is expected after 'dev'")
+    if not name.isprintable():  # the kernel takes more, and packets of such an interface no rule
+        raise ValueError(f"interface {name!r}: the name has characters that cannot be shown")
     if len(name.encode()) >= _IFNAMSIZ:
         raise ValueError(f"interface {name!r}: the name is longer than {_IFNAMSIZ - 1} bytes")
     if name in (".", "..") or "/" in name or ":" in name:

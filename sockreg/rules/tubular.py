@@ -189,4 +189,4 @@ def _refused(problems: list[str], name: str) -> SockregError:
     lines = [f"{name}: {problem}" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f"and {len(problems) - _SHOWN} more")
-    return ConfigError("\n".join(lines), "nothing was imported")
+    return ConfigError(lines, "nothing was imported")

@@ -9,8 +9,10 @@ On the companion's start-up path.
 
 import _socket
 import posix
-import sys
 
+from sockreg import streams
+from sockreg.printable import message as printable_message
+from sockreg.printable import printable
 from sockreg.terms import companion
 
 SOCKET = "/run/systemd/journal/socket"
@@ -43,15 +45,19 @@ Fields = dict[str, str | list[str]]  # a field may have several values
 
 
 def say(
-    message: str, message_id: str = NOTICE, priority: int = INFO, fields: Fields | None = None
+    message: str | list[str],
+    message_id: str = NOTICE,
+    priority: int = INFO,
+    fields: Fields | None = None,
 ) -> None:
-    """Log one line with fields, and print it on stderr.
+    """Log one line with fields, or a list of lines, and print it on stderr.
 
     The line is not printed if stderr is the journal already (JOURNAL_STREAM, systemd.exec(5)).
     Without a journal, it is only printed.
     """
     if not (record(message, message_id, priority, fields) and under_systemd()):
-        print(message, file=sys.stderr)
+        for line in [message] if isinstance(message, str) else message:
+            streams.err(line)
 
 
 def under_systemd() -> bool:
@@ -70,16 +76,22 @@ def under_systemd() -> bool:
 
 
 def record(
-    message: str, message_id: str = NOTICE, priority: int = INFO, fields: Fields | None = None
+    message: str | list[str],
+    message_id: str = NOTICE,
+    priority: int = INFO,
+    fields: Fields | None = None,
 ) -> bool:
-    """Log one line with fields; False if there is no journal here."""
+    """Log one line with fields, or a list of lines; False if there is no journal here."""
     return _send(message, message_id, priority, fields or {})
 
 
-def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
+def _send(message: str | list[str], message_id: str, priority: int, fields: Fields) -> bool:
     entry = bytearray()
+    lines = [message] if isinstance(message, str) else message
+    # What is shown is printable here, and what is searched for, too: journalctl(1) shows a field
+    # with anything else as a number of bytes.
     everything: Fields = {
-        "MESSAGE": message,
+        "MESSAGE": "\n".join(map(printable_message, lines)),
         "MESSAGE_ID": message_id,
         "PRIORITY": str(priority),
         "SYSLOG_IDENTIFIER": "sockreg",
@@ -92,7 +104,7 @@ def _send(message: str, message_id: str, priority: int, fields: Fields) -> bool:
         everything[OF_UNIT] = unit_of_this_process()
     for name, values in everything.items():
         for value in values if isinstance(values, list) else [values]:
-            data = value.encode("utf-8", "backslashreplace")
+            data = (value if name == "MESSAGE" else printable(value)).encode()
             if b"\n" in data:
                 entry += b"%s\n%s%s\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
             else:

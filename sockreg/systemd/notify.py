@@ -16,7 +16,7 @@ def status(text: str) -> None:
     try:
         from systemd import daemon
     except ImportError as error:
-        journal.say(missing(error).line, priority=journal.WARNING)
+        journal.say(missing(error).entry, priority=journal.WARNING)
         return
     # A line ends the assignment.
     daemon.notify(f"STATUS={'; '.join(text.splitlines())}")

@@ -28,7 +28,7 @@ def run(*arguments: str) -> tuple[int, str]:
         output += chunk
     posix.close(reader)
     _, status = posix.waitpid(pid, 0)
-    return posix.waitstatus_to_exitcode(status), output.decode()
+    return posix.waitstatus_to_exitcode(status), output.decode("utf-8", "surrogateescape")
 
 
 def jobs(*names: str) -> dict[str, str]:
@@ -44,7 +44,7 @@ def jobs(*names: str) -> dict[str, str]:
             f"its state stays as it is: run 'systemctl restart {names[0]}', or stop it again",
         )
     # JOB UNIT TYPE STATE; escaped names may contain backslashes but no spaces.
-    lines = [line.split() for line in output.splitlines()]
+    lines = [line.split() for line in output.split("\n")]
     return {words[1]: words[2] for words in lines if len(words) >= 3}
 
 
@@ -62,5 +62,5 @@ def states(*patterns: str) -> dict[str, str]:
             "sockets of units may be missing: 'sockreg status' shows those that are registered",
         )
     # UNIT LOAD ACTIVE SUB DESCRIPTION
-    lines = [line.split(None, 3) for line in output.splitlines()]
+    lines = [line.split(None, 3) for line in output.split("\n")]
     return {words[0]: words[2] for words in lines if len(words) == 4}

@@ -61,8 +61,7 @@ def states(units: Iterable[str]) -> dict[str, State]:
         return {}
     text = run(["show", f"--property={','.join(_ASKED)}", "--", *names])
     blocks = [
-        dict(line.partition("=")[::2] for line in block.splitlines())
-        for block in text.split("\n\n")
+        dict(line.partition("=")[::2] for line in block.split("\n")) for block in text.split("\n\n")
     ]
     return {name: _state(block) for name, block in zip(names, blocks, strict=True)}
 
@@ -86,9 +85,15 @@ def run(arguments: Collection[str]) -> str:
 
     Raises SockregError with its words if it fails.
     """
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemctl", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line and not _NOISE.search(line)]
+        said = [line for line in done.stderr.split("\n") if line and not _NOISE.search(line)]
         kind = SockregError if os.geteuid() == 0 else AccessError
         raise kind(
             f"'{' '.join(['systemctl', *arguments])}' failed: {(said or ['(no message)'])[0]}",

@@ -10,7 +10,12 @@ def unit_property(unit: str, name: str) -> str:
     command = ["systemctl", "show", "--value", "-p", name, "--", unit]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            timeout=_PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""  # no systemd, or it is busy: the message will say less

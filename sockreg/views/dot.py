@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sockreg.printable import dot as inside_quotes
 from sockreg.views.graph import Band, Graph
 
 
@@ -51,6 +52,6 @@ def _band(number: int, band: Band, rejected: int) -> list[str]:
 
 def _quoted(lines: Sequence[str], *, left: bool = False) -> str:
     """A string of the language. Its lines are centred or left-aligned."""
-    escaped = [line.replace("\\", "\\\\").replace('"', '\\"') for line in lines]
+    escaped = list(map(inside_quotes, lines))
     end = "\\l" if left else "\\n"
     return '"' + end.join(escaped) + (end if left else "") + '"'

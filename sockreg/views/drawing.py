@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 from sockreg.plural import plural
+from sockreg.printable import printable, xml
 from sockreg.terms import NO_UNIT
 from sockreg.views.graph import Band, Count, Graph, Socket
 
@@ -108,11 +108,11 @@ def svg(graph: Graph) -> str:
         for left, heading in zip(lefts, _HEADINGS, strict=True)
     ]
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    caption = escape(_caption(graph))
+    caption = xml(_caption(graph))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
         f'<title id="title">{caption}</title>',
-        f"<style>{escape(_STYLE)}</style>",
+        f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
         *captions,
         *drawn,
@@ -248,15 +248,16 @@ def _drawn(place: _Place) -> Iterator[str]:
     )
     for number, line in enumerate(box.lines):
         shown = _fitting(line.text)
-        whole = f"<title>{escape(line.text)}</title>" if shown != line.text else ""
+        whole = f"<title>{xml(line.text)}</title>" if shown != line.text else ""
         yield (
             f'<text class="{line.style}" x="{place.x + _PADDING:g}" '
-            f'y="{place.y + _PADDING / 2 + _LINE * number + 14:g}">{whole}{escape(shown)}</text>'
+            f'y="{place.y + _PADDING / 2 + _LINE * number + 14:g}">{whole}{xml(shown)}</text>'
         )
 
 
 def _fitting(text: str) -> str:
     """The text, or its beginning and its end if it is too long."""
+    text = printable(text)
     if len(text) <= _LONGEST:
         return text
     return f"{text[: _LONGEST - 16]}…{text[-15:]}"

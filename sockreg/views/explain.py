@@ -155,7 +155,7 @@ def _address(text: str) -> tuple[int, str]:
     for family in (INET, INET6):
         try:
             return family, socket.inet_ntop(family, socket.inet_pton(family, text))
-        except OSError:
+        except (OSError, ValueError):
             continue
     raise _no_packet(f"{text!r} is not an address")
 

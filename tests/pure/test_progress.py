@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -45,7 +46,8 @@ def test_after_a_while_the_steps_are_shown_and_in_the_end_erased(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "QUIET", 0.01)
-    step = progress.steps_on(terminal.file)
+    monkeypatch.setattr(sys, "stderr", terminal.file)
+    step = progress.steps()
     step("reading rules")
     assert terminal.shows() == "\r\033[Ksockreg: reading rules ..."
     step("compiling 9 rules")
@@ -57,8 +59,9 @@ def test_after_a_while_the_steps_are_shown_and_in_the_end_erased(
     step("")
 
 
-def test_a_short_command_shows_nothing(terminal: Terminal) -> None:
-    step = progress.steps_on(terminal.file)
+def test_a_short_command_shows_nothing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal.file)
+    step = progress.steps()
     step("reading rules")
     step("")
     step("")
@@ -69,7 +72,8 @@ def test_a_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET", 0.0)
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as pipe:
-        step = progress.steps_on(pipe)
+        monkeypatch.setattr(sys, "stderr", pipe)
+        step = progress.steps()
         step("reading rules")
         step("compiling 9 rules")
         step("")

@@ -10,6 +10,7 @@ from sockreg.cli.change import show_change, show_preview
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import UsageError
+from sockreg.streams import out
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +75,7 @@ def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:
     change, waiting = apply_on_trial(registry.context, options.confirm, force=options.force)
     show_change(change, as_json=options.json)
     if waiting is not None and not options.json:
-        print(
+        out(
             f"generation {waiting.base} comes back in {options.confirm} s, unless you run "
             "'sockreg confirm'"
         )
@@ -87,7 +88,7 @@ def _confirm(registry: Registry, options: argparse.Namespace) -> None:
     if options.json:
         print_json("confirmed", {"generation": generation})
     else:
-        print(f"generation {generation} stays in force")
+        out(f"generation {generation} stays in force")
 
 
 APPLY = Verb(

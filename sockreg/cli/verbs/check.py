@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import textwrap
 from collections import Counter
 
@@ -14,6 +13,8 @@ from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import ConfigError
 from sockreg.plural import plural
+from sockreg.printable import printable
+from sockreg.streams import out, out_lines
 
 _EACH = 10  # limit on the findings of one kind that are shown
 _NARROW = 80
@@ -51,7 +52,7 @@ def _show(found: list[Finding], *, everything: bool) -> None:
         shown[kind] += 1
         if everything or shown[kind] <= _EACH:
             head = f"{finding.severity} ({finding.check})"
-            print(f"{head}: {finding.where}" if finding.where else head)
+            out(f"{head}: {finding.where}" if finding.where else head)
             for name, sentence in (
                 ("what", finding.what),
                 ("why", finding.why),
@@ -60,23 +61,21 @@ def _show(found: list[Finding], *, everything: bool) -> None:
                 _line(name, sentence, width)
     for (severity, check), count in shown.items():
         if count > _EACH and not everything:
-            print(f"{severity} ({check}): {count - _EACH} more, shown with --all")
+            out(f"{severity} ({check}): {count - _EACH} more, shown with --all")
     if not found:
-        print("nothing found")
-    sys.stdout.flush()
+        out("nothing found")
 
 
 def _line(name: str, sentence: str, width: int) -> None:
-    print(
-        textwrap.fill(
-            sentence,
-            width,
-            initial_indent=f"  {name:5}",
-            subsequent_indent="       ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    wrapped = textwrap.wrap(
+        printable(sentence),
+        width,
+        initial_indent=f"  {name:5}",
+        subsequent_indent="       ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    out_lines(wrapped)
 
 
 VERB = Verb(

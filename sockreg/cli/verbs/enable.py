@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from sockreg.cli.printing import print_json, say
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import PartlyError
 from sockreg.plural import plural
+from sockreg.streams import err, out
 
 if TYPE_CHECKING:
     from sockreg.commands.change import Change
@@ -51,11 +51,10 @@ def _enable(registry: Registry, options: argparse.Namespace) -> None:
     _show_enabling(enabled.plan, enabled.served, enabled.left_out, options)
     if not options.json:
         for unit, served in enabled.served.items():
-            print(f"{unit} is registered for {plural(served, 'destination')}")
+            out(f"{unit} is registered for {plural(served, 'destination')}")
     if enabled.left_out:
-        sys.stdout.flush()
         for line in enabled.left_out:
-            print(line, file=sys.stderr)
+            err(line)
         raise PartlyError(
             "enable: not every socket is registered, see the lines above; everything else is done"
         )
@@ -77,16 +76,16 @@ def _show_enabling(
         print_json("enabled", body)
         return
     what = f"enable {', '.join(plan.units)} in mode {plan.mode.value}:"
-    print(f"would {what}" if options.dry_run else what)
+    out(f"would {what}" if options.dry_run else what)
     shown = ""
     for path, text in plan.dropins.items():
-        print(f"  write {path}")
+        out(f"  write {path}")
         if options.dry_run and text != shown:
             for line in text.splitlines():
-                print(f"    {line}".rstrip())
+                out(f"    {line}".rstrip())
         shown = text
     for command in plan.commands:
-        print(f"  systemctl {shlex.join(command)}")
+        out(f"  systemctl {shlex.join(command)}")
 
 
 def _add_disable_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,25 +120,25 @@ def _disable(registry: Registry, options: argparse.Namespace) -> None:
 
 def _show_disabling(plan: Disabling, *, dry_run: bool) -> None:
     for unit in plan.nothing:
-        print(f"{unit} is not enabled with sockreg")
+        out(f"{unit} is not enabled with sockreg")
     some = [unit for unit in plan.units if unit not in plan.nothing]
     if not some:
         return
     what = f"disable {', '.join(some)}:"
-    print(f"would {what}" if dry_run else what)
+    out(f"would {what}" if dry_run else what)
     for path in (*plan.dropins, *plan.links):
-        print(f"  remove {path}")
+        out(f"  remove {path}")
     if plan.counted:
-        print(f"  take out of force: the rules of {', '.join(plan.counted)}")
+        out(f"  take out of force: the rules of {', '.join(plan.counted)}")
     if plan.registered:
-        print(f"  unregister: the sockets of {', '.join(plan.registered)}")
+        out(f"  unregister: the sockets of {', '.join(plan.registered)}")
     if plan.stopped:
-        print(f"  systemctl {shlex.join(['stop', *plan.stopped])}")
+        out(f"  systemctl {shlex.join(['stop', *plan.stopped])}")
 
 
 def _show_notices(sentences: Sequence[str], change: Change | None) -> None:
     for sentence in filter(None, sentences):
-        say(sentence, to=sys.stderr)
+        say(sentence, to=err)
     if change is not None:
         show_beside(change)
 

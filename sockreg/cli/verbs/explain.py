@@ -10,6 +10,7 @@ from sockreg.cli import arguments
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import SockregError, UsageError
+from sockreg.streams import out
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:  # a quarter of what other commands would import
@@ -143,7 +144,7 @@ def _of_other(other: Neighbour) -> str:
 
 
 def _line(head: str, text: str) -> None:
-    print(f"{head:<10}{text}")
+    out(f"{head:<10}{text}")
 
 
 VERB = Verb(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from sockreg.api import Registry
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import out_document
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +23,11 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     elif options.dot:
         from sockreg.views.dot import dot
 
-        sys.stdout.write(dot(found))
+        out_document(dot(found))
     else:
         from sockreg.views.drawing import svg
 
-        sys.stdout.write(svg(found))
+        out_document(svg(found))
 
 
 VERB = Verb(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from sockreg.api import Registry
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import UsageError
 from sockreg.plural import plural
+from sockreg.streams import err, out, out_document
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +26,13 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     _ = registry.context.root  # a typing error there, as for all verbs that write configuration
     found = import_tubular(options.source)
     if options.output is None:
-        print(found.text, end="")
+        out_document(found.text)
     else:
         write(options.output, found.text, replace=options.force)
     for remark in found.remarks:
-        print(f"sockreg: note: {remark}", file=sys.stderr)
+        err(f"sockreg: note: {remark}")
     if options.output is not None:
-        print(
+        out(
             f"wrote {options.output}: {plural(found.rules, 'rule')} to "
             f"{plural(found.labels, 'label')}; 'sockreg apply --check' says what they change"
         )

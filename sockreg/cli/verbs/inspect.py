@@ -12,6 +12,8 @@ from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
 from sockreg.model import FAMILY_NAMES
 from sockreg.plural import plural
+from sockreg.printable import printable
+from sockreg.streams import out, out_lines
 from sockreg.terms import FAMILY_TITLES
 
 if TYPE_CHECKING:
@@ -33,12 +35,12 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         return
     for number, details in enumerate(found):
         if number:
-            print()
+            out()
         _show(options.label, details)
 
 
 def _show(label: str, member: Details) -> None:
-    print(f"{label}: {member.protocol} {member.address} ({member.cookie})")
+    out(f"{label}: {member.protocol} {member.address} ({member.cookie})")
     _line("serves", " and ".join(_TITLES[family] for family in member.serves))
     registered = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(member.registered / 1e9))
     _line("unit", f"{member.unit}, weight {member.weight}, registered {registered}")
@@ -77,7 +79,10 @@ def _queue(queue: Queue) -> str:
 
 
 def _line(name: str, text: str) -> None:
-    print(textwrap.fill(text, _WIDTH, initial_indent=f"  {name:12}", subsequent_indent=_MARGIN))
+    head = f"  {name:12}"
+    out_lines(
+        textwrap.wrap(printable(text), _WIDTH, initial_indent=head, subsequent_indent=_MARGIN)
+    )
 
 
 VERB = Verb(

@@ -6,14 +6,15 @@ import argparse
 
 from sockreg.api import Registry
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import out
 
 
 def _run(registry: Registry, _: argparse.Namespace) -> None:
     from sockreg.commands.install import install_units
 
     for path in install_units(registry.context.root):
-        print(f"wrote {path}")
-    print("next: 'systemctl enable --now sockreg@NAME.service' for a NAME.socket")
+        out(f"wrote {path}")
+    out("next: 'systemctl enable --now sockreg@NAME.service' for a NAME.socket")
 
 
 VERB = Verb(

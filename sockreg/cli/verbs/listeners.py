@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +11,7 @@ from sockreg import garbage
 from sockreg.api import Registry
 from sockreg.cli.printing import print_json
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import err, out_lines
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
@@ -53,12 +53,9 @@ def _read_and_show(registry: Registry, options: argparse.Namespace) -> None:
         return
     _show(sorted([*map(_of_listener, listeners), *map(_of_rule, steered)]))
     if not found.loaded:
-        print("nothing is loaded in this network namespace: no rules", file=sys.stderr)
+        err("nothing is loaded in this network namespace: no rules")
     if any(not listener.processes for listener in listeners) and found.hidden_processes:
-        print(
-            "some processes could not be read and are left out; run it as root to see all",
-            file=sys.stderr,
-        )
+        err("some processes could not be read and are left out; run it as root to see all")
 
 
 def _of_listener(listener: Listener) -> _Row:
@@ -111,7 +108,7 @@ def _show(rows: list[_Row]) -> None:
         lines.append(form.format(row.protocol, row.local, row.socket, row.served_by))
         for remark in row.remarks:
             lines += _wrapped(f"{margin}! {remark}", width, f"{margin}  ")
-    print("\n".join(lines))
+    out_lines(lines)
 
 
 def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from sockreg.api import Registry
 from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_change
 from sockreg.cli.printing import say
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import err
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if loaded.created and not options.json:
         say(loaded.summary)
     for program in loaded.others:
-        print(f"sockreg: note: {program} {program.effect}; see sockreg(8)", file=sys.stderr)
+        err(f"sockreg: note: {program} {program.effect}; see sockreg(8)")
     show_change(loaded.change, as_json=options.json)
     if options.sock_ops:
         _load_sock_ops(registry, options)

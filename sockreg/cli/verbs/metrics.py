@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from sockreg.api import Registry
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import out_document
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.output:
         serve.write_textfile(options.output, content)
     else:
-        sys.stdout.write(content.decode())
+        out_document(content.decode())
     if collector.failure is not None:
         raise collector.failure
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from sockreg import garbage
 from sockreg.api import Registry
 from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
 from sockreg.plural import plural
+from sockreg.streams import err, out
 from sockreg.terms import PROTOCOL_NAMES
 
 _FILTERS = ("label", "proto", "prefix", "port")
@@ -34,7 +34,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     notices: list[str] = []
     wanted = rules.filter_of(options.label, options.proto, options.prefix, options.port, notices)
     for notice in notices:
-        print(notice, file=sys.stderr)
+        err(notice)
     everything = rules.read(registry.context)
     with garbage.paused():
         found = everything.chosen(wanted)
@@ -43,12 +43,12 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         else:
             print_table(("ACTION", "LABEL", "RULE", "PLACE"), list(map(rules.row, found.bindings)))
             for text in rules.pending_lines(found.pending):
-                print(text)
+                out(text)
     if everything.bindings and not found.bindings:
         given = ((name, getattr(options, name)) for name in _FILTERS)
         conditions = " ".join(f"--{name} {value}" for name, value in given if value is not None)
         total = plural(len(everything.bindings), "rule")
-        print(f"none of {total} matches {conditions}", file=sys.stderr)
+        err(f"none of {total} matches {conditions}")
 
 
 VERB = Verb(

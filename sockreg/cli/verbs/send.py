@@ -6,6 +6,7 @@ import argparse
 
 from sockreg.api import Registry
 from sockreg.cli.verb import Group, Verb
+from sockreg.streams import flush, out
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,8 @@ def _run(_: Registry, options: argparse.Namespace) -> None:
 
     path = send.RECEIVER if options.socket is None else options.socket
     for label in send.send(path, options.label, command=options.command):
-        print(f"{label}: OK", flush=True)
+        out(f"{label}: OK")
+        flush()
 
 
 VERB = Verb(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from sockreg import streams
 from sockreg.api import Registry
 from sockreg.cli import arguments
 from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import EXIT_OK, UsageError
 from sockreg.plural import plural
+from sockreg.streams import out, out_lines
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _CAUSES = {
     "protocol": "it is of another protocol; 'sockreg register' puts none there",
     "other": "for a reason that this version of sockreg does not know",
 }
-_CLEAR = "\033[H\033[2J"  # cursor home, erase display (ECMA-48)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +51,14 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.watch <= 0:
         raise UsageError("--watch: the interval must be more than 0 s", "")
     for seen, rates in _looks(registry, options.watch):
-        if sys.stdout.isatty():
-            print(_CLEAR, end="")
+        if streams.out_is_terminal():
+            streams.out_control("\033[H\033[2J")  # cursor home, erase display (ECMA-48)
         _print(seen, options, rates)
-        if not (sys.stdout.isatty() or options.json):
-            print()
-        sys.stdout.flush()
+        if not (streams.out_is_terminal() or options.json):
+            out()
+        streams.flush()
+        if streams.lost():
+            return  # nobody reads it any more
 
 
 def _looks(registry: Registry, interval: float) -> Iterator[tuple[Status, Mapping[Key, Rate]]]:
@@ -76,14 +78,14 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
         print_json("status", _body(seen))
         return
     _print_head(seen)
-    print()
+    out()
     _print_destinations(seen, options.slots, rates)
     from sockreg.views.status import latest_entries
 
     entries = latest_entries(options.lines)
     if entries:
-        print()
-        print("\n".join(entries))
+        out()
+        out_lines(entries)
 
 
 def _body(seen: Status) -> dict[str, object]:
@@ -101,49 +103,49 @@ def _body(seen: Status) -> dict[str, object]:
 
 
 def _print_head(seen: Status) -> None:
-    print(f"registry    {seen.registry} (network namespace {seen.netns})")
+    out(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
-        print(
+        out(
             "in force    nothing: no program of this registry is attached; start it:\n"
             "            'systemctl start sockreg.service' or 'sockreg load'"
         )
     else:
         header = seen.header
-        print(
+        out(
             f"in force    generation {seen.generation}, {plural(header.count, 'rule')}, "
             f"{_duration(header.created)} old; sockreg {header.version}"
         )
         if seen.program is None:
-            print("program     not shown: opening programs takes root")
+            out("program     not shown: opening programs takes root")
         else:
-            print(
+            out(
                 f"program     {seen.program.name}, id {seen.program.id}, tag {seen.program.tag}, "
                 f"table {header.table_bytes} bytes"
             )
         for name, count in header.absent.items():
-            print(
+            out(
                 f"pending     {plural(count, 'rule')}: there is no interface {name}; 'sockreg "
                 "rules' shows where"
             )
     if seen.trial is not None:
-        print(
+        out(
             f"on trial    generation {seen.trial.generation} comes back in "
             f"{seen.trial.seconds_left} s, unless you run 'sockreg confirm'"
         )
     if seen.applied is not None and seen.applied.status != EXIT_OK:
-        print(f"last apply  {_failure(seen.applied)}")
+        out(f"last apply  {_failure(seen.applied)}")
     for left in seen.left_out:
-        print(f"wrong       {left.part}: {left.outcome}")
+        out(f"wrong       {left.part}: {left.outcome}")
         for place, text in left.problems:
-            print(f"            {place}: {text}")
+            out(f"            {place}: {text}")
     if seen.left_out:
-        print("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
-    print(f"units       {', '.join(seen.units) or 'none'}")
+        out("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
+    out(f"units       {', '.join(seen.units) or 'none'}")
     if seen.expected is not None:
         units = ", ".join(map(_expected, seen.expected)) or "no unit"
-        print(f"sock_ops    attached; expects {units}")
+        out(f"sock_ops    attached; expects {units}")
     for program in seen.others or ():
-        print(f"also        {program} {program.effect}")
+        out(f"also        {program} {program.effect}")
 
 
 def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:
@@ -155,10 +157,10 @@ def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | N
     print_table([*head, "SLOT"] if slots else head, rows)
     for destination in seen.destinations:
         for sentence in remarks(destination):
-            print(sentence)
+            out(sentence)
     if seen.rejected:
         unless = ", unless another program selected a socket" if seen.others else ""
-        print(f"{plural(seen.rejected, 'packet')} refused by reject rules{unless}")
+        out(f"{plural(seen.rejected, 'packet')} refused by reject rules{unless}")
 
 
 def _rows(

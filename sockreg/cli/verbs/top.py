@@ -12,10 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sockreg import streams
 from sockreg.api import Registry
 from sockreg.cli import arguments
 from sockreg.cli.verb import Group, Verb
 from sockreg.errors import SockregError, UsageError
+from sockreg.printable import printable
 
 if TYPE_CHECKING:
     import curses
@@ -38,7 +40,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    if options.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+    if options.json or not (
+        streams.out_is_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    ):
         raise UsageError(
             "top needs a terminal",
             "'sockreg status --watch' prints the same line by line, also with --json",
@@ -110,7 +114,7 @@ def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int
     height, width = screen.getmaxyx()
     for row, line in enumerate(shown[:height]):
         # The last column stays free: writing to the last cell of a screen is an error.
-        screen.addnstr(row, 0, line.text, width - 1, styles[line.style])
+        screen.addnstr(row, 0, printable(line.text), width - 1, styles[line.style])
     screen.refresh()
 
 
