@@ -9,13 +9,14 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, or test, which is everything.
 FOR := test
 
-.PHONY: help setup demo test test-long test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-truth test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests; without root those that do without it'
 	@echo 'make test-long run more cases of what make test shows (root)'
+	@echo 'make test-truth compare what the commands say with what packets meet (root)'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
@@ -44,6 +45,13 @@ test: setup
 test-long:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest -m long tests/kernel tests/systemd
+
+# SEEDS= and FIRST= are numbers: how many seeds there are, and the first one.
+SEEDS := 250
+FIRST := 0
+test-truth:
+	@tests/prepare --check test
+	@$(PYTHON) -m tests.truth $(SEEDS) $(FIRST)
 
 # What sockreg needs, and the tools that tests run inside.
 IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux

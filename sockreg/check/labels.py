@@ -269,10 +269,15 @@ def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
 def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
     """Registered sockets that receive nothing."""
     situation = host.situation
+    protocols = {
+        member.cookie: destination.protocol
+        for destination, members in situation.members.items()
+        for member in members
+    }
     for cookie, labels in sorted(situation.labels_of.items()):
         sock = situation.by_cookie.get(cookie)
         holders = [] if sock is None or situation.holders.hidden else situation.held_by(sock)
-        ill = ailment(sock, holders)
+        ill = ailment(sock, holders, protocols[cookie])
         if ill:
             units = host.units_of(cookie)
             files = [facts.sockets[unit].home for unit in units if unit in facts.sockets]

@@ -15,7 +15,7 @@ from sockreg.model import ANY_PORT, TCP, UDP, Action, Binding
 from sockreg.plural import plural
 from sockreg.rules.covered import never_win
 from sockreg.rules.syntax import format_line, format_prefix
-from sockreg.rules.taken import Endpoint, is_conditional, pass_line, takers
+from sockreg.rules.taken import Endpoint, pass_line, takers
 from sockreg.terms import NO_UNIT
 from sockreg.views import ahead
 from sockreg.views.locality import BROADCAST, Local
@@ -256,10 +256,7 @@ def listeners(facts: Facts, host: Host) -> Iterator[Finding]:
             continue
         for endpoint in endpoints(sock):
             leaves = partial(host.situation.leaves, sock)
-            for binding in takers(facts.by_port, endpoint, leaves):
-                whole = not is_conditional(binding) and (
-                    endpoint.address is not None or binding.length == 0
-                )
+            for binding, whole in takers(facts.by_port, endpoint, leaves):
                 yield _shadow(host, sock, binding, endpoint, whole=whole)
 
 

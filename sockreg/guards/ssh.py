@@ -66,7 +66,7 @@ def _winning(
     return [
         Taken(door, binding)
         for door in through
-        for binding in takers(rules, door.endpoint, partial(leaves, door))
+        for binding, _ in takers(rules, door.endpoint, partial(leaves, door))
         # Without an address, only rules for all addresses take a door for certain.
         if door.endpoint.address is not None or binding.length == 0
     ]

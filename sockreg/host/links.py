@@ -10,6 +10,7 @@ from sockreg.errors import failure
 from sockreg.host import netlink
 from sockreg.printable import printable
 
+LOOPBACK = 1  # LOOPBACK_IFINDEX of net/flow.h: the first interface of each namespace
 _NETLINK_ROUTE = 0
 _RTM_GETLINK = 18
 # struct ifinfomsg (linux/rtnetlink.h): family, type of the device, index, flags, change mask.

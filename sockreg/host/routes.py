@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sockreg.errors import failure
 from sockreg.host import links, netlink
+from sockreg.model import FAMILY_BITS
 
 _NETLINK_ROUTE = 0
 _RTM_GETADDR, _RTM_GETROUTE = 22, 26
@@ -82,6 +83,25 @@ def read() -> Routes:
             elif kind == _RTN_UNICAST and length > 0:
                 found.elsewhere.append(_elsewhere(of, address, length, attributes))
     return found
+
+
+def holder_of(family: int, address: int) -> int:
+    """The index of the interface that has a local address, by the longest route; 0 if none has.
+
+    What this host sends to the address of an interface arrives from there, for sockets and rules:
+    ip_route_output_key_hash_rcu() in net/ipv4/route.c, ip6_rcv_core() in net/ipv6/ip6_input.c.
+    """
+    bits = FAMILY_BITS[family]
+    best, index = -1, 0
+    for message in _dump(_RTM_GETROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        of, length, _, _, _, _, _, kind, flags = _ROUTE.unpack_from(message)
+        if of != family or kind != _RTN_LOCAL or flags & _RTM_F_CLONED or length <= best:
+            continue
+        attributes = netlink.attributes(message[_ROUTE.size :])
+        prefix = int.from_bytes(attributes.get(_RTA_DST, b""), "big")
+        if (prefix ^ address) >> (bits - length) == 0 and _RTA_OIF in attributes:
+            best, index = length, _INDEX.unpack(attributes[_RTA_OIF])[0]
+    return index
 
 
 def _elsewhere(family: int, address: int, length: int, attributes: dict[int, bytes]) -> Elsewhere:

@@ -19,7 +19,16 @@ class Endpoint(NamedTuple):
     port: int
 
 
-def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool]) -> list[Binding]:
+class Taker(NamedTuple):
+    """A binding that wins packets for an endpoint. ``whole``: neither it nor a stronger one leaves
+    any to the endpoint.
+    """
+
+    binding: Binding
+    whole: bool
+
+
+def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool]) -> list[Taker]:
     """The bindings that win packets for this endpoint.
 
     For a wildcard endpoint, these are the bindings that decide for some prefix, apart from longer
@@ -30,12 +39,18 @@ def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool])
     if endpoint.address is not None:
         bits = FAMILY_BITS[endpoint.family]
         candidates = [b for b in about if _holds(b, endpoint.address, bits)]
-        return list(_deciding(candidates, leaves))
-    found: list[Binding] = []
+        return _deciding(candidates, leaves)[0]
+    found: list[Taker] = []
+    leaving = False
     about.sort(key=_prefix)
     for _, same_prefix in groupby(about, key=_prefix):
-        found += _deciding(list(same_prefix), leaves)
-    return found
+        of_prefix, leaves_some = _deciding(list(same_prefix), leaves)
+        found += of_prefix
+        leaving = leaving or leaves_some
+    return [
+        each._replace(whole=each.whole and not leaving and each.binding.length == 0)
+        for each in found
+    ]
 
 
 def pass_line(endpoint: Endpoint, taker: Binding) -> str:
@@ -54,15 +69,20 @@ def is_conditional(binding: Binding) -> bool:
 
 def _deciding(
     candidates: Iterable[Binding], leaves: Callable[[Binding], bool]
-) -> Iterable[Binding]:
-    """Among bindings for the same addresses: those with conditions, up to the first without."""
+) -> tuple[list[Taker], bool]:
+    """Among bindings for the same addresses: those with conditions, up to the first without. And
+    whether one of them leaves packets to the endpoint.
+    """
+    found: list[Taker] = []
+    leaving = False
     for binding in sorted(candidates, key=rank):
-        if binding.action is not Action.PASS and not (
-            binding.action is Action.BIND and leaves(binding)
-        ):
-            yield binding
+        if binding.action is Action.PASS or (binding.action is Action.BIND and leaves(binding)):
+            leaving = True
+        else:
+            found.append(Taker(binding, not leaving and not is_conditional(binding)))
         if not is_conditional(binding):
-            return
+            break
+    return found, leaving
 
 
 def _prefix(binding: Binding) -> tuple[int, int]:

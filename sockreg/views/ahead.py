@@ -57,11 +57,18 @@ class Effect:
     """What happens ahead of the rules: a sentence. ``surely``: to all such packets.
 
     ``base`` is the chain where they come in: the command that changes it, family, table and name.
+    ``hook`` is the hook of this chain.
     """
 
     surely: bool
     text: str
     base: tuple[str, str, str, str] | None = None
+    hook: str = ""
+
+    @property
+    def is_before_routes(self) -> bool:
+        """Whether this comes before the kernel looks whether an address is local."""
+        return self.hook != "input"
 
 
 @dataclass
@@ -98,6 +105,7 @@ class Filter:
             of_iptables |= _iptables(command, lines)
         of_nft = _nft(ruleset.nft, set(of_iptables))
         self._chains = {**of_nft, **of_iptables}
+        self._place = _places(ruleset.nft)
 
     @property
     def is_empty(self) -> bool:
@@ -108,13 +116,15 @@ class Filter:
         hooks = _HOOKS_OF_LOOPBACK if flow.interface == "lo" else _HOOKS
         bases = sorted(
             (
-                (hooks.index(chain.hook), chain.priority, key)
+                # Of chains of one priority, the latest comes first: nf_hook_entries_grow() in
+                # net/netfilter/core.c.
+                (hooks.index(chain.hook), chain.priority, -self._place.get(key, 0), key)
                 for key, chain in self._chains.items()
                 if chain.hook in hooks and key[0] in _FAMILIES[flow.family]
             ),
         )
         found: list[Effect] = []
-        for _, _, key in bases:
+        for *_, key in bases:
             chain = self._chains[key]
             if chain.nat and (
                 chain.hook == "input" or (hooks[0], chain.hook) == ("output", _HOOKS[0])
@@ -125,7 +135,7 @@ class Filter:
             if not ended and chain.policy == "drop":
                 walk.effects.append(Effect(walk.sure, f"{chain.where}: the policy drops it"))
             base = (chain.command, key[0], key[1].removesuffix(_LEGACY), key[2])
-            found += [replace(effect, base=base) for effect in walk.effects]
+            found += [replace(effect, base=base, hook=chain.hook) for effect in walk.effects]
             if any(effect.surely for effect in found):
                 break
         return list(dict.fromkeys(found))
@@ -208,6 +218,15 @@ def _ingress(objects: Sequence[Mapping[str, Any]]) -> list[str]:
         for item in objects
         if (chain := item.get("chain", {})).get("hook") == "ingress"
     ]
+
+
+def _places(objects: Sequence[Mapping[str, Any]]) -> dict[Key, int]:
+    """Where each chain is in the list, which is in the order in which they were made."""
+    return {
+        (chain["family"], chain["table"], chain["name"]): place
+        for place, item in enumerate(objects)
+        if (chain := item.get("chain"))
+    }
 
 
 def _nft(objects: Sequence[Mapping[str, Any]], known: set[Key]) -> dict[Key, _Chain]:
@@ -325,6 +344,8 @@ def _nft_match(
     left, right, operator = match.get("left", {}), match.get("right"), match.get("op")
     if isinstance(right, str) and right.startswith("@"):
         right = {"set": sets.get((key[0], key[1], right[1:]), None)}
+    if "payload" in left and _is_of_others(left["payload"].get("protocol"), flow):
+        return Match.NO  # whatever the operator is: "tcp dport != 80" matches no UDP
     found = _field(left, right, flow)
     if operator == "!=":
         return Match(2 - found.value)
@@ -347,14 +368,19 @@ def _field(left: Any, right: Any, flow: Flow) -> Match:
     return Match.PERHAPS
 
 
+def _is_of_others(protocol: Any, flow: Flow) -> bool:
+    """Whether only other packets than these have such a header."""
+    family = "ip" if flow.family == INET else "ip6"
+    known = ("tcp", "udp", "ip", "ip6", "icmp", "icmpv6")
+    return protocol in known and protocol not in (PROTOCOL_NAMES[flow.protocol], family)
+
+
 def _payload(left: Mapping[str, Any], values: Sequence[Any], flow: Flow) -> Match:
     protocol, which = left.get("protocol"), left.get("field")
     name = PROTOCOL_NAMES[flow.protocol]
     family = "ip" if flow.family == INET else "ip6"
     if protocol not in (name, "th", family):
-        return (
-            Match.NO if protocol in ("tcp", "udp", "ip", "ip6", "icmp", "icmpv6") else Match.PERHAPS
-        )
+        return Match.PERHAPS
     if which == "dport":
         return _within(flow.ports, [_numbers(each) for each in values])
     if which == "daddr":

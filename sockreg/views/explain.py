@@ -10,7 +10,7 @@ from itertools import pairwise
 from sockreg.context import Context
 from sockreg.errors import AccessError, UsageError
 from sockreg.host import cgroup, links, packetfilter, processes, routes, sockdiag
-from sockreg.host.listener import cookie_text
+from sockreg.host.listener import address_text, cookie_text
 from sockreg.model import (
     ACTION_NAMES,
     ANY_ADDRESS,
@@ -23,7 +23,7 @@ from sockreg.model import (
     Binding,
     Packet,
 )
-from sockreg.registry import attachment, chain, generation_record, generations
+from sockreg.registry import attachment, chain, choice, generation_record, generations
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.label_members import several_listeners
 from sockreg.registry.maps import Maps
@@ -38,7 +38,7 @@ from sockreg.terms import NO_UNIT
 from sockreg.views import ahead, rules
 from sockreg.views.ahead import Filter, Flow
 from sockreg.views.bound import arriving, unanswered
-from sockreg.views.health import ailment
+from sockreg.views.health import ailment, why_closed
 from sockreg.views.locality import BROADCAST, Local, locality
 from sockreg.views.ordinary import receiver, same_address
 from sockreg.views.programs import Neighbour, Settled, alone, because, settle
@@ -177,27 +177,31 @@ def explain(context: Context, query: Query) -> Explanation:
     winner = matching[0] if matching else None
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
+        cookie = _found(maps, winner, query)
         notes_of_rule = _unclear(maps, winner)
     there = sockdiag.receiving()
     open_ones = {sock.cookie for sock in there}
     usable = [member for member in members if member.weight > 0 and member.cookie in open_ones]
     expected = _expected(winner, usable)
-    ours, cookie = (expected, 0) if verdict is None else _outcome(verdict)
-    if ours is Outcome.SOCKET and not cookie:
-        cookie = usable[0].cookie
+    if verdict is not None:
+        ours, cookie = _outcome(verdict)
+    elif expected is Outcome.SOCKET and cookie not in open_ones:
+        ours = _missed(winner)
+    else:
+        ours = expected
     settled = _settled(context, registry, query, ours, cookie)
     outcome, cookie = _end(settled)
     found = _diagnosed(there, query, outcome, cookie)
     if outcome is Outcome.ORDINARY and found is None:
         outcome = Outcome.NOBODY
-    target, notes = _target(members, outcome, cookie, found)
+    target, notes = _target(members, outcome, cookie, found, query.protocol)
     if outcome is Outcome.SOCKET and found is not None:
         wrong = _unanswered(query, found)
         notes += wrong
         if wrong and (query.interface or not links.name_of(found.interface)):
             outcome = Outcome.UNANSWERED
-    surely, perhaps = _ahead(query)
-    before = [*_not_local(query, winner), *surely]
+    early, late, perhaps = _ahead(query)
+    before = [*early, *_not_local(query, winner), *late] or _connected(query)
     return Explanation(
         outcome=Outcome.UNREACHED if before else outcome,
         at_rules=outcome,
@@ -264,6 +268,14 @@ def _members(maps: Maps, winner: Binding | None) -> list[Member]:
         return []
     slot = find_slot(maps, *winner.destination)
     return [] if slot is None else members_of(maps, slot)
+
+
+def _found(maps: Maps, winner: Binding | None, query: Query) -> int:
+    """The cookie of the socket that the rules lead to, usable or not; 0 if there is none."""
+    if winner is None or winner.action is not Action.BIND:
+        return 0
+    slot = find_slot(maps, *winner.destination)
+    return 0 if slot is None else choice.chosen(maps, slot, _question(query)) or 0
 
 
 def _judge(
@@ -345,7 +357,10 @@ def _index(query: Query) -> int:
     if query.interface is None:
         return 0
     above = links.above([query.interface]).get(query.interface)
-    return above.index if above else links.indices_of([query.interface])[query.interface]
+    index = above.index if above else links.indices_of([query.interface])[query.interface]
+    if index == links.LOOPBACK:
+        return routes.holder_of(query.family, _number(query.family, query.address)) or index
+    return index
 
 
 def _outcome(verdict: generations.Verdict) -> tuple[Outcome, int]:
@@ -361,7 +376,12 @@ def _expected(winner: Binding | None, usable: list[Member]) -> Outcome:
         return Outcome.REFUSED
     if usable:
         return Outcome.SOCKET
-    return Outcome.ORDINARY if winner.missing_pass else Outcome.REFUSED
+    return _missed(winner)
+
+
+def _missed(winner: Binding | None) -> Outcome:
+    """What becomes of a packet for which the label has no usable socket."""
+    return Outcome.ORDINARY if winner is None or winner.missing_pass else Outcome.REFUSED
 
 
 def _settled(context: Context, registry: str, query: Query, ours: Outcome, cookie: int) -> Settled:
@@ -403,7 +423,8 @@ def _reason(winner: Binding | None, members: list[Member], outcome: Outcome) -> 
     elif not any(member.weight for member in members):
         why = "its sockets are all drained"
     else:
-        why, counted = "its socket was shut down, but not closed: the kernel refuses it", "an error"
+        why = f"its socket {why_closed(winner.protocol)}: the kernel refuses it"
+        counted = "an error"
     then = "the rule says missing=pass" if winner.missing_pass else f"this is {counted}"
     return f"label {winner.label}: {why}; {then}"
 
@@ -452,6 +473,7 @@ def _target(
     outcome: Outcome,
     cookie: int,
     found: sockdiag.DiagSocket | None,
+    protocol: int,
 ) -> tuple[Target | None, list[str]]:
     """The process that gets the packet, and what is wrong with the socket."""
     if outcome in (Outcome.REFUSED, Outcome.NOBODY):
@@ -461,7 +483,7 @@ def _target(
     inode = found.inode if found else 0
     holders = processes.holders([inode]) if inode else processes.Holders({}, 0)
     held = holders.of(inode)
-    ill = ailment(found, [] if holders.hidden else held)
+    ill = ailment(found, [] if holders.hidden else held, protocol)
     hidden = f"{holders.hidden} processes could not be read; reading them takes root"
     notes = [*([ill] if ill else []), *([hidden] if holders.hidden and not held else [])]
     names = [str(process) for process in held]
@@ -497,8 +519,10 @@ def _not_local(query: Query, winner: Binding | None) -> list[str]:
     return [f"{query.address} is not local here: no such packet reaches the rules until {until}"]
 
 
-def _ahead(query: Query) -> tuple[list[str], list[str]]:
-    """What NAT and filters surely do to the packet before the rules, and what they may do."""
+def _ahead(query: Query) -> tuple[list[str], list[str], list[str]]:
+    """What NAT and filters surely do to the packet before routes are looked at, what they do
+    between these and the rules, and what they may do.
+    """
     rules_of_filter = Filter(packetfilter.read())
     address = _number(query.family, query.address)
     named = links.above([query.interface]) if query.interface else {}
@@ -515,18 +539,47 @@ def _ahead(query: Query) -> tuple[list[str], list[str]]:
     for effect in rules_of_filter.effects(flow):
         command = ahead.let_through(effect, query.protocol, query.address, flow.ports)
         text = f"{ahead.sentence(effect)}; to leave it as it is: '{command}'"
-        found.append((effect.surely, text))
+        found.append((effect, text))
     unread = [f"not known, what may come before this: {why}" for why in rules_of_filter.unread]
-    return [text for surely, text in found if surely], [
-        *(text for surely, text in found if not surely),
-        *unread,
-    ]
+    surely = [(effect.is_before_routes, text) for effect, text in found if effect.surely]
+    return (
+        [text for early, text in surely if early],
+        [text for early, text in surely if not early],
+        [*(text for effect, text in found if not effect.surely), *unread],
+    )
+
+
+def _connected(query: Query) -> list[str]:
+    """The socket that has this client as its peer. It gets the packet without any lookup."""
+    if not query.source_port:
+        return []
+    dual = [(INET6, "::ffff:")] if query.family == INET else []
+    for family, mapped in [(query.family, ""), *dual]:
+        wanted = (
+            f"{mapped}{query.address}",
+            query.port,
+            f"{mapped}{query.source}",
+            query.source_port,
+        )
+        for sock in sockdiag.dump(family, query.protocol, (sockdiag.ESTABLISHED,)):
+            there = sock.address, sock.port, sock.peer_address, sock.peer_port
+            if there == wanted and sock.interface in (0, _index(query)):
+                peer = address_text(query.family, query.source, query.source_port)
+                text = (
+                    f"{cookie_text(sock.cookie)} {name_of(sock)} is connected to {peer}: it gets "
+                    "the packet, and no rule is looked at"
+                )
+                return [text]
+    return []
 
 
 def _unanswered(query: Query, sock: sockdiag.DiagSocket) -> list[str]:
     """That the socket is bound to an interface, and what follows."""
     named = [query.interface] if query.interface else []
-    on = arriving(query.interface, links.indices_of(named), links.above(named))
+    indices = links.indices_of(named)
+    if indices.get(query.interface or "") == links.LOOPBACK:
+        indices = {name: _index(query) for name in indices}
+    on = arriving(query.interface, indices, links.above(named))
     names = {sock.interface: links.name_of(sock.interface)} if sock.interface else {}
     wrong = unanswered(sock.interface, {at: name for at, name in names.items() if name}, on)
     ask = "" if query.interface else "; 'dev INTERFACE' asks about one"
@@ -538,6 +591,14 @@ def _arrival(query: Query) -> list[str]:
         return []
     if not _index(query):
         return [f"there is no interface {query.interface}"]
+    own = links.indices_of([query.interface])[query.interface] == links.LOOPBACK
+    if own and (holder := _index(query)) != links.LOOPBACK:
+        name = links.name_of(holder) or holder
+        text = (
+            f"{query.address} is an address of {name}: what this host sends to it arrives from "
+            f"{name} for rules and sockets"
+        )
+        return [text]
     return [above.sentence for above in links.above([query.interface]).values()]
 
 

@@ -7,16 +7,25 @@ from collections.abc import Collection
 
 from sockreg.host.processes import SYSTEMD, Process
 from sockreg.host.sockdiag import LISTENING, DiagSocket
+from sockreg.model import UDP
 
 
-def ailment(socket: DiagSocket | None, holders: Collection[Process]) -> str:
-    """What is wrong with a registered socket, or an empty string.
+def why_closed(protocol: int) -> str:
+    """Why the kernel gives new packets to a registered socket no more: what it was or is.
+
+    shutdown(2) of a UDP socket without a peer fails.
+    """
+    return "is connected to one peer" if protocol == UDP else "was shut down, but not closed"
+
+
+def ailment(socket: DiagSocket | None, holders: Collection[Process], protocol: int) -> str:
+    """What is wrong with a registered socket of this protocol, or an empty string.
 
     ``socket`` is the socket as sock_diag reports it; None if it does not receive. ``holders`` are
     all processes that have it open; empty if they cannot be read.
     """
     if socket is None:
-        return "it receives nothing any more: its server has shut it down, but not closed it"
+        return f"it receives nothing any more: it {why_closed(protocol)}"
     if socket.state == LISTENING:
         # sk_acceptq_is_full() (include/net/sock.h) allows one more than the backlog.
         if socket.received > socket.limit:

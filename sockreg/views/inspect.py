@@ -103,7 +103,7 @@ def _details(
     nonblocking, options, note = look_into(member.cookie, held, holders.hidden)
     notes = [note] if note else []
     if socket is None:
-        notes = [ailment(None, [])]
+        notes = [ailment(None, [], protocol)]
     return Details(
         cookie=cookie_text(member.cookie),
         protocol=PROTOCOL_NAMES[protocol],

@@ -12,9 +12,9 @@ from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
 from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
 from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
-from sockreg.rules.taken import is_conditional, takers
+from sockreg.rules.taken import takers
 from sockreg.views.bound import arriving, unanswered
-from sockreg.views.health import ailment
+from sockreg.views.health import ailment, why_closed
 from sockreg.views.locality import BROADCAST, Local
 from sockreg.views.situation import Situation, endpoints, name_of, read
 
@@ -112,21 +112,21 @@ def _listener(situation: Situation, rules: ByPort, sock: DiagSocket) -> Listener
         processes=[str(process) for process in holders],
         labels=sorted(situation.labels_of.get(sock.cookie, ())),
         shadows=list(shadows(situation, rules, sock)),
-        problem=ailment(sock, [] if situation.holders.hidden else holders),
+        problem=ailment(sock, [] if situation.holders.hidden else holders, sock.protocol),
     )
 
 
 def shadows(situation: Situation, rules: ByPort, sock: DiagSocket) -> Iterable[Shadow]:
     """The rules that take packets away from an ordinary socket."""
     for endpoint in endpoints(sock):
-        for binding in takers(rules, endpoint, lambda rule: situation.leaves(sock, rule)):
-            single = endpoint.address is not None
+        for taker in takers(rules, endpoint, lambda rule: situation.leaves(sock, rule)):
+            binding = taker.binding
             yield Shadow(
                 action=ACTION_NAMES[binding.action],
                 label=binding.label,
                 prefix=format_prefix(binding.family, binding.address, binding.length),
                 conditions=format_conditions(binding),
-                whole=not is_conditional(binding) and (single or binding.length == 0),
+                whole=taker.whole,
                 place=str(binding.place),
             )
 
@@ -147,7 +147,7 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
     problems = []
     if bound and not usable:
         unclear = situation.unclear(destination)
-        lack = _lack(situation.members.get(destination, []))
+        lack = _lack(situation.members.get(destination, []), binding.protocol)
         if unclear:
             lack = f"it does not say which listener it means: {' or '.join(unclear)}"
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
@@ -178,13 +178,13 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
     )
 
 
-def _lack(members: Collection[Member]) -> str:
+def _lack(members: Collection[Member], protocol: int) -> str:
     """Why new packets reach none of a label's members."""
     if not members:
         return "the label has no socket"
     if not any(member.weight for member in members):
         return "the label's sockets are all drained"
-    return "the label's socket was shut down, but not closed"
+    return f"the label's socket {why_closed(protocol)}"
 
 
 def summed_up(found: list[Shadow]) -> list[str]:

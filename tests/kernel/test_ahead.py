@@ -131,6 +131,41 @@ def test_what_surely_comes_before(
         assert host.ok("check") == "nothing found\n"
 
 
+def test_nat_comes_before_the_question_whether_an_address_is_local(
+    host: Host, client: Namespace
+) -> None:
+    host.load("[web]", "Bind=tcp 203.0.113.0/24 80")
+    with host.serve("web", "0.0.0.0", 8080), host.namespace.serve("moved", "0.0.0.0", 9090):
+        run(host, *NAT, "nft add rule ip nat pre tcp dport 80 redirect to :9090")
+        assert client.ask("203.0.113.7", 80) == "moved"
+        first, second = host.json("explain", "tcp", "203.0.113.7", "80")["before"]
+        assert "a rule redirects it to port 9090" in first
+        assert "203.0.113.7 is not local here" in second
+        # What the lines say, in their order.
+        run(host, first.split("'")[1])
+        assert client.ask("203.0.113.7", 80, timeout=1) in ("timeout", "unreachable")
+        run(host, second.split("'")[1])
+        assert client.ask("203.0.113.7", 80) == "web"
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+def test_the_latest_of_two_chains_of_one_priority_decides(
+    host: Host, client: Namespace, first: str, second: str
+) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    with host.serve("web", "0.0.0.0", 8080):
+        for table, verdict in ((first, "drop"), (second, "reject with tcp reset")):
+            run(
+                host,
+                f"nft add table inet {table}",
+                f"nft add chain inet {table} in {{ type filter hook input priority 0 ; }}",
+                f"nft add rule inet {table} in tcp dport 80 {verdict}",
+            )
+        assert client.ask("192.0.2.7", 80) == "refused"
+        (before,) = host.json("explain", "tcp", "192.0.2.7", "80")["before"]
+        assert f"nft table inet {second}, chain in: a rule refuses it" in before
+
+
 NOTHING = [
     (*NAT, "nft add rule ip nat pre tcp dport 81 redirect to :9090"),
     (*NAT, "nft add rule ip nat pre udp dport 80 redirect to :9090"),
@@ -144,6 +179,8 @@ NOTHING = [
     ("ip6tables -A INPUT -p tcp --dport 80 -j DROP",),
     ("iptables-legacy -A INPUT ! -d 192.0.2.0/24 -p tcp --dport 80 -j DROP",),
     ("iptables-legacy -t nat -A PREROUTING -p tcp ! --dport 80 -j REDIRECT --to-ports 9090",),
+    ("nft add table inet x", "nft add chain inet x in { type filter hook input priority 0 ; }",
+     "nft add rule inet x in udp dport != 9 drop", "nft add rule inet x in ip6 daddr != ::1 drop"),
     (NAT[0], "nft add chain ip nat f { type filter hook forward priority 0 ; policy drop ; }"),
 ]  # fmt: skip
 

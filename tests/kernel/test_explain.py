@@ -230,6 +230,98 @@ def test_what_shares_the_flows(host: Host) -> None:
             assert "2 sockets share the flows of the label" in told
 
 
+def test_a_socket_that_is_connected_to_the_client(host: Host) -> None:
+    host.load("[web]", "Bind=udp 0.0.0.0/0 80", "Bind=udp ::/0 80")
+    host.namespace.add_address("192.0.2.99/32", "lo")
+    host.namespace.add_address("2001:db8::99/128", "lo")
+    for family, address, source in (
+        (socket.AF_INET, "192.0.2.99", "127.0.0.1"),
+        (socket.AF_INET6, "2001:db8::99", "::1"),
+        (socket.AF_INET6, "::ffff:192.0.2.99", "::ffff:127.0.0.1"),
+    ):
+        server = host.namespace.new_socket(family, socket.SOCK_DGRAM)
+        client = host.namespace.new_socket(family, socket.SOCK_DGRAM)
+        with server, client:
+            client.bind((source, 0))
+            server.bind((address, 80))
+            port = client.getsockname()[1]
+            plain, plain_source = (it.removeprefix("::ffff:") for it in (address, source))
+            written = (
+                f"[{plain_source}]:{port}" if ":" in plain_source else f"{plain_source}:{port}"
+            )
+            words = ("udp", plain, "80", "from", written)
+            assert host.json("explain", *words)["outcome"] == "refused"
+            server.connect((source, port))
+            told = host.json("explain", *words)
+            assert told["outcome"] == "unreached"
+            assert told["before"][0].startswith(f"{cookie(server)} ")
+            assert told["before"][0].endswith(
+                f"to {written}: it gets the packet, and no rule is looked at"
+            )
+            server.settimeout(5)
+            client.sendto(b"?", (address, 80))
+            assert server.recv(9) == b"?"
+            other = written.replace(str(port), str(port ^ 1))
+            assert host.json("explain", *words[:-1], other)["outcome"] == "refused"
+
+
+def test_a_registered_socket_that_its_server_has_connected(host: Host) -> None:
+    host.load("[web]", "Bind=udp 192.0.2.0/24 80")
+    with host.serve("web", "127.0.0.1", 8080, UDP) as server:
+        server.sock.connect(("127.0.0.1", 9))
+        told = host.ok("explain", "udp", "192.0.2.1", "80")
+        assert "label web: its socket is connected to one peer: the kernel refuses it" in told
+        assert "the label's socket is connected to one peer: refused" in host.ok("listeners")
+        assert "receives nothing any more: it is connected to one peer" in " ".join(
+            host.run("check").out.split()
+        )
+        assert host.ask("192.0.2.1", 80, UDP) == "refused"
+
+
+@pytest.mark.parametrize("address", ["198.51.100.1", "2001:db8:7::1"])
+def test_what_this_host_sends_to_an_address_of_an_interface(host: Host, address: str) -> None:
+    host.namespace.run("ip", "link", "add", "eth0", "type", "veth")
+    host.namespace.run("ip", "link", "set", "eth0", "up")
+    host.namespace.add_address(f"{address}/{64 if ':' in address else 24}", "eth0")
+    host.load("[lo]", f"Bind=tcp {address} 80 dev lo", "[eth]", f"Bind=tcp {address} 80 dev eth0")
+    with host.serve("lo", "::", 8080), host.serve("eth", "::", 8081):
+        assert host.ask(address, 80, source=address) == "eth"
+        told = host.ok("explain", "tcp", address, "80", "dev", "lo")
+        assert told.startswith("verdict   goes to a socket of label eth\n")
+        assert "what this host sends to it arrives from eth0 for rules and sockets" in told
+
+
+@pytest.mark.parametrize("family", "46")
+def test_which_member_a_rule_for_an_interface_leads_to(host: Host, family: str) -> None:
+    """A test run has no interface, so the kernel cannot be asked."""
+    address, source = {"4": ("192.0.2.9", "127.0.0.1"), "6": ("2001:db8::9", "::1")}[family]
+    host.load("[web]", f"Bind=udp {address} 80 dev lo missing=pass")
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(host.namespace.serve(f"web{number}", "::", 8080 + number, UDP))
+            for number in range(3)
+        ]
+        names = {cookie(server.sock): server.name for server in servers}
+        for number, server in enumerate(servers):
+            host.register([("web", server.sock)], unit=f"web@{number}.socket")
+        stack.enter_context(host.namespace.serve("plain", "::", 80, UDP))
+        for last in (False, True):
+            met: Counter[str] = Counter()
+            for _flow in range(12):
+                client = host.namespace.new_socket(family_of(address), socket.SOCK_DGRAM)
+                client.bind((source, 0))
+                port = client.getsockname()[1]
+                written = f"[{source}]:{port}" if family == "6" else f"{source}:{port}"
+                told = host.json("explain", "udp", address, "80", "from", written, "dev", "lo")
+                found = ask(lambda *_, it=client: it, address, 80, UDP, None, b"", 5)
+                assert names.get(told["target"]["cookie"], "plain") == found
+                met[found] += 1
+            assert len(met) > 1
+            # Flows of a member that is connected are an error, and left to ordinary lookup.
+            if not last:
+                servers[0].sock.connect(("::1", 9))
+
+
 def test_it_counts_as_one_lookup(host: Host) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     host.ok("explain", "tcp", "192.0.2.1", "80")

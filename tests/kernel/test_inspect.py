@@ -207,9 +207,7 @@ def test_a_listener_that_was_shut_down_but_not_closed(host: Host) -> None:
         (it,) = inspected(host)
         assert it["cookie"] == cookie(sock)
         assert it["queue"] is None
-        assert it["notes"] == [
-            "it receives nothing any more: its server has shut it down, but not closed it"
-        ]
+        assert it["notes"] == ["it receives nothing any more: it was shut down, but not closed"]
 
 
 def test_a_label_without_a_socket(host: Host) -> None:

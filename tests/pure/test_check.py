@@ -499,7 +499,7 @@ def test_sockets_that_do_not_serve(tmp_path: Path) -> None:
         in only(found_on(tmp_path / "2", there=[waiting], holders=by_systemd), "dead-server").what
     )
     shut = found_on(tmp_path / "3", there=[])
-    assert "shut it down, but not closed it" in only(shut, "dead-server").what
+    assert "it was shut down, but not closed" in only(shut, "dead-server").what
 
 
 def test_states_of_units(tmp_path: Path) -> None:
