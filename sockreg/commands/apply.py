@@ -274,14 +274,14 @@ def put_in_force(
             safe = _with_ssh(given, intent, maps, root=context.root, force=force)
             return _prepare(writer, safe, before, upgrade=upgrade)
 
-        made = prepare(rules) if current else beside.fitting(rules, prepare, _Prepared.discard)
+        made, moves = _entered(writer, rules, intent, prepare)
     rules, header = made.rules, made.header
     if made.new is None:
-        with relabelling(writer, _labels(rules)):
+        with leaving(writer, moves):
             write_files(files)
     else:
         context.step(f"swapping generation {made.new.number} in")
-        with relabelling(writer, _labels(rules)):
+        with leaving(writer, moves):
             _swap(writer, current, made.new, files)
         sweep(registry, maps, [made.new.number, before.number])
     with Lock(registry):
@@ -395,37 +395,75 @@ def _new_labels(maps: Maps, rules: RuleSet) -> dict[str, tuple[str, bool]]:
     }
 
 
-@contextlib.contextmanager
-def relabelling(writer: Writer, after: Mapping[str, str]) -> Iterator[None]:
-    """Have the sockets of units follow their label while its rules come into force.
+def _entered(
+    writer: Writer, rules: RuleSet, intent: "_Intent", prepare: Callable[[RuleSet], _Prepared]
+) -> tuple[_Prepared, relabel.Labels]:
+    """What is ready to be swapped in, with the sockets of its units under their labels: entered().
 
-    ``after`` are the labels of units then.
+    Somebody may have registered under one of these labels meanwhile, so they must still be free
+    when the sockets get them. If the command is refused, nothing is left behind.
     """
-    labels = {
+    while True:
+        if intent.before.current:
+            made = prepare(rules)
+        else:
+            made = beside.fitting(rules, prepare, _Prepared.discard)
+        try:
+            with Lock(writer.registry):
+                rules = _with_free_labels(made.rules, intent, writer.maps)
+                if rules is made.rules:
+                    return made, entered(writer.maps, _labels(rules))
+        except BaseException:
+            made.discard()
+            raise
+        made.discard()
+
+
+def entered(maps: Maps, after: Mapping[str, str]) -> relabel.Labels:
+    """Put the sockets of units under their labels of ``after``, too; see leaving().
+
+    Callers hold the lock of the registry's directory since they know that these labels are free.
+    """
+    moves = {
         unit: (state.label, after[unit])
-        for unit, state in read_units(writer.maps).items()
+        for unit, state in read_units(maps).items()
         if unit in after and state.label != after[unit]
     }
-    if not labels:
+    if moves:
+        try:
+            relabel.enter_new(maps, moves)
+        except BaseException:
+            relabel.leave_old(maps, _back(moves))
+            raise
+    return moves
+
+
+@contextlib.contextmanager
+def leaving(writer: Writer, moves: relabel.Labels) -> Iterator[None]:
+    """Take sockets from their previous labels when rules come into force in this block.
+
+    ``moves`` is from entered(). If the rules do not come into force, this undoes it.
+    """
+    if not moves:
         yield
         return
-    with Lock(writer.registry):
-        relabel.enter_new(writer.maps, labels)
     try:
         yield
     except BaseException:
         with Lock(writer.registry):
-            relabel.leave_old(
-                writer.maps, {unit: (new, old) for unit, (old, new) in labels.items()}
-            )
+            relabel.leave_old(writer.maps, _back(moves))
         raise
     with Lock(writer.registry):
-        relabel.leave_old(writer.maps, labels)
-        for unit, (_, label) in labels.items():
+        relabel.leave_old(writer.maps, moves)
+        for unit, (_, label) in moves.items():
             state = unit_state(writer.maps, unit)
             if state is not None:
                 state.label = label
                 write_unit(writer.maps, unit, state)
+
+
+def _back(moves: relabel.Labels) -> relabel.Labels:
+    return {unit: (new, old) for unit, (old, new) in moves.items()}
 
 
 def _labels(rules: RuleSet) -> dict[str, str]:
@@ -544,7 +582,7 @@ def _with_free_labels(rules: RuleSet, intent: _Intent, maps: Maps) -> RuleSet:
         try:
             relabel.refuse_taken(maps, {unit: label}, leaving, weighted)
         except RefusedError as error:
-            less = rules.without([rules.whole_fault(unit, error.message)])
+            less = rules.without([rules.label_fault(unit, error.message)])
             if intent.is_refused(less, unit):
                 raise
             rules = intent.sound(less)
@@ -607,8 +645,9 @@ def _swap(
     files: Overlay,
 ) -> None:
     """Write the files and put ``new`` in force, or leave both unchanged."""
-    undo = write_files(files)
+    undo: Overlay = {}
     try:
+        undo = write_files(files)
         if current is None:
             attachment.attach(writer.registry, new, writer.context.netns)
         else:

@@ -1,9 +1,10 @@
 """Putting the previous generation back in force."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sockreg.commands import beside, earlier, ssh_known, tell
-from sockreg.commands.apply import Writer, relabelling, writing
+from sockreg.commands.apply import Writer, entered, leaving, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.watch import watch
@@ -19,8 +20,10 @@ from sockreg.registry import (
     relabel,
     trial,
 )
+from sockreg.registry.destinations import Key
 from sockreg.registry.directory import not_in_force
 from sockreg.registry.locks import Lock
+from sockreg.registry.members import Member
 from sockreg.registry.units import read_units
 
 
@@ -85,13 +88,13 @@ def swap_back(
     )
     added, removed = generation_record.difference(old, new)
     indices = changed_indices(before)
-    _free_labels(writer, header.parts, take=take_labels)
+    moves = _entered(writer, header.parts, labels, take=take_labels)
     if indices is not None:
-        with relabelling(writer, labels):
+        with leaving(writer, moves):
             change = renew(writer, current, before, indices)
     else:
         context.step(f"swapping generation {before.number} in")
-        with relabelling(writer, labels):
+        with leaving(writer, moves):
             attachment.swap(writer.registry, current, before)
         _, pending = generation_record.divide(bindings, header.absent)
         change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
@@ -110,26 +113,36 @@ def swap_back(
     )
 
 
-def _free_labels(writer: Writer, parts: list[generation_record.PartRecord], *, take: bool) -> None:
-    """Raise RefusedError if units get a label back that others have a socket under now.
+def _entered(
+    writer: Writer,
+    parts: list[generation_record.PartRecord],
+    labels: Mapping[str, str],
+    *,
+    take: bool,
+) -> relabel.Labels:
+    """entered() of ``labels``.
 
-    With ``take``, these sockets are taken out instead.
+    Raises RefusedError if units get a label back that others have a socket under now. With
+    ``take``, these sockets are taken out instead.
     """
     maps = writer.maps
-    counted = read_units(maps)
-    back = {
-        part.name: (part.label, part.weight_said)
-        for part in parts
-        if part.label and part.name in counted and counted[part.name].label != part.label
-    }
-    leaving = frozenset(back)
+    taken: list[tuple[Key, Member]] = []
     with Lock(writer.registry):
-        if not take:
-            relabel.refuse_taken(maps, back, leaving)
-            return
-        taken = relabel.take_from_others(maps, back, leaving)
+        counted = read_units(maps)
+        back = {
+            part.name: (part.label, part.weight_said)
+            for part in parts
+            if part.label and part.name in counted and counted[part.name].label != part.label
+        }
+        gone = frozenset(back)
+        if take:
+            taken = relabel.take_from_others(maps, back, gone)
+        else:
+            relabel.refuse_taken(maps, back, gone)
+        moves = entered(maps, labels)
     for key, member in taken:
         registration.tell_removed(key, member)
+    return moves
 
 
 def _nothing_before() -> SockregError:

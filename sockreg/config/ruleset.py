@@ -76,6 +76,10 @@ class RuleSet:
         """That a part is wrong as a whole."""
         return Fault(part, Problem(self.selection.place_of(part), text, Kind.FIT))
 
+    def label_fault(self, unit: str, text: str) -> Fault:
+        """That a unit does not get its label: others have sockets under it."""
+        return Fault(unit, Problem(self.units[unit].place, text, Kind.LABEL))
+
 
 def read_rule_set(
     root: str = "/",

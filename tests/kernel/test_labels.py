@@ -7,13 +7,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from sockreg.cli import progress
 from sockreg.errors import EXIT_OK, EXIT_REFUSED
 from sockreg.registry import trial
-from tests.kernel.host import Host
-from tests.netns import TCP, UDP
+from tests.kernel.host import Host, Outcome
+from tests.netns import TCP, UDP, Server
 from tests.tree import ROOT
 
 RULES = (
@@ -221,3 +223,112 @@ def test_the_end_of_a_trial_takes_back_what_it_gave_away(renamed: Host) -> None:
     renamed.ok("rollback", "--unconfirmed", over.token)
     assert landings(renamed) == {"shop": 40}
     assert units(renamed) == {SHOP}
+
+
+# Somebody registers under a label between the look at it and the swap.
+
+OLD, NEW = "192.0.2.7", "192.0.2.8"  # by rules for http and, before anybody has it, for shop
+
+
+@pytest.fixture
+def moving(host: Host) -> Iterator[tuple[Host, Server]]:
+    """shop.socket is about to get another label than http, to which rules point already."""
+    host.conf("[shop]", f"Bind=tcp {NEW} 80", name="shop.conf")
+    host.conf()
+    unit_file(host, SHOP, f"Bind=tcp {OLD} 80")
+    host.ok("apply", "--start", SHOP)
+    with (
+        host.namespace.serve("shop", "127.0.0.1", 8080) as shop,
+        host.namespace.serve("admin", "127.0.0.1", 8081) as admin,
+    ):
+        assert host.register([("http", shop.sock)], unit=SHOP).status == EXIT_OK
+        assert host.ask(OLD, 80) == "shop"
+        unit_file(host, SHOP, f"Bind=tcp {OLD} 80", "Label=shop")
+        yield host, admin
+
+
+def arriving(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str, admin: Server, label: str
+) -> list[Outcome]:
+    """Have admin.socket register under a label when a command comes to a step."""
+    arrived: list[Outcome] = []
+
+    def stepping(text: str) -> None:
+        if text.startswith(step) and not arrived:
+            arrived.append(host.register([(label, admin.sock)], unit=ADMIN))
+
+    monkeypatch.setattr(progress, "steps_on", lambda _: stepping)
+    return arrived
+
+
+def numbers(host: Host) -> list[str]:
+    return sorted(path.name for path in Path(host.registry, "generations").iterdir())
+
+
+@pytest.mark.parametrize("step", ["compiling", "loading a table"])
+def test_a_label_that_is_taken_while_rules_compile_is_not_shared(
+    moving: tuple[Host, Server], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    host, admin = moving
+    before = numbers(host)
+    arriving(host, monkeypatch, step, admin, "shop")
+    told = host.fails(EXIT_REFUSED, "apply")
+    assert f"label shop belongs to {ADMIN}" in told
+    assert [host.ask(OLD, 80) for _ in range(20)] == ["shop"] * 20
+    assert [host.ask(NEW, 80) for _ in range(20)] == ["admin"] * 20
+    assert numbers(host) == before, "nothing is left behind"
+
+
+def test_a_command_about_another_part_leaves_that_unit_as_it_was(
+    moving: tuple[Host, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, admin = moving
+    arriving(host, monkeypatch, "compiling", admin, "shop")
+    assert f"label shop belongs to {ADMIN}" in host.ok("bind", "shop", "tcp", "192.0.2.9", "80")
+    assert [host.ask(OLD, 80) for _ in range(20)] == ["shop"] * 20
+    assert [host.ask("192.0.2.9", 80) for _ in range(20)] == ["admin"] * 20
+
+
+def test_a_boot_leaves_that_unit_as_it_was(
+    moving: tuple[Host, Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host, admin = moving
+    unit_file(host, SHOP, f"Bind=tcp {OLD} 80")
+    host.ok("unload", "--keep")
+    host.ok("load", "--state", str(tmp_path / "state"))
+    host.ok("unload", "--keep")
+    unit_file(host, SHOP, f"Bind=tcp {OLD} 80", "Label=shop")
+    arriving(host, monkeypatch, "compiling", admin, "shop")
+    outcome = host.run("load", "--state", str(tmp_path / "state"))
+    assert f"label shop belongs to {ADMIN}" in outcome.text
+    assert [host.ask(OLD, 80) for _ in range(20)] == ["shop"] * 20
+    assert [host.ask(NEW, 80) for _ in range(20)] == ["admin"] * 20
+    host.ok("unregister", "shop", "--unit", ADMIN)
+    host.run("apply")
+    assert host.ask(OLD, 80) == host.ask(NEW, 80) == "shop"
+
+
+def test_a_unit_without_an_earlier_form_keeps_out_of_the_label(
+    moving: tuple[Host, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets stay where they are, and join nobody."""
+    host, admin = moving
+    unit_file(host, SHOP, "Label=shop")
+    host.ok("unload", "--keep")
+    arriving(host, monkeypatch, "compiling", admin, "shop")
+    outcome = host.run("load")
+    assert f"label shop belongs to {ADMIN}" in outcome.text
+    assert [host.ask(NEW, 80) for _ in range(20)] == ["admin"] * 20
+
+
+def test_a_label_that_is_taken_during_a_rollback_is_not_shared(
+    moving: tuple[Host, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, admin = moving
+    host.ok("apply")
+    assert host.ask(OLD, 80) == host.ask(NEW, 80) == "shop"
+    arrived = arriving(host, monkeypatch, "swapping", admin, "http")
+    host.ok("rollback")
+    assert [outcome.status for outcome in arrived] == [EXIT_REFUSED]
+    assert [host.ask(OLD, 80) for _ in range(20)] == ["shop"] * 20
+    assert units(host) == {SHOP}
