@@ -4,6 +4,8 @@ from sockreg.commands.ssh_labels import refuse_removal
 from sockreg.context import Context
 from sockreg.registry import registration
 from sockreg.registry.label_members import nothing_registered
+from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
+from sockreg.registry.maps import Maps
 
 
 def unregister(context: Context, label: str, unit: str | None) -> int:
@@ -13,8 +15,10 @@ def unregister(context: Context, label: str, unit: str | None) -> int:
     which a rule leads.
     """
     registry = context.loaded_registry()
-    refuse_removal(registry, label, unit, what="nothing is unregistered")
-    count = registration.unregister(registry, label=label, unit=unit)
+    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
+        refuse_removal(maps, label, unit, what="nothing is unregistered")
+        removed = registration.remove_members(maps, label=label, unit=unit)
+    count = registration.tell_all_removed(removed)
     if count == 0:
         raise nothing_registered(label, unit)
     return count

@@ -26,10 +26,10 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     if weight is not None:
         check_weight(weight)
     registry = context.loaded_registry()
-    if weight == 0:
-        refuse_removal(registry, label, unit, what="nothing is drained")
     changed = set()
     with Maps(registry) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
+        if weight == 0 or (weight is None and _drains(maps, label, unit)):
+            refuse_removal(maps, label, unit, what="nothing is drained")
         for key, slot in sorted(of_label(maps, label).items()):
             for member in members_of(maps, slot):
                 if unit is not None and member.unit != unit:
@@ -43,6 +43,15 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     if not changed:
         raise nothing_registered(label, unit)
     return len(changed)
+
+
+def _drains(maps: Maps, label: str, unit: str | None) -> bool:
+    """Whether a member has weight 0 in its unit's files."""
+    return any(
+        unit in (None, member.unit) and _in_files(maps, member.unit) == 0
+        for slot in of_label(maps, label).values()
+        for member in members_of(maps, slot)
+    )
 
 
 def _in_files(maps: Maps, unit: str) -> int:

@@ -120,7 +120,7 @@ def _register(
     # What a new socket replaces in its own place is said with it. The rest would go unseen.
     said = cookies | {cookie for _, cookie in previous if cookie is not None}
     named = {slot: key for key, slot in there.items()}
-    _tell_all_removed([(named[slot], member) for slot, member in gone if member.cookie not in said])
+    tell_all_removed([(named[slot], member) for slot, member in gone if member.cookie not in said])
 
 
 def _places(maps: Maps, offers: list[Offer], there: dict[Key, int]) -> list[tuple[Offer, int]]:
@@ -261,19 +261,27 @@ def _warn_of_device(offer: Offer, unit: str) -> None:
 def unregister(registry: str, *, label: str | None = None, unit: str | None = None) -> int:
     """Remove the members of a label, of a unit, or both. Returns how many."""
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
-        removed: list[tuple[Key, Member]] = []
-        for key, slot in sorted(read_destinations(maps).items()):
-            if label is not None and key[0] != label:
+        removed = remove_members(maps, label=label, unit=unit)
+    return tell_all_removed(removed)
+
+
+def remove_members(
+    maps: Maps, *, label: str | None = None, unit: str | None = None
+) -> list[tuple[Key, Member]]:
+    """The same for callers that hold the lock of the registry's directory. Returns what it was."""
+    removed: list[tuple[Key, Member]] = []
+    for key, slot in sorted(read_destinations(maps).items()):
+        if label is not None and key[0] != label:
+            continue
+        for member in members_of(maps, slot):
+            if unit is not None and member.unit != unit:
                 continue
-            for member in members_of(maps, slot):
-                if unit is not None and member.unit != unit:
-                    continue
-                remove(maps, slot, member)
-                removed.append((key, member))
-    return _tell_all_removed(removed)
+            remove(maps, slot, member)
+            removed.append((key, member))
+    return removed
 
 
-def _tell_all_removed(removed: list[tuple[Key, Member]]) -> int:
+def tell_all_removed(removed: list[tuple[Key, Member]]) -> int:
     """Report what has left the registry. Returns how many lines that took."""
     told = set()
     for key, member in removed:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sockreg.commands import unregister, weigh
 from sockreg.errors import (
     EXIT_CONFIG,
     EXIT_FAILURE,
@@ -20,6 +21,10 @@ from sockreg.errors import (
     EXIT_REFUSED,
     EXIT_USAGE,
 )
+from sockreg.registry import registration
+from sockreg.registry.locks import Lock
+from sockreg.registry.maps import Maps
+from sockreg.registry.units import UnitState, write_unit
 from tests.kernel.host import Host
 from tests.netns import Namespace, Server
 from tests.tree import ROOT
@@ -441,6 +446,38 @@ def test_the_socket_of_ssh_stays(led: Host) -> None:
     for words in (["unregister", "ssh"], ["drain", "ssh"], ["weight", "ssh", "0"]):
         assert "which ssh listens on" in led.fails(EXIT_REFUSED, *words)
     led.ok("weight", "ssh", "50")
+    assert led.ask(OWN, 22) == "ssh"
+
+
+@pytest.mark.parametrize("words", [["unregister", "ssh"], ["drain", "ssh"]])
+def test_the_socket_of_ssh_stays_if_it_becomes_that_meanwhile(
+    led: Host, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """An apply puts the rule in force while the command waits for the registry's lock."""
+    registry = str(led.registry)
+    (mark,) = [path.name for path in led.registry.glob("ssh-*") if path.name.startswith("ssh-")]
+    (led.registry / mark).rmdir()
+
+    class Waiting(Lock):
+        def __init__(self, path: str, patience: float | None = None) -> None:
+            super().__init__(path, patience)
+            Path(registry, mark).mkdir()
+
+    for module in (unregister, registration, weigh):
+        monkeypatch.setattr(module, "Lock", Waiting, raising=False)
+    assert "which ssh listens on" in led.fails(EXIT_REFUSED, *words)
+    assert led.ask(OWN, 22) == "ssh"
+
+
+def test_a_weight_of_its_files_does_not_drain_ssh(led: Host) -> None:
+    """``weight`` alone drains a unit whose files say Weight=0."""
+    with Maps(str(led.registry)) as maps:
+        write_unit(
+            maps,
+            "ssh.socket",
+            UnitState(True, (0, 0, 0, 0), label="ssh", weight=0, weight_said=True),
+        )
+    assert "which ssh listens on" in led.fails(EXIT_REFUSED, "weight", "ssh")
     assert led.ask(OWN, 22) == "ssh"
 
 
