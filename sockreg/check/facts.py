@@ -126,13 +126,23 @@ class Facts:
     @cached_property
     def destinations(self) -> dict[Destination, Binding]:
         """The destinations of BIND rules, each with the first rule that points there; missing=pass
-        last.
+        last, after that those that are pending.
         """
         found: dict[Destination, Binding] = {}
-        for binding in sorted(self.bindings, key=lambda each: each.missing_pass):
+        for binding in sorted(
+            self.bindings, key=lambda each: (self.is_pending(each), each.missing_pass)
+        ):
             if binding.action is Action.BIND:
                 found.setdefault(binding.destination, binding)
         return found
+
+    def is_pending(self, binding: Binding) -> bool:
+        """Whether a rule waits for its interface: it takes no packet now."""
+        return (
+            self.host is not None
+            and binding.interface is not None
+            and not self.host.interfaces[binding.interface]
+        )
 
     def servers(self) -> Iterator[tuple[str, Unit]]:
         """The counted .socket units that start a service, with that service."""

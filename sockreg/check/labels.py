@@ -11,7 +11,7 @@ from sockreg.check.finding import Finding, Severity
 from sockreg.config.listens import LISTENS, STREAMS, Listen, ports_of, read_listens
 from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
-from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Destination
+from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Binding, Destination
 from sockreg.plural import plural
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
@@ -86,15 +86,22 @@ def rules_without_socket(facts: Facts) -> Iterator[Finding]:
             continue  # has its own check
         what = destination_name(*destination)
         live = facts.host is not None and facts.host.situation.loaded
+        in_force = live and not facts.is_pending(binding)
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
         yield Finding(
-            severity=Severity.ERROR if live and not binding.missing_pass else Severity.WARNING,
+            severity=Severity.ERROR if in_force and not binding.missing_pass else Severity.WARNING,
             check="no-socket",
             where=str(binding.place),
             what=f"{format_line(binding)} points to label {what}, which has no socket",
-            why=f"its packets are {then}" if live else f"its packets would be {then}",
+            why=f"its packets are {then}" if in_force else _would_be(facts, binding, then),
             fix=_supply(facts, destination, known, labels),
         )
+
+
+def _would_be(facts: Facts, binding: Binding, then: str) -> str:
+    """What becomes of the packets of a rule that is not in force yet."""
+    when = f"when interface {binding.interface} appears, " if facts.is_pending(binding) else ""
+    return f"{when}its packets would be {then}"
 
 
 def _supply(
@@ -229,13 +236,15 @@ def unclear_rules(facts: Facts, host: Host) -> Iterator[Finding]:
         listeners = host.situation.unclear(destination)
         if listeners:
             then = "left to ordinary lookup" if binding.missing_pass else "refused"
+            pending = facts.is_pending(binding)
             yield Finding(
-                severity=Severity.ERROR,
+                severity=Severity.WARNING if pending else Severity.ERROR,
                 check="which-listener",
                 where=str(binding.place),
                 what=f"{format_line(binding)} does not say which listener of label "
                 f"{destination.label} it means: {' or '.join(listeners)}",
-                why=f"no listener gets what another one is meant to get: its packets are {then}",
+                why="no listener gets what another one is meant to get: "
+                + (_would_be(facts, binding, then) if pending else f"its packets are {then}"),
                 fix="add 'to PORT' to the rule, then run 'sockreg apply'",
             )
 

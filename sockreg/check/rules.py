@@ -136,7 +136,7 @@ def shadowed_rules(facts: Facts) -> Iterator[Finding]:
 def routes(facts: Facts, host: Host) -> Iterator[Finding]:
     """Prefixes whose packets the host does not accept."""
     seen = set()
-    for binding in facts.bindings:
+    for binding in sorted(facts.bindings, key=facts.is_pending):
         prefix = binding.family, binding.address, binding.length
         if prefix in seen or binding.action is Action.PASS:
             continue
@@ -154,8 +154,9 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
                 "broadcast address",
             )
         elif share is Local.NONE:
+            # An address of an interface that is still to come is not there either.
             yield Finding(
-                severity=Severity.ERROR,
+                severity=Severity.WARNING if facts.is_pending(binding) else Severity.ERROR,
                 check="no-route",
                 where=str(binding.place),
                 what=f"no address of {format_line(binding)} is local",
@@ -202,10 +203,10 @@ def ahead_of_rules(facts: Facts, host: Host) -> Iterator[Finding]:
 
 
 @live_check(Concern.RULES)
-def interfaces(facts: Facts, host: Host) -> Iterator[Finding]:
+def interfaces(facts: Facts, _: Host) -> Iterator[Finding]:
     """Rules for interfaces that do not exist."""
     for binding in facts.bindings:
-        if binding.interface is not None and not host.interfaces[binding.interface]:
+        if facts.is_pending(binding):
             yield Finding(
                 severity=Severity.WARNING,
                 check="no-interface",

@@ -432,6 +432,24 @@ def test_nothing_is_wrong_with_the_machine(tmp_path: Path) -> None:
     assert found_on(tmp_path) == []
 
 
+def test_a_rule_that_is_pending_takes_no_packet(tmp_path: Path) -> None:
+    """An address and a socket may come with the interface. Errors are of rules in force."""
+    conf = "[vpn]\nBind=tcp 198.51.100.0/24 80 dev eth7\n"
+
+    def found(more: str) -> dict[str, Finding]:
+        return {each.check: each for each in found_on(tmp_path / str(len(more)), conf + more)}
+
+    alone = found("")
+    for check in ("no-socket", "no-route"):
+        assert alone[check].severity is Severity.WARNING, check
+    assert "when interface eth7 appears" in alone["no-socket"].why
+    assert found("Bind=tcp 198.51.100.0/24 81 missing=pass\n")["no-socket"].where.endswith(":3")
+    beside = found("Bind=tcp 198.51.100.0/24 81\n")
+    for check in ("no-socket", "no-route"):
+        assert beside[check].severity is Severity.ERROR, check
+        assert beside[check].where.endswith(":3"), "the rule that is in force"
+
+
 def test_no_route(tmp_path: Path) -> None:
     finding = only(found_on(tmp_path, local=Locality([])), "no-route")
     assert finding.severity is Severity.ERROR
