@@ -11,6 +11,8 @@ because every millisecond counts.
 import fcntl
 import posix
 
+_KIND_AND_WRITERS, _FILE = 0o170022, 0o100000  # of st_mode: inode(7)
+
 
 def restore(record: str, fds: range) -> int:
     """Set O_NONBLOCK of ``fds`` as in ``record``. Returns how many were changed.
@@ -41,8 +43,13 @@ def restore(record: str, fds: range) -> int:
 def _flags_by_inode(record: str) -> dict[int, int]:
     found: dict[int, int] = {}
     flags = 0
+    fd = posix.open(record, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+    status = posix.fstat(fd)
+    if status.st_uid != posix.geteuid() or status.st_mode & _KIND_AND_WRITERS != _FILE:
+        posix.close(fd)
+        return found  # of somebody else
     # As bytes: the codec of a text file is one more import.
-    with open(record, "rb") as lines:
+    with open(fd, "rb") as lines:
         for line in lines:
             if line.startswith(b"flags:"):
                 flags = int(line[6:], 8)

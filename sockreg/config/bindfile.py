@@ -12,6 +12,7 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import NamedTuple
 
+from sockreg import trust
 from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import examine_rule_set
 from sockreg.errors import (
@@ -282,8 +283,8 @@ def _read(path: str) -> str | None:
             hint="replace it with a file, or write the rule in another file and apply",
         )
     try:
-        with open(path, "rb") as file:
-            return file.read().decode(errors="surrogateescape")
+        content = trust.read(os.path.dirname(path), path)
+        return content.decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

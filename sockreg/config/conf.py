@@ -10,18 +10,18 @@ because no label can have this name.
 from __future__ import annotations
 
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from sockreg import trust
 from sockreg.config.parts import NO_FILES, Form, Part
-from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
+from sockreg.config.report import Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.model import Action, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections
-from sockreg.systemd.unitpaths import files_state, reachable, winners
+from sockreg.systemd.unitpaths import files_state, winners
 from sockreg.systemd.values import boolean
 
 DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
@@ -63,7 +63,7 @@ def conf_files(root: str, overlay: Overlay, known: Callable[[], Collection[str]]
     listings = []
     for directory in (root.rstrip("/") + directory for directory in DIRECTORIES):
         try:
-            names = _listed(directory)
+            names = _listed(root, directory)
         except OSError as error:
             unread[directory] = unreadable(error, directory)
             names = [os.path.basename(p) for p in known() if os.path.dirname(p) == directory]
@@ -122,7 +122,7 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
     return Form(bindings, list(dict.fromkeys(drops)), options)
 
 
-def _listed(directory: str) -> list[str]:
+def _listed(root: str, directory: str) -> list[str]:
     """Names of the conf files in a directory; none if it does not exist. Raises OSError.
 
     A directory counts if it has the name of a conf file: reading it then says what is wrong.
@@ -131,6 +131,7 @@ def _listed(directory: str) -> list[str]:
         return []
     # This also fails for a file, and for a link to nowhere: they are no empty directory.
     names = os.listdir(f"{directory}/.")
+    trust.require_directory(root, directory)
     return [name for name in names if name.endswith(".conf") and not name.startswith(".")]
 
 
@@ -152,28 +153,10 @@ def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
     if text is not None:
         return text.encode(errors="surrogateescape")
     try:
-        where = reachable(root, path)
-        status = os.stat(where)
-        if not (_is_text(status.st_mode) or _is_null(status)):
-            text = "is neither a file nor a link to /dev/null"
-            report.problems.append(Problem(Place(path, 0), text, Kind.FILE))
-            return b""
-        if status.st_size == 0:  # 0 for /dev/null as well
-            return b""
-        with open(where, "rb") as file:
-            return file.read()
+        return trust.read(root, path)
     except OSError as error:
         report.problems.append(unreadable(error, path))
         return b""
-
-
-def _is_text(mode: int) -> bool:
-    """Whether this can be read to its end; reading a directory says that it is one."""
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-
-
-def _is_null(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
 
 
 def _is_label(section: Section, path: str, report: Report) -> bool:

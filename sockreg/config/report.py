@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sockreg.errors import ConfigError
 from sockreg.model import Place
+from sockreg.trust import UntrustedError
 
 _SHOWN = 20
 
@@ -71,4 +72,8 @@ class Report:
 def unreadable(error: OSError, path: str | None = None) -> Problem:
     """The problem that a file cannot be read. ``path`` is used if the error names no file."""
     place = Place(str(error.filename) if path is None else path, 0)
+    if isinstance(error, UntrustedError):
+        itself = error.filename == place.path
+        told = error.strerror if itself else f"is not trusted: {error.filename} {error.strerror}"
+        return Problem(place, str(told), Kind.FILE)
     return Problem(place, f"cannot be read: {error.strerror}", Kind.FILE)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from sockreg import trust
 from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
@@ -57,8 +58,7 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
     sections: list[tuple[str, Section]] = []
     problems = [nowhere(path) for path in lost_links(root, identity)]
     for path in paths:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = trust.read(root, path)
         if b"\0" in content and _SECTION in content.replace(b"\0", b""):
             text = "is not text in UTF-8, so that nothing in it counts; UTF-16?"
             problems.append(Problem(Place(path, 0), text, Kind.FILE))
@@ -75,8 +75,8 @@ def wanted_by_dropins(root: str, name: str) -> list[Place]:
     """companion_wanted() of the drop-ins of a unit that is not there. Raises OSError."""
     sections: list[tuple[str, Section]] = []
     for path in dropins_of(root, name):
-        with open(reachable(root, path), "rb") as file:
-            sections += [(path, section) for section in read_sections(file.read())]
+        content = trust.read(root, reachable(root, path))
+        sections += [(path, section) for section in read_sections(content)]
     return companion_wanted(SocketUnit(name, [], NO_FILES, sections))
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from sockreg import trust
 from sockreg.guards import ssh_config
 from sockreg.guards.ssh_config import SSH_PORT, Configured, address_and_port
 from sockreg.guards.ssh_servers import PROGRAMS, Units, is_named, is_server
@@ -62,8 +63,7 @@ def _mentions_server(root: str, name: str) -> bool:
     """A quick look, so that few of a host's many units are parsed."""
     try:
         for path in find_unit(root, name)[1]:
-            with open(path, "rb") as file:
-                content = file.read()
+            content = trust.read_file(path)
             # The service of a socket may say what the socket's own files do not.
             if any(program.encode() in content for program in PROGRAMS):
                 return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from sockreg import trust
 from sockreg.host import files
 
 _FILE = "ssh"
@@ -34,9 +35,8 @@ def write(directory: str, kept: Kept) -> None:
     text = json.dumps({"version": _VERSION, **asdict(kept)}) + "\n"
     path = path_in(directory)
     try:
-        with open(path, encoding="utf-8") as file:
-            if file.read() == text:
-                return
+        if trust.read("/", path) == text.encode():
+            return
     except (FileNotFoundError, ValueError):
         pass  # the first time, or it is damaged
     files.replace(path, text.encode(), mode=0o600)
@@ -45,8 +45,7 @@ def write(directory: str, kept: Kept) -> None:
 def read(directory: str) -> Kept | None:
     """What was kept, or None. Raises OSError, and ValueError if the file is damaged."""
     try:
-        with open(path_in(directory), "rb") as file:
-            text = file.read()
+        text = trust.read("/", path_in(directory))
     except FileNotFoundError:
         return None
     try:

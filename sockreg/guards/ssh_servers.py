@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 
+from sockreg import trust
 from sockreg.host import cgroup, processes
 from sockreg.host.processes import SYSTEMD
 from sockreg.host.sockdiag import DiagSocket
@@ -82,9 +83,8 @@ class Units:
         found = []
         try:
             for path in find_unit(self._root, unit)[1]:
-                with open(path, "rb") as file:
-                    for section in read_sections(file.read()):
-                        found += [(section.name, it.key, it.value) for it in section.entries]
+                for section in read_sections(trust.read_file(path)):
+                    found += [(section.name, it.key, it.value) for it in section.entries]
         except OSError:
             return []  # what is known by other means counts
         return found

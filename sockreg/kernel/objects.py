@@ -7,11 +7,12 @@ hash an object carries, determine its maps and programs.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from sockreg import shipped
+from sockreg import shipped, trust
 from sockreg.errors import SockregError
 from sockreg.kernel.object_source import OBJECTS, SOURCES
 
@@ -60,6 +61,13 @@ def _text(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode("ascii")
 
 
+def _content(path: Path) -> bytes:
+    """The file. Raises OSError, and UntrustedError unless root or the owner of sockreg wrote it."""
+    if os.stat(shipped.PACKAGE).st_uid != 0:
+        return path.read_bytes()  # a source tree: its owner writes this code, too
+    return trust.read("/", os.path.abspath(path))
+
+
 def check(path: Path, kind: Kind) -> str:
     """Read the object and compare it with what this version of sockreg expects.
 
@@ -70,7 +78,11 @@ def check(path: Path, kind: Kind) -> str:
     hint = "reinstall sockreg, so that the object and the commands have the same version"
     expected = SOURCES[kind.file]
     try:
-        content = path.read_bytes()
+        content = _content(path)
+    except trust.UntrustedError as error:
+        raise SockregError(
+            f"the object {path} is not trusted: {error.filename} {error.strerror}", hint
+        ) from None
     except FileNotFoundError:
         raise SockregError(f"the object {path} is missing", hint) from None
     except PermissionError as error:

@@ -12,7 +12,7 @@ import os
 import stat
 from pathlib import Path
 
-from sockreg.errors import AccessError
+from sockreg.errors import AccessError, RefusedError
 from sockreg.registry.directory import BPFFS, HOME
 
 GROUP = "sockreg"
@@ -31,7 +31,7 @@ def usual_bpffs() -> str:
 def exists(registry: str) -> bool:
     """Whether a registry is there. AccessError if this user may not know."""
     try:
-        return stat.S_ISDIR(os.stat(registry).st_mode)  # Path.is_dir() may hide EACCES
+        found = os.stat(registry)  # Path.is_dir() may hide EACCES
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError as error:
@@ -40,6 +40,12 @@ def exists(registry: str) -> bool:
             f"run it as root or as a member of group {GROUP}; systemd mounts /sys/fs/bpf "
             f"only for root; members need {WINDOW}: see sockreg(8)",
         ) from None
+    if found.st_uid not in (0, os.geteuid()):
+        raise RefusedError(
+            f"{registry} belongs to user {found.st_uid}, who decides what is in it",
+            "remove it, and load again below a bpffs that others cannot write to",
+        )
+    return stat.S_ISDIR(found.st_mode)
 
 
 def let_in(home: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockreg import trust
 from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host import bpf_access
 from sockreg.host.mounts import mounts
@@ -41,14 +42,15 @@ def _home(bpffs: str) -> Path:
         writable = "mount -o remount,rw /sys; " if bpffs.startswith("/sys/") else ""
         raise SockregError(
             f"{bpffs} does not exist",
-            f"mount a bpffs there: '{writable}mkdir -p {bpffs}; mount -t bpf bpf {bpffs}'",
+            f"mount a bpffs there: '{writable}mkdir -p {bpffs}; {_mount(bpffs)}'",
         )
     if not is_bpffs(bpffs):
         raise SockregError(
             f"{bpffs} is not a bpffs",
-            f"mount one: 'mount -t bpf bpf {bpffs}', or name another with --bpffs",
+            f"mount one: '{_mount(bpffs)}', or name another with --bpffs",
         )
     home = mount / HOME
+    _require_own(bpffs, bpffs)
     try:
         home.mkdir(mode=0o710, exist_ok=True)
     except PermissionError as error:
@@ -60,8 +62,25 @@ def _home(bpffs: str) -> Path:
             f"'mkdir {home}' must succeed; if the bpffs is read-only: "
             f"'mount -o remount,rw {bpffs}'",
         ) from None
+    _require_own(bpffs, str(home))
     access.let_in(home)
     return home
+
+
+def _mount(bpffs: str) -> str:
+    """The command that mounts a bpffs; without a mode, everybody could make directories in it."""
+    return f"mount -t bpf -o mode=0700 bpf {bpffs}"
+
+
+def _require_own(bpffs: str, directory: str) -> None:
+    """Raise RefusedError if others may change what is in a directory of the bpffs."""
+    try:
+        trust.require_directory(bpffs, directory)
+    except trust.UntrustedError as error:
+        raise RefusedError(
+            f"{error.filename} {error.strerror}",
+            "others could make and open pins there, and take traffic; nothing was loaded",
+        ) from None
 
 
 def is_bpffs(path: str) -> bool:

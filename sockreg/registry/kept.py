@@ -15,6 +15,7 @@ import json
 import struct
 import zlib
 
+from sockreg import trust
 from sockreg.host import files
 from sockreg.registry import generation_record
 from sockreg.registry.generation_record import Header, Packed
@@ -60,8 +61,7 @@ def path_in(directory: str) -> str:
 
 def _content(path: str) -> bytes:
     """The file as it was written. Raises OSError and ValueError."""
-    with open(path, "rb") as file:
-        content = file.read()
+    content = trust.read("/", path)
     if not content.startswith(_MAGIC):
         raise ValueError("it is of another version of sockreg")
     start = len(_MAGIC) + _DIGEST

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from sockreg import trust
 from sockreg.errors import ConfigError
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.specifiers import expand_specifiers
@@ -77,8 +78,14 @@ def of_files(root: str, unit: str) -> tuple[str, str, int | None] | None:
         return None
     sections: list[tuple[str, Section]] = []
     for path in paths:
-        with open(path, "rb") as file:
-            sections += [(path, section) for section in read_sections(file.read())]
+        try:
+            content = trust.read(root, path)
+        except trust.UntrustedError as error:
+            raise ConfigError(
+                f"{path}: is not trusted: {error.filename} {error.strerror}",
+                "correct it and start the unit again",
+            ) from None
+        sections += [(path, section) for section in read_sections(content)]
     label = read_label(name, sections, _refuse, _ignore)
     return name, label, read_weight(sections, _refuse)
 

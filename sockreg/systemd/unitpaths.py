@@ -26,6 +26,7 @@ _SYSTEM = (
     "/usr/lib/systemd/system",
     "/run/systemd/generator.late",
 )
+_NULL = os.makedev(1, 3)  # /dev/null
 _LINKS_MAX = 8  # as many as systemd follows (FOLLOW_MAX, basic/unit-file.c)
 
 
@@ -146,9 +147,12 @@ def has_content(root: str, path: str) -> bool:
     """Whether a file exists and is not masked."""
     path = reachable(root, path)
     try:
-        return os.stat(path).st_size > 0  # 0 for /dev/null as well
+        status = os.stat(path)
     except FileNotFoundError:
         return False
+    # What is no file at all is nothing to pass over: reading it says so.
+    is_file = status.st_mode & 0o170000 == 0o100000
+    return status.st_size > 0 if is_file else status.st_rdev != _NULL
 
 
 def reachable(root: str, path: str) -> str:

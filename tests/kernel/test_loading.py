@@ -194,7 +194,7 @@ def test_a_registry_that_lost_its_link_makes_way_for_another(host: Host) -> None
 def test_no_bpffs(host: Host, tmp_path: Path) -> None:
     said = host.fails(EXIT_FAILURE, "--bpffs", "/nowhere", "load")
     assert "/nowhere does not exist" in said
-    assert "mount -t bpf bpf /nowhere" in said
+    assert "mount -t bpf -o mode=0700 bpf /nowhere" in said
     said = host.fails(EXIT_FAILURE, "--bpffs", str(tmp_path), "load")
     assert f"{tmp_path} is not a bpffs" in said
     assert "mount -t bpf" in said

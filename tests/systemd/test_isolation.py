@@ -102,3 +102,30 @@ def test_every_line_that_starts_python_isolates_it() -> None:
     ]
     assert len(started) > 4
     assert [it for it in started if "@PYTHON@ -I -S @" not in it[1]] == []
+
+
+def test_a_link_to_a_secret_shows_nothing_of_it(make_box: MakeBox) -> None:
+    """Neither in /etc/sockreg nor among the drop-ins of a unit."""
+    box = make_box(files=web())
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    box.write("/etc/secret", "root:very-secret:20000:0:99999:7:::\n[X-Sockreg]\nBind=very-secret\n")
+    box.run(["chmod", "0640", "/etc/secret"])
+    for link in ("/etc/sockreg/a.conf", f"{UNITS}/web.socket.d/a.conf"):
+        box.run(["mkdir", "-p", link.rpartition("/")[0]])
+        box.run(["ln", "-s", "/etc/secret", link])
+        said = ""
+        for command in (
+            ["apply"],
+            ["apply", "--check"],
+            ["check"],
+            ["rules"],
+            ["bind", "a", "tcp"],
+        ):
+            done = box.run(["sockreg", *command], check=False)
+            said += done.stdout + done.stderr
+        box.systemctl("restart", "sockreg.service", check=False)
+        said += str(box.journal())
+        assert f"{link}: is a link to /etc/secret, which not everybody may read" in said
+        assert "very-secret" not in said
+        assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+        box.run(["rm", link])
