@@ -12,10 +12,13 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sockreg.commands.watch import unwatch
+from sockreg.config.report import Notice
 from sockreg.context import Context
+from sockreg.errors import AccessError, SockregError
 from sockreg.host import links
 from sockreg.registry import generations
 from sockreg.registry.directory import not_in_force
@@ -34,7 +37,9 @@ _ENOUGH = 30.0  # s, before another process continues
 def refresh(context: Context) -> Change | None:
     """Put the rules in force for the interfaces there are now. None if all are as before.
 
-    Raises SockregError if the registry cannot be read, or the kernel refuses the new generation.
+    If the new generation is refused, that is if its table does not fit, the rules for interfaces
+    that have changed are pending until these change again: the earlier indices may be a stranger's
+    by now. Raises SockregError if the registry cannot be read, or that is refused, too.
     """
     registry = context.loaded_registry()
     current = generations.in_force(registry)
@@ -50,7 +55,7 @@ def refresh(context: Context) -> Change | None:
         indices = changed_indices(current) if current else None
         if current is None or indices is None:
             return None
-        change = renew(writer, current, current, indices)
+        change = _renew(writer, current, indices)
     tell.applied(change)
     return change
 
@@ -142,9 +147,28 @@ def _has_such_rules(context: Context) -> bool:
 
 def changed_indices(generation: generations.Generation) -> dict[str, int] | None:
     """The indices of the interfaces that its rules name; None if it was made for these."""
-    known = generations.read_header(generation).index_of
-    now = links.indices_of(known)
-    return now if now != known else None
+    header = generations.read_header(generation)
+    now = links.indices_of(header.index_of)
+    return now if now != header.index_of | header.refused else None
+
+
+def _renew(writer: Writer, current: generations.Generation, indices: Mapping[str, int]) -> Change:
+    """renew() the generation in force, without the rules for changed interfaces if need be."""
+    try:
+        return renew(writer, current, current, indices)
+    except AccessError:
+        raise
+    except SockregError as error:
+        known = generations.read_header(current).index_of
+        refused = {name: now for name, now in indices.items() if now and now != known[name]}
+        if not refused:
+            raise
+        change = renew(writer, current, current, indices, refused=refused)
+        names = ", ".join(refused)
+        text = f"the rules for {names} are pending, although it is there: {error.message}"
+        if len(refused) > 1:
+            text = text.replace("it is there", "they are there")
+        return replace(change, notices=[*change.notices, Notice(None, text)])
 
 
 def renew(
@@ -152,9 +176,11 @@ def renew(
     current: generations.Generation,
     of: generations.Generation,
     indices: Mapping[str, int],
+    *,
+    refused: Mapping[str, int] = MappingProxyType({}),
 ) -> Change:
     """Swap in a new generation with the rules of generation ``of``, for interfaces with these
-    indices.
+    indices. The rules for those in ``refused`` are pending.
     """
     from sockreg import garbage
     from sockreg.commands.apply import Content, compiled, new_generation, next_number
@@ -171,7 +197,7 @@ def renew(
         bindings,
         before.counters,
         packed,
-        indices,
+        {name: 0 if name in refused else index for name, index in indices.items()},
         before.parts,
         before.left_out,
         before.state,
@@ -187,6 +213,7 @@ def renew(
         destinations=header.destinations,
         indices=header.indices,
         rules_for=header.rules_for,
+        refused=dict(refused),
     )
     number = next_number(writer.registry)
     record = generation_record.encode(header, packed.records)
@@ -205,5 +232,5 @@ def renew(
         swapped=True,
         count=header.count,
         pending=made.pending,
-        moves=moves_between(in_force, header),
+        moves=[m for m in moves_between(in_force, header) if m.interface not in refused],
     )

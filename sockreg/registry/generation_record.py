@@ -12,7 +12,7 @@ Reading commands show the rules in force from here, never from files.
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,7 +71,9 @@ class Header:
     rules, ``destinations`` has only their keys.
 
     ``parts`` are those of the rules, ``left_out`` those that are not in force as they are written.
-    ``state`` is the directory where the rules are kept for the next boot, or None.
+    ``state`` is the directory where the rules are kept for the next boot, or None. ``refused`` has
+    the interfaces that are there, but whose rules are pending because the kernel refused a table
+    with them, each with its index then.
     """
 
     version: str
@@ -92,6 +94,7 @@ class Header:
     parts: list[PartRecord] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     state: str | None = None
+    refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def index_of(self) -> dict[str, int]:
@@ -110,10 +113,21 @@ class Header:
             if index == 0
         }
 
+    def why_pending(self, interface: str) -> str:
+        """Why rules for one of these interfaces are pending."""
+        return why_pending(interface, self.refused)
+
     @property
     def pending(self) -> int:
         """The number of pending rules."""
         return sum(self.absent.values())
+
+
+def why_pending(interface: str | None, refused: Collection[str]) -> str:
+    """Why rules for an interface are pending. ``refused`` is that of a Header."""
+    if interface in refused:
+        return f"the kernel refused a table with the rules for interface {interface}"
+    return f"there is no interface {interface}"
 
 
 class Packed(NamedTuple):

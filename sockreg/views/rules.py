@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sockreg import garbage
@@ -11,6 +11,7 @@ from sockreg.errors import UsageError
 from sockreg.model import ACTION_NAMES, FAMILY_BITS, PROTOCOL_NAMES, Binding, label_problem
 from sockreg.plural import plural
 from sockreg.registry import generation_record, generations
+from sockreg.registry.generation_record import why_pending
 from sockreg.rules.syntax import format_prefix, format_rule, parse_ports, parse_prefix
 
 
@@ -73,11 +74,13 @@ def _meets(binding: Binding, family: int, address: int, length: int) -> bool:
 class Rules(NamedTuple):
     """All rules of a generation in the order in which they were read.
 
-    Those for an interface in ``absent`` are pending.
+    Those for an interface in ``absent`` are pending. It is there nevertheless if it is in
+    ``refused``.
     """
 
     bindings: list[Binding]
     absent: Mapping[str, int]
+    refused: Collection[str] = ()
 
     def chosen(self, wanted: Filter) -> Rules:
         """Those that a filter shows, pending ones, too."""
@@ -100,10 +103,11 @@ def read(context: Context) -> Rules:
         return Rules([], {})
     with garbage.paused():
         bindings = generation_record.decode_bindings(content)
-    return Rules(bindings, generation_record.decode_header(content).absent)
+    header = generation_record.decode_header(content)
+    return Rules(bindings, header.absent, header.refused)
 
 
-def pending_lines(pending: Sequence[Binding]) -> list[str]:
+def pending_lines(pending: Sequence[Binding], refused: Collection[str] = ()) -> list[str]:
     """What each absent interface keeps out of force, one line for each."""
     waiting: dict[str | None, list[Binding]] = {}
     for binding in pending:
@@ -113,7 +117,7 @@ def pending_lines(pending: Sequence[Binding]) -> list[str]:
         first, others = found[0], len(found) - 1
         also = f" and {plural(others, 'more rule')}" if others else ""
         lines.append(
-            f"pending: {line(first)} ({first.place}){also}: there is no interface {interface}"
+            f"pending: {line(first)} ({first.place}){also}: {why_pending(interface, refused)}"
         )
     return lines
 

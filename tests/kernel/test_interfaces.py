@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from sockreg.errors import SockregError
+from sockreg.registry import generation_record, generations
 from sockreg.systemd import journal
 from tests.kernel.host import Host
 from tests.netns import UDP, Namespace, connect
@@ -217,6 +220,72 @@ def test_a_look_reads_no_file(served: Host, client: Namespace) -> None:
     gone(served, "left")
     look(served)
     assert len(served.json("rules")) == 2
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the kernel refuses each table with rules for an interface, if this is not empty."""
+    refuses: list[bool] = []
+    build = generations.build
+
+    def built(*arguments: Any, rules: bytes, **rest: Any) -> generations.Generation:
+        if refuses and any(generation_record.decode_header(rules).indices):
+            raise SockregError("the kernel refuses the table: Cannot allocate memory", "")
+        return build(*arguments, rules=rules, **rest)
+
+    monkeypatch.setattr(generations, "build", built)
+    return refuses
+
+
+def test_rules_whose_table_is_refused_are_pending(
+    served: Host, client: Namespace, refusing: list[bool]
+) -> None:
+    """They must not stay with an index that is a stranger's now, and a look must come to an end."""
+    joined(served, "left", client, index=700)
+    look(served)
+    assert client.ask(SERVICE, 80) == "inner"
+    gone(served, "left")
+    joined(served, "other", client, index=700)
+    unused(served, "left", 800)
+    refusing.append(True)
+    said = look(served)
+    assert "the rules for left are pending, although it is there: the kernel refuses" in said
+    told = [entry["MESSAGE"][0] for entry in served.entries()]
+    assert [text for text in told if "the rules for left are pending" in text]
+    assert not [text for text in told if "is gone" in text]
+    assert client.ask(SERVICE, 80) == "outer", "a stranger with the index"
+    why = "the kernel refused a table with the rules for interface left"
+    assert f"pending     1 rule: {why}" in served.ok("status")
+    assert why in served.ok("rules")
+    before = served.json("status")["generation"]
+    assert "are pending, although" not in look(served)
+    assert served.json("status")["generation"] == before, "tried once"
+    # The next change of an interface, or an apply, tries again.
+    gone(served, "left")
+    look(served)
+    assert "there is no interface left" in served.ok("status")
+    refusing.clear()
+    unused(served, "left", 900)
+    look(served)
+    assert "pending" not in served.ok("status")
+
+
+def unused(host: Host, device: str, index: int) -> None:
+    peer = ("peer", "name", f"{device}-peer")
+    host.namespace.run("ip", "link", "add", device, "index", str(index), "type", "veth", *peer)
+
+
+def test_rules_that_were_refused_come_with_an_apply(
+    served: Host, client: Namespace, refusing: list[bool]
+) -> None:
+    joined(served, "left", client)
+    refusing.append(True)
+    look(served)
+    assert client.ask(SERVICE, 80) == "outer"
+    refusing.clear()
+    served.ok("apply")
+    assert client.ask(SERVICE, 80) == "inner"
+    assert "nothing to change" in look(served)
 
 
 def test_a_look_that_finds_nothing_new_changes_nothing(served: Host) -> None:

@@ -42,7 +42,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
             print_json("rules", rules.bodies(found))
         else:
             print_table(("ACTION", "LABEL", "RULE", "PLACE"), list(map(rules.row, found.bindings)))
-            for text in rules.pending_lines(found.pending):
+            for text in rules.pending_lines(found.pending, found.refused):
                 out(text)
     if everything.bindings and not found.bindings:
         given = ((name, getattr(options, name)) for name in _FILTERS)

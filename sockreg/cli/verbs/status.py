@@ -124,8 +124,8 @@ def _print_head(seen: Status) -> None:
             )
         for name, count in header.absent.items():
             out(
-                f"pending     {plural(count, 'rule')}: there is no interface {name}; 'sockreg "
-                "rules' shows where"
+                f"pending     {plural(count, 'rule')}: {header.why_pending(name)}; "
+                "'sockreg rules' shows where"
             )
     if seen.trial is not None:
         out(
