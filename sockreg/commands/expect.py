@@ -124,7 +124,12 @@ def _with_slots(maps: Maps, entry: Expected, label: str, *, several: bool) -> Ex
 def _held(maps: Maps, slot: int) -> int:
     """The cookie of the unit's socket in a slot of its own; 0 if there is none."""
     if pool_slots(maps, slot):
-        pools.arrange(maps, slot, [])  # only the unit is in it: it was drained
+        # Only the unit is in it: it was drained, or it is the mates of its socket. The program
+        # looks after one socket.
+        members = members_of(maps, slot)
+        for member in members:
+            member.mates = []
+        pools.arrange(maps, slot, [member for member in members if member.weight > 0])
     return next((member.cookie for member in members_of(maps, slot)), 0)
 
 

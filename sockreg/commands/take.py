@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from sockreg.commands.take_choice import Candidate, Selector, choose
+from sockreg.commands.take_choice import Candidate, Selector, choose, with_mates
 from sockreg.commands.take_refusals import (
     check_netns,
     no_access,
@@ -132,7 +132,7 @@ def _look(context: Context, order: Order, overdue: bool) -> list[Candidate]:
     found = _candidates(there, holders)
     matching = [candidate for candidate in found if order.selector.matches(candidate.socket)]
     if matching:
-        return choose(matching, str(order))
+        return with_mates(choose(matching, str(order)), matching)
     if holders.hidden and (there or order.cookie is None):
         raise no_access(str(order), holders.hidden)
     if order.pid is not None and not found:
@@ -273,9 +273,13 @@ def _confirm(context: Context, order: Order, taken: Sequence[Candidate]) -> None
     duplicate.
     """
     with Maps(context.registry, read_only=True) as maps:
-        there = {entry.member.cookie for entry in registered_under(maps, order.label)}
+        there = {
+            one.cookie
+            for entry in registered_under(maps, order.label)
+            for one in (entry.member, *entry.member.mates)
+        }
     gone = [str(candidate) for candidate in taken if candidate.socket.cookie not in there]
-    if gone:
+    if len(gone) == len(taken):
         raise SockregError(
             f"{order} closed {' and '.join(gone)} while it was being registered",
             "register it again when the server runs",

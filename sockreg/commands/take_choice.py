@@ -100,9 +100,7 @@ def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
     """
     groups: dict[tuple[object, ...], Candidate] = {}
     for candidate in candidates:
-        sock = candidate.socket
-        key = (sock.protocol, sock.family, sock.address, sock.port, sock.interface)
-        groups.setdefault(key, candidate)
+        groups.setdefault(_bound(candidate), candidate)
     chosen = list(groups.values())
     services = {(one.socket.protocol, one.socket.port) for one in chosen}
     families = {one.socket.family for one in chosen}
@@ -112,6 +110,21 @@ def choose(candidates: Sequence[Candidate], who: str) -> list[Candidate]:
             "select one: --local ADDR:PORT, --proto tcp or udp, or --cookie",
         )
     return chosen
+
+
+def with_mates(chosen: Sequence[Candidate], among: Sequence[Candidate]) -> list[Candidate]:
+    """The chosen sockets, each followed by the others of its reuseport group."""
+    return [
+        candidate
+        for first in chosen
+        for candidate in (first, *(c for c in among if c is not first))
+        if _bound(candidate) == _bound(first)
+    ]
+
+
+def _bound(candidate: Candidate) -> tuple[object, ...]:
+    sock = candidate.socket
+    return (sock.protocol, sock.family, sock.address, sock.port, sock.interface)
 
 
 def listed(candidates: Sequence[Candidate]) -> str:

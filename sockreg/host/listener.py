@@ -15,6 +15,7 @@ _ORDER = sys.byteorder
 
 # asm-generic/socket.h, linux/in.h, linux/in6.h; absent from _socket in Python 3.11
 _IFNAMSIZ = 16  # linux/if.h
+_SO_REUSEPORT = 15
 _SO_BINDTODEVICE = 25
 _SO_PROTOCOL = 38
 _SO_DOMAIN = 39
@@ -45,7 +46,8 @@ class Listener(sharing.Listener):
     dual-stack IPv6 socket takes both. ``netns`` is the SO_NETNS_COOKIE of its network namespace; 0
     on kernels before 5.14, which do not report it. ``asks_address`` is whether the socket receives
     the destination address of each datagram. ``device`` is the interface that it is bound to, or
-    empty: a socket at a link-local address is bound to one, too.
+    empty: a socket at a link-local address is bound to one, too. ``in_group`` is whether it has
+    SO_REUSEPORT: all sockets at its address are one group then.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Listener(sharing.Listener):
         netns: int,
         asks_address: bool,
         device: str = "",
+        in_group: bool = False,
     ) -> None:
         super().__init__(family, serves, protocol, address, port)
         self.fd = fd
@@ -68,6 +71,7 @@ class Listener(sharing.Listener):
         self.netns = netns
         self.asks_address = asks_address
         self.device = device
+        self.in_group = in_group
 
     def packed_address(self) -> bytes:
         return _socket.inet_pton(self.family, self.address.partition("%")[0])
@@ -157,6 +161,7 @@ def _inspect(sock: _socket.socket) -> Listener:
         netns=netns_cookie(sock),
         asks_address=protocol == _socket.IPPROTO_UDP and _asks_address(sock, family),
         device=_device(sock),
+        in_group=bool(sock.getsockopt(level, _SO_REUSEPORT)),
     )
 
 

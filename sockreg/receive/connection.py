@@ -132,7 +132,7 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
     from sockreg.host.listener import UnfitError, address_text, inspect
     from sockreg.registry import registration
 
-    chosen: dict[tuple[int, int], tuple[int, str, int]] = {}  # by family and protocol
+    chosen: dict[tuple[int, int], tuple[str, int]] = {}  # by family and protocol
     for number, fd in enumerate(fds, 1):
         which = f"socket {number} of {len(fds)}"
         try:
@@ -140,20 +140,19 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
         except UnfitError as error:
             raise error.about(which) from None
         where = address_text(listener.family, listener.address, listener.port)
-        first = chosen.setdefault((listener.family, listener.protocol), (fd, where, listener.netns))
-        # One socket of a reuseport group represents all of it (sk_select_reuseport in
-        # Documentation/bpf/prog_sk_lookup.rst).
-        if first[1] != where:
+        first = chosen.setdefault((listener.family, listener.protocol), (where, listener.netns))
+        # Sockets of one address are a reuseport group.
+        if first[0] != where:
             raise RefusedError(
-                f"{which} is bound to {where}, but another one of the same kind to {first[1]}",
+                f"{which} is bound to {where}, but another one of the same kind to {first[0]}",
                 "a label takes one address per family and protocol: use one label for each address",
             )
-        if listener.netns != next(iter(chosen.values()))[2]:
+        if listener.netns != next(iter(chosen.values()))[1]:
             raise RefusedError(
                 f"{which} is of another network namespace than the first",
                 "pass the sockets of each namespace separately",
             )
-    registration.register([(fd, label) for fd, _, _ in chosen.values()], registrant, bpffs)
+    registration.register([(fd, label) for fd in fds], registrant, bpffs)
 
 
 def main() -> int:

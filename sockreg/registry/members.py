@@ -31,6 +31,7 @@ class Member:
 
     ``packed_address`` is in network order, IPv4 in its first four bytes. ``family`` is 0 if there
     is no record. ``weight_said`` is whether its unit's files or its registration said a weight.
+    ``mates`` are further sockets of its SO_REUSEPORT group: they serve once it is closed.
     """
 
     def __init__(
@@ -55,6 +56,21 @@ class Member:
         self.weight_said = weight_said
         self.packed_address = packed_address
         self.unit = unit
+        self.mates: list[Member] = []
+
+    def is_bound_like(self, family: int, packed_address: bytes, port: int) -> bool:
+        """Whether it has this local address, given without padding."""
+        return (self.family, self.port, self.packed_address[: len(packed_address)]) == (
+            family,
+            port,
+            packed_address,
+        )
+
+    def is_mate_of(self, listener: Listener) -> bool:
+        """Whether it is in the SO_REUSEPORT group of another socket."""
+        return listener.in_group and self.is_bound_like(
+            listener.family, listener.packed_address(), listener.port
+        )
 
     def packed(self) -> bytes:
         """The record of the member, as struct member."""
@@ -109,10 +125,15 @@ def members_of(maps: Maps, slot: int) -> list[Member]:
     During a change, the lone member and a pool can exist together.
     """
     members: dict[str, Member] = {}
-    for place in (*pool_slots(maps, slot), slot):
+    for place in (slot, *pool_slots(maps, slot)):
         member = member_in(maps, place)
-        if member is not None:
-            members.setdefault(member.unit, member)
+        if member is None:
+            continue
+        first = members.setdefault(member.unit, member)
+        if first.is_bound_like(member.family, member.packed_address, member.port):
+            known = [first.cookie, *(mate.cookie for mate in first.mates)]
+            if member.cookie not in known:
+                first.mates.append(member)
     return list(members.values())
 
 

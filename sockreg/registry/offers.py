@@ -19,6 +19,8 @@ class Offer:
         self.listener = listener
         # The destinations that it will serve: family and listener.
         self.places: list[tuple[int, int]] = []
+        # Other sockets of its SO_REUSEPORT group.
+        self.mates: list[Listener] = []
 
     @property
     def families(self) -> list[int]:
@@ -99,7 +101,12 @@ def _assigned(offers: list[Offer], unit: str, skipped: list[str]) -> list[Offer]
                     places += [(family, ONLY)] if port == only else []
                     places += [(family, port)] if len(ports) > 1 else []
         for offer in same:
-            if not offer.places and not _is_served_by_mate(offer, same):
+            if offer.places:
+                continue
+            mate = _mate_of(offer, same)
+            if mate is not None:
+                mate.mates.append(offer.listener)
+            else:
                 others = {
                     str(other)
                     for other in same
@@ -111,21 +118,24 @@ def _assigned(offers: list[Offer], unit: str, skipped: list[str]) -> list[Offer]
     return [offer for offer in offers if offer.places]
 
 
-def _is_served_by_mate(offer: Offer, others: list[Offer]) -> bool:
-    """Whether another socket with the same address and port stands for this one.
+def _mate_of(offer: Offer, others: list[Offer]) -> Offer | None:
+    """The socket with the same address and port that stands for this one.
 
     The kernel lets two sockets have one address only as a SO_REUSEPORT group, and spreads the
     packets for one of them over all of the group.
     """
     own = offer.listener
-    return any(
-        other.places
-        and other.listener.family == own.family
-        and other.listener.protocol == own.protocol
-        and other.listener.address == own.address
-        and other.listener.port == own.port
-        for other in others
-    )
+    for other in others:
+        if (
+            other.places
+            and other.listener.family == own.family
+            and other.listener.protocol == own.protocol
+            and other.listener.address == own.address
+            and other.listener.port == own.port
+            and other.listener.netns == own.netns
+        ):
+            return other
+    return None
 
 
 def _skip_twin(offer: Offer, others: list[str], unit: str) -> str:

@@ -9,7 +9,8 @@ copy_socket moves such sockets between slots. Callers hold the registry's lock. 
 imports this module only if a label has more than one socket.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from itertools import cycle
 
 from sockreg.errors import RefusedError, SockregError
 from sockreg.host.listener import Listener, cookie_text
@@ -41,11 +42,13 @@ def join(
     weight_said: bool,
     now: int,
     instead_of: Collection[str] = (),
+    mates: Sequence[Listener] = (),
 ) -> int | None:
-    """Register a socket beside those of other units. Returns the cookie that it replaced.
+    """Register a socket beside those of other units, or of its group. Returns what it replaced.
 
-    It replaces the sockets of the units in ``instead_of``, too. Raises RefusedError if the pool is
-    full or no slot is left; nothing changes then.
+    It replaces the sockets of the units in ``instead_of``, too. ``mates`` are as in
+    registration.enter(). Raises RefusedError if the pool is full or no slot is left; nothing
+    changes then.
     """
     members = members_of(maps, slot)
     mine = [member for member in members if member.unit == unit]
@@ -55,29 +58,49 @@ def join(
         if m.unit != unit and (m.cookie == listener.cookie or m.unit in instead_of)
     ]
     others = [member for member in members if member not in mine]
-    spare: list[int] = []
-    own_place = None
-    if not others and weight > 0:
-        place = slot
-    else:
-        if len(others) >= MEMBERS_MAX:
-            raise RefusedError(
-                f"{unit}: its pool has {MEMBERS_MAX} members already, which is the maximum",
-                "stop one of them; 'sockreg status' shows them",
-            )
-        own_place = next((member.slot for member in mine if member.slot != slot), None)
-        lone = any(member.slot == slot for member in others)
-        spare = _free(maps, (own_place is None) + lone, unit)
-        place = spare.pop() if own_place is None else own_place
-    put(maps, place, listener, unit=unit, weight=weight, weight_said=weight_said, now=now)
-    own = member_in(maps, place)
+    if len(others) >= MEMBERS_MAX:
+        raise RefusedError(
+            f"{unit}: its pool has {MEMBERS_MAX} members already, which is the maximum",
+            "stop one of them; 'sockreg status' shows them",
+        )
+    group = [
+        one
+        for member in mine
+        if member.unit == unit
+        for one in (member, *member.mates)
+        if one.cookie == listener.cookie or one.is_mate_of(listener)
+    ]
+    known = {one.cookie for one in group}
+    new = [one for one in (listener, *mates) if one.cookie not in known]
+    new = new[: max(MEMBERS_MAX - len(group), 0 if group else 1)]
+    is_lone = not others and weight > 0
+    # A socket that replaces another one takes its place, so that its flows move at once.
+    own_place = next((one.slot for one in mine if one.slot != slot), None) if not group else None
+    places: list[int] = []
+    if new and not group and (is_lone or own_place is not None):
+        places = [slot if is_lone else own_place or slot]
+    moving = sum(one.slot == slot for one in _everyone(others))
+    moving += sum(one.slot == slot for one in group) if not is_lone else 0
+    spare = _free(maps, len(new) - len(places) + moving, unit)
+    fresh_places = [*places, *(spare.pop() for _ in new[len(places) :])]
+    own = list(group)
     try:
-        arrange(maps, slot, others if own is None else [*others, own], spare)
+        for one, place in zip(new, fresh_places, strict=True):
+            put(maps, place, one, unit=unit, weight=weight, weight_said=weight_said, now=now)
+            there = member_in(maps, place)
+            if there is not None:
+                own.append(there)
+        if own:
+            own[0].weight, own[0].weight_said, own[0].mates = weight, weight_said, own[1:]
+        arrange(maps, slot, [*others, *own[:1]], spare)
     except (SockregError, OSError):
-        if own_place is None and place != slot:  # no pool names the place yet
-            take_out(maps, place, listener.cookie)
+        for one, place in zip(new, fresh_places, strict=True):
+            if place not in (slot, own_place):  # no pool names the place yet
+                take_out(maps, place, one.cookie)
         raise
-    return mine[0].cookie if mine else None
+    if listener.cookie in known:
+        return listener.cookie
+    return mine[0].cookie if mine and not group else None
 
 
 def leave(maps: Maps, slot: int, leaving: Member) -> None:
@@ -130,10 +153,15 @@ def arrange(
 
     ``spare`` are free slots for those that cannot stay in the destination's own slot. Without them,
     free slots are searched for. ``copied`` is a member that also stays where it is.
+
+    A lone member is in the destination's own slot. Its mates are a pool, which the program looks at
+    once the member is closed. Mates for whom a pool has no room are dropped.
     """
     before = {*pool_slots(maps, slot), slot}
-    if len(members) == 1 and members[0].weight > 0:
-        _move(maps, members[0], slot)
+    lone = members[0] if len(members) == 1 and members[0].weight > 0 else None
+    _drop_mates(members, layout.POOL_MEMBERS - (0 if lone else len(members)))
+    if lone is not None and not lone.mates:
+        _move(maps, lone, slot)
         bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = {slot}
     elif not members:
@@ -141,28 +169,63 @@ def arrange(
         bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = set()
     else:
-        places = {member.unit: member.slot for member in members}
-        moving = [member for member in members if member.slot == slot or member is copied]
+        pooled = [one for one in _everyone(members) if one is not lone]
+        places = {one.cookie: one.slot for one in pooled}
+        copies = [] if copied is None else [copied, *copied.mates]
+        moving = [one for one in pooled if one.slot == slot or one in copies]
         free = spare or _free(maps, len(moving), members[0].unit)
-        places.update({member.unit: free[at] for at, member in enumerate(moving)})
-        for member in members:
-            _move(maps, member, places[member.unit])
-        _write(maps, slot, members, places)
-        kept = set(places.values())
+        places.update({one.cookie: free[at] for at, one in enumerate(moving)})
+        if lone is not None:
+            _move(maps, lone, slot)
+        for one in pooled:
+            _move(maps, one, places[one.cookie])
+        _write(maps, slot, members, places, lone)
+        kept = set(places.values()) | ({slot} if lone is not None else set())
     for place in before - kept:
         bpf.map_delete(maps.sockets, layout.SLOT.pack(place))
     drop_stale_members(maps)
 
 
-def _write(maps: Maps, slot: int, members: list[Member], places: dict[str, int]) -> None:
-    """Write the pool of a destination, in one step; ``places`` are the slots by unit."""
-    owners = share({member.unit: member.weight for member in members})
-    entries = [places[unit] for unit in owners] or [0] * layout.POOL_ENTRIES
-    ordered = sorted(members, key=lambda member: member.weight == 0)
-    places_in_order = [places[member.unit] for member in ordered]
-    places_in_order += [0] * (layout.POOL_MEMBERS - len(members))
-    active = sum(member.weight > 0 for member in members)
-    value = layout.POOL.pack(len(members), active, *places_in_order, *entries)
+def _everyone(members: Iterable[Member]) -> list[Member]:
+    return [one for member in members for one in (member, *member.mates)]
+
+
+def _drop_mates(members: Iterable[Member], room: int) -> None:
+    """Leave mates out for whom there is no room, and give the others the weight of their member."""
+    for member in members:
+        member.mates = member.mates[:room]
+        room -= len(member.mates)
+        for mate in member.mates:
+            mate.weight, mate.weight_said = member.weight, member.weight_said
+
+
+def _write(
+    maps: Maps, slot: int, members: list[Member], places: dict[int, int], lone: Member | None
+) -> None:
+    """Write the pool of a destination, in one step; ``places`` are the slots by cookie.
+
+    It has the mates of ``lone``, or else all members, and after them their mates.
+    """
+    if lone is not None:
+        active = lone.mates
+        entries = [places[active[0].cookie]] * layout.POOL_ENTRIES
+        drained = []
+    else:
+        ordered = sorted(members, key=lambda member: member.weight == 0)
+        # The kernel spreads over a group whichever socket of it is selected. So entries name them
+        # in turn: if one is closed, the group keeps most of its share.
+        of_unit = {
+            member.unit: cycle(places[one.cookie] for one in (member, *member.mates))
+            for member in members
+        }
+        owners = share({member.unit: member.weight for member in members})
+        entries = [next(of_unit[unit]) for unit in owners] or [0] * layout.POOL_ENTRIES
+        active = [one for one in ordered if one.weight > 0]
+        active += [mate for one in active for mate in one.mates]
+        drained = _everyone(one for one in ordered if one.weight == 0)
+    in_order = [places[one.cookie] for one in (*active, *drained)]
+    padding = [0] * (layout.POOL_MEMBERS - len(in_order))
+    value = layout.POOL.pack(len(in_order), len(active), *in_order, *padding, *entries)
     bpf.map_update(maps.pools, layout.SLOT.pack(slot), value)
 
 

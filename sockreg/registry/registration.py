@@ -96,7 +96,7 @@ def _register(
         who = identify(maps, unit, offers, weight, root)
         replaced: list[tuple[int, Member]] = []
         there: dict[Key, int] = {}
-        cookies = {offer.listener.cookie for offer in offers}
+        cookies = {one.cookie for offer in offers for one in (offer.listener, *offer.mates)}
         for label in sorted({offer.label for offer in offers}):
             of_this = of_label(maps, label)
             _leave_ssh(maps, offers, of_this, unit)
@@ -194,14 +194,28 @@ def _enter(
         drop_stale_members(maps)
     now = time.time_ns()
     entered: list[tuple[Offer, int | None]] = []
+    new: list[int] = []  # slots in which the registrant had nothing before
     try:
         for offer, slot in places:
-            replaced = enter(maps, slot, offer.listener, who, now=now, instead_of=instead_of)
+            joined = offer.listener.in_group and any(
+                member.unit == who.unit for member in members_of(maps, slot)
+            )
+            replaced = enter(
+                maps,
+                slot,
+                offer.listener,
+                who,
+                now=now,
+                instead_of=instead_of,
+                mates=offer.mates,
+            )
             entered.append((offer, replaced))
+            if replaced is None and not joined:
+                new.append(slot)
     except (SockregError, OSError):
-        for (_, slot), (_, replaced) in zip(places, entered, strict=False):
+        for slot in new:
             for member in members_of(maps, slot):
-                if replaced is None and member.unit == who.unit:
+                if member.unit == who.unit:
                     remove(maps, slot, member)
         raise
     return entered
@@ -314,20 +328,22 @@ def enter(
     *,
     now: int,
     instead_of: set[str],
+    mates: list[Listener],
 ) -> int | None:
     """Register a socket for a destination, replacing the unit's own one if there is one.
 
     It replaces the sockets of the units in ``instead_of``, too. With sockets of other units, it
-    forms a pool. Its weight is its share of new flows there; 0 drains it. Returns the cookie that
-    it replaced, or None. If another unit has registered the socket already, this unit takes it
+    forms a pool. Its weight is its share of new flows there; 0 drains it. ``mates`` are further
+    sockets of its SO_REUSEPORT group; those that the unit has registered stay. Returns the cookie
+    that it replaced, or None. If another unit has registered the socket already, this unit takes it
     over.
     """
-    if who.weight > 0 and not pool_slots(maps, slot):
+    if who.weight > 0 and not mates and not pool_slots(maps, slot):
         member = member_in(maps, slot)
         if (
             member is None
-            or member.unit == who.unit
             or member.cookie == listener.cookie
+            or (member.unit == who.unit and not member.is_mate_of(listener))
             or member.unit in instead_of
         ):
             return put(
@@ -350,6 +366,7 @@ def enter(
         weight_said=who.weight_said,
         now=now,
         instead_of=instead_of,
+        mates=mates,
     )
 
 

@@ -9,6 +9,7 @@ Each WORDS is one argument, and each line of standard input the same thing:
     mptcp 127.0.0.1 8080                                    listens
     bound 127.0.0.1 8080                                    TCP that does not listen
     unix                                                    listens, on an abstract name
+    close-first                                             closes the one opened first
     close                                                   closes all
 
 It says ``done`` after each line. Whoever asks it gets its NAME. It ends with its input,
@@ -60,16 +61,20 @@ def open_socket(kind: str, *rest: str) -> socket.socket:
 
 def main() -> None:
     name, *first = sys.argv[1:]
+    servers: list[Server] = []
     with ExitStack() as opened:
 
         def obey(line: str) -> None:
             if line == "close":
                 opened.close()
                 return
+            if line == "close-first":
+                servers.pop(0).close()
+                return
             kind, *rest = line.split()
             sock = open_socket(kind, *rest)
             if kind in ("tcp", "udp", "mptcp"):
-                opened.enter_context(Server(name, sock))
+                servers.append(opened.enter_context(Server(name, sock)))
             else:
                 opened.enter_context(sock)
 
