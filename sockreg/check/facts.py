@@ -48,7 +48,7 @@ class Host:
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets. ``probes`` are
     what UDP servers answered, with --probe. ``unfinished`` is
-    the note of an enable that died.
+    the note of an enable that died. ``loopholes`` are those of registry/access.py.
     """
 
     kernel: tuple[int, int]
@@ -67,6 +67,7 @@ class Host:
     filter: Filter | None = None
     states: Mapping[str, SystemdState] = field(default_factory=dict)
     unfinished: Before | None = None
+    loopholes: Sequence[tuple[str, str]] = ()
 
     def state(self, unit: str) -> SystemdState:
         """What systemd reports about a unit; empty if it was not queried."""

@@ -22,7 +22,7 @@ from sockreg.errors import SockregError
 from sockreg.guards import root, ssh, ssh_doors
 from sockreg.host import links, packetfilter, release
 from sockreg.model import UDP
-from sockreg.registry import attachment, generations
+from sockreg.registry import access, attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
@@ -157,6 +157,7 @@ def _host(context: Context, facts: Facts, *, probe: bool) -> Host:
         situation=there,
         others=others,
         blocked=blocked,
+        loopholes=access.loopholes(),
         expected=status.expected_units(context),
         doors=_doors(context, facts.rules, there),
         nonblocking=nonblocking,

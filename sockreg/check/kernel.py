@@ -47,6 +47,20 @@ def no_bpf(_: Facts, host: Host) -> Iterator[Finding]:
         )
 
 
+@live_check(Concern.PROGRAMS)
+def readers_can_write(_: Facts, host: Host) -> Iterator[Finding]:
+    """What readers, who may open maps for reading, need besides to write to them."""
+    for what, fix in host.loopholes:
+        yield Finding(
+            severity=Severity.WARNING,
+            check="readers-can-write",
+            where="",
+            what=what,
+            why="members of group sockreg, who may only read the registry, can write to it by that",
+            fix=fix,
+        )
+
+
 @live_check(Concern.LOADER)
 def not_applied(facts: Facts, host: Host) -> Iterator[Finding]:
     """Files that differ from the rules in the kernel."""

@@ -13,11 +13,13 @@ import stat
 from pathlib import Path
 
 from sockreg.errors import AccessError, RefusedError
+from sockreg.host.mounts import mounts
 from sockreg.registry.directory import BPFFS, HOME
 
 GROUP = "sockreg"
 WINDOW = "/run/sockreg/bpf"  # where run-sockreg-bpf-sockreg.mount shows sockreg's directory
 
+UNPRIVILEGED = "/proc/sys/kernel/unprivileged_bpf_disabled"
 _MODE = 0o2710  # enter, and not open: see registry/locks.py
 
 
@@ -46,6 +48,29 @@ def exists(registry: str) -> bool:
             "remove it, and load again below a bpffs that others cannot write to",
         )
     return stat.S_ISDIR(found.st_mode)
+
+
+def loopholes() -> list[tuple[str, str]]:
+    """What lets readers write to maps that they may only read, and the command that helps.
+
+    The kernel keeps a descriptor that was opened for reading from writing, but not a second pin of
+    the map, or a program that uses it. Empty if this system has no readers.
+    """
+    try:
+        grp.getgrnam(GROUP)
+    except KeyError:
+        return []
+    found = []
+    for path in sorted({mount.path for mount in mounts() if mount.kind == "bpf"}):
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_mode & stat.S_IWOTH:
+                what = f"everybody may make pins in the bpffs at {path}"
+                found.append((what, f"chmod go-w {path}"))
+    with contextlib.suppress(OSError), open(UNPRIVILEGED, encoding="ascii") as setting:
+        if setting.read().strip() == "0":
+            what = "everybody may load BPF programs: kernel.unprivileged_bpf_disabled is 0"
+            found.append((what, "sysctl -w kernel.unprivileged_bpf_disabled=2"))
+    return found
 
 
 def let_in(home: Path) -> None:

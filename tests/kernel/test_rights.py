@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sockreg.errors import EXIT_OK
 from sockreg.registry import access
 from tests import tree
 from tests.kernel.host import Host
+from tests.process import run
 
 READER, STRANGER = "65534", "65502"
 RULES = ["[web]", "Bind=tcp 192.0.2.0/24 80", "[other]", "Bind=tcp 192.0.2.0/24 81"]
@@ -47,12 +49,15 @@ def full(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @contextlib.contextmanager
-def walking(host: Host, user: str, group: str, *prefix: str) -> Iterator[Walk]:
-    """The walk of a user without privileges, which holds its locks until the block ends."""
-    paths = [host.home, *sorted(host.home.rglob("*"))]
+def walking(host: Host, user: str, group: str, *, also: Sequence[Path] = ()) -> Iterator[Walk]:
+    """The walk of a user without privileges, which holds its locks until the block ends.
+
+    ``also`` are directories besides those of the registry.
+    """
+    paths = [host.home, *sorted(host.home.rglob("*")), *also]
     script = tree.public() / "tests/kernel/walk.py"
     own = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-    command = [*own, "--bounding-set=-all", *prefix, "/usr/bin/python3", "-I", "-S", str(script)]
+    command = [*own, "--bounding-set=-all", "/usr/bin/python3", "-I", "-S", str(script)]
     with subprocess.Popen(
         [*command, *map(str, paths)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -166,3 +171,39 @@ def test_two_registrars_take_turns_also_before_the_registry_has_its_lock(full: H
         assert done.status == EXIT_OK, done.text
         assert not lock.exists()
         assert full.ask("192.0.2.7", 80) == "web"
+
+
+def test_what_lets_readers_write_is_found(
+    full: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as the page says: with a bpffs of everybody, a reader writes. The fixes end it."""
+    setting = tmp_path / "unprivileged_bpf_disabled"
+    setting.write_text("2\n")
+    monkeypatch.setattr(access, "UNPRIVILEGED", str(setting))
+
+    def found() -> list[Any]:
+        return [it for it in json.loads(full.run("--json", "check").out)["findings"]
+                if it["check"] == "readers-can-write"]  # fmt: skip
+
+    assert found() == []
+    setting.write_text("0\n")
+    (finding,) = found()
+    assert finding["fix"] == "sysctl -w kernel.unprivileged_bpf_disabled=2"
+    setting.write_text("2\n")
+    other = Path(tempfile.mkdtemp(prefix="sockreg-open-", dir="/tmp"))
+    run(["mount", "-t", "bpf", "bpf", str(other)])
+    try:
+        (finding,) = found()
+        assert str(other) in finding["what"]
+        with walking(full, READER, "nogroup", also=[other]) as walk:
+            done = {name for modes in walk.pins.values() for name in modes.get("r", ())}
+            assert f"OBJ_PIN in {other.name}" in done
+        (other / "another").unlink()
+        run(finding["fix"].split())
+        assert found() == []
+        with walking(full, READER, "nogroup", also=[other]) as walk:
+            done = {name for modes in walk.pins.values() for name in modes.get("r", ())}
+            assert f"OBJ_PIN in {other.name}" not in done
+    finally:
+        run(["umount", str(other)])
+        other.rmdir()
