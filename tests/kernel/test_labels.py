@@ -257,7 +257,7 @@ def arriving(
         if text.startswith(step) and not arrived:
             arrived.append(host.register([(label, admin.sock)], unit=ADMIN))
 
-    monkeypatch.setattr(progress, "steps_on", lambda _: stepping)
+    monkeypatch.setattr(progress, "steps", lambda: stepping)
     return arrived
 
 
