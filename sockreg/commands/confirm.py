@@ -108,7 +108,13 @@ def end_trial(context: Context, token: str) -> Change | None:
         if current is not None and current.number != waiting.base:
             try:
                 # Who got a label during the trial only got it by what is undone now.
-                change = swap_back(writer, current, waiting.base, take_labels=True)
+                change = swap_back(
+                    writer,
+                    current,
+                    waiting.base,
+                    take_labels=True,
+                    started=writer.active_units(),
+                )
             except RefusedError as error:
                 trial.write(writer.registry, [])
                 stays = (

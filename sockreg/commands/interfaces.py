@@ -27,6 +27,7 @@ from sockreg.systemd import listen_fds
 if TYPE_CHECKING:  # imports numpy, which takes most of the time when nothing has changed
     from sockreg.commands.apply import Writer
     from sockreg.commands.change import Change
+    from sockreg.commands.kept_parts import Kept
 
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5  # linux/socket.h, linux/netlink.h
 _PAUSE = 0.2  # s between two looks
@@ -178,13 +179,15 @@ def renew(
     indices: Mapping[str, int],
     *,
     refused: Mapping[str, int] = MappingProxyType({}),
+    more: Kept = (),
 ) -> Change:
     """Swap in a new generation with the rules of generation ``of``, for interfaces with these
-    indices. The rules for those in ``refused`` are pending.
+    indices. The rules for those in ``refused`` are pending. It has the parts in ``more``, too.
     """
     from sockreg import garbage
     from sockreg.commands.apply import Content, compiled, new_generation, next_number
     from sockreg.commands.change import Change, moves_between
+    from sockreg.commands.kept_parts import with_parts
     from sockreg.registry import attachment, generation_record, pins
     from sockreg.registry.sweep import sweep
 
@@ -192,13 +195,15 @@ def renew(
     before = generation_record.decode_header(content)
     packed = generation_record.decode(content)
     with garbage.paused():
-        bindings = generation_record.unpack(packed)
+        bindings, parts = with_parts(generation_record.unpack(packed), before.parts, more)
+    if more:
+        packed = generation_record.pack(bindings)
     made = Content(
         bindings,
         before.counters,
         packed,
         {name: 0 if name in refused else index for name, index in indices.items()},
-        before.parts,
+        parts,
         before.left_out,
         before.state,
     )
@@ -213,6 +218,11 @@ def renew(
         destinations=header.destinations,
         indices=header.indices,
         rules_for=header.rules_for,
+        count=header.count,
+        labels=header.labels,
+        paths=header.paths,
+        interfaces=header.interfaces,
+        parts=header.parts,
         refused=dict(refused),
     )
     number = next_number(writer.registry)

@@ -1,17 +1,19 @@
 """Putting the previous generation back in force."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.apply import Writer, entered, leaving, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
+from sockreg.commands.kept_parts import parts_kept, with_parts
 from sockreg.commands.watch import watch
 from sockreg.config.conf import options_of
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.guards import ssh
+from sockreg.host import links
 from sockreg.registry import (
     attachment,
     generation_record,
@@ -41,7 +43,8 @@ def rollback(context: Context, *, force: bool = False) -> Change:
         if current is None:
             raise not_in_force(writer.registry)
         number = waiting[0].base if waiting else generations.read_header(current).previous
-        change = swap_back(writer, current, number, force=force, take_labels=force)
+        started = writer.active_units() if waiting else ()
+        change = swap_back(writer, current, number, force=force, take_labels=force, started=started)
         trial.write(writer.registry, [])
     tell.applied(change)
     return change
@@ -54,8 +57,12 @@ def swap_back(
     *,
     force: bool = False,
     take_labels: bool,
+    started: Collection[str] = (),
 ) -> Change:
     """Put generation ``number`` in force. Raises NotLoadedError if it is gone.
+
+    Of units in ``started``, it keeps the rules that are in force now if that generation has none:
+    they were started since, which a trial is not about.
 
     Raises RefusedError as rollback() does. ``take_labels`` takes out the sockets of others that
     have got a label meanwhile.
@@ -72,9 +79,12 @@ def swap_back(
     context.step("comparing with the rules in force")
     old = generation_record.decode(generations.read_rules(current))
     new = generation_record.decode(generations.read_rules(before))
-    bindings = generation_record.unpack(new)
     replaced, header = generations.read_header(current), generations.read_header(before)
-    labels = {part.name: part.label for part in header.parts if part.label}
+    kept = parts_kept(old, replaced, header, started)
+    bindings, parts = with_parts(generation_record.unpack(new), header.parts, kept)
+    if kept:
+        new = generation_record.pack(bindings)
+    labels = {part.name: part.label for part in parts if part.label}
     root = context.given_root
     find_doors = ssh_known.finder(
         labels,
@@ -88,18 +98,23 @@ def swap_back(
     )
     added, removed = generation_record.difference(old, new)
     indices = changed_indices(before)
-    moves = _entered(writer, header.parts, labels, take=take_labels)
+    if kept:
+        indices = links.indices_of(new.interfaces)
+    moves = _entered(writer, parts, labels, take=take_labels)
     if indices is not None:
         with leaving(writer, moves):
-            change = renew(writer, current, before, indices)
+            change = renew(writer, current, before, indices, more=kept)
     else:
         context.step(f"swapping generation {before.number} in")
         with leaving(writer, moves):
             attachment.swap(writer.registry, current, before)
         _, pending = generation_record.divide(bindings, header.absent)
         change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
+    now = generations.in_force(writer.registry)
+    if kept and now is not None:
+        header = generations.read_header(now)
     with Lock(writer.registry):
-        options = options_of(part.options for part in header.parts)
+        options = options_of(part.options for part in parts)
         ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
     watch(context, replaced, header)
     earlier.keep(replace(header, state=replaced.state), new.records)

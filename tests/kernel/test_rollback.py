@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from sockreg.errors import EXIT_NOT_LOADED
+from sockreg.registry import trial
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 from tests.kernel.swapping import SETS, asked_throughout
@@ -128,3 +129,67 @@ def test_nobody_is_refused_meanwhile(host: Host) -> None:
         for _ in range(ROLLBACKS):
             host.apply(*SETS[1])
             host.ok("rollback")
+
+
+LATE = ("[Socket]", "ListenStream=9090", "FileDescriptorName=late", "[X-Sockreg]")
+
+
+@pytest.fixture
+def on_trial(served: Host) -> Iterator[Host]:
+    """During a trial of the second rule set, late.socket has been started."""
+    served.conf(*rules("second"))
+    served.ok("apply", "--confirm", "600")
+    path = served.root / "etc/systemd/system/late.socket"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One rule of its own, one that is in the first rule set, and one that ties with it.
+    bind = ("Bind=tcp 192.0.2.0/24 90", "Bind=tcp 192.0.2.9 90", "Bind=tcp 192.0.2.0/24 1000")
+    path.write_text("\n".join((*LATE, *bind)) + "\n")
+    served.ok("apply", "--start", "late.socket")
+    with served.serve("late", "127.0.0.1", 9090, unit="late.socket"):
+        assert served.ask("192.0.2.7", 90) == "late"
+        assert served.ask("192.0.2.7", 1000) == "late"
+        yield served
+
+
+def ends(host: Host) -> str:
+    (waiting,) = trial.read(str(host.registry))
+    over = waiting._replace(deadline=1)
+    trial.write(str(host.registry), [over])
+    return host.ok("rollback", "--unconfirmed", over.token)
+
+
+def rolled_back(host: Host) -> str:
+    return host.ok("rollback")
+
+
+@pytest.mark.parametrize("end", [ends, rolled_back])
+def test_a_unit_that_started_during_a_trial_keeps_its_rules(
+    on_trial: Host, end: Callable[[Host], str]
+) -> None:
+    end(on_trial)
+    assert in_force(on_trial) == "first"
+    assert on_trial.ask("192.0.2.7", 90) == on_trial.ask("192.0.2.9", 90) == "late"
+    # What ties with a rule that came back waits for the next apply.
+    assert on_trial.ask("192.0.2.7", 1000) == "first"
+    on_trial.conf(*rules("third"))
+    on_trial.ok("apply")
+    assert on_trial.ask("192.0.2.7", 80) == "third"
+    assert on_trial.ask("192.0.2.7", 90) == on_trial.ask("192.0.2.7", 1000) == "late"
+
+
+def test_a_unit_that_stopped_again_keeps_none(on_trial: Host) -> None:
+    on_trial.ok("apply", "--stop", "late.socket")
+    ends(on_trial)
+    assert in_force(on_trial) == "first"
+    assert on_trial.ask("192.0.2.7", 90) == "refused"
+
+
+def test_without_a_trial_a_rollback_undoes_a_start(served: Host) -> None:
+    path = served.root / "etc/systemd/system/late.socket"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join((*LATE, "Bind=tcp 192.0.2.0/24 90")) + "\n")
+    served.ok("apply", "--start", "late.socket")
+    with served.serve("late", "127.0.0.1", 9090, unit="late.socket"):
+        assert served.ask("192.0.2.7", 90) == "late"
+        served.ok("rollback")
+        assert served.ask("192.0.2.7", 90) == "refused"
