@@ -17,6 +17,7 @@ from sockreg.terms import UDP as UDP
 from sockreg.terms import label_problem as label_problem
 
 WHICH_LISTENER = "which listener of label"  # is meant? The problem of a rule begins with this.
+UNTIL_THEN = "until then, its rules lead to port"  # What such a problem goes on with, if they do.
 
 FAMILY_BITS = {INET: 32, INET6: 128}
 FAMILY_NAMES = {INET: "ipv4", INET6: "ipv6"}
@@ -123,7 +124,7 @@ class LeftOut(NamedTuple):
         """``none of its rules is in force``."""
         if self.earlier:
             stay = "its rules stay in force as they were when it was last sound"
-            if any(WHICH_LISTENER in text for _, text in self.problems):
+            if any(WHICH_LISTENER in text and UNTIL_THEN not in text for _, text in self.problems):
                 # A unit with several listeners serves no rule that does not say which one it means.
                 stay += (
                     ", but lead to no socket once several listeners are open, until they say "

@@ -103,6 +103,7 @@ def part_records(selection: Selection) -> list[PartRecord]:
             form.label,
             form.weight,
             form.weight_said,
+            [(*key, port) for key, port in sorted(form.ports.items())],
         )
         for (name, form), count in zip(selection.forms.items(), selection.counts, strict=True)
     ]
@@ -120,6 +121,7 @@ def _forms(header: Header, packed: Packed) -> dict[str, Form]:
             part.label,
             part.weight,
             part.weight_said,
+            {(family, protocol): port for family, protocol, port in part.ports},
         )
         at += part.rules
     return found

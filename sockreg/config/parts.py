@@ -11,16 +11,17 @@ rule was in force last keeps it, then the one that is read first.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
 from sockreg.config.report import Kind, Problem
 from sockreg.config.same_label import UnitFiles, same_label_problem, same_labels
-from sockreg.model import Action, Binding, LeftOut, Place
+from sockreg.model import UNTIL_THEN, WHICH_LISTENER, Action, Binding, LeftOut, Place
+from sockreg.rules.listener import as_before, meant
 from sockreg.rules.precedence import Tie, settle
 from sockreg.rules.syntax import format_line
-from sockreg.terms import DEFAULT_WEIGHT
+from sockreg.terms import DEFAULT_WEIGHT, ONLY
 
 NO_FILES = (0, 0, 0, 0)  # files_state() of nothing
 
@@ -31,7 +32,7 @@ class Form:
 
     ``drops`` are (label, action) of the rules in earlier conf files that this file drops.
     ``options`` has the fields of Options that it sets. The rest is about units; the label of a file
-    is empty.
+    is empty. ``ports`` are those of only_ports() in rules/listener.py.
     """
 
     bindings: list[Binding] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Form:
     label: str = ""
     weight: int = DEFAULT_WEIGHT
     weight_said: bool = False
+    ports: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Selection:
         self._known: set[tuple[object, ...]] | None = None
         self._given: list[tuple[str, list[Binding]]] = []
         self._owners: dict[int, str] | None = None
+        self._before: dict[str, Form] = {}
         self.wrong: dict[str, Wrong] = {}
         self.bindings: list[Binding] = []
         for part in parts:
@@ -152,7 +155,10 @@ class Selection:
         return [
             LeftOut(
                 name,
-                tuple((str(p.place), p.text) for p in dict.fromkeys(self.wrong[name].problems)),
+                tuple(
+                    (str(p.place), p.text + self._led(name, p))
+                    for p in dict.fromkeys(self.wrong[name].problems)
+                ),
                 self._stages[name] is _Stage.EARLIER,
                 self._parts[name].files,
             )
@@ -204,7 +210,31 @@ class Selection:
         stage = self._stages[name]
         if stage is _Stage.WRITTEN:
             return self._parts[name].form
-        return self._earlier()[name] if stage is _Stage.EARLIER else None
+        return self._form_before(name) if stage is _Stage.EARLIER else None
+
+    def _form_before(self, name: str) -> Form:
+        """The earlier form of a part, whose rules lead where they did beside new listeners, too."""
+        if name not in self._before:
+            form, unit = self._earlier()[name], self._parts[name].unit
+            if unit is not None:
+                rules = [as_before(b, form.ports, unit.ports) for b in form.bindings]
+                form = replace(form, bindings=rules)
+            self._before[name] = form
+        return self._before[name]
+
+    def _led(self, name: str, problem: Problem) -> str:
+        """What a problem of listeners does not change for now."""
+        if self._stages[name] is not _Stage.EARLIER or WHICH_LISTENER not in problem.text:
+            return ""
+        unit, rules = self._parts[name].unit, self._form_before(name).bindings
+        if unit is None or any(
+            b.listener == ONLY and meant(b, [there]) != ONLY
+            for b in rules
+            if b.action is Action.BIND and (there := unit.ports.get((b.family, b.protocol)))
+        ):
+            return ""
+        ports = sorted({b.listener for b in rules if b.listener != ONLY})
+        return f"; {UNTIL_THEN} {' and '.join(map(str, ports))}, as before"
 
     def _demote(
         self,
@@ -298,7 +328,11 @@ class Selection:
 
     def _was_in_force(self, binding: Binding) -> bool:
         if self._known is None:
-            forms = self._earlier().values()
+            earlier = self._earlier()
+            forms = [
+                *earlier.values(),
+                *map(self._form_before, earlier.keys() & self._parts.keys()),
+            ]
             self._known = {_placeless(b) for form in forms for b in form.bindings}
         return _placeless(binding) in self._known
 

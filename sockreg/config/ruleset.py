@@ -32,7 +32,14 @@ from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_
 from sockreg.config.unit import Setting, Unit
 from sockreg.errors import failure
 from sockreg.model import Binding, LeftOut, Place
-from sockreg.rules.listener import NO_LISTENERS, Listening, Ports, Unclear, settle_listeners
+from sockreg.rules.listener import (
+    NO_LISTENERS,
+    Listening,
+    Ports,
+    Unclear,
+    only_ports,
+    settle_listeners,
+)
 from sockreg.rules.precedence import settle
 from sockreg.rules.syntax import format_line
 from sockreg.terms import DEFAULT_WEIGHT
@@ -251,6 +258,7 @@ def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
         label=label,
         weight=files.weight,
         weight_said=files.weight_said,
+        ports=only_ports(files.ports),
     )
     return Part(unit.name, form, list(dict.fromkeys(report.problems)), unit.state, files)
 

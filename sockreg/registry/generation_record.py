@@ -43,7 +43,8 @@ class PartRecord(NamedTuple):
     Its bindings are the next ``rules`` records after those of the parts before it. ``drops`` are
     (label, action) of the rules in earlier files that it drops. ``options`` are those it sets. A
     unit has a ``label`` and a ``weight``, and perhaps says the weight; the label of a file is
-    empty.
+    empty. ``ports`` are (family, protocol, port) of a unit's only listeners, which rules without
+    ``to`` point to.
     """
 
     name: str
@@ -53,6 +54,7 @@ class PartRecord(NamedTuple):
     label: str
     weight: int
     weight_said: bool
+    ports: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)

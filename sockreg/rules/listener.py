@@ -92,6 +92,41 @@ def meant(binding: Binding, units: Iterable[Ports]) -> int | None:
     return owned.pop() if len(owned) == 1 else None
 
 
+def only_ports(ports: Mapping[tuple[int, int], Ports]) -> dict[tuple[int, int], int]:
+    """The port of a unit's only listener, by family and protocol: where rules without ``to`` lead.
+
+    Those of which it has several, or several on one port, are missing.
+    """
+    found = {}
+    for key, there in ports.items():
+        port = only_port({number: each.native for number, each in there.items()})
+        if port is not None and len(there[port].listeners) == 1:
+            found[key] = port
+    return found
+
+
+def as_before(
+    binding: Binding,
+    before: Mapping[tuple[int, int], int],
+    now: Mapping[tuple[int, int], Ports],
+) -> Binding:
+    """A rule of a unit as it was when ``before`` were the unit's only_ports().
+
+    If the unit has several listeners ``now``, the rule means the one that it led to.
+    """
+    key = (binding.family, binding.protocol)
+    there = now.get(key)
+    if binding.action is not Action.BIND or binding.listener != ONLY or not there:
+        return binding
+    port = meant(binding, [there])
+    if port == ONLY:
+        return binding
+    known = before.get(key)
+    if known is not None and known in there and len(there[known].listeners) == 1:
+        port = known
+    return binding if port is None else binding._replace(listener=port)
+
+
 def texts(units: Mapping[str, Ports]) -> list[str]:
     """``mail.socket 127.0.0.1:8143`` of each listener."""
     return [

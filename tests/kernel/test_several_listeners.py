@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -240,3 +241,74 @@ def test_the_shares_of_a_reuseport_group_are_one_listener(host: Host) -> None:
         assert "skipped" not in done.err
         assert host.ask("192.0.2.7", 143) == "mail"
         assert all(s.sock.family == socket.AF_INET for s in servers)
+
+
+def unit_file(host: Host, *listens: str, bind: str = "tcp 192.0.2.0/24 143") -> None:
+    """mail.socket, enabled, with a rule and these listeners."""
+    path = host.root / "etc/systemd/system" / MAIL
+    wants = path.parent / "sockets.target.wants/sockreg@mail.service"
+    wants.parent.mkdir(parents=True, exist_ok=True)
+    wants.unlink(missing_ok=True)
+    wants.symlink_to("../sockreg@.service")
+    lines = ("[Socket]", *(f"ListenStream={at}" for at in listens), "FileDescriptorName=mail")
+    path.write_text("\n".join((*lines, "[X-Sockreg]", f"Bind={bind}")) + "\n")
+
+
+@pytest.fixture
+def steady(host: Host, tmp_path: Path) -> Host:
+    """A host that has run with one listener, and gets a second one with the next boot."""
+    host.conf()
+    unit_file(host, "127.0.0.1:8143")
+    host.ok("load", "--state", str(tmp_path / "state"))
+    with serving(host, TWO[0]):
+        assert host.ask("192.0.2.7", 143) == f"{MAIL} 8143"
+    return host
+
+
+def boot(host: Host, tmp_path: Path) -> str:
+    host.ok("unload")
+    return host.run("load", "--state", str(tmp_path / "state")).text
+
+
+def test_after_a_boot_a_second_listener_takes_nothing_from_the_first(
+    steady: Host, tmp_path: Path
+) -> None:
+    unit_file(steady, "127.0.0.1:8143", "127.0.0.1:8993")
+    for _ in range(2):  # what is kept for the boot after the next one remembers it, too
+        said = boot(steady, tmp_path)
+        assert "which listener of label mail is meant?" in said
+        assert "until then, its rules lead to port 8143, as before" in said
+        assert "but lead to no socket" not in said
+        with serving(steady, *TWO):
+            assert steady.ask("192.0.2.7", 143) == f"{MAIL} 8143"
+    unit_file(steady, "127.0.0.1:8143", "127.0.0.1:8993", bind="tcp 192.0.2.0/24 143 to 8993")
+    steady.ok("apply")
+    with serving(steady, *TWO):
+        assert steady.ask("192.0.2.7", 143) == f"{MAIL} 8993"
+
+
+def test_nor_without_a_boot(steady: Host) -> None:
+    unit_file(steady, "127.0.0.1:8143", "127.0.0.1:8993")
+    steady.fails(EXIT_CONFIG, "apply")
+    with serving(steady, TWO[0]):
+        steady.ok("bind", "other", "tcp", "192.0.2.0/24", "25")
+        assert steady.ask("192.0.2.7", 143) == f"{MAIL} 8143", "it is not open yet"
+    with serving(steady, *TWO):
+        assert steady.ask("192.0.2.7", 143) == f"{MAIL} 8143"
+
+
+def test_the_first_listener_is_gone(steady: Host, tmp_path: Path) -> None:
+    """Then no listener is meant, and nobody gets its traffic."""
+    unit_file(steady, "127.0.0.1:8110", "127.0.0.1:8993")
+    said = boot(steady, tmp_path)
+    assert "but lead to no socket" in said
+    assert "as before" not in said
+    with serving(steady, ("127.0.0.1", 8110), TWO[1]):
+        assert steady.ask("192.0.2.7", 143) == "refused"
+
+
+def test_a_second_listener_beside_another_fault(steady: Host, tmp_path: Path) -> None:
+    unit_file(steady, "127.0.0.1:8143", "127.0.0.1:8993", bind="nonsense")
+    boot(steady, tmp_path)
+    with serving(steady, *TWO):
+        assert steady.ask("192.0.2.7", 143) == f"{MAIL} 8143"
