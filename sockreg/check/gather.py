@@ -204,7 +204,7 @@ def _doors(context: Context, rules: RuleSet, there: Situation) -> list[tuple[str
         return []
     with Maps(context.registry, read_only=True) if there.loaded else nullcontext() as maps:
         found = ssh.taken(through, rules.bindings, maps)
-    return [(str(loss.binding.place), ssh.sentence(loss), ssh.pass_rule(loss)) for loss in found]
+    return [(str(loss.binding.place), ssh.sentence(loss), ssh.way_out(loss)) for loss in found]
 
 
 def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:

@@ -11,7 +11,7 @@ from sockreg.model import PROTOCOL_NAMES
 from sockreg.plural import plural
 from sockreg.registry.attachment import Runs
 from sockreg.rules.syntax import format_line
-from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET
+from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET, LOADER
 from sockreg.views.situation import name_of
 
 
@@ -97,7 +97,9 @@ def not_loaded(facts: Facts, host: Host) -> Iterator[Finding]:
             where="",
             what=f"{plural(count, 'rule')} {are} configured, but nothing is {nothing} here",
             why="no packet is steered",
-            fix="systemctl start sockreg.service",
+            fix=f"systemctl unmask {LOADER} && systemctl start {LOADER}"
+            if facts.loader_masked
+            else f"systemctl start {LOADER}",
         )
 
 

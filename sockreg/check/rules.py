@@ -273,8 +273,13 @@ def _shadow(
         where=str(binding.place),
         what=f"{format_line(binding)} takes {'all' if whole else 'some'} traffic from {who}",
         why=f"it {then}; rules come before ordinary sockets",
-        fix=f"if you do not want this, add {pass_line(endpoint, binding)}",
+        fix=f"if you do not want this, {_leaving(endpoint, binding)}",
     )
+
+
+def _leaving(endpoint: Endpoint, binding: Binding) -> str:
+    line = pass_line(endpoint, binding)
+    return f"add {line}" if line else f"take port {endpoint.port} out of the rule, or remove it"
 
 
 @check(Concern.REMARKS)

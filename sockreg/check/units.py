@@ -254,8 +254,7 @@ def masked_loader(facts: Facts, host: Host) -> Iterator[Finding]:
             what=f"{LOADER} is masked, but rules are in force",
             why="systemd has masked ExecStop=, too, so a stop of the unit leaves the rules in "
             "force until the next boot",
-            fix=f"'sockreg unload' takes them out of force; or run 'systemctl unmask {LOADER}' and "
-            f"'systemctl restart {LOADER}'",
+            fix="run 'sockreg unload', which ends what 'systemctl mask --now' has begun",
         )
 
 

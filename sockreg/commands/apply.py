@@ -609,7 +609,7 @@ def _with_ssh(
             faults = [
                 rules.fault(
                     loss.binding,
-                    f"{ssh.sentence(loss)}; '{ssh.pass_rule(loss)}' keeps the port open",
+                    f"{ssh.sentence(loss)}; {ssh.keeping_open(loss)}",
                 )
                 for loss in error.taken
             ]

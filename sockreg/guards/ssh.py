@@ -155,9 +155,18 @@ def door_text(door: Door) -> str:
     return address_text(family, format_prefix(family, address or 0, FAMILY_BITS[family]), port)
 
 
-def pass_rule(loss: Taken) -> str:
-    """The rule that keeps a door open."""
-    return pass_line(loss.door.endpoint, loss.binding)
+def way_out(loss: Taken) -> str:
+    """What keeps a door open: a rule to add, or what to change in the one that takes it."""
+    line = pass_line(loss.door.endpoint, loss.binding)
+    return line or f"take port {loss.door.endpoint.port} out of the rule, or remove it"
+
+
+def keeping_open(loss: Taken) -> str:
+    """The same as a sentence: ``'Pass=tcp 192.0.2.1 22' keeps the port open``."""
+    line = pass_line(loss.door.endpoint, loss.binding)
+    if line:
+        return f"'{line}' keeps the port open"
+    return f"to keep the port open, {way_out(loss)}"
 
 
 def _refusal(newly: Collection[Taken]) -> SockregError:
@@ -167,9 +176,9 @@ def _refusal(newly: Collection[Taken]) -> SockregError:
     first = next(iter(newly))
     return TakenError(
         lines,
-        f"nothing was changed; '{pass_rule(first)}' keeps the port open, 'sockreg apply "
-        f"--confirm 60' tries the rules out, --force applies them anyway; {OPTION}=yes in "
-        "section [:registry] of a file in /etc/sockreg allows them for units, too",
+        f"nothing was changed; {keeping_open(first)}; 'sockreg apply --confirm 60' tries the rules "
+        f"out, --force applies them anyway; {OPTION}=yes in section [:registry] of a file in "
+        "/etc/sockreg allows them for units, too",
         newly,
     )
 

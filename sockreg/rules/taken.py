@@ -54,10 +54,16 @@ def takers(rules: ByPort, endpoint: Endpoint, leaves: Callable[[Binding], bool])
 
 
 def pass_line(endpoint: Endpoint, taker: Binding) -> str:
-    """The line that leaves an endpoint the packets that ``taker`` would win."""
+    """The line that leaves an endpoint the packets that ``taker`` would win; empty if none does.
+
+    A line without conditions wins no packet of a rule for the same addresses and the same port, and
+    ties with it if that has no conditions, either.
+    """
     family, address, length = endpoint.family, taker.address, taker.length
     if endpoint.address is not None:
         address, length = endpoint.address, FAMILY_BITS[family]
+    if length == taker.length and taker.first == taker.last:
+        return ""
     prefix = format_prefix(family, address, length)
     return f"Pass={PROTOCOL_NAMES[endpoint.protocol]} {prefix} {endpoint.port}"
 

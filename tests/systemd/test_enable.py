@@ -288,6 +288,9 @@ def test_a_running_server_without_its_socket(make_box: MakeBox) -> None:
     said = refused(box, EXIT_FAILURE, "web")
     assert "web.service runs already, without this socket" in said
     assert "'systemctl stop web.service' first" in said
+    box.systemctl("stop", "web.service")
+    box.run(["sockreg", "enable", "web"])
+    assert box.show("web.socket", "ActiveState") == "active"
 
 
 def test_a_socket_without_server(make_box: MakeBox) -> None:
@@ -400,6 +403,9 @@ def test_a_masked_loader_is_said(installed_web: Sandbox) -> None:
     said = refused(installed_web, EXIT_FAILURE, "web")
     assert "sockreg.service is masked" in said
     assert "'systemctl unmask sockreg.service' undoes it" in said
+    installed_web.systemctl("unmask", "sockreg.service")
+    installed_web.run(["sockreg", "enable", "web"])
+    assert installed_web.ask("127.0.0.1", 80) == ANSWER
 
 
 def test_an_enabled_socket_that_wants_the_loader_counts(make_box: MakeBox) -> None:

@@ -143,8 +143,8 @@ class Told:
             )
         cookie = told.target.cookie
         if cookie in self.servers and any("with SO_REUSEPORT" in note for note in told.notes):
-            name = self.servers[cookie].name
-            return frozenset(it for it, server in self.servers.items() if server.name == name)
+            bound = self.servers[cookie].bound
+            return frozenset(it for it, server in self.servers.items() if server.bound == bound)
         return frozenset({cookie})
 
     def _answers(self, asked: Asked, landed: frozenset[str]) -> frozenset[str]:

@@ -64,6 +64,8 @@ def run_seed(seed: str, directory: Path, count: Count) -> None:
             for _ in range(world.rng.choice((1, 1, 2))):
                 world.step()
             count.states += 1
+            for server in world.servers.values():
+                server.empty()
             with open_registry(
                 world.host.namespace.path, bpffs=str(world.host.bpffs), root=str(world.host.root)
             ) as registry:

@@ -47,6 +47,14 @@ class Server(Closing):
         self._waiting: list[socket.socket] = []
         sock.setblocking(False)
 
+    @property
+    def bound(self) -> tuple[object, ...]:
+        """What sockets of one SO_REUSEPORT group have in common."""
+        v6only = self.sock.family == socket.AF_INET6 and self.sock.getsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        )
+        return self.sock.type, v6only, *self.sock.getsockname()[:2]
+
     def fill(self, namespace: Namespace) -> None:
         """Have as many connections wait as the queue takes, unless rules lead them elsewhere."""
         self.sock.listen(0)
