@@ -6,10 +6,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
 MAN := docs/man/sockreg.8
-# What `make setup` prepares for: demo, deb, or test, which is everything.
+# What `make setup` prepares for: demo, deb, test, which is everything else, or fuzz.
 FOR := test
 
-.PHONY: help setup demo test test-long test-truth test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-truth test-fuzz test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test    run all tests; without root those that do without it'
 	@echo 'make test-long run more cases of what make test shows (root)'
 	@echo 'make test-truth compare what the commands say with what packets meet (root)'
+	@echo 'make test-fuzz look for input that is not borne, for SECONDS=600 (needs make setup FOR=fuzz)'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
@@ -52,6 +53,12 @@ FIRST := 0
 test-truth:
 	@tests/prepare --check test
 	@$(PYTHON) -m tests.truth $(SEEDS) $(FIRST)
+
+# New inputs for all readers of input, in memory; no root. READERS= names some of them.
+SECONDS := 600
+test-fuzz:
+	@tests/prepare --check fuzz
+	@$(PYTHON) -m tests.fuzz $(SECONDS) $(READERS)
 
 # What sockreg needs, and the tools that tests run inside.
 IN_A_BOX := iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux

@@ -43,10 +43,15 @@ def printable_lines(text: str) -> str:
 
 def message(line: str) -> str:
     """One line for an operator, printable and of a length that can be read."""
-    half = _LONGEST // 2
-    if len(line) > 2 * half:
-        line = f"{line[:half]}[{len(line) - 2 * half} characters left out]{line[-half:]}"
-    return printable(line)
+    return printable(shortened(line, _LONGEST))
+
+
+def shortened(text: str, longest: int) -> str:
+    """The text, or its beginning and its end, if it has more than so many characters."""
+    half = longest // 2
+    if len(text) <= 2 * half:
+        return text
+    return f"{text[:half]}[{len(text) - 2 * half} characters left out]{text[-half:]}"
 
 
 def xml(text: str) -> str:

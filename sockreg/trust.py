@@ -13,6 +13,8 @@ On the companion's start-up path.
 import errno
 import posix
 
+SIZE_MAX = 64 << 20  # bytes of a file that are read: more than all rules that were ever measured
+
 _NULL = "/dev/null"
 _LINKS_MAX = 40  # as many as the kernel follows
 # Of st_mode: inode(7).
@@ -63,9 +65,12 @@ def read_file(path: str) -> bytes:
 
 
 def _content(fd: int) -> bytes:
+    """Up to one byte more than SIZE_MAX: systemd/keyfile.py refuses what is so large."""
     chunks = []
-    while chunk := posix.read(fd, 1 << 16):
+    left = SIZE_MAX + 1
+    while left and (chunk := posix.read(fd, min(left, 1 << 16))):
         chunks.append(chunk)
+        left -= len(chunk)
     return b"".join(chunks)
 
 

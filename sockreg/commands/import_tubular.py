@@ -3,12 +3,14 @@
 import os
 import sys
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from sockreg.config.bindfile import write_files
-from sockreg.errors import UsageError, failure
+from sockreg.errors import ConfigError, UsageError, failure
 from sockreg.rules import tubular
 
 STDIN = "-"
+_SIZE_MAX = 64 << 20  # bytes: some hundred thousand bindings
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,20 @@ def write(path: str, text: str, *, replace: bool) -> None:
     write_files({os.path.abspath(path): text})
 
 
+def _limited(file: BinaryIO, name: str) -> bytes:
+    content = file.read(_SIZE_MAX + 1)
+    if len(content) > _SIZE_MAX:
+        raise ConfigError(f"{name}: longer than {_SIZE_MAX >> 20} MiB", "nothing was imported")
+    return content
+
+
 def _content(path: str) -> bytes:
     if path == STDIN:
         if sys.stdin is None:
             raise UsageError("standard input is closed", "nothing was imported")
-        return sys.stdin.buffer.read()
+        return _limited(sys.stdin.buffer, "standard input")
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return _limited(file, path)
     except OSError as error:
         raise failure(error, f"{path}: cannot be read: {error.strerror}") from error

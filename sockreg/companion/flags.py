@@ -22,8 +22,8 @@ def restore(record: str, fds: range) -> int:
     """
     try:
         flags = _flags_by_inode(record)
-    except OSError:
-        return 0  # not recorded: started by hand
+    except (OSError, ValueError):
+        return 0  # not recorded: started by hand, or the disk was full
     changed = 0
     for fd in fds:
         try:

@@ -24,7 +24,7 @@ from sockreg.errors import (
 from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.syntax import format_line, parse_rule, parse_words
-from sockreg.systemd.keyfile import Entry, Section, read_sections
+from sockreg.systemd.keyfile import Entry, Section, read_sections, too_large
 
 PERSISTENT = "/etc/sockreg/90-bind.conf"
 RUNTIME = "/run/sockreg/91-bind-runtime.conf"
@@ -284,11 +284,13 @@ def _read(path: str) -> str | None:
         )
     try:
         content = trust.read(os.path.dirname(path), path)
-        return content.decode(errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise failure(error, f"{path}: cannot be read: {error.strerror}") from error
+    if large := too_large(content):
+        raise ConfigError(f"{path}: {large}", hint="nothing was changed; correct the file first")
+    return content.decode(errors="surrogateescape")
 
 
 def _write(path: str, text: str | None) -> None:

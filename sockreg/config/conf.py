@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from sockreg import trust
 from sockreg.config.parts import NO_FILES, Form, Part
-from sockreg.config.report import Notice, Problem, Report, unreadable
+from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.model import Action, Place, label_problem
-from sockreg.systemd.keyfile import Section, read_sections
+from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.unitpaths import files_state, winners
 from sockreg.systemd.values import boolean
 
@@ -153,10 +153,13 @@ def _content(root: str, path: str, overlay: Overlay, report: Report) -> bytes:
     if text is not None:
         return text.encode(errors="surrogateescape")
     try:
-        return trust.read(root, path)
+        content = trust.read(root, path)
     except OSError as error:
         report.problems.append(unreadable(error, path))
         return b""
+    if large := too_large(content):
+        report.problems.append(Problem(Place(path, 0), large, Kind.FILE))
+    return content
 
 
 def _is_label(section: Section, path: str, report: Report) -> bool:

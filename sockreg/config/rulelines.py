@@ -6,10 +6,13 @@ from collections.abc import Callable, Collection
 
 from sockreg.config.report import Notice, Problem, Report
 from sockreg.model import Action, Binding, Place
+from sockreg.printable import shortened
 from sockreg.rules.syntax import parse_rule
 from sockreg.systemd.keyfile import Section
 
 RULE_KEYS = {"Bind": Action.BIND, "Reject": Action.REJECT, "Pass": Action.PASS}
+
+_SHOWN = 200  # characters of what is wrong, which may be all of a file that is no text
 
 RuleLists = dict[Action, list[Binding]]
 
@@ -43,7 +46,7 @@ def add_rules(
         action = RULE_KEYS.get(key)
         if action is None:
             known = ", ".join(f"{name}=" for name in (*RULE_KEYS, *others))
-            text = f"unknown key {key!r}: {known} expected"
+            text = f"unknown key {shortened(key, _SHOWN)!r}: {known} expected"
             report.problems.append(Problem(Place(path, line), text))
             continue
         if not value:
@@ -57,7 +60,8 @@ def add_rules(
                 value = expand(value)
             lists[action] += parse_rule(action, value, labels[action], place, remarks)
         except ValueError as problem:
-            report.problems.append(Problem(place, f"{key}={value}: {problem}"))
+            text = f"{key}={shortened(value, _SHOWN)}: {shortened(str(problem), _SHOWN)}"
+            report.problems.append(Problem(place, text))
         if remarks:
             report.notices.extend(Notice(place, remark) for remark in remarks)
     return dropped

@@ -11,7 +11,7 @@ from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
-from sockreg.systemd.keyfile import Section, read_sections
+from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
 from sockreg.systemd.unitpaths import (
@@ -59,6 +59,8 @@ def read_socket_unit(root: str, name: str) -> SocketUnit | None:
     problems = [nowhere(path) for path in lost_links(root, identity)]
     for path in paths:
         content = trust.read(root, path)
+        if large := too_large(content):
+            problems.append(Problem(Place(path, 0), large, Kind.FILE))
         if b"\0" in content and _SECTION in content.replace(b"\0", b""):
             text = "is not text in UTF-8, so that nothing in it counts; UTF-16?"
             problems.append(Problem(Place(path, 0), text, Kind.FILE))

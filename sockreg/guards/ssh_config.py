@@ -16,6 +16,8 @@ SSH_PORT = 22
 # Of Debian, Fedora and most others; of openSUSE, where the first replaces it.
 FILES = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")
 _DEPTH_MAX = 16  # SERVCONF_MAX_DEPTH of OpenSSH's servconf.c
+_FILES_MAX = 1000  # with all that they include: files that include each other multiply
+_LINE_MAX = 1 << 16  # bytes; no line that counts is as long
 
 
 class Configured(NamedTuple):
@@ -50,7 +52,7 @@ def configured(root: str, path: str, ports: Sequence[int] = ()) -> list[Configur
     Lines of Match blocks do not count: neither setting is allowed there. Raises OSError if a file
     cannot be read.
     """
-    lines = list(_lines(root.rstrip("/"), path, 0))
+    lines = list(_lines(root.rstrip("/"), path, 0, []))
     families: tuple[int, ...] = (INET, INET6)
     found: dict[str, list[_Line]] = {_LISTEN: [], _PORT: []}
     for line in lines:
@@ -78,12 +80,20 @@ def configured(root: str, path: str, ports: Sequence[int] = ()) -> list[Configur
 _FAMILY, _INCLUDE, _LISTEN, _MATCH, _PORT = (
     "addressfamily", "include", "listenaddress", "match", "port"
 )  # fmt: skip
+_KEYS = (_FAMILY, _INCLUDE, _LISTEN, _MATCH, _PORT)
+_BEFORE_KEY = " \t\f\v\r\"'"
 
 
-def _lines(root: str, path: str, depth: int) -> Iterator[_Line]:
-    """The lines of a file and of what it includes, outside of Match blocks."""
+def _lines(root: str, path: str, depth: int, read: list[str]) -> Iterator[_Line]:
+    """The lines of a file and of what it includes, outside of Match blocks.
+
+    ``read`` are the files that were read before.
+    """
+    read.append(path)
     with open(root + path, encoding="utf-8", errors="replace") as file:
         for number, text in enumerate(file, 1):
+            if len(text) > _LINE_MAX or not text.lstrip(_BEFORE_KEY).lower().startswith(_KEYS):
+                continue  # splitting words takes long
             words = _words(text)
             if len(words) < 2:
                 continue
@@ -92,7 +102,8 @@ def _lines(root: str, path: str, depth: int) -> Iterator[_Line]:
                 return  # to the end of this file, or to another Match
             if key == _INCLUDE and depth < _DEPTH_MAX:
                 for included in _included(root, words[1:]):
-                    yield from _lines(root, included, depth + 1)
+                    if len(read) < _FILES_MAX:
+                        yield from _lines(root, included, depth + 1, read)
             else:
                 yield _Line(key, words[1:], f"{root}{path}:{number}")
 

@@ -57,7 +57,7 @@ def read(directory: str) -> Kept | None:
             for address, port, families in content["ports"]
         ]
         return Kept(ports, list(map(str, content["addresses"])), list(map(str, content["labels"])))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"it is damaged: {error}") from None
 
 

@@ -38,7 +38,7 @@ def read() -> Ruleset:
     if text:
         try:
             found.nft = [dict(item) for item in json.loads(text)["nftables"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             found.unread.append("nftables: the answer of nft is not understood")
     for family, save in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
         if _has_compatible(found.nft, family):
@@ -54,8 +54,8 @@ def _has_compatible(nft: list[dict[str, Any]], family: str) -> bool:
     return any(
         "xt" in expression
         for item in nft
-        if item.get("rule", {}).get("family") == family
-        for expression in item["rule"].get("expr", [])
+        if isinstance(rule := item.get("rule"), dict) and rule.get("family") == family
+        for expression in rule.get("expr") or ()
         if isinstance(expression, dict)
     )
 

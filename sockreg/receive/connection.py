@@ -23,7 +23,7 @@ def is_allowed(peer: Peer, words: list[str]) -> bool:
 
 
 def _user(name: str) -> int:
-    if name.isdigit():
+    if name.isascii() and name.isdigit():
         return int(name)
     import pwd
 
@@ -35,7 +35,7 @@ def _user(name: str) -> int:
 
 
 def _group(name: str) -> int:
-    if name.isdigit():
+    if name.isascii() and name.isdigit():
         return int(name)
     import grp
 

@@ -27,6 +27,7 @@ _MEANING = struct.Struct("=8xHI44s")  # the same without its place
 # Only protocol, family, first, last, length and address.
 _MATCHED = struct.Struct("=15xBBxHH2xBx16s16x")
 _FASTEST = 1  # zlib level
+_RECORDS_MAX = 1 << 30  # bytes, of many times the rules that were ever measured
 
 
 class Root(NamedTuple):
@@ -310,7 +311,11 @@ def decode(content: bytes) -> Packed:
     header = decode_header(content)
     _, length, compressed = _FRAME.unpack_from(content)
     start = _FRAME.size + length
-    records = zlib.decompress(content[start : start + compressed])
+    # A damaged record may claim to be of any size when it is unpacked.
+    unpacker = zlib.decompressobj()
+    records = unpacker.decompress(content[start : start + compressed], _RECORDS_MAX)
+    if not unpacker.eof or len(records) % _BINDING.size:
+        raise ValueError("not whole rules")
     return Packed(records, header.labels, header.paths, header.interfaces)
 
 

@@ -46,7 +46,8 @@ def read(registry: str) -> list[Unconfirmed]:
 def parse_token(token: str) -> Unconfirmed:
     """Raises UsageError if the token is invalid."""
     base, _, deadline = token.partition("-")
-    if not (base.isdecimal() and deadline.isdecimal()) or len(token) > _LONGEST:
+    numbers = token.isascii() and base.isdecimal() and deadline.isdecimal()
+    if not numbers or len(token) > _LONGEST:
         raise UsageError(f"{token!r} does not name a trial", "")
     return Unconfirmed(int(base), int(deadline))
 

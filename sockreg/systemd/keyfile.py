@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sockreg.trust import SIZE_MAX
+
 _WHITESPACE = " \t\r"  # systemd's definition of whitespace (basic/string-util.h)
+
+# Limits of a file, besides its size. A line is as long as systemd reads (LONG_LINE_MAX in
+# basic/fileio.h); there are more lines than all rules that were ever measured.
+LINE_MAX = 1 << 20  # bytes
+LINES_MAX = 2 << 20
 
 _SHOWN = 60  # characters of a wrong line
 
@@ -34,35 +41,51 @@ class Section(NamedTuple):
     problems: list[tuple[int, str]]
 
 
+def too_large(content: bytes) -> str:
+    """Why a file is not read; '' if it is.
+
+    Not more than the first SIZE_MAX + 1 bytes of it need to be there.
+    """
+    if len(content) > SIZE_MAX:
+        return f"is longer than {SIZE_MAX >> 20} MiB, and nothing in it counts"
+    if len(content) > LINE_MAX and max(map(len, content.split(b"\n"))) > LINE_MAX:
+        return f"has a line of more than {LINE_MAX >> 20} MiB, and nothing in it counts"
+    if content.count(b"\n") > LINES_MAX:
+        return f"has more than {LINES_MAX:,} lines, and nothing in it counts"
+    return ""
+
+
 def read_sections(content: bytes) -> list[Section]:
     """Read a whole file. Sections are in order, and a name may occur several times.
 
     A line that ends in a backslash continues in the next line that is not a comment. The backslash
-    is read as a space.
+    is read as a space. A file that is too_large() has no sections.
     """
+    if too_large(content):
+        return [Section("", 0, [], [])]
     section = Section("", 0, [], [])
     sections = [section]
-    unfinished = ""
+    unfinished: list[str] = []
     begun = number = 0
     for number, raw in enumerate(_lines(content), 1):
         line = raw.strip(_WHITESPACE)
         if line and line[0] in "#;":
             continue
-        if unfinished:
-            line = unfinished + line
-        else:
+        if not unfinished:
             begun = number
         if raw.endswith("\\") and _is_continued(raw):
-            unfinished = line[:-1] + " "
+            unfinished.append(line[:-1])
             continue
-        unfinished = ""
+        if unfinished:
+            line = " ".join([*unfinished, line])
+            unfinished = []
         if line.startswith("["):
             section = _section(line, begun)
             sections.append(section)
         elif line:
             _add_line(section, begun, number, line)
     if unfinished:
-        _add_line(section, begun, number, unfinished)
+        _add_line(section, begun, number, " ".join([*unfinished, ""]))
     return sections
 
 

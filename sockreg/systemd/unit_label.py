@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from sockreg import trust
 from sockreg.errors import ConfigError
-from sockreg.systemd.keyfile import Section, read_sections
+from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import find_unit
 from sockreg.systemd.values import number
@@ -85,13 +85,16 @@ def of_files(root: str, unit: str) -> tuple[str, str, int | None] | None:
                 f"{path}: is not trusted: {error.filename} {error.strerror}",
                 "correct it and start the unit again",
             ) from None
+        if large := too_large(content):
+            _refuse(path, 0, large)
         sections += [(path, section) for section in read_sections(content)]
     label = read_label(name, sections, _refuse, _ignore)
     return name, label, read_weight(sections, _refuse)
 
 
 def _refuse(path: str, line: int, text: str) -> None:
-    raise ConfigError(f"{path}:{line}: {text}", "correct it and start the unit again")
+    where = f"{path}:{line}" if line else path
+    raise ConfigError(f"{where}: {text}", "correct it and start the unit again")
 
 
 def _ignore(path: str, line: int, text: str) -> None:

@@ -92,6 +92,9 @@ class _Rule:
 
 
 Key = tuple[str, str, str]  # family, table, chain
+
+# What reading a value raises that is not of the kind that its place is for.
+_MALFORMED = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 Chains = Mapping[Key, _Chain]
 
 
@@ -100,12 +103,18 @@ class Filter:
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.unread = [*ruleset.unread, *_ingress(ruleset.nft)]
-        of_iptables: dict[Key, _Chain] = {}
+        self._chains: dict[Key, _Chain] = {}
         for command, lines in ruleset.iptables.items():
-            of_iptables |= _iptables(command, lines)
-        of_nft = _nft(ruleset.nft, set(of_iptables))
-        self._chains = {**of_nft, **of_iptables}
-        self._place = _places(ruleset.nft)
+            try:
+                self._chains |= _iptables(command, lines)
+            except _MALFORMED:
+                self.unread.append(f"{command}: the answer of {command}-save is not understood")
+        self._place: dict[Key, int] = {}
+        try:
+            self._place = _places(ruleset.nft)
+            self._chains = {**_nft(ruleset.nft, set(self._chains)), **self._chains}
+        except _MALFORMED:
+            self.unread.append("nftables: the answer of nft is not understood")
 
     @property
     def is_empty(self) -> bool:
@@ -149,6 +158,13 @@ class _Walk:
         self.effects: list[Effect] = []
         self.sure = True
 
+    def _match(self, rule: _Rule) -> Match:
+        try:
+            found: Match = rule.test(self._flow)
+        except _MALFORMED:
+            return Match.PERHAPS  # of a newer version, or a mistake of the one that wrote it
+        return found
+
     def through(self, key: Key, *, surely: bool, depth: int) -> bool:
         """Follow the rules of a chain. Returns whether all packets have met their fate there."""
         chain = self._chains.get(key)
@@ -156,7 +172,7 @@ class _Walk:
             self.effects.append(Effect(False, f"a chain {key[2]} that sockreg does not read"))
             return False
         for rule in chain.rules:
-            match: Match = rule.test(self._flow)
+            match = self._match(rule)
             if match is Match.NO or not rule.verdict:
                 continue
             certain = surely and self.sure and match is Match.YES
@@ -213,10 +229,10 @@ def let_through(effect: Effect, protocol: int, prefix: str, ports: tuple[int, in
 def _ingress(objects: Sequence[Mapping[str, Any]]) -> list[str]:
     """The chains that meet frames before any of those that are read here."""
     return [
-        f"nft table {chain['family']} {chain['table']}, chain {chain['name']} has rules that "
-        "sockreg does not read"
+        f"nft table {chain.get('family')} {chain.get('table')}, chain {chain.get('name')} has "
+        "rules that sockreg does not read"
         for item in objects
-        if (chain := item.get("chain", {})).get("hook") == "ingress"
+        if isinstance(chain := item.get("chain"), dict) and chain.get("hook") == "ingress"
     ]
 
 
@@ -246,7 +262,7 @@ def _nft(objects: Sequence[Mapping[str, Any]], known: set[Key]) -> dict[Key, _Ch
                     f"nft table {each['family']} {each['table']}, chain {each['name']}",
                     "nft",
                     each.get("hook", ""),
-                    each.get("prio", 0),
+                    int(each.get("prio", 0)),
                     each.get("policy", "accept"),
                     each.get("type") == "nat",
                 )
@@ -263,7 +279,7 @@ def _nft_rules(expressions: Sequence[Any], key: Key, sets: Mapping[Any, Any]) ->
     matches: list[Any] = []
     verdict, argument = "", ""
     for expression in expressions:
-        name, content = next(iter(expression.items()))
+        ((name, content),) = expression.items()
         if name == "match":
             matches.append(content)
         elif name == "vmap":
@@ -294,7 +310,7 @@ def _nft_rules(expressions: Sequence[Any], key: Key, sets: Mapping[Any, Any]) ->
 
 
 def _verdict(statement: Mapping[str, Any]) -> tuple[str, str]:
-    name, content = next(iter(statement.items()))
+    ((name, content),) = statement.items()
     if name in ("jump", "goto"):
         return name, content["target"]
     if name in ("accept", "return", *_ENDS):

@@ -1,0 +1,1 @@
+"""Every reader of input against input that nobody would write."""
