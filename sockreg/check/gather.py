@@ -25,6 +25,7 @@ from sockreg.model import UDP
 from sockreg.registry import access, attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
+from sockreg.systemd import unit_control
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
 from sockreg.terms import (
     INTERFACES_SERVICE,
@@ -41,8 +42,7 @@ from sockreg.views.ahead import Filter
 from sockreg.views.situation import Situation
 
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
-_STATE = "Id,ActiveState,SubState,MainPID,ExecMainCode,ExecMainStatus"
-_EXITED = "1"  # ExecMainCode=: CLD_EXITED of sigaction(2)
+_STATE = ",".join(("Id", "ActiveState", "SubState", "MainPID", *unit_control.EXIT_STATUS))
 _DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
 _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
 
@@ -245,7 +245,6 @@ def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:
                 values.get("ActiveState", ""),
                 values.get("SubState", ""),
                 int(values.get("MainPID") or 0),
-                int(values.get("ExecMainStatus") or 0)
-                * (1 if values.get("ExecMainCode") == _EXITED else -1),
+                unit_control.exit_status(values),
             )
     return found

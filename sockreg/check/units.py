@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
 from sockreg.registry.directory import BPFFS, HOME
-from sockreg.systemd.sandboxing import STEPS
+from sockreg.systemd.sandboxing import fault_of
 from sockreg.systemd.unit_label import RULES_SECTION
 from sockreg.systemd.unitproperty import template_of
 from sockreg.terms import (
@@ -24,13 +25,6 @@ from sockreg.terms import (
 )
 
 _HOME = f"{BPFFS}/{HOME}"
-# Where no setting is at fault.
-_OTHER_HELP = {
-    "EXEC": "install sockreg where the units see it, not below /tmp or in a private home, for "
-    "example below /opt, and run 'sockreg install-units' again",
-    "GROUP": "make the groups of sockreg: 'systemd-sysusers', or 'groupadd --system sockreg'",
-    "RUNTIME_DIRECTORY": "'df /run' and 'ls -ld /run/sockreg*' show what is in the way; remove it",
-}
 _NETWORKS = ("PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf")
 
 
@@ -194,32 +188,19 @@ def sandboxes(facts: Facts, host: Host) -> Iterator[Finding]:
     told: set[tuple[str, ...]] = set()
     for name in sorted(facts.services, key=lambda name: name != LOADER):
         unit, now = facts.services[name], host.state(name)
-        step = STEPS.get(now.exit_status) if now.active == "failed" else None
-        if step is None or not _is_ours(name):
+        if now.active != "failed" or not _is_ours(name):
             continue
-        asked = [key for key in step.settings if unit.last("Service", key)]
-        template = template_of(name)
-        lines = " ".join(filter(None, step.undoing(template, asked)))
-        units = step.units if template in step.units else (template,)
-        if (step.name, *units) in told:
+        fault = fault_of(name, now.exit_status, partial(unit.last, "Service"))
+        if fault is None or fault.about in told:
             continue  # the same help has been given for another unit
-        told.add((step.name, *units))
-        fix = (
-            f"run 'systemctl edit {' '.join(units)}' and add to section [Service]: {lines}; then "
-            f"start the units again"
-        )
-        if not lines:
-            fix = _OTHER_HELP.get(step.name, f"'systemctl status {name}' says more")
+        told.add(fault.about)
         yield Finding(
             severity=Severity.ERROR,
             check="sandbox",
-            where=unit.where("Service", asked[0]) if asked else unit.home,
-            what=f"{name} has failed: systemd could not {step.what} "
-            f"(status {abs(now.exit_status)}/{step.name})",
-            why=f"{step.why}, but the unit has {', '.join(f'{key}=' for key in asked)}"
-            if asked
-            else step.why,
-            fix=fix,
+            where=unit.where("Service", fault.settings[0]) if fault.settings else unit.home,
+            what=fault.what,
+            why=fault.why,
+            fix=f"{fault.fix}; then start the units again" if fault.by_dropin else fault.fix,
         )
 
 

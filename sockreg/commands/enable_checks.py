@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sockreg.commands.apply import preview, preview_load
@@ -34,6 +35,7 @@ from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.systemd import journal, journal_reader, unit_control
+from sockreg.systemd.sandboxing import Fault, fault_of
 from sockreg.systemd.unit_control import State
 from sockreg.systemd.unit_of import NO_UNIT, unit_of
 from sockreg.systemd.unitpaths import find_unit, is_masked
@@ -312,8 +314,12 @@ def not_started(units: Sequence[str], cursor: str | None) -> SockregError | None
     if states[LOADER].is_up:
         # It lists the rules that it has put in force, and what is wrong with other parts.
         names.remove(LOADER)
+    faults = _sandbox_faults(states, names)
     said = _said(names, cursor)
     lines = [sentence for name in names for sentence in said[name]]
+    if faults:
+        sentences = [f"{fault.what}: {fault.why}" for fault in faults]
+        return SockregError(list(dict.fromkeys([*lines, *sentences])), _helps(faults))
     if not lines:
         return None
     statuses = [states[name].exit_status for name in names if states[name].active == "failed"]
@@ -327,7 +333,29 @@ def not_registered(units: Sequence[str], cursor: str | None) -> SockregError:
     said = _said(names, cursor)
     lines = dict.fromkeys(sentence for name in names for sentence in said[name])
     what = f"no socket of {', '.join(units)} is registered"
-    return RefusedError([what, *lines])
+    faults = _sandbox_faults(unit_control.states(names), names)
+    sentences = [f"{fault.what}: {fault.why}" for fault in faults]
+    return RefusedError([what, *lines, *sentences], _helps(faults))
+
+
+def _sandbox_faults(states: Mapping[str, State], names: Sequence[str]) -> list[Fault]:
+    """What systemd could not do for units of sockreg, once for all that the same helps."""
+    found: dict[tuple[str, ...], Fault] = {}
+    for name in names:
+        if states[name].active != "failed" or not name.endswith(".service"):
+            continue
+        read = read_socket_unit("/", name)
+        unit = Unit(name, [], []) if read is None else Unit(read.name, read.paths, read.sections)
+        fault = fault_of(name, states[name].exit_status, partial(unit.last, "Service"))
+        if fault is not None:
+            found.setdefault(fault.about, fault)
+    return list(found.values())
+
+
+def _helps(faults: Sequence[Fault]) -> str:
+    return "; ".join(
+        f"{fault.fix}; then enable again" if fault.by_dropin else fault.fix for fault in faults
+    )
 
 
 def left_out(units: Sequence[str], cursor: str | None) -> list[str]:

@@ -5,8 +5,10 @@ of systemd's own, and a drop-in without the settings in question helps.
 """
 
 import signal
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
+
+from sockreg.systemd.unitproperty import template_of
 
 _RULES = (
     "sockreg.service",
@@ -113,3 +115,53 @@ STEPS = {
     237: Step("KEYRING", "make its keyring", "the container does not allow it",
               {"KeyringMode": "{}=inherit"}, _ALL),
 }  # fmt: skip
+# Where no setting is at fault.
+_OTHER_HELP = {
+    "EXEC": "install sockreg where the units see it, not below /tmp or in a private home, for "
+    "example below /opt, and run 'sockreg install-units' again",
+    "GROUP": "make the groups of sockreg: 'systemd-sysusers', or 'groupadd --system sockreg'",
+    "RUNTIME_DIRECTORY": "'df /run' and 'ls -ld /run/sockreg*' show what is in the way; remove it",
+}
+
+
+class Fault(NamedTuple):
+    """What systemd could not do for a unit, for people.
+
+    ``settings`` are those of the unit that ask for it, and ``about`` tells one help from another.
+    ``by_dropin`` is whether the fix is a drop-in.
+    """
+
+    what: str
+    why: str
+    fix: str
+    settings: list[str]
+    about: tuple[str, ...]
+    by_dropin: bool
+
+
+def fault_of(name: str, status: int, has: Callable[[str], object]) -> Fault | None:
+    """The fault of a unit that has failed, by the status of its last process; None if it has none.
+
+    ``status`` is negative for a signal. ``has`` is whether the unit has a setting of [Service].
+    """
+    step = STEPS.get(status)
+    if step is None:
+        return None
+    asked = [key for key in step.settings if has(key)]
+    template = template_of(name)
+    lines = " ".join(filter(None, step.undoing(template, asked)))
+    units = step.units if template in step.units else (template,)
+    fix = f"run 'systemctl edit {' '.join(units)}' and add to section [Service]: {lines}"
+    if not lines:
+        fix = _OTHER_HELP.get(step.name, f"'systemctl status {name}' says more")
+    why = step.why
+    if asked:
+        why += f", but the unit has {', '.join(f'{key}=' for key in asked)}"
+    return Fault(
+        f"{name} has failed: systemd could not {step.what} (status {abs(status)}/{step.name})",
+        why,
+        fix,
+        asked,
+        (step.name, *units),
+        by_dropin=bool(lines),
+    )

@@ -6,12 +6,14 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sockreg.errors import AccessError, SockregError
 
-_ASKED = ("LoadState", "LoadError", "ActiveState", "UnitFileState", "Result", "ExecMainStatus",
+EXIT_STATUS = ("ExecMainCode", "ExecMainStatus")  # properties for exit_status()
+_EXITED = "1"  # ExecMainCode=: CLD_EXITED of sigaction(2)
+_ASKED = ("LoadState", "LoadError", "ActiveState", "UnitFileState", "Result", *EXIT_STATUS,
           "Triggers")  # fmt: skip
 _NOISE = re.compile("^(Created|Removed) symlink |^See |for details\\.$")
 
@@ -20,7 +22,8 @@ class State(NamedTuple):
     """A unit as systemd has it in memory; the words are those of ``systemctl show``.
 
     ``triggers`` are the units that a socket starts. ``exit_status`` is that of a service's main
-    process. ``load_error`` says why the unit's file was refused.
+    process, negative for the signal that ended it. ``load_error`` says why the unit's file was
+    refused.
     """
 
     load: str
@@ -75,9 +78,18 @@ def _state(properties: dict[str, str]) -> State:
         active=properties.get("ActiveState", ""),
         file=properties.get("UnitFileState", ""),
         result=properties.get("Result", ""),
-        exit_status=int(properties.get("ExecMainStatus") or 0),
+        exit_status=exit_status(properties),
         triggers=tuple(shlex.split(properties.get("Triggers", ""))),
     )
+
+
+def exit_status(properties: Mapping[str, str]) -> int:
+    """The status of the last process of a unit with these properties, negative for a signal.
+
+    They include those of EXIT_STATUS.
+    """
+    status = int(properties.get("ExecMainStatus") or 0)
+    return status if properties.get("ExecMainCode") == _EXITED else -status
 
 
 def run(arguments: Collection[str]) -> str:

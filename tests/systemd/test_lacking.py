@@ -426,3 +426,29 @@ def test_a_host_without_the_group_has_that_of_root(make_box: MakeBox) -> None:
     box.systemctl("start", "sockreg@web.service")
     assert box.ask("127.0.0.1", 80) == ANSWER
     assert box.run(["stat", "-c", "%G %a", "/sys/fs/bpf/sockreg"]).stdout == "root 2710\n"
+
+
+def test_enable_names_the_setting_and_the_drop_in(make_box: MakeBox) -> None:
+    """It says what check would: everything is as before, so check has nothing to say."""
+    box = make_box(files=web())
+    # A group that nobody has made, and a filter that kills.
+    for drop_in, words in {
+        "SupplementaryGroups=nobody-has-it": ("216/GROUP", "SupplementaryGroups="),
+        "SystemCallErrorNumber=\nSystemCallFilter=~bpf": (
+            "31/SYS",
+            "run 'systemctl edit sockreg.service sockreg@.service",
+            "SystemCallFilter=@system-service SystemCallFilter=bpf; then enable again",
+        ),
+    }.items():
+        box.write(f"{UNITS}/sockreg-add@.service.d/more.conf", f"[Service]\n{drop_in}\n")
+        box.systemctl("daemon-reload")
+        failed = box.run(["sockreg", "enable", "web"], check=False)
+        assert failed.returncode != 0
+        said = " ".join(failed.stderr.split())
+        assert "sockreg-add@web.service has failed: systemd could not" in said, said
+        for each in (*words, "everything is as before"):
+            assert each in said, said
+    box.run(["rm", f"{UNITS}/sockreg-add@.service.d/more.conf"])
+    box.systemctl("daemon-reload")
+    box.run(["sockreg", "enable", "web"])
+    assert box.ask("127.0.0.1", 80) == ANSWER
