@@ -12,6 +12,7 @@ from sockreg.systemd.unitproperty import template_of, unit_property
 # (CAP_PERFMON: bpf_allow_ptr_leaks() and bpf_bypass_spec_v1() in linux/bpf.h). The numbers are
 # those of linux/capability.h.
 _LOADING = {"CAP_BPF": 39, "CAP_NET_ADMIN": 12, "CAP_PERFMON": 38}
+_CAP_FSETID = 4
 _CAP_SYS_ADMIN = 21  # implies all three (bpf_capable(), bpf_net_capable(), perfmon_capable())
 
 
@@ -21,6 +22,11 @@ def missing() -> list[str]:
     if effective >> _CAP_SYS_ADMIN & 1:
         return []
     return [name for name, number in _LOADING.items() if not effective >> number & 1]
+
+
+def keeps_set_group_id() -> bool:
+    """Whether chmod(2) keeps the bit on a directory of any group (CAP_FSETID)."""
+    return bool(_effective() >> _CAP_FSETID & 1)
 
 
 def remedy(lacking: Sequence[str]) -> str:

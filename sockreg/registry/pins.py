@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from sockreg.host import capabilities
 from sockreg.kernel import bpf
 from sockreg.registry.directory import COPY, DENIED, GENERATIONS, HOME, LINK, LOCK, PROGRAM, denied
 
@@ -74,10 +75,19 @@ def narrow(registry: Path) -> None:
 
 def _narrow(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):  # registrations go on meanwhile
-        mode = path.lstat().st_mode
+        found = path.lstat()
+        mode = found.st_mode
         allowed = _directory_mode(path) if stat.S_ISDIR(mode) else _mode(path)
-        if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & ~allowed:
+        if stat.S_ISLNK(mode) or not stat.S_IMODE(mode) & ~allowed:
+            return
+        # Without the bit, readers would lose what is made later. The loader's unit narrows its
+        # directories before it drops capabilities.
+        if not mode & stat.S_ISGID or _keeps_set_group_id(found.st_gid):
             path.chmod(stat.S_IMODE(mode) & allowed)
+
+
+def _keeps_set_group_id(group: int) -> bool:
+    return group in (os.getegid(), *os.getgroups()) or capabilities.keeps_set_group_id()
 
 
 def make_directory(path: Path) -> None:

@@ -153,6 +153,21 @@ def test_modes_and_owners(box: Sandbox) -> None:
     assert int(box.run(["stat", "-c", "%a", "/sys/fs/bpf"]).stdout, 8) & 0o777 == 0o700
 
 
+def test_a_registry_of_an_earlier_version_is_closed_and_stays_readable(box: Sandbox) -> None:
+    """The loader narrows it at its next start; a reload, which has no right to, harms nothing."""
+    (generations,) = box.run(["sh", "-c", f"echo {HOME}/*/generations"]).stdout.split()
+    box.run(["chmod", "2750", HOME, generations])
+    box.run(["sh", "-c", f"chmod 640 {HOME}/*/link {HOME}/*/copy_socket {generations}/*/program"])
+    box.write("/etc/sockreg/more.conf", "[web]\nBind=tcp 127.0.0.3 80\n")
+    for verb, closed in (("reload", "2750"), ("restart", "2710")):
+        box.systemctl(verb, "sockreg.service")
+        assert box.run(["stat", "-c", "%a %G", HOME]).stdout == f"{closed} sockreg\n"
+        assert box.run(["stat", "-c", "%a %G", generations]).stdout == f"{closed} sockreg\n"
+        wide = ["find", HOME, "(", "-name", "link", "-o", "-name", "program", ")", "-perm", "/077"]
+        assert box.run(wide).stdout == ""
+        assert len(shown(box, "rules")) == 2
+
+
 def test_without_the_group_root_alone_reads(make_box: MakeBox) -> None:
     box = make_box(files=web())
     box.systemctl("enable", "--now", "sockreg@web.service")
