@@ -90,6 +90,8 @@ def _lines(root: str, path: str, depth: int, read: list[str]) -> Iterator[_Line]
     ``read`` are the files that were read before.
     """
     read.append(path)
+    if "\0" in path:
+        return  # there is no such file
     with open(root + path, encoding="utf-8", errors="replace") as file:
         for number, text in enumerate(file, 1):
             if len(text) > _LINE_MAX or not text.lstrip(_BEFORE_KEY).lower().startswith(_KEYS):
@@ -127,6 +129,8 @@ def _included(root: str, patterns: list[str]) -> list[str]:
     """The files that an Include line names, without the root: relative ones are in /etc/ssh."""
     found = []
     for pattern in patterns:
+        if "\0" in pattern:
+            continue  # there is no such file
         absolute = os.path.join("/etc/ssh", pattern)
         matching = sorted(glob.glob(glob.escape(root) + absolute))
         found += [path.removeprefix(root) for path in matching if os.path.isfile(path)]

@@ -29,6 +29,7 @@ _BUILT_IN = {"PREROUTING": "prerouting", "INPUT": "input", "OUTPUT": "output"}
 _IGNORED = ("counter", "log", "comment", "mangle", "notrack")
 _LEGACY = " (legacy)"  # after the name of a table that nft does not see
 _DEPTH = 16  # of jumps; nftables allows as many
+_RULES = 100_000  # that one packet meets: chains that jump to each other multiply
 
 
 class Match(Enum):
@@ -157,6 +158,7 @@ class _Walk:
         self._chains, self._flow = chains, flow
         self.effects: list[Effect] = []
         self.sure = True
+        self._left = _RULES  # rules to look at
 
     def _match(self, rule: _Rule) -> Match:
         try:
@@ -168,10 +170,11 @@ class _Walk:
     def through(self, key: Key, *, surely: bool, depth: int) -> bool:
         """Follow the rules of a chain. Returns whether all packets have met their fate there."""
         chain = self._chains.get(key)
-        if chain is None or depth > _DEPTH:
+        if chain is None or depth > _DEPTH or self._left < 0:
             self.effects.append(Effect(False, f"a chain {key[2]} that sockreg does not read"))
             return False
         for rule in chain.rules:
+            self._left -= 1
             match = self._match(rule)
             if match is Match.NO or not rule.verdict:
                 continue

@@ -60,6 +60,7 @@ _SOUND: dict[str, list[bytes]] = {
     "sshd_config": [
         (b"Port 22\nListenAddress [2001:db8::1]:2222\nListenAddress 0.0.0.0\nAddressFamily inet\n"
         b"Include /etc/ssh/sshd_config\nMatch User a\nPort 1\n"),
+        b"Include a\0b\n",
         b"Port=2222 # x\nPort \"22\nInclude *\n",
     ],
     "nftables": [

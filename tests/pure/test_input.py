@@ -16,10 +16,12 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from sockreg.config.ruleset import examine_rule_set
 from sockreg.errors import ConfigError
 from sockreg.guards import ssh_config
+from sockreg.host.packetfilter import Ruleset
 from sockreg.registry import generation_record
 from sockreg.systemd import keyfile
 from sockreg.systemd.unit_label import of_files
 from sockreg.trust import SIZE_MAX
+from sockreg.views import ahead
 from tests.fuzz.corpus import seeds
 from tests.fuzz.readers import READERS
 
@@ -116,3 +118,15 @@ def test_a_record_that_unpacks_to_more_than_there_can_be(monkeypatch: pytest.Mon
     monkeypatch.setattr(generation_record, "_RECORDS_MAX", 10)
     with pytest.raises(ValueError, match="not whole rules"):
         generation_record.decode(record)
+
+
+def test_chains_of_a_filter_that_multiply() -> None:
+    """Sixteen levels of four jumps each are four billion rules."""
+    jumps = [f"filter -A c{at} -j c{at + 1}" for at in range(16) for _ in range(4)]
+    chains = ["filter :INPUT ACCEPT [0:0]", *(f"filter :c{at} - [0:0]" for at in range(17))]
+    lines = [*chains, "filter -A INPUT -j c0", *jumps]
+    found = ahead.Filter(Ruleset(iptables={"iptables": lines}))
+    effects = found.effects(ahead.flow_of(6, (2, 0xC0000200, 24), (80, 80), None))
+    assert len(effects) <= 17
+    assert not any(effect.surely for effect in effects)
+    assert "that sockreg does not read" in effects[0].text
