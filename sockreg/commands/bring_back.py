@@ -37,11 +37,11 @@ _PATTERNS = (
 )
 
 
-def bring_back(context: Context) -> None:
+def bring_back(context: Context) -> list[str]:
     """Register the sockets of all started units that have none in the registry.
 
-    Also loads the sock_ops program again if its unit is active. Raises SockregError if systemd
-    does not answer.
+    Returns a sentence for each unit for which that failed, which is a notice, too. Also loads the
+    sock_ops program again if its unit is active. Raises SockregError if systemd does not answer.
     """
     registry = context.loaded_registry()
     states = systemctl.states(*_PATTERNS)
@@ -49,18 +49,33 @@ def bring_back(context: Context) -> None:
         sockops.load(registry, shipped.sock_ops_object_path())
     with Maps(registry, read_only=True) as maps:
         counted = read_units(maps)
-        present = {
-            member.unit
-            for member in read_members(maps)
-            if cookie_in(maps, member.slot) == member.cookie
-        }
+    present = _present(registry)
     lost = [unit for unit in _started(states, counted) if unit not in present]
     if not lost:
-        return
+        return []
     tell.notice(f"registering the sockets of {plural(len(lost), 'started unit')} again")
     _start([adding_unit(unit) for unit in lost])
     _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
     _count(context, lost)
+    present = _present(registry)
+    sentences = [
+        f"{unit} is not registered again: 'systemctl status {adding_unit(unit)}' says why"
+        for unit in lost
+        if unit not in present
+    ]
+    for sentence in sentences:
+        tell.notice(sentence)
+    return sentences
+
+
+def _present(registry: str) -> set[str]:
+    """The units that have a socket in the registry."""
+    with Maps(registry, read_only=True) as maps:
+        return {
+            member.unit
+            for member in read_members(maps)
+            if cookie_in(maps, member.slot) == member.cookie
+        }
 
 
 def bring_back_taken_in(context: Context) -> None:

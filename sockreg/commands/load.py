@@ -1,7 +1,7 @@
 """Load: create the registry, attach the program, apply the rules. Unload: undo it."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sockreg import shipped
 from sockreg.commands import tell
@@ -19,12 +19,16 @@ from sockreg.systemd import journal, notify
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """``created`` is False if the registry existed; ``others`` are foreign programs."""
+    """``created`` is False if the registry existed; ``others`` are foreign programs.
+
+    ``missing`` says which started units could not be registered.
+    """
 
     registry: str
     created: bool
     change: Change
     others: list[attachment.Other]
+    missing: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -112,7 +116,7 @@ def _load(context: Context, *, force: bool, units: bool) -> Loaded:
             journal.WARNING,
         )
     if units:
-        bring_back(context)
+        loaded = replace(loaded, missing=bring_back(context))
     return loaded
 
 

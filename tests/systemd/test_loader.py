@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sockreg.errors import EXIT_PARTLY
 from sockreg.systemd import journal
 from tests.asking import asking
 from tests.sandbox import Sandbox
@@ -231,6 +232,26 @@ def test_a_restart_that_is_killed_loses_nobody(served: Sandbox) -> None:
         label: {answer(label)} for label in WAYS
     }
     assert members(served) == before
+
+
+def test_what_does_not_come_back_is_named(served: Sandbox) -> None:
+    """By the loader in its journal, and by the same command in its output and status."""
+    drop_in = f"{UNITS}/sockreg-add@.service.d/fails.conf"
+    served.write(drop_in, "[Service]\nSupplementaryGroups=nobody-has-it\n")
+    served.systemctl("daemon-reload")
+    said = (
+        "unit.socket is not registered again: 'systemctl status sockreg-add@unit.service' says why"
+    )
+    served.run(["sockreg", "unload"])
+    served.systemctl("restart", "sockreg.service")
+    assert said in messages(served, "-u", "sockreg.service")
+    loaded = served.run(["sockreg", "load", "--units"], check=False)
+    assert loaded.returncode == EXIT_PARTLY
+    assert said in loaded.stderr
+    served.run(["rm", drop_in])
+    served.systemctl("daemon-reload")
+    served.run(["sockreg", "load", "--units"])
+    assert answers(served)["unit"] == answer("unit")
 
 
 def test_unload_by_hand_forgets_all_and_units_come_back(served: Sandbox) -> None:

@@ -9,6 +9,7 @@ from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_change
 from sockreg.cli.printing import say
 from sockreg.cli.verb import Group, Verb
+from sockreg.errors import PartlyError
 from sockreg.streams import err
 
 
@@ -39,6 +40,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands import tell
+
     if options.sock_ops_only:
         _load_sock_ops(registry, options)
         return
@@ -50,6 +53,9 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     show_change(loaded.change, as_json=options.json)
     if options.sock_ops:
         _load_sock_ops(registry, options)
+    # The loader's own unit must not fail for others: it has told the journal.
+    if loaded.missing and not tell.is_seen():
+        raise PartlyError(loaded.missing)
 
 
 def _load_sock_ops(registry: Registry, options: argparse.Namespace) -> None:
