@@ -9,6 +9,7 @@ On the companion's start-up path.
 """
 
 _MARKS = 2  # combining characters that may follow one character, as in Vietnamese
+_PLAIN_WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_"
 _LONGEST = 8000  # characters of a message
 
 
@@ -70,10 +71,10 @@ def shell(text: str) -> str:
 
     What cannot be shown is in the notation of bash(1) for it, ``$'...'``.
     """
-    import shlex
-
     if text == printable(text):
-        return shlex.quote(text)
+        if text and not text.strip(_PLAIN_WORD):
+            return text
+        return "'" + text.replace("'", "'\"'\"'") + "'"
     written = "".join(
         chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\\'" else f"\\x{byte:02x}"
         for byte in text.encode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ On the companion's start-up path: imports nothing else of sockreg but the errors
 """
 
 from sockreg.errors import RefusedError
+from sockreg.printable import shell
 
 _IN_BOTH = "Weight= in both units"
 
@@ -113,7 +114,7 @@ def refusal(
     if registered:
         if hint.endswith(_IN_BOTH):
             hint += " and then 'systemctl reload sockreg'"  # the holder's socket gets its weight
-        hint += f"; 'sockreg unregister {label} --unit {holder}' frees the label"
+        hint += f"; 'sockreg unregister {shell(label)} --unit {shell(holder)}' frees the label"
     return RefusedError(f"{_name(unit)}: {taken(label, unit, holder, where)}", hint)
 
 

@@ -13,6 +13,8 @@ On the companion's start-up path.
 import errno
 import posix
 
+from sockreg.printable import shell
+
 SIZE_MAX = 64 << 20  # bytes of a file that are read: more than all rules that were ever measured
 
 _NULL = "/dev/null"
@@ -145,12 +147,12 @@ def _require_own(path: str, status: posix.stat_result) -> None:
     by_group = status.st_mode & _BY_GROUP and not _is_own_group(path, status)
     if by_group or status.st_mode & _BY_OTHERS:
         who = f"group {status.st_gid}" if by_group else "everybody"
-        raise UntrustedError(f"can be written by {who}: 'chmod go-w {path}'", path)
+        raise UntrustedError(f"can be written by {who}: 'chmod go-w {shell(path)}'", path)
 
 
 def _require_owner(path: str, status: posix.stat_result) -> None:
     if status.st_uid not in (0, posix.geteuid()):
-        raise UntrustedError(f"belongs to user {status.st_uid}: 'chown root {path}'", path)
+        raise UntrustedError(f"belongs to user {status.st_uid}: 'chown root {shell(path)}'", path)
 
 
 def _is_own_group(path: str, status: posix.stat_result) -> bool:

@@ -13,6 +13,7 @@ from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
 from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Binding, Destination
 from sockreg.plural import plural
+from sockreg.printable import shell
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
 from sockreg.terms import FAMILY_TITLES, ONLY
@@ -269,8 +270,8 @@ def sockets_without_rules(facts: Facts) -> Iterator[Finding]:
             what=f"label {label} has a socket, but no rule points to it"
             + (f" ({name})" if name else ""),
             why="it only receives what is sent to its own address",
-            fix=f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {label} tcp PREFIX "
-            "PORTS'",
+            fix=f"{hint}Bind= in [X-Sockreg] of the unit, or 'sockreg bind {shell(label)} tcp "
+            "PREFIX PORTS'",
         )
 
 

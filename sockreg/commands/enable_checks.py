@@ -30,6 +30,7 @@ from sockreg.host import cgroup, processes, sockdiag
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET6, TCP
+from sockreg.printable import shell
 from sockreg.registry import generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -118,7 +119,7 @@ def _together(problems: Sequence[SockregError]) -> SockregError:
 def _check_installed(root: str, units: Sequence[str]) -> None:
     for name in (LOADER, *{companion(unit) for unit in units}, *map(adding_unit, units)):
         if is_masked(root, name):
-            raise SockregError(f"{name} is masked", f"'systemctl unmask {name}' undoes it")
+            raise SockregError(f"{name} is masked", f"'systemctl unmask {shell(name)}' undoes it")
         if not find_unit(root, name)[1]:
             raise SockregError(
                 f"the units of sockreg are not installed: there is no {name}", _INSTALL
@@ -225,7 +226,7 @@ def _in_systemd(states: Mapping[str, State], units: Collection[Unit]) -> Iterato
             elif server.is_up:
                 yield SockregError(
                     f"{unit.name} cannot listen: {name} runs already, without this socket",
-                    f"'systemctl stop {name}' first; the socket starts it again on demand",
+                    f"'systemctl stop {shell(name)}' first; the socket starts it again on demand",
                 )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from sockreg.errors import UsageError
+from sockreg.printable import shell
 from sockreg.systemd.unitpaths import (
     files_in,
     find_unit,
@@ -97,7 +98,7 @@ def _installed(root: str, wanted: str) -> str:
     if paths:
         return identity
     if is_masked(root, wanted):
-        raise UsageError(f"{wanted} is masked", f"'systemctl unmask {wanted}' undoes it")
+        raise UsageError(f"{wanted} is masked", f"'systemctl unmask {shell(wanted)}' undoes it")
     for link in lost_links(root, wanted):
         raise UsageError(
             f"{link} is a link that leads nowhere",

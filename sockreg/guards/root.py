@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from sockreg.errors import RefusedError
+from sockreg.printable import shell
 from sockreg.registry.generation_record import Header, Root
 
 
@@ -40,7 +41,7 @@ def guard(header: Header | None, path: str, *, force: bool) -> None:
     refuse_other(
         header,
         path,
-        f"use 'sockreg --root {path} apply --force' to put the rules there in force instead",
+        f"use 'sockreg --root {shell(path)} apply --force' to put the rules there in force instead",
     )
     lost = _lost(header, header.root, path)
     if lost:

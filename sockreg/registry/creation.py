@@ -11,6 +11,7 @@ from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host import bpf_access
 from sockreg.host.mounts import mounts
 from sockreg.host.netns import Netns
+from sockreg.printable import shell
 from sockreg.registry import access, attachment, loading
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.directory import (
@@ -60,7 +61,7 @@ def _home(bpffs: str) -> Path:
         raise SockregError(
             f"cannot create {home}: {error.strerror}",
             f"'mkdir {home}' must succeed; if the bpffs is read-only: "
-            f"'mount -o remount,rw {bpffs}'",
+            f"'mount -o remount,rw {shell(bpffs)}'",
         ) from None
     _require_own(bpffs, str(home))
     access.let_in(home)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sockreg.host.packetfilter import Ruleset
 from sockreg.model import ANY_PORT, FAMILY_BITS, INET, INET6, PROTOCOL_NAMES
+from sockreg.printable import shell
 from sockreg.rules.syntax import format_ports
 
 _FAMILIES = {INET: ("ip", "inet"), INET6: ("ip6", "inet")}
@@ -223,7 +224,7 @@ def let_through(effect: Effect, protocol: int, prefix: str, ports: tuple[int, in
         port = f"{name} dport {numbers}" if numbers else f"meta l4proto {name}"
         return f"nft insert rule {family} {table} {chain} {of} daddr {prefix} {port} accept"
     port = f" --dport {numbers.replace('-', ':')}" if numbers else ""
-    return f"{command} -t {table} -I {chain} -d {prefix} -p {name}{port} -j ACCEPT"
+    return f"{command} -t {table} -I {shell(chain)} -d {prefix} -p {name}{port} -j ACCEPT"
 
 
 # nftables

@@ -68,7 +68,7 @@ def _file(name: str, content: bytes) -> Iterator[Path]:
 
 
 def _meanings(bindings: list[Binding]) -> list[Binding]:
-    return sorted(binding._replace(place=_PLACE) for binding in bindings)
+    return sorted((binding._replace(place=_PLACE) for binding in bindings), key=repr)
 
 
 def rule(data: bytes) -> None:
