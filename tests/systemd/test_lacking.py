@@ -442,7 +442,7 @@ def test_enable_names_the_setting_and_the_drop_in(make_box: MakeBox) -> None:
     }.items():
         box.write(f"{UNITS}/sockreg-add@.service.d/more.conf", f"[Service]\n{drop_in}\n")
         box.systemctl("daemon-reload")
-        failed = box.run(["sockreg", "enable", "web"], check=False)
+        failed = box.run(["sockreg", "enable", "--mode", "companion", "web"], check=False)
         assert failed.returncode != 0
         said = " ".join(failed.stderr.split())
         assert "sockreg-add@web.service has failed: systemd could not" in said, said
@@ -450,5 +450,5 @@ def test_enable_names_the_setting_and_the_drop_in(make_box: MakeBox) -> None:
             assert each in said, said
     box.run(["rm", f"{UNITS}/sockreg-add@.service.d/more.conf"])
     box.systemctl("daemon-reload")
-    box.run(["sockreg", "enable", "web"])
+    box.run(["sockreg", "enable", "--mode", "companion", "web"])
     assert box.ask("127.0.0.1", 80) == ANSWER
