@@ -38,7 +38,7 @@ COMMANDS = [
     ["graph"],
     ["graph", "--dot"],
     ["metrics"],
-    ["metrics", "--output", f"/nowhere/{HOSTILE}"],
+    ["metrics", "--output", f"/proc/nowhere/{HOSTILE}"],
     ["check"],
     ["check", "--files", "--all"],
     ["apply"],
@@ -52,7 +52,7 @@ COMMANDS = [
     ["bind", "web", "tcp", HOSTILE, "80"],
     ["bind", "web", "tcp", "192.0.2.0/24", "80", "dev", HOSTILE],
     ["unbind", HOSTILE, "tcp", "192.0.2.0/24", "80"],
-    ["import", "tubular", f"/nowhere/{HOSTILE}"],
+    ["import", "tubular", f"/proc/nowhere/{HOSTILE}"],
     ["import", HOSTILE, "file"],
     ["enable", HOSTILE],
     ["enable", "--dry-run", HOSTILE],
@@ -62,8 +62,8 @@ COMMANDS = [
     ["register", "web", "--pid", HOSTILE],
     ["register", "web", "--of-unit", HOSTILE, "--wait", "0"],
     ["register", "web", "--pid", "1", "--local", HOSTILE, "--wait", "0"],
-    ["register", "--", f"/nowhere/{HOSTILE}"],
-    ["send", "--socket", f"/nowhere/{HOSTILE}", "web"],
+    ["register", "--", f"/proc/nowhere/{HOSTILE}"],
+    ["send", "--socket", f"/proc/nowhere/{HOSTILE}", "web"],
     ["expect", HOSTILE, "web"],
     ["unregister", HOSTILE],
     ["unregister", LABEL, "--unit", HOSTILE],
@@ -72,7 +72,7 @@ COMMANDS = [
     ["drain", LABEL, HOSTILE],
     ["top"],
     ["upgrade"],
-    ["load", "--state", f"/nowhere/{HOSTILE}"],
+    ["load", "--state", f"/proc/nowhere/{HOSTILE}"],
     ["status", "--netns", HOSTILE],
     ["status", "--bpffs", HOSTILE],
     ["apply", "--root", HOSTILE],
@@ -98,13 +98,13 @@ def named(host: Host) -> Iterator[Host]:
         socket = f"[Socket]\nListenStream=8080\n[X-Sockreg]\n{HOSTILE}={HOSTILE}\n"
         (units / f"{name}.socket").write_bytes(os.fsencode(socket))
         (wants / f"sockreg@{name}.service").symlink_to("/usr/lib/systemd/system/sockreg@.service")
-    (units / f"lost{HOSTILE}.socket").symlink_to(f"/nowhere/{HOSTILE}")
+    (units / f"lost{HOSTILE}.socket").symlink_to(f"/proc/nowhere/{HOSTILE}")
     host.conf(f"[{LABEL}]", "Bind=tcp 192.0.2.0/24 80", "Reject=tcp 192.0.2.0/25 80 dev b<&>")
     wrong = f"[{HOSTILE}]\n{HOSTILE}={HOSTILE}\nBind={HOSTILE}\n[web]\nBind=tcp {HOSTILE}\n"
     conf = host.root / "etc/sockreg"
     (conf / f"9{HOSTILE}.conf").write_bytes(os.fsencode(wrong))
     (conf / f"8{HOSTILE}.conf").write_text(f"[{LABEL}]\nBind=tcp 192.0.2.9 80\n")
-    (conf / f"7{HOSTILE}.conf").symlink_to(f"/nowhere/{HOSTILE}")
+    (conf / f"7{HOSTILE}.conf").symlink_to(f"/proc/nowhere/{HOSTILE}")
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"\x1b[2J\n\xe2\x80\xae\xff", 0, 0, 0)
     try:
         loaded = host.run("load")

@@ -305,7 +305,7 @@ def test_a_lock_that_is_held_is_told_with_its_holder(
 ) -> None:
     host.load(*WEB)
     monkeypatch.setattr("sockreg.registry.locks.PATIENCE", 0.05)
-    monkeypatch.setattr("sockreg.registry.registration.REGISTRATION_PATIENCE", 0.05)
+    monkeypatch.setattr("sockreg.commands.unregister.REGISTRATION_PATIENCE", 0.05)
     busy = "echo held; read line"
     for locked, arguments in (
         (host.registry / "generations", ["apply"]),
