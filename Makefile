@@ -9,13 +9,14 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, test, which is everything else, or fuzz.
 FOR := test
 
-.PHONY: help setup demo test test-long test-truth test-fuzz test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-fuzz test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
 	@echo 'make demo    play sockreg on a real systemd in throw-away namespaces (root)'
 	@echo 'make test    run all tests; without root those that do without it'
 	@echo 'make test-long run more cases of what make test shows (root)'
+	@echo 'make test-oracle ask the program in the kernel about ten million packets (root)'
 	@echo 'make test-truth compare what the commands say with what packets meet (root)'
 	@echo 'make test-fuzz look for input that is not borne, for SECONDS=600 (needs make setup FOR=fuzz)'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
@@ -46,6 +47,11 @@ test: setup
 test-long:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest -m long tests/kernel tests/systemd
+
+# Ten million packets, asked of the program in the kernel and of a reference. SEED= repeats a run.
+test-oracle:
+	@tests/prepare --check test
+	@$(PYTHON) -m tests.oracle $(if $(SEED),--seed $(SEED))
 
 # SEEDS= and FIRST= are numbers: how many seeds there are, and the first one.
 SEEDS := 250

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
+from collections.abc import Iterable
 
 from sockreg import shipped
 from sockreg.compile import Tables
@@ -16,6 +18,12 @@ from tests.closing import Closing
 
 SO_COOKIE = 57
 PASS, DROP = 1, 0  # enum sk_action
+
+# union bpf_attr of BPF_PROG_TEST_RUN (linux/bpf.h): program, verdict, data (4), repeat,
+# duration, sizes of the contexts, contexts, flags.
+_PROG_TEST_RUN = 10
+_RUN = struct.Struct("=IIIIQQIIIIQQII")
+_libc = ctypes.CDLL(None, use_errno=True)
 
 # struct bpf_sk_lookup, linux/bpf.h: cookie, family, protocol, remote address (IPv4, IPv6),
 # remote port, local address (IPv4, IPv6), local port, interface
@@ -73,6 +81,11 @@ class Lookups(Closing):
             self._programs.append(os.dup(loaded.program_fd(loading.PROGRAM_NAME)))
         return self._programs[-1]
 
+    def unload(self, program: int) -> None:
+        """Let go of a program and its table before the end."""
+        self._programs.remove(program)
+        os.close(program)
+
     def _fill(self) -> None:
         """Put the sockets into their slots."""
         for slot, member in self._sockets.items():
@@ -92,6 +105,35 @@ class Lookups(Closing):
             assert run.verdict == PASS
             return self._slot_of_cookie[cookie]
         return 0 if run.verdict == PASS else None
+
+    def ask_all(self, program: int, packets: Iterable[Packet]) -> list[int | None]:
+        """Like ask(), for many packets: with buffers that are made once."""
+        given, taken = (ctypes.create_string_buffer(_CONTEXT.size) for _ in range(2))
+        attr = ctypes.create_string_buffer(
+            _RUN.pack(
+                program,
+                *[0] * 7,
+                *[_CONTEXT.size] * 2,
+                *map(ctypes.addressof, (given, taken)),
+                0,
+                0,
+            )
+        )
+        number, command, size = map(ctypes.c_long, (bpf._BPF, _PROG_TEST_RUN, _RUN.size))
+        start, where = ctypes.addressof(given), ctypes.c_void_p(ctypes.addressof(attr))
+        cookie = ctypes.cast(taken, ctypes.POINTER(ctypes.c_uint64))
+        verdict = ctypes.cast(attr, ctypes.POINTER(ctypes.c_uint32))
+        found: list[int | None] = []
+        for packet in packets:
+            ctypes.memmove(start, context(packet), _CONTEXT.size)
+            if _libc.syscall(number, command, where, size):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            if cookie[0]:
+                assert verdict[1] == PASS
+                found.append(self._slot_of_cookie[cookie[0]])
+            else:
+                found.append(0 if verdict[1] == PASS else None)
+        return found
 
     def counters(self, slot: int) -> tuple[int, ...]:
         """Lookups, misses and errors of a slot, summed over processors."""
