@@ -44,11 +44,16 @@ def main(arguments: list[str]) -> int:
 
 def _of_one(name: str, seconds: int) -> tuple[int, str]:
     """How many inputs were tried, and what was said about a fault."""
-    with tempfile.TemporaryDirectory(prefix="sockreg-corpus-") as directory:
+    # libFuzzer ends the process without what Python does at its end.
+    with (
+        tempfile.TemporaryDirectory(prefix="sockreg-corpus-") as directory,
+        tempfile.TemporaryDirectory(prefix="sockreg-fuzz-", dir="/dev/shm") as home,
+    ):
         corpus.write(name, Path(directory))
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz", _ONE, name, str(seconds), directory],
             cwd=ROOT,
+            env={**os.environ, "SOCKREG_FUZZ_HOME": home},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,

@@ -43,6 +43,7 @@ from sockreg.views import ahead
 
 _PLACE = Place("/etc/sockreg/a.conf", 1)
 _LABEL = "web"
+HOME = "SOCKREG_FUZZ_HOME"  # the directory for files, which others remove
 
 
 @cache
@@ -50,7 +51,7 @@ def _root() -> Path:
     """A directory in memory that stands for ``/``; the process removes it when it ends."""
     import atexit
 
-    made = tempfile.mkdtemp(prefix="sockreg-fuzz-", dir="/dev/shm")
+    made = tempfile.mkdtemp(prefix="sockreg-fuzz-", dir=os.environ.get(HOME, "/dev/shm"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     for directory in ("etc/sockreg", "etc/systemd/system", "etc/ssh", "run/sockreg", "state"):
         os.makedirs(f"{made}/{directory}")
