@@ -32,9 +32,9 @@ static __always_inline __u64 flow_hash(struct bpf_sk_lookup *ctx)
 /*
  * The socket of the member that this flow belongs to. If the socket is gone, three more parts of
  * the hash spread the flows over the other members. If these are gone, too, any remaining member
- * gets the flow. NULL if there is no pool, or no member in it.
+ * gets the flow. NULL if there is no pool, or no member in it. `flags` are for bpf_sk_assign().
  */
-static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 slot)
+static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 slot, __u64 *flags)
 {
 	struct pool *pool = bpf_map_lookup_elem(&pools, &slot);
 	struct bpf_sock *socket;
@@ -43,6 +43,8 @@ static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 sl
 
 	if (!pool)
 		return NULL;
+	if (pool->exact)
+		*flags |= BPF_SK_LOOKUP_F_NO_REUSEPORT;
 	hash = flow_hash(ctx);
 	for (int shift = 0; shift < 64; shift += 16) {
 		chosen = pool->entry[hash >> shift & (POOL_ENTRIES - 1)];

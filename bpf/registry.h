@@ -58,26 +58,30 @@ struct member_key {
 	__u32 zero;
 };
 
+#define MEMBER_WEIGHT_SAID 1 /* its unit or command said a weight: it may share its label */
+#define MEMBER_EXACT 2	     /* Reuseport=no: packets are not for its SO_REUSEPORT group */
+
 struct member {
 	__u64 registered;     /* ns since the epoch, CLOCK_REALTIME */
 	__u16 family;	      /* of the socket: AF_INET6 for a dual-stack one */
 	__u16 port;	      /* local port, host order */
 	__u16 weight;	      /* share of new flows in a pool; 0: none */
-	__u16 weight_said;    /* its unit or command said a weight: it may share its label */
+	__u16 flags;	      /* MEMBER_... */
 	__u8 address[16];     /* local address, network order; IPv4 in the first four bytes */
 	char unit[UNIT_SIZE]; /* registrant: a unit name, or "-" for one without */
 };
 
 /*
- * pools[slot of a destination]: several members share its flows. Only read if that slot itself is
- * empty: a lone member is there and costs nothing. Written as a whole, so that a flow meets either
- * the old pool or the new one.
+ * pools[slot of a destination]: several members share its flows, or its packets are for a socket
+ * without its SO_REUSEPORT group. Only read if that slot itself is empty: a lone member is there and
+ * costs nothing. Written as a whole, so that a flow meets either the old pool or the new one.
  */
 #define POOL_ENTRIES 1024 /* a power of two */
 #define POOL_MEMBERS 32
 
 struct pool {
-	__u32 members;		    /* how many there are */
+	__u16 members;		    /* how many there are */
+	__u16 exact;		    /* packets go to the selected socket, not to its group */
 	__u32 active;		    /* how many of these have a weight; they come first */
 	__u16 member[POOL_MEMBERS]; /* their slots */
 	__u16 entry[POOL_ENTRIES];  /* the slot for each hash of a flow; 0: no weights */
@@ -95,7 +99,7 @@ struct unit_state {
 	__u64 inodes;		/* ... the sum of their inode numbers */
 	__u64 bytes;		/* ... the sum of their sizes */
 	__u32 weight;		/* of its sockets in a pool: Weight= */
-	__u32 weight_said;	/* there is a Weight= */
+	__u32 flags;		/* MEMBER_... of its sockets */
 	char label[LABEL_SIZE]; /* of its sockets: Label= or FileDescriptorName= */
 };
 

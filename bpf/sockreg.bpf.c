@@ -34,6 +34,8 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 	__u32 slot = destination & DESTINATION_SLOT_BITS;
 	struct counters *count = NULL;
 	struct bpf_sock *socket;
+	/* Programs that ran before this one may have selected a socket: the last one wins. */
+	__u64 flags = BPF_SK_LOOKUP_F_REPLACE;
 
 	if (slot == SLOT_PASS)
 		return SK_PASS;
@@ -46,10 +48,9 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 
 	socket = bpf_map_lookup_elem(&sockets, &slot);
 	if (!socket)
-		socket = pick(ctx, slot);
+		socket = pick(ctx, slot, &flags);
 	if (socket) {
-		/* Programs that ran before this one may have selected a socket: the last one wins. */
-		long error = bpf_sk_assign(ctx, socket, BPF_SK_LOOKUP_F_REPLACE);
+		long error = bpf_sk_assign(ctx, socket, flags);
 
 		bpf_sk_release(socket);
 		if (!error)

@@ -287,6 +287,7 @@ complete -c sockreg -n '_shtab_sockreg_using register' -s v -l verbose -d 'show 
 complete -c sockreg -n '_shtab_sockreg_using register' -l unit -xka "(_sockreg_socket_units)" -d 'the unit that the sockets belong to; a unit that registers again replaces only its own (default: that of the process)'
 complete -c sockreg -n '_shtab_sockreg_using register' -l weight -x -d 'share of the label'"'"'s new flows (default: Weight= of the unit, or 100)'
 complete -c sockreg -n '_shtab_sockreg_using register' -l replace -d 'take the label over from another unit that has a socket under it'
+complete -c sockreg -n '_shtab_sockreg_using register' -l no-reuseport -d 'packets are for this socket, not for its SO_REUSEPORT group'
 complete -c sockreg -n '_shtab_sockreg_using register' -l pid -xka "(_sockreg_pids)" -d 'take a socket of this process'
 complete -c sockreg -n '_shtab_sockreg_using register' -l of-unit -xka "(_sockreg_running_services)" -d 'take a socket of a process of this running unit'
 complete -c sockreg -n '_shtab_sockreg_using register' -l cookie -x -d 'take the socket with this cookie, sk:1a2b'

@@ -320,6 +320,7 @@ _shtab_sockreg_register_options=(
   "--unit=[the unit that the sockets belong to\; a unit that registers again replaces only its own (default\: that of the process)]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--weight=[share of the label\'s new flows (default\: Weight\= of the unit, or 100)]:WEIGHT:"
   "--replace[take the label over from another unit that has a socket under it]"
+  "--no-reuseport[packets are for this socket, not for its SO_REUSEPORT group]"
   "--pid=[take a socket of this process]:PID:_sockreg_offer _sockreg_pids"
   "--of-unit=[take a socket of a process of this running unit]:UNIT:_sockreg_offer _sockreg_running_services"
   "--cookie=[take the socket with this cookie, sk\:1a2b]:COOKIE:"

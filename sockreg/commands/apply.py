@@ -714,8 +714,8 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
             state.label = ""
         write_unit(maps, unit, state)
         known = before.get(unit)
-        said = (files.weight, files.weight_said)
-        if known is None or (known.weight, known.weight_said) != said:
+        said = (files.weight, files.weight_said, files.exact)
+        if known is None or (known.weight, known.weight_said, known.exact) != said:
             weights[unit] = said
     pools.weigh_units(maps, weights)
 
@@ -728,6 +728,7 @@ def state_of(files: UnitFiles, *, active: bool) -> UnitState:
         label=files.label,
         weight=files.weight,
         weight_said=files.weight_said,
+        exact=files.exact,
     )
 
 

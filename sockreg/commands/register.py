@@ -16,12 +16,14 @@ def register(
     weight: int | None = None,
     replace: bool = False,
     named: bool = False,
+    exact: bool = False,
 ) -> list[str]:
     """Register descriptors, each under its label. They remain the caller's.
 
     ``unit`` is the unit that they are registered for, by default that of this process. ``weight``
     is their share of the label's new flows, by default the weight in the unit's files. ``replace``
-    takes a label over from other units. ``named`` is whether the labels are the names that systemd
+    takes a label over from other units. ``exact`` is as in registration.register(). ``named`` is
+    whether the labels are the names that systemd
     passed: Label= of a .socket unit is its label instead. Returns a sentence about each descriptor
     that was left out. Raises SockregError if none of them can be registered.
     """
@@ -35,6 +37,7 @@ def register(
         weight=weight,
         root=context.root if named and registrant.endswith(".socket") else None,
         replace=replace,
+        exact=exact,
     )
 
 
@@ -45,6 +48,7 @@ def register_passed(
     unit: str | None = None,
     weight: int | None = None,
     replace: bool = False,
+    exact: bool = False,
     command: Sequence[str] | None = None,
 ) -> list[str]:
     """Register the sockets passed with the LISTEN_FDS protocol: see inherit.labelled().
@@ -57,4 +61,12 @@ def register_passed(
     received = inherit.labelled(listen_fds.received(), labels)
     if command:
         inherit.check_command(command)
-    return register(context, received, unit=unit, weight=weight, replace=replace, named=not labels)
+    return register(
+        context,
+        received,
+        unit=unit,
+        weight=weight,
+        replace=replace,
+        named=not labels,
+        exact=exact,
+    )

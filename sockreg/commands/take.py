@@ -43,7 +43,7 @@ class Order(NamedTuple):
 
     ``registrant`` is the unit that the member belongs to; None is that of the process. ``weight``
     is its share in a pool; None is the weight in the unit's files. ``replace`` takes the label over
-    from other units. ``wait`` is the number of
+    from other units. ``exact`` is as in registration.register(). ``wait`` is the number of
     seconds to wait for the socket.
     """
 
@@ -55,6 +55,7 @@ class Order(NamedTuple):
     registrant: str | None = None
     weight: int | None = None
     replace: bool = False
+    exact: bool = False
     wait: float = 5.0
 
     def __str__(self) -> str:
@@ -92,6 +93,7 @@ def take(context: Context, order: Order) -> list[str]:
             netns=context.netns.cookie,
             weight=order.weight,
             replace=order.replace,
+            exact=order.exact,
         )
     _confirm(context, order, [candidate for _, candidate in taken])
     return skipped

@@ -28,7 +28,14 @@ from sockreg.config.same_label import UnitFiles as UnitFiles
 from sockreg.config.same_label import label_refusal as label_refusal
 from sockreg.config.same_label import same_label_problem
 from sockreg.config.same_label import same_labels as same_labels
-from sockreg.config.socketunit import SocketUnit, label_place, unit_label, unit_rules, unit_weight
+from sockreg.config.socketunit import (
+    SocketUnit,
+    label_place,
+    unit_exact,
+    unit_label,
+    unit_rules,
+    unit_weight,
+)
 from sockreg.config.unit import Setting, Unit
 from sockreg.errors import failure
 from sockreg.model import Binding, LeftOut, Place
@@ -281,6 +288,7 @@ def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
         weight=DEFAULT_WEIGHT if weight is None else weight,
         weight_said=weight is not None,
         ports=ports_of(read_listens(unit.name, unit.sections)),
+        exact=unit_exact(unit, report),
     )
 
 

@@ -16,7 +16,8 @@ class UnitFiles(NamedTuple):
     """A unit that counts: its label, its files, their files_state() when read, and its weight.
 
     ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
-    ``ports`` are those of its listeners, by family and protocol.
+    ``ports`` are those of its listeners, by family and protocol. ``exact`` is whether its files say
+    Reuseport=no.
     """
 
     label: str
@@ -26,6 +27,7 @@ class UnitFiles(NamedTuple):
     weight: int
     weight_said: bool
     ports: Mapping[tuple[int, int], Ports]
+    exact: bool = False
 
 
 def same_labels(

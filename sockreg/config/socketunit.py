@@ -13,7 +13,15 @@ from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
-from sockreg.systemd.unit_label import LABEL, RULES_SECTION, WEIGHT, read_label, read_weight
+from sockreg.systemd.unit_label import (
+    LABEL,
+    REUSEPORT,
+    RULES_SECTION,
+    WEIGHT,
+    read_exact,
+    read_label,
+    read_weight,
+)
 from sockreg.systemd.unitpaths import (
     dropins_of,
     files_state,
@@ -25,7 +33,7 @@ from sockreg.terms import LOADER, NEEDED, companion
 
 _SECTION = f"[{RULES_SECTION}]".encode()
 # The keys of the section besides the rules. Each has a reader below.
-_OTHER_KEYS = (LABEL, WEIGHT)
+_OTHER_KEYS = (LABEL, WEIGHT, REUSEPORT)
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
 _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
@@ -149,6 +157,11 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
 def unit_weight(unit: SocketUnit, report: Report) -> int | None:
     """The weight of the unit's sockets in a pool; None if the files say nothing."""
     return read_weight(unit.sections, _problems(report))
+
+
+def unit_exact(unit: SocketUnit, report: Report) -> bool:
+    """Whether packets are for the unit's sockets without their SO_REUSEPORT groups."""
+    return read_exact(unit.sections, _problems(report))
 
 
 def _problems(report: Report) -> Callable[[str, int, str], None]:

@@ -1,10 +1,10 @@
 """SHA-256 of the BPF objects, by file name, and of their sources; written by bpf/build.sh."""
 
 OBJECTS = {
-    "sockreg.bpf.o": "013a2da58e291e57db960c09059f510501c2fa8da866361123489885cb90d16d",
-    "sockops.bpf.o": "68ccdc770fa0660413a57e9849fd7c06a8599730276179a7a3f8ab3ad4b17b68",
+    "sockreg.bpf.o": "41bf696516d9cf1fe6a9847c4ce2e919c1ef4ab8f648f130505ac42c734d8e37",
+    "sockops.bpf.o": "90183e037a25fd98fa12646f7c37cca73a93ea24a5c0f84865c062dfcda8dfe0",
 }
 SOURCES = {
-    "sockreg.bpf.o": "c3668b80f8d80025c8c23845642b14c5b9020de44be99757c1ce58f5ed6ed1ed",
-    "sockops.bpf.o": "f6ab2d3f0962d8c957417cc58d1cc1c7a86ed30f0c3807e9a99e3f7baa1bee5d",
+    "sockreg.bpf.o": "c673355ba6c8de1b17ac2cf07f8a2219680c16d1ee780bd876ba2b73d9f6621d",
+    "sockops.bpf.o": "399a774b11679eed6f1e80feff8d76cd3563141be304c4852d1bc8c115e30c0c",
 }

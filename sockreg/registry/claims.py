@@ -15,17 +15,25 @@ from sockreg.terms import DEFAULT_WEIGHT
 class Registrant:
     """Who registers: a unit, and the weight of its sockets.
 
-    ``weight_said`` is whether the registration or the unit's files say the weight.
+    ``weight_said`` is whether the registration or the unit's files say the weight. ``exact`` is
+    whether they say that packets are for its sockets without their SO_REUSEPORT groups.
     """
 
-    def __init__(self, unit: str, weight: int, *, weight_said: bool) -> None:
+    def __init__(self, unit: str, weight: int, *, weight_said: bool, exact: bool = False) -> None:
         self.unit = unit
         self.weight = weight
         self.weight_said = weight_said
+        self.exact = exact
 
 
 def identify(
-    maps: Maps, unit: str, offers: list[Offer], weight: int | None, root: str | None
+    maps: Maps,
+    unit: str,
+    offers: list[Offer],
+    weight: int | None,
+    root: str | None,
+    *,
+    exact: bool,
 ) -> Registrant:
     """Who registers. The arguments are those of registration.register().
 
@@ -39,11 +47,12 @@ def identify(
     if state is not None and root is not None and len({offer.label for offer in offers}) == 1:
         for offer in offers:
             offer.label = state.label
+    exact = exact or (state is not None and state.exact)
     if weight is not None:
-        return Registrant(unit, weight, weight_said=True)
+        return Registrant(unit, weight, weight_said=True, exact=exact)
     if state is None:
-        return Registrant(unit, DEFAULT_WEIGHT, weight_said=False)
-    return Registrant(unit, state.weight, weight_said=state.weight_said)
+        return Registrant(unit, DEFAULT_WEIGHT, weight_said=False, exact=exact)
+    return Registrant(unit, state.weight, weight_said=state.weight_said, exact=exact)
 
 
 def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
@@ -53,7 +62,7 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
     found = unit_label.of_files(root, unit)
     if found is None:
         return None
-    name, label, weight = found
+    name, label, weight, exact = found
     for other, state in read_units(maps).items():
         if (
             state.label == label
@@ -67,6 +76,7 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
         label=label,
         weight=DEFAULT_WEIGHT if weight is None else weight,
         weight_said=weight is not None,
+        exact=exact,
     )
 
 

@@ -18,15 +18,17 @@ COUNTERS = struct.Struct("=QQQQQQ")
 DESTINATION = struct.Struct(f"={LABEL_SIZE}sHHHH")
 PLACE = struct.Struct("=II")  # slot, listeners
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
-# registered, family, port, weight, weight_said, address, unit
+MEMBER_WEIGHT_SAID = 1
+MEMBER_EXACT = 2
+# registered, family, port, weight, flags, address, unit
 MEMBER = struct.Struct(f"=QHHHH16s{UNIT_SIZE}s")
 UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
-# active, files, newest, inodes, bytes, weight, weight_said, label
+# active, files, newest, inodes, bytes, weight, flags, label
 UNIT_STATE = struct.Struct(f"=IIQQQII{LABEL_SIZE}s")
 POOL_ENTRIES = 1024
 POOL_MEMBERS = 32
-# members, active, member..., entry...
-POOL = struct.Struct(f"=II{POOL_MEMBERS}H{POOL_ENTRIES}H")
+# members, exact, active, member..., entry...
+POOL = struct.Struct(f"=HHI{POOL_MEMBERS}H{POOL_ENTRIES}H")
 
 # The bytes of a key and a value of each map.
 SIZES = {
@@ -46,14 +48,14 @@ STRUCTURES = {
     "member_key": (MEMBER_KEY, ("cookie", "slot", "zero")),
     "member": (
         MEMBER,
-        ("registered", "family", "port", "weight", "weight_said", "address", "unit"),
+        ("registered", "family", "port", "weight", "flags", "address", "unit"),
     ),
     "unit_name": (UNIT_NAME, ("name",)),
     "unit_state": (
         UNIT_STATE,
-        ("active", "files", "newest", "inodes", "bytes", "weight", "weight_said", "label"),
+        ("active", "files", "newest", "inodes", "bytes", "weight", "flags", "label"),
     ),
-    "pool": (POOL, ("members", "active", "member", "entry")),
+    "pool": (POOL, ("members", "exact", "active", "member", "entry")),
 }
 
 

@@ -31,7 +31,8 @@ class Member:
 
     ``packed_address`` is in network order, IPv4 in its first four bytes. ``family`` is 0 if there
     is no record. ``weight_said`` is whether its unit's files or its registration said a weight.
-    ``mates`` are further sockets of its SO_REUSEPORT group: they serve once it is closed.
+    ``exact`` is whether packets are for it without its SO_REUSEPORT group. ``mates`` are further
+    sockets of this group: they serve once it is closed.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Member:
         port: int = 0,
         weight: int = DEFAULT_WEIGHT,
         weight_said: bool = False,
+        exact: bool = False,
         packed_address: bytes = b"",
         unit: str = NO_UNIT,
     ) -> None:
@@ -54,6 +56,7 @@ class Member:
         self.port = port
         self.weight = weight
         self.weight_said = weight_said
+        self.exact = exact
         self.packed_address = packed_address
         self.unit = unit
         self.mates: list[Member] = []
@@ -79,7 +82,7 @@ class Member:
             self.family,
             self.port,
             self.weight,
-            self.weight_said,
+            layout.MEMBER_WEIGHT_SAID * self.weight_said | layout.MEMBER_EXACT * self.exact,
             self.packed_address,
             self.unit.encode("ascii"),
         )
@@ -94,7 +97,7 @@ class Member:
 
 
 def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
-    registered, family, port, weight, said, packed_address, unit = layout.MEMBER.unpack(record)
+    registered, family, port, weight, flags, packed_address, unit = layout.MEMBER.unpack(record)
     return Member(
         cookie,
         slot,
@@ -102,7 +105,8 @@ def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
         family=family,
         port=port,
         weight=weight,
-        weight_said=bool(said),
+        weight_said=bool(flags & layout.MEMBER_WEIGHT_SAID),
+        exact=bool(flags & layout.MEMBER_EXACT),
         packed_address=packed_address,
         unit=layout.text(unit),
     )
@@ -146,6 +150,7 @@ def put(
     weight: int,
     weight_said: bool,
     now: int,
+    exact: bool = False,
 ) -> int | None:
     """Put a socket into a slot, replacing any other. Returns the replaced cookie, or None.
 
@@ -161,6 +166,7 @@ def put(
         port=listener.port,
         weight=weight,
         weight_said=weight_said,
+        exact=exact,
         packed_address=listener.packed_address(),
         unit=unit,
     )

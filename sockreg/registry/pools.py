@@ -40,6 +40,7 @@ def join(
     unit: str,
     weight: int,
     weight_said: bool,
+    exact: bool,
     now: int,
     instead_of: Collection[str] = (),
     mates: Sequence[Listener] = (),
@@ -73,7 +74,7 @@ def join(
     known = {one.cookie for one in group}
     new = [one for one in (listener, *mates) if one.cookie not in known]
     new = new[: max(MEMBERS_MAX - len(group), 0 if group else 1)]
-    is_lone = not others and weight > 0
+    is_lone = not others and weight > 0 and not exact
     # A socket that replaces another one takes its place, so that its flows move at once.
     own_place = next((one.slot for one in mine if one.slot != slot), None) if not group else None
     places: list[int] = []
@@ -86,12 +87,22 @@ def join(
     own = list(group)
     try:
         for one, place in zip(new, fresh_places, strict=True):
-            put(maps, place, one, unit=unit, weight=weight, weight_said=weight_said, now=now)
+            put(
+                maps,
+                place,
+                one,
+                unit=unit,
+                weight=weight,
+                weight_said=weight_said,
+                exact=exact,
+                now=now,
+            )
             there = member_in(maps, place)
             if there is not None:
                 own.append(there)
         if own:
-            own[0].weight, own[0].weight_said, own[0].mates = weight, weight_said, own[1:]
+            own[0].weight, own[0].weight_said, own[0].exact = weight, weight_said, exact
+            own[0].mates = own[1:]
         arrange(maps, slot, [*others, *own[:1]], spare)
     except (SockregError, OSError):
         for one, place in zip(new, fresh_places, strict=True):
@@ -109,27 +120,37 @@ def leave(maps: Maps, slot: int, leaving: Member) -> None:
     arrange(maps, slot, [member for member in members if member.unit != leaving.unit])
 
 
-def weigh(maps: Maps, slot: int, member: Member, weight: int, *, said: bool | None = None) -> None:
+def weigh(
+    maps: Maps,
+    slot: int,
+    member: Member,
+    weight: int,
+    *,
+    said: bool | None = None,
+    exact: bool | None = None,
+) -> None:
     """Change the weight of a member. 0 drains it: nothing new arrives there.
 
-    ``said`` is whether its unit's files now say the weight; None leaves that as it is.
+    ``said`` is whether its unit's files now say the weight, and ``exact`` whether packets are for
+    it without its group; None leaves that as it is.
     """
     members = members_of(maps, slot)
     for one in members:
         if one.unit == member.unit:
             one.weight = weight
             one.weight_said = one.weight_said if said is None else said
+            one.exact = one.exact if exact is None else exact
     arrange(maps, slot, members)
 
 
-def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool]]) -> None:
-    """Set the weights of these units' sockets, and whether their files say them."""
+def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool, bool]]) -> None:
+    """Set the weights of these units' sockets, whether their files say them, and ``exact``."""
     for slot in read_destinations(maps).values():
         for member in members_of(maps, slot):
-            before = (member.weight, member.weight_said)
-            weight, said = weights.get(member.unit, before)
-            if (weight, said) != before:
-                weigh(maps, slot, member, weight, said=said)
+            before = (member.weight, member.weight_said, member.exact)
+            weight, said, exact = weights.get(member.unit, before)
+            if (weight, said, exact) != before:
+                weigh(maps, slot, member, weight, said=said, exact=exact)
 
 
 def copy_in(maps: Maps, slot: int, member: Member) -> None:
@@ -155,10 +176,12 @@ def arrange(
     free slots are searched for. ``copied`` is a member that also stays where it is.
 
     A lone member is in the destination's own slot. Its mates are a pool, which the program looks at
-    once the member is closed. Mates for whom a pool has no room are dropped.
+    once the member is closed. Mates for whom a pool has no room are dropped. A member
+    without its group is in a pool, too, as a pool says that.
     """
     before = {*pool_slots(maps, slot), slot}
-    lone = members[0] if len(members) == 1 and members[0].weight > 0 else None
+    exact = any(member.exact for member in members)
+    lone = members[0] if len(members) == 1 and members[0].weight > 0 and not exact else None
     _drop_mates(members, layout.POOL_MEMBERS - (0 if lone else len(members)))
     if lone is not None and not lone.mates:
         _move(maps, lone, slot)
@@ -197,6 +220,7 @@ def _drop_mates(members: Iterable[Member], room: int) -> None:
         room -= len(member.mates)
         for mate in member.mates:
             mate.weight, mate.weight_said = member.weight, member.weight_said
+            mate.exact = member.exact
 
 
 def _write(
@@ -207,15 +231,19 @@ def _write(
     It has the mates of ``lone``, or else all members, and after them their mates.
     """
     if lone is not None:
+        exact = False
         active = lone.mates
         entries = [places[active[0].cookie]] * layout.POOL_ENTRIES
         drained = []
     else:
+        exact = any(member.exact for member in members)
         ordered = sorted(members, key=lambda member: member.weight == 0)
         # The kernel spreads over a group whichever socket of it is selected. So entries name them
         # in turn: if one is closed, the group keeps most of its share.
         of_unit = {
-            member.unit: cycle(places[one.cookie] for one in (member, *member.mates))
+            member.unit: cycle(
+                places[one.cookie] for one in (member, *([] if exact else member.mates))
+            )
             for member in members
         }
         owners = share({member.unit: member.weight for member in members})
@@ -225,7 +253,7 @@ def _write(
         drained = _everyone(one for one in ordered if one.weight == 0)
     in_order = [places[one.cookie] for one in (*active, *drained)]
     padding = [0] * (layout.POOL_MEMBERS - len(in_order))
-    value = layout.POOL.pack(len(in_order), len(active), *in_order, *padding, *entries)
+    value = layout.POOL.pack(len(in_order), exact, len(active), *in_order, *padding, *entries)
     bpf.map_update(maps.pools, layout.SLOT.pack(slot), value)
 
 

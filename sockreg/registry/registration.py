@@ -45,12 +45,14 @@ def register(
     weight: int | None = None,
     root: str | None = None,
     replace: bool = False,
+    exact: bool = False,
 ) -> list[str]:
     """Register the sockets of one unit: (descriptor, label) pairs.
 
     A socket replaces the unit's earlier one. Sockets of other units under the same label share its
     flows by ``weight`` (None: the weight in the unit's files), if these units share it on purpose.
-    ``replace`` takes out the sockets of units that do not share it. ``root`` is given if these are
+    ``replace`` takes out the sockets of units that do not share it. ``exact`` is whether
+    packets are for these sockets without their SO_REUSEPORT groups. ``root`` is given if these are
     the sockets of a .socket unit under the labels that systemd knows: its files, below ``root``,
     may say another one (Label=). Sockets that cannot be registered are skipped with a notice each;
     returns these notices. Raises SockregError if none is left, if another unit has a label and does
@@ -71,7 +73,7 @@ def register(
             )
     for cookie, some in by_netns.items():
         registry = registry_path(bpffs, _netns(cookie))
-        _register(registry, some, unit, weight=weight, root=root, replace=replace)
+        _register(registry, some, unit, weight=weight, root=root, replace=replace, exact=exact)
     return skipped
 
 
@@ -91,9 +93,10 @@ def _register(
     weight: int | None,
     root: str | None,
     replace: bool,
+    exact: bool,
 ) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
-        who = identify(maps, unit, offers, weight, root)
+        who = identify(maps, unit, offers, weight, root, exact=exact)
         replaced: list[tuple[int, Member]] = []
         there: dict[Key, int] = {}
         cookies = {one.cookie for offer in offers for one in (offer.listener, *offer.mates)}
@@ -338,7 +341,7 @@ def enter(
     that it replaced, or None. If another unit has registered the socket already, this unit takes it
     over.
     """
-    if who.weight > 0 and not mates and not pool_slots(maps, slot):
+    if who.weight > 0 and not mates and not who.exact and not pool_slots(maps, slot):
         member = member_in(maps, slot)
         if (
             member is None
@@ -364,6 +367,7 @@ def enter(
         unit=who.unit,
         weight=who.weight,
         weight_said=who.weight_said,
+        exact=who.exact,
         now=now,
         instead_of=instead_of,
         mates=mates,

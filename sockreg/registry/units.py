@@ -14,7 +14,8 @@ class UnitState:
 
     ``active`` is whether its sockreg@ instance is started. ``files`` are files_state() of its files
     when they were read (systemd/unitpaths.py). ``label`` and ``weight`` are those of its sockets in
-    these files, and ``weight_said`` is whether the files say a weight.
+    these files, and ``weight_said`` is whether the files say a weight. ``exact`` is whether they
+    say Reuseport=no.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class UnitState:
         label: str,
         weight: int,
         weight_said: bool,
+        exact: bool = False,
     ) -> None:
         self.active = active
         self.files = files
         self.label = label
         self.weight = weight
         self.weight_said = weight_said
+        self.exact = exact
 
 
 def _key(unit: str) -> bytes:
@@ -46,13 +49,14 @@ def _state(maps: Maps, key: bytes) -> UnitState | None:
     value = bpf.map_lookup(maps.units, key, layout.UNIT_STATE.size)
     if value is None:
         return None
-    active, files, newest, inodes, size, weight, said, label = layout.UNIT_STATE.unpack(value)
+    active, files, newest, inodes, size, weight, flags, label = layout.UNIT_STATE.unpack(value)
     return UnitState(
         bool(active),
         (files, newest, inodes, size),
         label=layout.text(label),
         weight=weight,
-        weight_said=bool(said),
+        weight_said=bool(flags & layout.MEMBER_WEIGHT_SAID),
+        exact=bool(flags & layout.MEMBER_EXACT),
     )
 
 
@@ -77,7 +81,7 @@ def write_unit(maps: Maps, unit: str, state: UnitState) -> None:
         state.active,
         *state.files,
         state.weight,
-        state.weight_said,
+        layout.MEMBER_WEIGHT_SAID * state.weight_said | layout.MEMBER_EXACT * state.exact,
         state.label.encode("ascii", "replace")[: layout.LABEL_SIZE - 1],
     )
     bpf.map_update(maps.units, _key(unit), value)

@@ -13,12 +13,13 @@ from sockreg.errors import ConfigError
 from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import find_unit
-from sockreg.systemd.values import number
+from sockreg.systemd.values import boolean, number
 from sockreg.terms import WEIGHT_MAX, label_problem
 
 RULES_SECTION = "X-Sockreg"
 LABEL = "Label"
 WEIGHT = "Weight"
+REUSEPORT = "Reuseport"
 
 Sections = Iterable[tuple[str, Section]]
 Tell = Callable[[str, int, str], None]  # path, line, what is wrong
@@ -68,8 +69,24 @@ def read_weight(sections: Sections, problem: Tell) -> int | None:
     return weight
 
 
-def of_files(root: str, unit: str) -> tuple[str, str, int | None] | None:
-    """The unit's own name, and the label and the weight in its files. None if it has no files.
+def read_exact(sections: Sections, problem: Tell) -> bool:
+    """Whether the files say ``Reuseport=no``: no packet is for their SO_REUSEPORT groups."""
+    exact = False
+    for path, section in sections:
+        if section.name == RULES_SECTION:
+            for line, _, key, value in section.entries:
+                if key != REUSEPORT:
+                    continue
+                try:
+                    exact = not boolean(value) if value else False
+                except ValueError as wrong:
+                    problem(path, line, f"{key}={value}: {wrong}")
+    return exact
+
+
+def of_files(root: str, unit: str) -> tuple[str, str, int | None, bool] | None:
+    """The unit's own name, and the label, the weight and read_exact() in its files. None if it has
+    no files.
 
     Raises ConfigError for the first line that is wrong.
     """
@@ -89,7 +106,7 @@ def of_files(root: str, unit: str) -> tuple[str, str, int | None] | None:
             _refuse(path, 0, large)
         sections += [(path, section) for section in read_sections(content)]
     label = read_label(name, sections, _refuse, _ignore)
-    return name, label, read_weight(sections, _refuse)
+    return name, label, read_weight(sections, _refuse), read_exact(sections, _refuse)
 
 
 def _refuse(path: str, line: int, text: str) -> None:

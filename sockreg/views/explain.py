@@ -616,7 +616,12 @@ def _choices(
             "flow determine its socket: 'from ADDR:PORT' gives those of a client"
         )
     group = sum(same_address(found, sock) for sock in there) if found is not None else 1
-    if group > 1:
+    if group > 1 and outcome is Outcome.SOCKET and any(member.exact for member in members):
+        notes.append(
+            f"{group} sockets are bound to this address with SO_REUSEPORT; only the one shown gets "
+            "what rules send to it (Reuseport=no)"
+        )
+    elif group > 1:
         notes.append(
             f"{group} sockets are bound to this address with SO_REUSEPORT; the kernel spreads "
             "traffic over them, and the one shown represents all"

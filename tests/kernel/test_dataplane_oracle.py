@@ -42,10 +42,10 @@ def check(lookups: Lookups, bindings: list[Binding], asked: list[Packet]) -> Non
         assert lookups.ask(program, there) == outcome(decide(bindings, there)), packet
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_rule_sets_and_changes(seed: int) -> None:
+@pytest.mark.parametrize("conditions", [False, True], ids=["plain", "conditional"])
+def test_random_rule_sets_and_changes(conditions: bool) -> None:
     """`make test-oracle` asks about many more."""
-    found = ask(seed, 40_000, of_each=250)
+    found = ask(1, 40_000, of_each=250, conditions=conditions)
     assert found.differences == ()
     assert min(found.handed_over, found.refused, found.changes) > 100
 

@@ -215,3 +215,80 @@ def test_nginx_with_fewer_workers_after_a_reload(
     finally:
         nginx.terminate()
         nginx.wait()
+
+
+# Without the group
+
+
+@EVERYWHERE
+def test_a_socket_without_its_group(loaded: Host, protocol: int, address: str, asked: str) -> None:
+    with ExitStack() as stack:
+        workers = group(stack, loaded, protocol, address, 3)
+        done = loaded.register([("web", workers[1].sock)], "--no-reuseport", unit="web.socket")
+        assert done.status == EXIT_OK
+        assert {loaded.ask(asked, 80, protocol) for _ in range(60)} == {"worker1"}
+        # Ordinary lookup still spreads over the group.
+        assert len({loaded.namespace.ask(address, 8080, protocol) for _ in range(60)}) > 1
+        loaded.ok("drain", "web")
+        assert loaded.ask(asked, 80, protocol) == "refused"
+        loaded.ok("weight", "web", "1")
+        assert {loaded.ask(asked, 80, protocol) for _ in range(20)} == {"worker1"}
+        loaded.register([("web", workers[1].sock)], unit="web.socket")
+        assert {loaded.ask(asked, 80, protocol) for _ in range(60)} == {
+            "worker0",
+            "worker1",
+            "worker2",
+        }
+
+
+def test_the_whole_pool_is_without_groups(loaded: Host) -> None:
+    with ExitStack() as stack:
+        workers = group(stack, loaded, TCP, "127.0.0.1", 2)
+        loaded.register([("web", workers[0].sock)], "--no-reuseport", unit="web@1.socket")
+        other = stack.enter_context(loaded.namespace.serve("other", "127.0.0.1", 9090))
+        loaded.register([("web", other.sock)], unit="web@2.socket")
+        assert {loaded.ask("192.0.2.7", 80) for _ in range(100)} == {"worker0", "other"}
+
+
+def test_mates_serve_one_after_another_without_the_group(loaded: Host) -> None:
+    with ExitStack() as stack:
+        workers = group(stack, loaded, TCP, "127.0.0.1", 3)
+        loaded.register(
+            [("web", worker.sock) for worker in workers], "--no-reuseport", unit="web.socket"
+        )
+        for worker in workers:
+            assert {loaded.ask("192.0.2.7", 80) for _ in range(30)} == {worker.name}
+            worker.close()
+        assert loaded.ask("192.0.2.7", 80) == "refused"
+
+
+def test_a_unit_says_that_it_is_meant_without_its_group(host: Host) -> None:
+    unit = host.root / "etc/systemd/system/web.socket"
+
+    def write(*lines: str) -> None:
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        unit.write_text(
+            "[Socket]\nListenStream=127.0.0.1:8080\nReusePort=yes\nFileDescriptorName=web\n"
+            + "\n".join(["[X-Sockreg]", "Bind=tcp 192.0.2.0/24 80", *lines, ""])
+        )
+
+    write("Reuseport=no")
+    host.load()
+    with ExitStack() as stack:
+        workers = group(stack, host, TCP, "127.0.0.1", 2)
+        assert host.register([("web", workers[0].sock)], unit="web.socket").status == EXIT_OK
+        host.ok("apply", "--start", "web.socket")
+
+        def answers() -> set[str]:
+            return {host.ask("192.0.2.7", 80) for _ in range(60)}
+
+        assert answers() == {"worker0"}
+        write()
+        host.ok("apply")
+        assert answers() == {"worker0", "worker1"}
+        write("Reuseport=no")
+        host.ok("apply")
+        assert answers() == {"worker0"}
+        write("Reuseport=perhaps")
+        assert "'yes' or 'no' expected" in host.run("apply").err
+        assert answers() == {"worker0"}

@@ -72,8 +72,11 @@ def outcome(winner: Binding | None) -> int | None:
     return SLOTS[winner.destination]
 
 
-def ask(seed: int, wanted: int, *, of_each: int = 2000) -> Count:
-    """Ask about at least ``wanted`` packets, ``of_each`` rule set so many."""
+def ask(seed: int, wanted: int, *, of_each: int = 2000, conditions: bool = True) -> Count:
+    """Ask about at least ``wanted`` packets, ``of_each`` rule set so many.
+
+    ``conditions`` is whether rules are for sources and interfaces, too.
+    """
     rng = Random(seed)
     filled = {place: slot for place, slot in SLOTS.items() if place.label != WITHOUT_SOCKET}
     total = Count()
@@ -81,7 +84,7 @@ def ask(seed: int, wanted: int, *, of_each: int = 2000) -> Count:
         while total.packets < wanted:
             number = total.rule_sets
             before: list[Binding] = []
-            for bindings in _chain(rng):
+            for bindings in _chain(rng, conditions):
                 where = f"seed {seed}, rule set {number}"
                 total = total.plus(_judged(lookups, bindings, rng, where, of_each))
                 total = total._replace(changes=total.changes + bool(before))
@@ -91,24 +94,24 @@ def ask(seed: int, wanted: int, *, of_each: int = 2000) -> Count:
     return total
 
 
-def _chain(rng: Random) -> Iterator[list[Binding]]:
+def _chain(rng: Random, conditions: bool) -> Iterator[list[Binding]]:
     """A rule set, and what it becomes by some sets of changes."""
     if rng.randrange(_SHAPE_EVERY) == 0:
         yield rng.choice(list(adversarial().values()))
         return
-    bindings = _drawn(rng)
+    bindings = _drawn(rng, conditions)
     yield bindings
     for _ in range(_CHANGES):
         kept = [rule for rule in bindings if rng.random() < rng.choice((0.5, 0.9, 1.0))]
-        bindings = without_ties([*kept, *_drawn(rng)[: rng.choice((1, 3, 30))]])
+        bindings = without_ties([*kept, *_drawn(rng, conditions)[: rng.choice((1, 3, 30))]])
         yield bindings
 
 
-def _drawn(rng: Random) -> list[Binding]:
+def _drawn(rng: Random, conditions: bool) -> list[Binding]:
     if rng.random() < 0.2:
         found = nested_rules(rng)
     else:
-        found = random_rules(rng, rng.choice(_SIZES), rng.random() < 0.5)
+        found = random_rules(rng, rng.choice(_SIZES), conditions and rng.random() < 0.5)
     listeners = [_PORT if rng.random() < 0.2 else 0 for _ in found]
     return without_ties(
         rule._replace(listener=listener) if rule.action is Action.BIND else rule

@@ -36,6 +36,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the label over from another unit that has a socket under it",
     )
+    parser.add_argument(
+        "--no-reuseport",
+        action="store_true",
+        help="packets are for this socket, not for its SO_REUSEPORT group",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--pid", type=arguments.pid, metavar="PID", help="take a socket of this process"
@@ -99,6 +104,7 @@ def _inherited(registry: Registry, options: argparse.Namespace) -> list[str]:
         unit=options.unit,
         weight=options.weight,
         replace=options.replace,
+        exact=options.no_reuseport,
         command=options.command,
     )
 
@@ -130,6 +136,7 @@ def _taken(registry: Registry, options: argparse.Namespace) -> list[str]:
             registrant=options.unit,
             weight=options.weight,
             replace=options.replace,
+            exact=options.no_reuseport,
             wait=5.0 if options.wait is None else options.wait,
         ),
     )
