@@ -100,6 +100,8 @@ def join(
             there = member_in(maps, place)
             if there is not None:
                 own.append(there)
+        if exact:  # this socket, and no earlier one of its group
+            own.sort(key=lambda one: one.cookie != listener.cookie)
         if own:
             own[0].weight, own[0].weight_said, own[0].exact = weight, weight_said, exact
             own[0].mates = own[1:]

@@ -115,13 +115,15 @@ def _register(
             remove(maps, slot, member)
         sizes = {offer: len(members_of(maps, slot)) for offer, slot in places}
     for offer in offers:
-        _tell(offer, unit, [cookie for other, cookie in previous if other is offer], sizes[offer])
+        before = [cookie for other, cookie, _ in previous if other is offer]
+        joined = any(joins for other, _, joins in previous if other is offer)
+        _tell(offer, unit, before, sizes[offer], joined=joined)
         if offer.listener.protocol == _socket.IPPROTO_UDP and not offer.listener.asks_address:
             _warn_of_answers(offer, unit)
         if offer.listener.device:
             _warn_of_device(offer, unit)
     # What a new socket replaces in its own place is said with it. The rest would go unseen.
-    said = cookies | {cookie for _, cookie in previous if cookie is not None}
+    said = cookies | {cookie for _, cookie, _ in previous if cookie is not None}
     named = {slot: key for key, slot in there.items()}
     tell_all_removed([(named[slot], member) for slot, member in gone if member.cookie not in said])
 
@@ -187,16 +189,17 @@ def _leave_ssh(maps: Maps, offers: list[Offer], there: dict[Key, int], unit: str
 
 def _enter(
     maps: Maps, places: list[tuple[Offer, int]], who: Registrant, instead_of: set[str]
-) -> list[tuple[Offer, int | None]]:
+) -> list[tuple[Offer, int | None, bool]]:
     """Register every socket in its places, or none that was not registered before.
 
-    They replace the sockets of the units in ``instead_of``, too. Returns the replaced cookies.
+    They replace the sockets of the units in ``instead_of``, too. Returns the replaced cookies, and
+    whether the socket joins others of its SO_REUSEPORT group.
     """
     if SOCKOPS in posix.listdir(maps.registry):
         # The record of a closed socket would let the program replace what enters its slot now.
         drop_stale_members(maps)
     now = time.time_ns()
-    entered: list[tuple[Offer, int | None]] = []
+    entered: list[tuple[Offer, int | None, bool]] = []
     new: list[int] = []  # slots in which the registrant had nothing before
     try:
         for offer, slot in places:
@@ -212,7 +215,8 @@ def _enter(
                 instead_of=instead_of,
                 mates=offer.mates,
             )
-            entered.append((offer, replaced))
+            joined = joined and replaced is None
+            entered.append((offer, replaced, joined))
             if replaced is None and not joined:
                 new.append(slot)
     except (SockregError, OSError):
@@ -224,7 +228,9 @@ def _enter(
     return entered
 
 
-def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> None:
+def _tell(
+    offer: Offer, unit: str, previous: list[int | None], members: int, *, joined: bool
+) -> None:
     listener = offer.listener
     families = " and ".join(FAMILY_TITLES[family] for family in offer.families)
     others = sorted({c for c in previous if c is not None and c != listener.cookie})
@@ -236,6 +242,8 @@ def _tell(offer: Offer, unit: str, previous: list[int | None], members: int) -> 
     else:
         text, kind = f"label {offer.label}: registered {offer}", journal.REGISTERED
     pooled = f", one of {members} sockets that share its flows" if members > 1 else ""
+    if joined:
+        pooled += ", beside earlier sockets of its SO_REUSEPORT group"
     journal.say(
         f"{text} for {families}, {_from(unit)}{pooled}",
         kind,

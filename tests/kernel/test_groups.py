@@ -88,6 +88,7 @@ def test_a_group_that_grows_is_joined_at_the_next_look(loaded: Host, protocol: i
         told = loaded.register([("web", second.sock)], unit="web.socket")
         assert told.status == EXIT_OK
         assert "replaces" not in told.err
+        assert ", beside earlier sockets of its SO_REUSEPORT group" in told.err
         again = loaded.register([("web", second.sock)], unit="web.socket")
         assert "is registered already" in again.err
         first.close()
@@ -239,6 +240,13 @@ def test_a_socket_without_its_group(loaded: Host, protocol: int, address: str, a
             "worker1",
             "worker2",
         }
+
+
+def test_a_new_socket_without_its_group_takes_over(loaded: Host) -> None:
+    with ExitStack() as stack:
+        for worker in group(stack, loaded, TCP, "127.0.0.1", 2):
+            loaded.register([("web", worker.sock)], "--no-reuseport", unit="web.socket")
+            assert {loaded.ask("192.0.2.7", 80) for _ in range(30)} == {worker.name}
 
 
 def test_the_whole_pool_is_without_groups(loaded: Host) -> None:

@@ -102,6 +102,20 @@ def test_everything_is_printed_in_one_place() -> None:
     assert not found, "print with sockreg/streams.py"
 
 
+def test_a_line_is_one_line() -> None:
+    """What ends a line inside of a text is escaped, as nobody knows whose it is."""
+    found = [
+        f"{path.relative_to(ROOT)}: {ast.unparse(call)}"
+        for path in sorted((ROOT / "sockreg").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).rpartition(".")[2] in {"out", "err", "say", "warn"}
+        for part in ast.walk(call)
+        if isinstance(part, ast.Constant) and "\n" in str(part.value)
+    ]
+    assert not found, "say each line"
+
+
 def _prints(node: ast.AST) -> bool:
     """Whether this is print(), or calls a method of a standard stream that writes."""
     if isinstance(node, ast.Name):

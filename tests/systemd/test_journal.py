@@ -63,7 +63,10 @@ def test_the_story_of_a_label(make_box: MakeBox) -> None:
 
 
 def test_a_new_socket_of_a_unit_replaces_the_one_before(make_box: MakeBox) -> None:
-    """While somebody keeps the old one; otherwise it is gone from the registry with its end."""
+    """While somebody keeps the old one; otherwise it is gone from the registry with its end.
+
+    One of the same SO_REUSEPORT group joins it instead: the kernel selects among them anyway.
+    """
     box = make_box(
         files={
             f"{UNITS}/web.socket": socket_unit("127.0.0.1:8080", settings=["ReusePort=yes"]),
@@ -74,11 +77,25 @@ def test_a_new_socket_of_a_unit_replaces_the_one_before(make_box: MakeBox) -> No
     box.systemctl("start", "sockreg@web", "keeper.service")
     before = cookie(box)
     box.systemctl("restart", "web.socket")
-    replacement = box.wait(
-        lambda: box.journal(f"MESSAGE_ID={journal.REPLACED}", "-u", "sockreg@web"), "the new socket"
-    )[0]
+
+    def told(address: str, times: int) -> Any:
+        entries = box.journal(f"SOCKREG_ADDRESS={address}", "-u", "sockreg@web")
+        return entries[-1] if len(entries) == times else None
+
+    joined = box.wait(lambda: told("127.0.0.1:8080", 2), "the new socket of the group")
+    assert "label web: registered " in joined["MESSAGE"]
+    assert joined["MESSAGE"].endswith(", beside earlier sockets of its SO_REUSEPORT group")
+
+    box.write(
+        f"{UNITS}/web.socket.d/port.conf",
+        "[Socket]\nListenStream=\nListenStream=127.0.0.1:8081\n",
+    )
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "web.socket")
+    replacement = box.wait(lambda: told("127.0.0.1:8081", 1), "the new address")
+    assert replacement["MESSAGE_ID"] == journal.REPLACED
     assert f" replaces {before} for IPv4" in replacement["MESSAGE"]
-    assert replacement["SOCKREG_COOKIE"] != before
+    assert replacement["SOCKREG_COOKIE"] not in (before, joined["SOCKREG_COOKIE"])
 
 
 def test_the_fields_of_a_registration(make_box: MakeBox) -> None:

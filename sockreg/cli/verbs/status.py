@@ -105,10 +105,8 @@ def _body(seen: Status) -> dict[str, object]:
 def _print_head(seen: Status) -> None:
     out(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
-        out(
-            "in force    nothing: no program of this registry is attached; start it:\n"
-            "            'systemctl start sockreg.service' or 'sockreg load'"
-        )
+        out("in force    nothing: no program of this registry is attached; start it:")
+        out("            'systemctl start sockreg.service' or 'sockreg load'")
     else:
         header = seen.header
         out(
