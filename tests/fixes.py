@@ -27,6 +27,7 @@ def findings() -> set[str]:
         if (fix := _argument(call, "fix")) is not None
         for kind in _texts(_argument(call, "check"))
         for text in _texts(fix)
+        if kind != "udp-answer"  # a note: nothing is wrong
     }
 
 
@@ -76,6 +77,7 @@ def _text(part: ast.expr) -> str:
 
 
 _K, _S, _L = "tests/kernel/test_", "tests/systemd/test_", "tests/systemd/test_lacking.py::test_"
+_H, _N = "tests/systemd/test_hints.py::test_", "tests/systemd257/test_"
 _BROKEN = f"{_S}broken_host.py::test_every_fault_is_named_with_its_fix_and_goes_by_it"
 _RECEIVE_TOO = f"{_S}fixes.py::test_units_that_receive_the_sockets_too"
 _HALF = f"{_S}fixes.py::test_units_without_their_other_half"
@@ -84,6 +86,9 @@ _HALF = f"{_S}fixes.py::test_units_without_their_other_half"
 EXECUTORS = {
     "ahead-of-rules": f"{_K}ahead.py::test_what_surely_comes_before",
     "bound-socket: restart": f"{_K}arrival.py::test_a_socket_whose_interface_is_gone",
+    "bound-socket: write dev {} in the rule, or remove BindToDevice=": (
+        f"{_S}fixes.py::test_a_socket_that_is_bound_to_an_interface"
+    ),
     "bound-socket: write dev {} in the rule, or let": (
         f"{_K}arrival.py::test_a_socket_that_is_bound_to_an_interface"
     ),
@@ -97,7 +102,11 @@ EXECUTORS = {
     "inner-interface": f"{_K}interfaces.py::test_packets_arrive_from_the_bridge_not_from_its_port",
     "interfaces-not-followed": f"{_S}fixes.py::test_interfaces_that_are_not_followed",
     "later-binds": f"{_K}fixes.py::test_later_binds",
+    "left-out": f"{_S}ssh.py::test_what_a_boot_left_out_is_corrected",
     "masked-loader": f"{_S}fixes.py::test_a_masked_loader",
+    "memlock": "tests/kernels/test_before_5_11.py::test_the_limit_is_named",
+    "mptcp: remove": f"{_S}fixes.py::test_mptcp_in_a_unit",
+    "mptcp: set": f"{_K}fixes.py::test_a_server_with_mptcp",
     "never-wins": f"{_K}fixes.py::test_a_rule_that_never_wins",
     "no-bpf": f"{_L}a_filter_without_bpf_is_named_with_the_drop_in",
     "no-companion": _HALF,
@@ -113,12 +122,19 @@ EXECUTORS = {
     ),
     "no-socket-unit: systemctl": _HALF,
     "no-socket: ": f"{_K}fixes.py::test_no_socket_for_a_label_with_a_typing_error",
+    "no-socket-unit: sockreg": f"{_N}fixes.py::test_a_socket_unit_that_is_gone",
+    "nonblocking: NonBlocking={} in [Service] of {}, as": (
+        f"{_S}fixes.py::test_the_shipped_setting_of_a_companion"
+    ),
     "nonblocking: NonBlocking={} in [Service] of {}, or": _BROKEN,
     "nonblocking: give that unit": _BROKEN,
     "not-applied": f"{_K}fixes.py::test_a_line_that_is_wrong",
     "not-listening": f"{_S}check.py::test_edited_listen_lines",
     "not-loaded": f"{_S}fixes.py::test_a_masked_loader",
     "not-registered": f"{_S}check.py::test_a_pool_of_instances_is_no_fault",
+    "old-kernel": (
+        "tests/kernels/test_before_5_17.py::test_what_check_says_of_such_a_rule_helps"
+    ),
     "ordering-cycle": _RECEIVE_TOO,
     "other-network": f"{_S}docs.py::test_documents_hold",
     "partly-local": (
@@ -128,6 +144,10 @@ EXECUTORS = {
     "read-as": f"{_K}fixes.py::test_a_line_that_is_read_differently",
     "read-only-bpffs": f"{_S}fixes.py::test_a_loader_in_another_network",
     "readers-can-write": f"{_K}rights.py::test_what_lets_readers_write_is_found",
+    "refused-listener: expect": (
+        f"{_K}sockops.py::test_a_unit_that_listens_late_takes_nothing_from_the_first"
+    ),
+    "refused-listener: make": f"{_K}sockops.py::test_mptcp_listeners_are_not_steered_to",
     "remain-after-exit": (
         f"{_S}fixes.py::test_a_server_that_hangs_behind_a_unit_that_stays_active"
     ),
@@ -139,8 +159,12 @@ EXECUTORS = {
     "start-limit": _RECEIVE_TOO,
     "start-timeout": _RECEIVE_TOO,
     "starts-loader": f"{_S}fixes.py::test_a_unit_that_starts_the_loader",
+    "stop-hook": f"{_N}fixes.py::test_a_command_at_the_stop_that_gets_the_sockets",
     "syntax: ": f"{_K}fixes.py::test_a_line_that_is_wrong",
     "tie: ": f"{_K}fixes.py::test_a_tie",
+    "udp-address": (
+        f"{_K}probe.py::test_a_server_that_answers_from_the_address_that_was_asked"
+    ),
     "udp-port: ": f"{_K}fixes.py::test_replies_from_another_port",
     "unfinished-enable": f"{_S}enable.py::test_a_death_is_healed",
     "unsteerable": f"{_S}fixes.py::test_sockets_of_a_wrong_kind",
@@ -150,6 +174,28 @@ EXECUTORS = {
     "commands/enable_checks.py: 'systemctl unmask": (
         f"{_S}enable.py::test_a_masked_loader_is_said"
     ),
+    "commands/enable.py: undo this first": f"{_N}fixes.py::test_the_other_mode",
+    "commands/enable_checks.py: 'systemctl start sockreg@NAME.service'": (
+        f"{_H}enable_where_nothing_can_be_written"
+    ),
+    "commands/enable_checks.py: 'systemctl start {}' registers it for so long": (
+        f"{_H}enable_a_transient_socket"
+    ),
+    "commands/socket_units.py: 'systemctl unmask": f"{_H}enable_a_masked_socket",
+    "commands/unfinished.py: remove the file": f"{_H}a_note_of_another_version",
+    "companion/lifecycle.py: 'systemctl disable --now": (
+        f"{_S}ssh.py::test_stopping_the_registration_of_ssh"
+    ),
+    "errors.py: install it": "tests/pure/test_fixes.py::test_packages_are_those_that_have_it",
+    "kernel/libbpf.py: install one": (
+        "tests/pure/test_fixes.py::test_packages_are_those_that_have_it"
+    ),
+    "receive/protocol.py: start it": f"{_H}the_receiver_is_not_started",
+    "registry/published.py: run 'sockreg apply'": (
+        f"{_K}readers.py::test_a_death_at_any_point_of_an_apply_tells_readers_nothing_wrong"
+    ),
+    "registry/sockops.py: start it": f"{_H}sock_ops_is_not_loaded",
+    "systemd/systemctl.py: its state stays": f"{_H}systemd_does_not_say_why_it_stops",
     "commands/enable_checks.py: 'systemctl stop {}' first": (
         f"{_S}enable.py::test_a_running_server_without_its_socket"
     ),
@@ -169,32 +215,7 @@ EXECUTORS = {
 }  # fmt: skip
 
 # No test does these yet. A new fix belongs above: this list may only get shorter.
-NOT_YET = (
-    "bound-socket: write dev {} in the rule, or remove BindToDevice=",
-    "left-out",
-    "memlock",
-    "mptcp",
-    "no-socket-unit: sockreg disable",
-    "nonblocking: NonBlocking={} in [Service] of {}, as shipped",
-    "old-kernel",
-    "refused-listener",
-    "stop-hook",
-    "udp-address",
-    "udp-answer",
-    "commands/enable.py: undo this first",
-    "commands/enable_checks.py: 'systemctl start sockreg@NAME.service'",
-    "commands/enable_checks.py: 'systemctl start {}' registers it for so long",
-    "commands/socket_units.py: 'systemctl unmask",
-    "commands/unfinished.py: remove the file",
-    "companion/lifecycle.py: 'systemctl disable --now",
-    "errors.py: install it",
-    "kernel/libbpf.py: install one",
-    "receive/protocol.py: start it",
-    "registry/maps.py: create it again",
-    "registry/published.py: run 'sockreg apply'",
-    "registry/sockops.py: start it",
-    "systemd/systemctl.py: its state stays",
-)
+NOT_YET = ("registry/maps.py: create it again",)
 
 # Nothing to be done: these say where to look.
 ONLY_SHOWN = re.compile(

@@ -11,7 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from sockreg.errors import EXIT_OK
 from tests.kernel.host import Host
+from tests.kernel.opener import opener
 from tests.netns import TCP, UDP
 
 ADDRESS = "192.0.2.7"
@@ -288,3 +290,16 @@ def test_replies_from_another_port(host: Host) -> None:
             client.send(b"?")
             assert client.recv(9) == b"web"
             assert "udp-port" not in kinds(host)
+
+
+def test_a_server_with_mptcp(host: Host) -> None:
+    """It makes an ordinary socket then, as a Go server does with that setting."""
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    with opener(host.namespace, "web", "mptcp 127.0.0.1 8080") as server:
+        assert fix(host, "mptcp").startswith("set GODEBUG=multipathtcp=0 for a Go server")
+        assert host.run("register", "web", "--pid", str(server.pid)).status != EXIT_OK
+        assert host.ask(ADDRESS, 80) == "refused"
+    with opener(host.namespace, "web", "tcp 127.0.0.1 8080") as server:
+        host.ok("register", "web", "--pid", str(server.pid))
+        assert host.ask(ADDRESS, 80).startswith("web")
+        assert "mptcp" not in kinds(host)

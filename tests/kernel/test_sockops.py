@@ -266,6 +266,9 @@ def test_mptcp_listeners_are_not_steered_to(loaded: Host, unit: Unit) -> None:
         assert loaded.ask("127.0.0.1", 80) == "refused"
         said = loaded.ok("status")
         assert "expects web.service for web, 1 socket refused by the kernel" in said
+        assert "make it listen with plain TCP (a Go server: " in loaded.run("check").text
+    with unit.server("tcp 127.0.0.1 8080"):
+        assert loaded.ask("127.0.0.1", 80) == "web.service"
 
 
 def test_a_label_that_others_serve_is_refused(loaded: Host, cgroups: Cgroups) -> None:
@@ -290,8 +293,31 @@ def test_a_unit_that_listens_late_takes_nothing_from_the_first(
         assert members(loaded) == {"web ipv4": "shop.socket 127.0.0.1:8081"}
         (shown,) = loaded.json("status")["expected"]
         assert shown["failed"] == 1
+        said = loaded.run("check").text
+        assert (
+            "expect web.service under another label, or stop shop.socket and restart web.service"
+            in " ".join(said.split())
+        )
     with unit.server("tcp 127.0.0.1 8080"):
         assert loaded.ask("127.0.0.1", 80) == "web.service"
+
+
+def test_a_unit_that_listens_late_under_another_label(
+    loaded: Host, unit: Unit, cgroups: Cgroups
+) -> None:
+    """The other way out."""
+    with (
+        loaded.serve("web", "127.0.0.1", 8081, unit="shop.socket"),
+        unit.server("tcp 127.0.0.1 8080"),
+    ):
+        unit.expect("web2")
+        loaded.apply(*RULES, "[web2]", "Bind=tcp 127.0.0.1 81")
+    with (
+        loaded.serve("web", "127.0.0.1", 8081, unit="shop.socket"),
+        unit.server("tcp 127.0.0.1 8080"),
+    ):
+        assert loaded.ask("127.0.0.1", 80) == "web"
+        assert loaded.ask("127.0.0.1", 81) == "web.service"
 
 
 def test_nor_from_a_pool(loaded: Host, unit: Unit) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from importlib.metadata import packages_distributions
 
 import pytest
 
+from sockreg.errors import _PACKAGES
+from sockreg.kernel.libbpf import SYSTEM_LIBRARY
 from tests.fixes import EXECUTORS, NOT_YET, ONLY_SHOWN, commands, findings
+from tests.process import run
 from tests.tree import ROOT
 
 PRINTED = sorted(findings() | {text for text in commands() if not ONLY_SHOWN.search(text)})
@@ -31,3 +35,20 @@ def test_executors_are_there_and_needed() -> None:
         assert any(printed.startswith(text) for printed in PRINTED), text
     for text in NOT_YET:
         assert any(printed.startswith(text) for printed in PRINTED), text
+
+
+@pytest.mark.parametrize("module", [*_PACKAGES, "libbpf"])
+def test_packages_are_those_that_have_it(module: str) -> None:
+    """The packages named for what is missing are those that what is there came from."""
+    if module == "libbpf":
+        debian, pypi, file = "libbpf1", "pylibbpf", SYSTEM_LIBRARY
+    else:
+        debian, pypi = _PACKAGES[module]
+        file = f"/usr/lib/python3/dist-packages/{module}/__init__.py"
+    if module != "prometheus_client":  # optional, and not installed for the tests
+        owner = run(["dpkg-query", "--search", f"*{file.removeprefix('/usr')}"]).stdout
+        assert owner.split(":")[0] == debian
+    if module == "systemd":  # that of Debian is used here
+        assert f'"{pypi}' in (ROOT / "pyproject.toml").read_text()
+    else:
+        assert pypi in packages_distributions()[pypi if module == "libbpf" else module]

@@ -249,3 +249,66 @@ def test_sockets_of_a_wrong_kind(make_box: MakeBox) -> None:
         box.systemctl("start", "sockreg@web.service")
         assert served(box)
         assert kinds(box) == []
+
+
+@pytest.mark.long
+def test_a_socket_that_is_bound_to_an_interface(make_box: MakeBox) -> None:
+    """Both ways out of what the files of a unit foretell: the rule names the interface, or the
+    unit does not.
+    """
+    for rules, settings in (
+        (["Bind=tcp 127.0.0.2 80 dev lo"], ["BindToDevice=lo"]),
+        (["Bind=tcp 127.0.0.2 80"], []),
+    ):
+        files = web(rules=["Bind=tcp 127.0.0.2 80"])
+        bound = socket_unit(
+            "127.0.0.1:8080", rules=["Bind=tcp 127.0.0.2 80"], settings=["BindToDevice=lo"]
+        )
+        box = make_box(files=files | {f"{UNITS}/web.socket": bound})
+        box.systemctl("enable", "sockreg@web.service")
+        assert box.ask(ADDRESS, 80) == "refused"
+        assert fix(box, "bound-socket") == "write dev lo in the rule, or remove BindToDevice="
+        mended = socket_unit("127.0.0.1:8080", rules=rules, settings=settings)
+        box.write(f"{UNITS}/web.socket", mended)
+        box.systemctl("daemon-reload")
+        box.systemctl("start", "sockreg@web.service")
+        assert served(box)
+        assert kinds(box) == []
+
+
+@pytest.mark.long
+def test_mptcp_in_a_unit(make_box: MakeBox) -> None:
+    rules = ["Bind=tcp 127.0.0.2 80"]
+    unit = socket_unit("127.0.0.1:8080", rules=rules, settings=["SocketProtocol=mptcp"])
+    box = make_box(files=web(rules=rules) | {f"{UNITS}/web.socket": unit})
+    box.systemctl("enable", "--now", "sockreg@web.service", check=False)
+    if served(box):  # systemd before 254 does not know the setting
+        assert "mptcp" not in kinds(box)
+        return
+    found = json.loads(box.run(["sockreg", "--json", "check"], check=False).stdout)["findings"]
+    # Of the unit, and of the socket that it has open.
+    said, _ = (it["fix"] for it in found if it["check"] == "mptcp")
+    (line,) = re.findall(r"^remove (\S+);", said)
+    box.write(f"{UNITS}/web.socket", unit.replace(f"{line}\n", ""))
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "web.socket")
+    box.systemctl("start", "sockreg@web.service")
+    assert served(box)
+    assert kinds(box) == []
+
+
+@pytest.mark.long
+def test_the_shipped_setting_of_a_companion(box: Sandbox) -> None:
+    """It registers the socket and restores O_NONBLOCK, which systemd cleared for it before."""
+    dropin = f"{UNITS}/sockreg-add@.service.d/x.conf"
+    box.write(dropin, "[Service]\nNonBlocking=no\n")
+    box.systemctl("daemon-reload")
+    assert "nonblocking" in kinds(box)
+    said = fix(box, "nonblocking")
+    (line,) = re.findall(r"^(NonBlocking=yes) in \[Service\] of \S+, as shipped$", said)
+    box.write(dropin, f"[Service]\n{line}\n")
+    box.systemctl("daemon-reload")
+    box.systemctl("restart", "web.socket")
+    box.systemctl("start", "sockreg@web.service")
+    assert kinds(box) == []
+    assert served(box)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -268,6 +270,24 @@ def test_a_boot_leaves_out_what_takes_the_configured_port(make_box: MakeBox) -> 
     assert box.show("sockreg.service", "ActiveState") == "active"
 
 
+@pytest.mark.long
+def test_what_a_boot_left_out_is_corrected(make_box: MakeBox) -> None:
+    box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
+    box.write(CONF, f"[web]\n{WIDE}\n")
+    box.run(["rm", "-rf", "/var/lib/sockreg"])
+    reboot(box)
+    box.wait(lambda: is_open(box))
+    found = json.loads(box.run(["sockreg", "--json", "check"], check=False).stdout)["findings"]
+    (fix,) = (it["fix"] for it in found if it["check"] == "left-out")
+    (command,) = re.findall(r"^correct it if it is still wrong, then run '([^']*)'$", fix)
+    assert box.ask(OWN, 443) == "refused"
+    box.write(CONF, f"[web]\nBind=tcp {OWN} 443\n")
+    box.run(command.split())
+    assert box.ask(OWN, 443).split()[0] == "web"
+    assert is_open(box)
+    assert '"left-out"' not in box.run(["sockreg", "--json", "check"], check=False).stdout
+
+
 @pytest.mark.parametrize("rule", [WIDE, f"Bind=tcp {OWN} *", f"Reject=tcp {OWN} {PORT}"])
 def test_a_boot_leaves_out_what_takes_the_last_known_port(make_box: MakeBox, rule: str) -> None:
     box = booted(make_box, "ssh.service", BY_SERVICE)
@@ -414,7 +434,8 @@ def test_stopping_the_registration_of_ssh(make_box: MakeBox) -> None:
     (refused,) = messages(box, "-p", "err", "-u", "sockreg@ssh.service")
     assert f"rules lead port {PORT} of this host to it" in refused
     box.systemctl("start", "sockreg@ssh.service")
-    box.systemctl("disable", "--now", "sockreg@ssh.service")
+    (command,) = re.findall(r"'([^']*)' takes both away", refused)
+    box.run(command.split())
     assert is_open(box)
     assert '"in"' not in box.run(["sockreg", "rules", "--json"]).stdout
 
