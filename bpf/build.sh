@@ -9,9 +9,11 @@ directory=${1:-bpf}
 sha256() { sha256sum | cut -d ' ' -f 1; }
 
 # Each object holds the hash of all sources that it is made from, in the order of their names.
-sockreg=$(cd bpf && cat maps.h pool.h registry.h sockreg.bpf.c tables.h walk.h | sha256)
+sockreg=$(cd bpf && cat maps.h pool.h registry.h sockreg.bpf.c tables.h trace.h walk.h | sha256)
+trace=$(cd bpf && cat maps.h pool.h registry.h sockreg.bpf.c tables.h trace.bpf.c trace.h walk.h | sha256)
 sockops=$(cd bpf && cat maps.h registry.h sockops.bpf.c sockops.h | sha256)
 bpf/compile.sh bpf/sockreg.bpf.c "$directory/sockreg.bpf.o" -DSOURCE_HASH="\"$sockreg\""
+bpf/compile.sh bpf/trace.bpf.c "$directory/trace.bpf.o" -DSOURCE_HASH="\"$trace\""
 bpf/compile.sh bpf/sockops.bpf.c "$directory/sockops.bpf.o" -DSOURCE_HASH="\"$sockops\""
 
 [ "$directory" != bpf ] || cat >sockreg/kernel/object_source.py <<PYTHON
@@ -19,10 +21,12 @@ bpf/compile.sh bpf/sockops.bpf.c "$directory/sockops.bpf.o" -DSOURCE_HASH="\"$so
 
 OBJECTS = {
     "sockreg.bpf.o": "$(sha256 <bpf/sockreg.bpf.o)",
+    "trace.bpf.o": "$(sha256 <bpf/trace.bpf.o)",
     "sockops.bpf.o": "$(sha256 <bpf/sockops.bpf.o)",
 }
 SOURCES = {
     "sockreg.bpf.o": "$sockreg",
+    "trace.bpf.o": "$trace",
     "sockops.bpf.o": "$sockops",
 }
 PYTHON

@@ -32,13 +32,14 @@ static __always_inline __u64 flow_hash(struct bpf_sk_lookup *ctx)
 /*
  * The socket of the member that this flow belongs to. If the socket is gone, three more parts of
  * the hash spread the flows over the other members. If these are gone, too, any remaining member
- * gets the flow. NULL if there is no pool, or no member in it. `flags` are for bpf_sk_assign().
+ * gets the flow. NULL if there is no pool, or no member in it. `flags` are for bpf_sk_assign(),
+ * and `member` is the slot of the socket.
  */
-static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 slot, __u64 *flags)
+static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 slot, __u64 *flags,
+					     __u32 *member)
 {
 	struct pool *pool = bpf_map_lookup_elem(&pools, &slot);
 	struct bpf_sock *socket;
-	__u32 chosen;
 	__u64 hash;
 
 	if (!pool)
@@ -47,14 +48,14 @@ static __always_inline struct bpf_sock *pick(struct bpf_sk_lookup *ctx, __u32 sl
 		*flags |= BPF_SK_LOOKUP_F_NO_REUSEPORT;
 	hash = flow_hash(ctx);
 	for (int shift = 0; shift < 64; shift += 16) {
-		chosen = pool->entry[hash >> shift & (POOL_ENTRIES - 1)];
-		socket = bpf_map_lookup_elem(&sockets, &chosen);
+		*member = pool->entry[hash >> shift & (POOL_ENTRIES - 1)];
+		socket = bpf_map_lookup_elem(&sockets, member);
 		if (socket)
 			return socket;
 	}
 	for (__u32 at = 0; at < POOL_MEMBERS && at < pool->active; at++) {
-		chosen = pool->member[at];
-		socket = bpf_map_lookup_elem(&sockets, &chosen);
+		*member = pool->member[at];
+		socket = bpf_map_lookup_elem(&sockets, member);
 		if (socket)
 			return socket;
 	}

@@ -13,6 +13,7 @@
 
 #include "maps.h"
 #include "pool.h"
+#include "trace.h"
 #include "walk.h"
 
 /* Count a socket that the kernel refused. */
@@ -34,31 +35,39 @@ static __always_inline int deliver(struct bpf_sk_lookup *ctx, __u32 destination)
 	__u32 slot = destination & DESTINATION_SLOT_BITS;
 	struct counters *count = NULL;
 	struct bpf_sock *socket;
+	__u32 member = slot;
 	/* Programs that ran before this one may have selected a socket: the last one wins. */
 	__u64 flags = BPF_SK_LOOKUP_F_REPLACE;
 
-	if (slot == SLOT_PASS)
+	if (slot == SLOT_PASS) {
+		tell(ctx, slot, 0, 0);
 		return SK_PASS;
+	}
 	if (config.counters)
 		count = bpf_map_lookup_elem(&counters, &slot);
 	if (count)
 		count->lookups++;
-	if (slot == SLOT_REJECT)
+	if (slot == SLOT_REJECT) {
+		tell(ctx, slot, 0, 0);
 		return SK_DROP;
+	}
 
 	socket = bpf_map_lookup_elem(&sockets, &slot);
 	if (!socket)
-		socket = pick(ctx, slot, &flags);
+		socket = pick(ctx, slot, &flags, &member);
 	if (socket) {
 		long error = bpf_sk_assign(ctx, socket, flags);
 
 		bpf_sk_release(socket);
+		tell(ctx, slot, member, error);
 		if (!error)
 			return SK_PASS;
 		if (count)
 			count_refusal(count, error);
-	} else if (count) {
-		count->misses++;
+	} else {
+		tell(ctx, slot, 0, 0);
+		if (count)
+			count->misses++;
 	}
 	return destination & DESTINATION_MISSING_PASS ? SK_PASS : SK_DROP;
 }

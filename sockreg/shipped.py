@@ -19,6 +19,11 @@ def sock_ops_object_path() -> Path:
     return _shipped("bpf", "bpf") / "sockops.bpf.o"
 
 
+def tracing_object_path() -> Path:
+    """The compiled BPF object of the program that tells what it decides."""
+    return _shipped("bpf", "bpf") / "trace.bpf.o"
+
+
 def units_path() -> Path:
     """The directory of the systemd units, with the catalog, the group and the completion."""
     return _shipped("units", "units")

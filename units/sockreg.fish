@@ -131,8 +131,8 @@ function _shtab_sockreg_using
   test "$_shtab_sockreg_cmdpath" = "$argv"
 end
 
-set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners top graph metrics check
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --interval --label --lines --local --mode --netns --object --of-unit --output --pid --port --prefix --proto --root --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners trace top graph metrics check
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -356,6 +356,7 @@ complete -c sockreg -n '_shtab_sockreg_using rules' -l label -xka "(_sockreg_lab
 complete -c sockreg -n '_shtab_sockreg_using rules' -l proto -xka "tcp udp" -d 'tcp or udp'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l prefix -x -d 'only rules for addresses in this prefix, also in part'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l port -x -d 'only rules for these ports: 80, 8000-8999 or 80,443'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l count -x -d 'count for SECONDS how often each rule decides, by a trace'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a status -d 'show program, labels, sockets, counters'
 complete -c sockreg -n '_shtab_sockreg_using status' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using status' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
@@ -396,6 +397,24 @@ complete -c sockreg -n '_shtab_sockreg_using listeners' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s t -l tcp -d 'TCP only'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s u -l udp -d 'UDP only'
+complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a trace -d 'show decisions on packets, live'
+complete -c sockreg -n '_shtab_sockreg_using trace' -s h -l help -d 'show this help message and exit'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l bpffs -xka "(__fish_complete_directories)" -d 'bpffs with the pinned state (/sys/fs/bpf)'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l root -xka "(__fish_complete_directories)" -d 'read and write configuration below DIR'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l json -d 'print JSON'
+complete -c sockreg -n '_shtab_sockreg_using trace' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l label -xka "(_sockreg_labels)" -d 'only decisions of this label'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l proto -xka "tcp udp" -d 'tcp or udp'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l prefix -x -d 'only decisions for addresses in this prefix'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l port -x -d 'only decisions for these ports: 80, 8000-8999 or 80,443'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l outcome -xka "socket reject no-socket error passed" -d 'only this outcome: socket, reject, no-socket, error or passed (repeatable)'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l count -x -d 'end after N decisions'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l seconds -x -d 'end after S seconds'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l sample -x -d 'show one of N decisions, chosen at random'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l summary -d 'print counts at the end: outcomes, rules, sources, ports'
+complete -c sockreg -n '_shtab_sockreg_using trace' -l guard -x -d 'for the process that ends a trace whose tracer dies'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a top -d 'show live traffic'
 complete -c sockreg -n '_shtab_sockreg_using top' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using top' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
@@ -405,6 +424,7 @@ complete -c sockreg -n '_shtab_sockreg_using top' -l object -xka "(__fish_comple
 complete -c sockreg -n '_shtab_sockreg_using top' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using top' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using top' -l interval -x -d 'refresh interval (1)'
+complete -c sockreg -n '_shtab_sockreg_using top' -l rules -d 'show the rules that decide, by a trace'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a graph -d 'draw prefixes, labels, sockets and units as SVG'
 complete -c sockreg -n '_shtab_sockreg_using graph' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using graph' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

@@ -32,6 +32,7 @@ _shtab_sockreg_commands() {
     send:'pass inherited sockets to sockreg-receive.socket'
     status:'show program, labels, sockets, counters'
     top:'show live traffic'
+    trace:'show decisions on packets, live'
     unbind:'remove a rule that bind added'
     unload:'detach; forget sockets, rules in force, counters'
     unregister:'remove the sockets of a label'
@@ -360,6 +361,7 @@ _shtab_sockreg_rules_options=(
   "--proto=[tcp or udp]:PROTO:(tcp udp)"
   "--prefix=[only rules for addresses in this prefix, also in part]:PREFIX:"
   "--port=[only rules for these ports\: 80, 8000-8999 or 80,443]:PORTS:"
+  "--count=[count for SECONDS how often each rule decides, by a trace]:SECONDS:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -405,10 +407,34 @@ _shtab_sockreg_top_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--interval=[refresh interval (1)]:SECONDS:"
+  "--rules[show the rules that decide, by a trace]"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_sockreg_top_defaults_added=0
+
+_shtab_sockreg_trace_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
+  "--json[print JSON]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--label=[only decisions of this label]:LABEL:_sockreg_offer _sockreg_labels"
+  "--proto=[tcp or udp]:PROTO:(tcp udp)"
+  "--prefix=[only decisions for addresses in this prefix]:PREFIX:"
+  "--port=[only decisions for these ports\: 80, 8000-8999 or 80,443]:PORTS:"
+  "*--outcome[only this outcome\: socket, reject, no-socket, error or passed (repeatable)]:OUTCOME:(socket reject no-socket error passed)"
+  "--count=[end after N decisions]:N:"
+  "--seconds=[end after S seconds]:S:"
+  "--sample=[show one of N decisions, chosen at random]:N:"
+  "--summary[print counts at the end\: outcomes, rules, sources, ports]"
+  "--guard=[for the process that ends a trace whose tracer dies]:TOKEN:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sockreg_trace_defaults_added=0
 
 _shtab_sockreg_unbind_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -529,6 +555,7 @@ _shtab_sockreg() {
         send) _arguments -C -s $_shtab_sockreg_send_options ;;
         status) _arguments -C -s $_shtab_sockreg_status_options ;;
         top) _arguments -C -s $_shtab_sockreg_top_options ;;
+        trace) _arguments -C -s $_shtab_sockreg_trace_options ;;
         unbind) _arguments -C -s $_shtab_sockreg_unbind_options ;;
         unload) _arguments -C -s $_shtab_sockreg_unload_options ;;
         unregister) _arguments -C -s $_shtab_sockreg_unregister_options ;;

@@ -61,6 +61,13 @@ def seconds(text: str) -> float:
     return number
 
 
+def count(text: str) -> int:
+    number = _number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
 def _number(text: str) -> int:
     """A decimal number, or -1."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1

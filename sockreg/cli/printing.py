@@ -49,6 +49,12 @@ def print_json(kind: str, content: object) -> None:
     out_document(f"{text}\n")
 
 
+def print_json_line(kind: str, content: object) -> None:
+    """The same in one line, for streams of them."""
+    text = _encode({"schema": f"sockreg.{kind}", "version": SCHEMA_VERSION, kind: content})
+    out_document(f"{text}\n")
+
+
 def _encode(value: object) -> str:
     """JSON in ASCII. It has nothing for a byte that is not UTF-8, which is shown as elsewhere."""
     text = _encoded(value)

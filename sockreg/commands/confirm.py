@@ -7,7 +7,6 @@ own session (setsid(2)) does, which a hangup of the terminal does not reach.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from sockreg.errors import (
     SockregError,
     UsageError,
 )
+from sockreg.host import detached
 from sockreg.registry import generations, published, trial
 from sockreg.registry.directory import not_in_force
 from sockreg.registry.trial import Unconfirmed
@@ -155,7 +155,7 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     command = [sys.executable, "-I", str(shipped.PACKAGE / "__main__.py"), *arguments]
     command += ["rollback", "--unconfirmed", waiting.token]
     if not context.is_of_systemd:
-        _detach(command)
+        detached.run(command)
         return
     timer = [f"--timer-property={setting}" for setting in _SETTINGS]
     unit = ["--collect", f"--unit={_unit(waiting)}"]
@@ -177,24 +177,3 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
 
 def _unit(waiting: Unconfirmed) -> str:
     return f"sockreg-unconfirmed-{waiting.token}"
-
-
-def _detach(command: list[str]) -> None:
-    """Run a command in its own session, without a parent.
-
-    It has the network namespace of the calling thread, and no open descriptors.
-    """
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setsid()
-            # A second time: a process that does not lead its session never gets a terminal.
-            if os.fork() == 0:
-                os.chdir("/")
-                nothing = os.open(os.devnull, os.O_RDWR)
-                for fd in (0, 1, 2):
-                    os.dup2(nothing, fd)
-                os.execv(command[0], command)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)

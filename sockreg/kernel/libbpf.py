@@ -9,6 +9,7 @@ Option structs follow LIBBPF_OPTS (libbpf_common.h): ``sz`` comes first. A struc
 library's own is valid, so one definition serves old and new libraries.
 """
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -16,6 +17,7 @@ import mmap
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +35,8 @@ MAP_MMAPABLE = 1 << 10
 LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
 
 _PROGRAM_INFO = struct.Struct("=II8sIIQQQIIQ16s")  # struct bpf_prog_info, up to name
+_MAP_COUNT_AT = 52  # in struct bpf_prog_info, before the address of the ids
+_MAP_INFO = struct.Struct("=IIIIII16s")  # struct bpf_map_info, up to name
 _LINK_INFO = struct.Struct("=III4xII")  # struct bpf_link_info with its netns part
 _PROGRAMS_MAX = 64  # the kernel's own limit per hook (BPF_CGROUP_MAX_PROGS; netns has no more)
 
@@ -179,6 +183,7 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_link_update", c_int, (c_int, c_int, POINTER(_LinkUpdateOpts))),
         ("bpf_link_detach", c_int, (c_int,)),
         ("bpf_obj_get_info_by_fd", c_int, (c_int, c_void_p, POINTER(c_uint32))),
+        ("bpf_map_get_fd_by_id", c_int, (c_uint32,)),
         ("bpf_prog_get_fd_by_id", c_int, (c_uint32,)),
         ("bpf_prog_query", c_int, (c_int, c_int, c_uint32, pointer, pointer, pointer)),
         ("bpf_prog_test_run_opts", c_int, (c_int, POINTER(_TestRunOpts))),
@@ -407,6 +412,30 @@ def _name(field: int | bytes) -> str:
 def program_info(fd: int) -> ProgramInfo:
     _, id_, tag, _, _, _, _, loaded, _, map_count, _, name = _info(fd, _PROGRAM_INFO)
     return ProgramInfo(int(id_), bytes(tag).hex(), _name(name), int(map_count), int(loaded))
+
+
+@contextlib.contextmanager
+def map_of_program(fd: int, name: str) -> Iterator[int]:
+    """A descriptor of the map of this name that a program uses; needs CAP_SYS_ADMIN (EPERM).
+
+    Raises OSError (ENOENT) if there is none.
+    """
+    count = program_info(fd).map_count
+    ids = (c_uint32 * count)()
+    request = bytearray(_PROGRAM_INFO.size)
+    struct.pack_into("=IQ", request, _MAP_COUNT_AT, count, ctypes.addressof(ids))
+    buffer = ctypes.create_string_buffer(bytes(request), len(request))
+    size = c_uint32(len(request))
+    _checked(_library().bpf_obj_get_info_by_fd(fd, buffer, byref(size)))
+    for number in ids:
+        opened = _checked(_library().bpf_map_get_fd_by_id(number))
+        try:
+            if _name(_info(opened, _MAP_INFO)[-1]) == name:
+                yield opened
+                return
+        finally:
+            os.close(opened)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def link_info(fd: int) -> LinkInfo:

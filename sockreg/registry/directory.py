@@ -6,9 +6,10 @@
         published                   what readers may know, see registry/published.py
         link                        the attached program: this is in force
         generations/                its lock guards the swap of generations
-            7/program table rules [counters]
+            7/program table rules [counters] [tracing]
                                     a compiled rule set and the program that holds it; its own
-                                    counters if the registry's were too small or replaced
+                                    counters if the registry's were too small or replaced; and
+                                    a program that runs in its place, see registry/tracing.py
         ssh-2-22-9c5b0f3a/       a label that carries ssh, see registry/ssh_labels.py
         unconfirmed-7-123456789/    a change that reverts by itself, see registry/trial.py
         sockops/                    optional: see registry/sockops.py
@@ -33,6 +34,7 @@ PUBLISHED = "published"
 LINK = "link"
 GENERATIONS = "generations"
 PROGRAM = "program"
+TRACING = "tracing"
 TABLE = "table"
 RULES = "rules"
 COUNTERS = "counters"

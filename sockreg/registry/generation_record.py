@@ -12,7 +12,7 @@ Reading commands show the rules in force from here, never from files.
 import json
 import struct
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -224,6 +224,12 @@ def unpack(packed: Packed, positions: Iterable[int] | None = None) -> list[Bindi
             )
         )
     return bindings
+
+
+def prefixes(packed: Packed) -> Iterator[tuple[int, int, int, bytes]]:
+    """Protocol, family, length and prefix of each binding; the prefix has 16 bytes."""
+    for protocol, family, _, _, length, prefix in _MATCHED.iter_unpack(packed.records):
+        yield protocol, family, length, prefix
 
 
 def about_packet(packed: Packed, protocol: int, family: int, address: int, port: int) -> list[int]:

@@ -30,6 +30,7 @@ from sockreg.registry.directory import (
     PROGRAM,
     RULES,
     TABLE,
+    TRACING,
     UNFINISHED,
 )
 from sockreg.registry.locks import DirectoryLock
@@ -93,13 +94,31 @@ def in_force(registry: str) -> Generation | None:
     """The generation that the link runs, or None if the link is missing or detached."""
     link = link_of(registry)
     while link is not None and link.netns_inode != 0:
-        for generation in generations(registry):
+        there = generations(registry)
+        for generation in there:
             if generation.program_id == link.program_id:
+                return generation
+        for generation in there:
+            if _tracing_id(generation) == link.program_id:
                 return generation
         before, link = link, link_of(registry)
         if link == before:
             return None
     return None
+
+
+def _tracing_id(generation: Generation) -> int | None:
+    """The id of the program that traces a generation, or traced it; see registry/tracing.py."""
+    try:
+        with pinned(generation.path / TRACING) as fd:
+            return libbpf.program_info(fd).id
+    except FileNotFoundError:
+        return None
+
+
+def is_traced(generation: Generation) -> bool:
+    """Whether somebody traces its decisions, or died while he did. Takes no rights."""
+    return (generation.path / TRACING).exists()
 
 
 def in_force_for_readers(registry: str) -> Generation | None:
@@ -207,10 +226,29 @@ def _pin_rules(rules: bytes, path: Path) -> None:
         pin(fd, path)
 
 
+def end_tracing(registry: str, current: Generation) -> None:
+    """Put the program of the generation in force back in the place of the one that traces it."""
+    with contextlib.suppress(FileNotFoundError), pinned(current.path / TRACING) as tracing:
+        with pinned(f"{registry}/{LINK}") as link, pinned(current.path / PROGRAM) as program:
+            if libbpf.link_info(link).program_id == libbpf.program_info(tracing).id:
+                libbpf.update_link(link, program, tracing)
+        (current.path / TRACING).unlink()
+
+
+@contextlib.contextmanager
+def changing(registry: str) -> Iterator[None]:
+    """Hold the lock for a change of the program in force."""
+    with DirectoryLock(f"{registry}/{GENERATIONS}"):
+        yield
+
+
 @contextlib.contextmanager
 def writing(registry: str) -> Iterator[None]:
-    """Hold the lock for a change of the generation in force; clean up after dead writers."""
-    with DirectoryLock(f"{registry}/{GENERATIONS}"):
+    """Hold the lock for a change of the generation in force; clean up after dead writers.
+
+    This ends a trace.
+    """
+    with changing(registry):
         heal(registry)
         yield
 
@@ -230,6 +268,7 @@ def heal(registry: str) -> None:
         remove_directory(path)
     current = in_force(registry)
     if current is not None:
+        end_tracing(registry, current)
         counter_growth.share(registry, current.path)
     published.publish(registry, current.number if current else 0)
     pins.narrow(Path(registry))

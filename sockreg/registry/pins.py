@@ -10,11 +10,21 @@ from pathlib import Path
 
 from sockreg.host import capabilities
 from sockreg.kernel import bpf
-from sockreg.registry.directory import COPY, DENIED, GENERATIONS, HOME, LINK, LOCK, PROGRAM, denied
+from sockreg.registry.directory import (
+    COPY,
+    DENIED,
+    GENERATIONS,
+    HOME,
+    LINK,
+    LOCK,
+    PROGRAM,
+    TRACING,
+    denied,
+)
 
 # BPF_PROG_TEST_RUN takes no more than the right to open a program's pin for reading, and a run of
 # a program changes what it changes. So readers may open only maps.
-_PRIVATE = (COPY, LINK, PROGRAM)
+_PRIVATE = (COPY, LINK, PROGRAM, TRACING)
 _DIRECTORIES = {HOME: 0o2710, GENERATIONS: 0o2710, LOCK: 0o2700}
 
 

@@ -38,15 +38,19 @@ class Filter(NamedTuple):
 
 
 def filter_of(
+    verb: str,
     label: str | None,
     protocol: str | None,
     prefix: str | None,
     ports: str | None,
     notices: list[str],
 ) -> Filter:
-    """The filter that words mean. ``notices`` are as in parse_prefix(). Raises UsageError."""
+    """The filter that the words of a verb mean. ``notices`` are as in parse_prefix().
+
+    Raises UsageError.
+    """
     if label is not None and (wrong := label_problem(label)):
-        raise UsageError(f"rules: the label {label!r} {wrong}")
+        raise UsageError(f"{verb}: the label {label!r} {wrong}")
     numbers = {name: number for number, name in PROTOCOL_NAMES.items()}
     try:
         return Filter(
@@ -56,7 +60,7 @@ def filter_of(
             None if ports is None else parse_ports(ports),
         )
     except ValueError as problem:
-        raise UsageError(f"rules: {problem}") from None
+        raise UsageError(f"{verb}: {problem}") from None
 
 
 def _meets_any(binding: Binding, ports: Sequence[tuple[int, int]]) -> bool:
@@ -99,12 +103,27 @@ class Rules(NamedTuple):
 def read(context: Context) -> Rules:
     """The rules of the generation in force."""
     content = generations.read_in_force(context.loaded_registry(), generations.read_rules)
-    if content is None:
-        return Rules([], {})
+    return Rules([], {}) if content is None else of_record(content)
+
+
+def of_record(content: bytes) -> Rules:
+    """The rules of a generation's record."""
     with garbage.paused():
         bindings = generation_record.decode_bindings(content)
     header = generation_record.decode_header(content)
     return Rules(bindings, header.absent, header.refused)
+
+
+class Counted(NamedTuple):
+    """A rule, and how many packets it decided on."""
+
+    binding: Binding
+    decisions: int
+
+
+def by_decisions(counted: list[Counted]) -> list[Counted]:
+    """The rules that decide most come first; others in the order in which they were read."""
+    return sorted(counted, key=lambda it: -it.decisions)
 
 
 def pending_lines(pending: Sequence[Binding], refused: Collection[str] = ()) -> list[str]:
@@ -138,8 +157,19 @@ def row(binding: Binding) -> tuple[str, str, str, str]:
 
 
 def bodies(found: Rules) -> list[dict[str, object]]:
-    """All rules, with whether they are pending."""
-    return [body(rule) | {"pending": rule.interface in found.absent} for rule in found.bindings]
+    """All rules, with whether they are pending. Nobody has counted their decisions."""
+    return [
+        body(rule) | {"pending": rule.interface in found.absent, "decisions": None}
+        for rule in found.bindings
+    ]
+
+
+def counted_bodies(found: Rules, counted: list[Counted]) -> list[dict[str, object]]:
+    """The same with the number of decisions."""
+    return [
+        body(rule) | {"pending": rule.interface in found.absent, "decisions": decisions}
+        for rule, decisions in counted
+    ]
 
 
 def body(binding: Binding) -> dict[str, object]:

@@ -102,7 +102,8 @@ class Status:
 
     ``program`` is also None if it cannot be opened, which takes root. ``expected`` is None unless
     the sock_ops program is attached. ``others`` is None without permission. ``trial`` is None
-    unless apply --confirm put the current generation in force.
+    unless apply --confirm put the current generation in force. ``traced`` is whether a program
+    tells its decisions in the place of the one in force.
     """
 
     registry: str
@@ -117,6 +118,7 @@ class Status:
     expected: list[ExpectedUnit] | None
     others: list[attachment.Other] | None
     trial: Trial | None = None
+    traced: bool = False
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -124,14 +126,16 @@ class Status:
         return self.header.left_out if self.header else []
 
 
-_NOTHING = (None, None, None)
+_NOTHING = (None, None, None, False)
 
 
 def read(context: Context) -> Status:
     """Read the registry. Raises SockregError if there is none or it cannot be read."""
     registry = context.loaded_registry()
     with Maps(registry, read_only=True) as maps:
-        number, program, header = generations.read_in_force(registry, _generation) or _NOTHING
+        number, program, header, traced = (
+            generations.read_in_force(registry, _generation) or _NOTHING
+        )
         rules = (
             {(*key, listener): count for *key, listener, count in header.destinations}
             if header
@@ -156,14 +160,16 @@ def read(context: Context) -> Status:
             expected=_expected(registry, maps),
             others=attachment.others(registry, context.netns) if os.geteuid() == 0 else None,
             trial=_trial(registry),
+            traced=traced,
         )
 
 
 def _generation(
     current: generations.Generation,
-) -> tuple[int, generations.ProgramInfo | None, generation_record.Header]:
+) -> tuple[int, generations.ProgramInfo | None, generation_record.Header, bool]:
     program = generations.program_of(current)
-    return current.number, program, generations.read_header(current)
+    traced = generations.is_traced(current)
+    return current.number, program, generations.read_header(current), traced
 
 
 def _trial(registry: str) -> Trial | None:

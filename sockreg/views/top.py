@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sockreg.views import rules
+from sockreg.views.decisions import Summary
 from sockreg.views.rates import Key, Rate, key_of, rate_text
 from sockreg.views.status import DestinationStatus, Status
+from sockreg.views.trace import Trace
 
 _NO_RATE = Rate(0.0, 0.0, 0.0)
 _HEAD = ("LABEL", "PROTO", "FAMILY", "LOOKUPS/S", "MISSES/S", "ERRORS/S", "LOOKUPS", "SOCKETS",
@@ -97,4 +100,31 @@ def _table(rows: list[tuple[str, ...]], bad: list[bool]) -> list[Line]:
     return [
         Line(text(_HEAD), "head"),
         *(Line(text(row), "bad" if is_bad else "") for row, is_bad in zip(rows, bad, strict=True)),
+    ]
+
+
+_RULES_HEAD = ("DECISIONS/S", "DECISIONS", "RULE", "PLACE")
+
+
+def rule_lines(running: Trace, total: Summary, recent: Summary, seconds: float) -> list[Line]:
+    """The screen of the rules that decide, of any height; ``seconds`` is what ``recent`` covers."""
+    busiest = sorted(total.rules, key=lambda at: (-recent.rules[at], -total.rules[at], at))
+    rows = []
+    for at in busiest:
+        rule = running.reader.winners[at]
+        rate = rate_text(recent.rules[at] / seconds) if seconds else "-"
+        rows.append((rate, str(total.rules[at]), rules.line(rule), str(rule.place)))
+    widths = [max(map(len, column)) for column in zip(_RULES_HEAD, *rows, strict=True)]
+    lost = f"; {running.lost} came too fast to be counted" if running.lost else ""
+    return [
+        Line(f"sockreg: decisions of generation {running.generation}", "head"),
+        Line(f"{total.total} decisions, {total.total - total.rules.total()} by no rule{lost}"),
+        Line(""),
+        *(
+            Line(
+                f"{row[0]:>{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}",
+                "head" if row is _RULES_HEAD else "",
+            )
+            for row in (_RULES_HEAD, *rows)
+        ),
     ]

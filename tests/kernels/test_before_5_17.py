@@ -26,6 +26,6 @@ def test_what_check_says_of_such_a_rule_helps(host: Host) -> None:
         (fix,) = (it["fix"] for it in found if it["check"] == "old-kernel")
         assert fix == "use another condition, such as 'from PREFIX'"
         assert host.ask("192.0.2.7", 80) == "refused"
-        host.apply("[web]", "Bind=tcp 192.0.2.0/24 80 from 192.0.2.0/24")
+        host.apply("[web]", "Bind=tcp 192.0.2.0/24 80 from 127.0.0.0/8")
         assert host.ask("192.0.2.7", 80) == "web"
         assert "old-kernel" not in host.run("check").text

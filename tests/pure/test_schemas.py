@@ -15,7 +15,7 @@ from tests.tree import ROOT
 IN_CODE = {
     kind
     for path in (ROOT / "sockreg").rglob("*.py")
-    for kind in re.findall(r'print_json\(\s*"(\w+)"', path.read_text())
+    for kind in re.findall(r'print_json(?:_line)?\(\s*"(\w+)"', path.read_text())
 }
 
 

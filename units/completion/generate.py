@@ -32,8 +32,8 @@ _OFFERED = {
     "PROTO": "protocols",
     "SOURCE": "files",
     "UNIT": "socket_units",
-    **dict.fromkeys(("ADDR", "ADDRESS", "COOKIE", "LINES", "PORT", "PORTS", "PREFIX", "SECONDS",
-                     "TOKEN", "WEIGHT"), ""),
+    **dict.fromkeys(("ADDR", "ADDRESS", "COOKIE", "LINES", "N", "PORT", "PORTS", "PREFIX", "S",
+                     "SECONDS", "TOKEN", "WEIGHT"), ""),
 }  # fmt: skip
 # Where the same word stands for something narrower: (verb, argument).
 _NARROWER = {

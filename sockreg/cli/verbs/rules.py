@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from sockreg import garbage
 from sockreg.api import Registry
+from sockreg.cli import arguments, rule_filter
 from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
 from sockreg.plural import plural
 from sockreg.streams import err, out
-from sockreg.terms import PROTOCOL_NAMES
 
-_FILTERS = ("label", "proto", "prefix", "port")
+if TYPE_CHECKING:
+    from sockreg.views.rules import Filter
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label", metavar="LABEL", help="only rules of this label")
+    rule_filter.add(parser, of="rules")
     parser.add_argument(
-        "--proto", choices=tuple(PROTOCOL_NAMES.values()), metavar="PROTO", help="tcp or udp"
-    )
-    parser.add_argument(
-        "--prefix", metavar="PREFIX", help="only rules for addresses in this prefix, also in part"
-    )
-    parser.add_argument(
-        "--port", metavar="PORTS", help="only rules for these ports: 80, 8000-8999 or 80,443"
+        "--count",
+        metavar="SECONDS",
+        type=arguments.seconds,
+        help="count for SECONDS how often each rule decides, by a trace",
     )
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.views import rules
 
-    notices: list[str] = []
-    wanted = rules.filter_of(options.label, options.proto, options.prefix, options.port, notices)
-    for notice in notices:
-        err(notice)
+    wanted = rule_filter.read(options, "rules")
+    if options.count is not None:
+        _count(registry, wanted, options)
+        return
     everything = rules.read(registry.context)
     with garbage.paused():
         found = everything.chosen(wanted)
@@ -45,10 +44,28 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
             for text in rules.pending_lines(found.pending, found.refused):
                 out(text)
     if everything.bindings and not found.bindings:
-        given = ((name, getattr(options, name)) for name in _FILTERS)
-        conditions = " ".join(f"--{name} {value}" for name, value in given if value is not None)
         total = plural(len(everything.bindings), "rule")
-        err(f"none of {total} matches {conditions}")
+        err(f"none of {total} matches {rule_filter.given(options)}")
+
+
+def _count(registry: Registry, wanted: Filter, options: argparse.Namespace) -> None:
+    from sockreg.views import rules, trace
+
+    seen = trace.count(registry.context, options.count)
+    with garbage.paused():
+        counted = [it for it in seen.counted if wanted.shows(it.binding)]
+        if options.json:
+            print_json("rules", rules.counted_bodies(seen.rules, counted))
+            return
+        rows = [(many, *rules.row(rule)) for rule, many in rules.by_decisions(counted)]
+        print_table(("DECISIONS", "ACTION", "LABEL", "RULE", "PLACE"), rows)
+    idle = sum(not it.decisions for it in counted)
+    out(
+        f"{plural(seen.total, 'decision')} in {options.count:g} s; {idle} of "
+        f"{plural(len(counted), 'rule')} decided nothing"
+    )
+    if seen.lost:
+        err(f"{plural(seen.lost, 'decision')} came too fast to be counted")
 
 
 VERB = Verb(

@@ -130,20 +130,26 @@ def _print_head(seen: Status) -> None:
             f"on trial    generation {seen.trial.generation} comes back in "
             f"{seen.trial.seconds_left} s, unless you run 'sockreg confirm'"
         )
+    if seen.traced:
+        out("traced      'sockreg trace' tells the decisions; 'sockreg apply' ends it")
     if seen.applied is not None and seen.applied.status != EXIT_OK:
         out(f"last apply  {_failure(seen.applied)}")
-    for left in seen.left_out:
-        out(f"wrong       {left.part}: {left.outcome}")
-        for place, text in left.problems:
-            out(f"            {place}: {text}")
-    if seen.left_out:
-        out("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
+    _print_left_out(seen)
     out(f"units       {', '.join(seen.units) or 'none'}")
     if seen.expected is not None:
         units = ", ".join(map(_expected, seen.expected)) or "no unit"
         out(f"sock_ops    attached; expects {units}")
     for program in seen.others or ():
         out(f"also        {program} {program.effect}")
+
+
+def _print_left_out(seen: Status) -> None:
+    for left in seen.left_out:
+        out(f"wrong       {left.part}: {left.outcome}")
+        for place, text in left.problems:
+            out(f"            {place}: {text}")
+    if seen.left_out:
+        out("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
 
 
 def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:

@@ -37,6 +37,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default=_INTERVAL,
         help=f"refresh interval ({_INTERVAL:g})",
     )
+    parser.add_argument(
+        "--rules", action="store_true", help="show the rules that decide, by a trace"
+    )
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
@@ -53,7 +56,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     import curses
 
     try:
-        curses.wrapper(_live, registry, options.interval)
+        curses.wrapper(_rules if options.rules else _live, registry, options.interval)
     except curses.error as error:
         raise UsageError(
             f"this terminal is not supported: {error}", "set TERM to the type of your terminal"
@@ -88,6 +91,37 @@ def _live(screen: curses.window, registry: Registry, interval: float) -> None:
             return
         if key == curses.KEY_RESIZE:
             _draw(screen, shown, styles)
+
+
+def _rules(screen: curses.window, registry: Registry, interval: float) -> None:
+    import curses
+
+    from sockreg.views import trace
+    from sockreg.views.decisions import Summary, Wanted
+    from sockreg.views.top import rule_lines
+
+    styles = _styles()
+    screen.timeout(0)
+    with trace.running(registry.context, Wanted()) as running:
+        total, recent = Summary(), Summary()
+        begin = time.monotonic()
+        shown = rule_lines(running, total, recent, 0.0)
+        _draw(screen, shown, styles)
+        while running.is_running():
+            for one in running.told(min(begin + interval, time.monotonic() + _STEP)):
+                if one is not None:
+                    total.add(*one)
+                    recent.add(*one)
+            if (now := time.monotonic()) >= begin + interval:
+                shown = rule_lines(running, total, recent, now - begin)
+                recent, begin = Summary(), now
+                _draw(screen, shown, styles)
+            key = screen.getch()
+            if key in (ord("q"), ord("Q")) or _is_hung_up():
+                return
+            if key == curses.KEY_RESIZE:
+                _draw(screen, shown, styles)
+        raise running.ended()
 
 
 def _is_hung_up() -> bool:
