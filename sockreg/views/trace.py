@@ -132,14 +132,8 @@ def _guarded(context: Context, begun: tracing.Tracing) -> Iterator[None]:
     reading, writing = os.pipe()
     try:
         command = [sys.executable, "-I", str(shipped.PACKAGE / "__main__.py")]
-        command += [
-            "--bpffs",
-            context.bpffs,
-            "trace",
-            "--guard",
-            str(reading),
-            str(begun.program_id),
-        ]
+        token = f"{reading}-{begun.program_id}"
+        command += ["--bpffs", context.bpffs, "trace", "--guard", token]
         detached.run(command, keep=reading)
     finally:
         os.close(reading)

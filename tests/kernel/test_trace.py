@@ -256,7 +256,7 @@ def test_what_comes_too_fast_is_counted(host: Host) -> None:
         assert {it["outcome"] for it in told} == {"reject"}
         status, _, err = tracer.end()
     assert status == EXIT_OK
-    assert "decisions came too fast to be told" in err
+    assert "decisions came too fast to be shown" in err
 
 
 def test_a_sample(host: Host) -> None:
@@ -320,5 +320,6 @@ def test_it_cannot_begin(host: Host) -> None:
     host.load(*RULES)
     host.ok("unload", "--keep")
     assert "nothing is in force" in host.run("trace").err
-    assert "the outcomes are" in host.fails(2, "trace", "--outcome", "dropped")
+    assert "invalid choice: 'dropped'" in host.run("trace", "--outcome", "dropped").err
+    assert "does not name a trace" in host.fails(2, "trace", "--guard", "x")
     assert "--sample 9999999" in host.fails(2, "trace", "--sample", "9999999")
