@@ -6,10 +6,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
 MAN := docs/man/sockreg.8
-# What `make setup` prepares for: demo, deb, test, which is everything else, or fuzz.
+# What `make setup` prepares for: demo, deb, test, which is everything else, fuzz or browser.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-fuzz test-257 test-newest test-bare test-kernels test-packages bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make test-packages check the .socket units of Debian packages, which it downloads (root)'
+	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
 	@echo 'make lint    run only the linters'
 	@echo 'make bpf     compile bpf/*.bpf.o'
@@ -111,6 +112,11 @@ test-kernels:
 test-packages:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest tests/packaged
+
+# The page of sockreg report on screens of two widths, light and dark, and on paper.
+test-browser:
+	@tests/prepare --check browser
+	@$(PYTHON) -m pytest tests/browser
 
 bench:
 	@tests/prepare --check test

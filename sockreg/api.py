@@ -139,6 +139,12 @@ class Registry:
 
         return inspect.read(self.context, label)
 
+    def report(self) -> str:
+        """All of this as one HTML page, which needs no network and no script."""
+        from sockreg import report
+
+        return report.of(self.context)
+
     def check(self, *, files_only: bool = False, probe: bool = False) -> list[Finding]:
         """Problems, present and future, most severe first.
 

@@ -17,7 +17,13 @@ import pytest
 from tests.linux import private_mounts
 
 # The folders of tests that have another name than their layer.
-_LAYERS = {"kernels": "kernel", "truth": "kernel", "packaged": "systemd", "systemd257": "systemd"}
+_LAYERS = {
+    "browser": "kernel",
+    "kernels": "kernel",
+    "truth": "kernel",
+    "packaged": "systemd",
+    "systemd257": "systemd",
+}
 _NO_SKIPS = pytest.StashKey[bool]()
 
 

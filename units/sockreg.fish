@@ -131,7 +131,7 @@ function _shtab_sockreg_using
   test "$_shtab_sockreg_cmdpath" = "$argv"
 end
 
-set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners trace top graph metrics check
+set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners trace top graph report metrics check
 set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
@@ -434,6 +434,15 @@ complete -c sockreg -n '_shtab_sockreg_using graph' -l object -xka "(__fish_comp
 complete -c sockreg -n '_shtab_sockreg_using graph' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using graph' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using graph' -l dot -d 'for Graphviz instead of SVG'
+complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a report -d 'write one page with all of this, as HTML'
+complete -c sockreg -n '_shtab_sockreg_using report' -s h -l help -d 'show this help message and exit'
+complete -c sockreg -n '_shtab_sockreg_using report' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
+complete -c sockreg -n '_shtab_sockreg_using report' -l bpffs -xka "(__fish_complete_directories)" -d 'bpffs with the pinned state (/sys/fs/bpf)'
+complete -c sockreg -n '_shtab_sockreg_using report' -l root -xka "(__fish_complete_directories)" -d 'read and write configuration below DIR'
+complete -c sockreg -n '_shtab_sockreg_using report' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
+complete -c sockreg -n '_shtab_sockreg_using report' -l json -d 'print JSON'
+complete -c sockreg -n '_shtab_sockreg_using report' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using report' -l output -xka "(__fish_complete_path (commandline -ct))" -d 'replace this file in one step'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a metrics -d 'print metrics for Prometheus'
 complete -c sockreg -n '_shtab_sockreg_using metrics' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using metrics' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

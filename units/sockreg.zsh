@@ -27,6 +27,7 @@ _shtab_sockreg_commands() {
     load:'attach to the network namespace and apply the rules'
     metrics:'print metrics for Prometheus'
     register:'register sockets passed by systemd, or of a process'
+    report:'write one page with all of this, as HTML'
     rollback:'put the previous generation back in force'
     rules:'show the rules in force'
     send:'pass inherited sockets to sockreg-receive.socket'
@@ -334,6 +335,20 @@ _shtab_sockreg_register_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_sockreg_register_defaults_added=0
 
+_shtab_sockreg_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
+  "--json[print JSON]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--output=[replace this file in one step]:PATH:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sockreg_report_defaults_added=0
+
 _shtab_sockreg_rollback_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
@@ -550,6 +565,7 @@ _shtab_sockreg() {
         load) _arguments -C -s $_shtab_sockreg_load_options ;;
         metrics) _arguments -C -s $_shtab_sockreg_metrics_options ;;
         register) _arguments -C -s $_shtab_sockreg_register_options ;;
+        report) _arguments -C -s $_shtab_sockreg_report_options ;;
         rollback) _arguments -C -s $_shtab_sockreg_rollback_options ;;
         rules) _arguments -C -s $_shtab_sockreg_rules_options ;;
         send) _arguments -C -s $_shtab_sockreg_send_options ;;

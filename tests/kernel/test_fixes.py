@@ -297,7 +297,9 @@ def test_a_server_with_mptcp(host: Host) -> None:
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     with opener(host.namespace, "web", "mptcp 127.0.0.1 8080") as server:
         assert fix(host, "mptcp").startswith("set GODEBUG=multipathtcp=0 for a Go server")
-        assert host.run("register", "web", "--wait", "0", "--pid", str(server.pid)).status != EXIT_OK
+        assert (
+            host.run("register", "web", "--wait", "0", "--pid", str(server.pid)).status != EXIT_OK
+        )
         assert host.ask(ADDRESS, 80) == "refused"
     with opener(host.namespace, "web", "tcp 127.0.0.1 8080") as server:
         host.ok("register", "web", "--pid", str(server.pid))

@@ -39,6 +39,7 @@ WHERE = {
     "trace": "trace.VERB",
     "top": "top.VERB",
     "graph": "graph.VERB",
+    "report": "report.VERB",
     "metrics": "metrics.VERB",
     "check": "check.VERB",
 }
