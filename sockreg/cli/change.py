@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockreg.cli.printing import print_json, say
+from sockreg.errors import PartlyError
 from sockreg.plural import plural
 from sockreg.streams import err, out
 
@@ -18,18 +19,20 @@ _LINES = 20  # of a change, before the rest is summarized
 
 
 def show_change(change: Change, *, as_json: bool) -> None:
-    """A change that has been made."""
+    """A change that has been made. Raises PartlyError if something that belongs to it failed."""
     show_beside(change)
     if as_json:
         print_json("change", _body(change))
-        return
-    _print_difference(change)
-    for move in change.moves:
-        if move.before is not None:
-            say(move.summary)
-    say(change.summary)
-    for text in _pending(change):
-        say(text)
+    else:
+        _print_difference(change)
+        for move in change.moves:
+            if move.before is not None:
+                say(move.summary)
+        say(change.summary)
+        for text in _pending(change):
+            say(text)
+    if change.unfinished:
+        raise PartlyError(change.unfinished_lines, "'sockreg apply' does the rest")
 
 
 def show_beside(change: Change) -> None:
@@ -100,4 +103,5 @@ def _body(change: Change) -> dict[str, object]:
         "pending": [rules.body(binding) for binding in change.pending],
         "notices": list(map(str, change.notices)),
         "left_out": list(map(left_out.body, change.left_out)),
+        "unfinished": change.unfinished,
     }

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sockreg import __version__, garbage
+from sockreg import __version__, garbage, interrupts
 from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.change import Change, moves_between
 from sockreg.commands.earlier import LastInForce
+from sockreg.commands.rest import Rest
 from sockreg.commands.watch import watch
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
@@ -33,6 +34,7 @@ from sockreg.registry import (
     pools,
     published,
     relabel,
+    trial,
 )
 from sockreg.registry.claims import state_of_files
 from sockreg.registry.destinations import Key, add_destinations, read_destinations
@@ -73,6 +75,7 @@ def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that no change is lost."""
     registry = context.loaded_registry()
     with garbage.paused(), generations.writing(registry), Maps(registry) as maps:
+        trial.drop_dead(registry)
         try:
             yield Writer(context, registry, maps)
         finally:
@@ -247,6 +250,7 @@ def put_in_force(
     upgrade: bool = False,
     force: bool = False,
     attach: bool = False,
+    on_trial: bool = False,
 ) -> Change:
     """Make the configured rules a generation and swap it in, unless it is in force already.
 
@@ -255,7 +259,8 @@ def put_in_force(
     that newly take the ssh port are refused. ``attach`` is as in put_configured(). ``changes``
     names the parts of the configuration that the command is about; None is all of them. Parts that
     are wrong give way to their earlier form or are left out, or are refused if the command is about
-    them. If nothing is in force, none is refused.
+    them. If nothing is in force, none is refused. ``on_trial`` is for changes that begin or prolong
+    a trial: others are told that it goes on.
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)
@@ -275,16 +280,39 @@ def put_in_force(
             return _prepare(writer, safe, before, upgrade=upgrade)
 
         made, moves = _entered(writer, rules, intent, prepare)
-    rules, header = made.rules, made.header
+    # From here on, the command comes to its end.
+    with interrupts.dropped():
+        change = _finished(writer, made, moves, files, active)
+    if change.swapped and not on_trial:
+        told = [Notice(None, waiting.goes_on) for waiting in trial.running(registry)]
+        change = replace(change, notices=[*change.notices, *told])
+    return change
+
+
+def _finished(
+    writer: Writer,
+    made: "_Prepared",
+    moves: relabel.Labels,
+    files: Overlay,
+    active: Collection[str],
+) -> Change:
+    """Swap in what is ready, and do all that follows from it.
+
+    If this raises an error, nothing has changed.
+    """
+    context, registry, maps = writer.context, writer.registry, writer.maps
+    rules, header, before, rest = made.rules, made.header, made.before, Rest()
     if made.new is None:
-        with leaving(writer, moves):
+        with leaving(writer, moves, rest):
             write_files(files)
     else:
         context.step(f"swapping generation {made.new.number} in")
-        with leaving(writer, moves):
-            _swap(writer, current, made.new, files)
-        sweep(registry, maps, [made.new.number, before.number])
-    with Lock(registry):
+        with leaving(writer, moves, rest):
+            _swap(writer, before.current, made.new, files, rest)
+        with rest.of("generations and slots that are not needed any more"):
+            sweep(registry, maps, [made.new.number, before.number])
+    labels: list[str] = []
+    with rest.of("the units whose rules count"), Lock(registry):
         _write_units(maps, rules, active)
         labels = ssh_known.mark(
             maps,
@@ -293,13 +321,16 @@ def put_in_force(
             before.ssh_finder(rules, context.root),
             take_ssh=rules.options.take_ssh,
         )
-    published.publish_outcome(registry, EXIT_OK)
-    watch(context, before.header, header)
-    earlier.keep(header, made.content.packed.records)
-    ssh_known.keep(header.state, rules, context.root, labels, at_boot=current is None)
+    with rest.of("the time of this apply"):
+        published.publish_outcome(registry, EXIT_OK)
+    with rest.of("following interfaces"):
+        watch(context, before.header, header)
+    with rest.of("what is kept for the next boot"):
+        earlier.keep(header, made.content.packed.records)
+        ssh_known.keep(header.state, rules, context.root, labels, at_boot=before.current is None)
     still = {left.part for left in rules.left_out}
     taken_in = [left.part for left in before.left_out if left.part not in still]
-    return replace(made.change, taken_in=taken_in)
+    return replace(made.change, taken_in=taken_in, unfinished=rest.failures)
 
 
 @dataclass(frozen=True)
@@ -344,6 +375,7 @@ class _Before:
 class _Prepared:
     """Rules that are compiled, and the generation to swap in: None if they are in force already."""
 
+    before: _Before
     rules: RuleSet
     content: "Content"
     header: generation_record.Header
@@ -369,14 +401,14 @@ def _prepare(writer: Writer, rules: RuleSet, before: _Before, *, upgrade: bool) 
             notices=rules.notices,
             left_out=header.left_out,
         )
-        return _Prepared(rules, content, header, change, None)
+        return _Prepared(before, rules, content, header, change, None)
     context.step("comparing with the rules in force")
     following = next_number(writer.registry)
     change = _change(rules, content, before, following, swapped=True)
     change = replace(change, moves=moves_between(before.header, header))
     record = generation_record.encode(header, content.packed.records)
     new = new_generation(context, following, tables, record)
-    return _Prepared(rules, content, header, change, new)
+    return _Prepared(before, rules, content, header, change, new)
 
 
 def _without_label(rules: RuleSet) -> set[str]:
@@ -439,7 +471,7 @@ def entered(maps: Maps, after: Mapping[str, str]) -> relabel.Labels:
 
 
 @contextlib.contextmanager
-def leaving(writer: Writer, moves: relabel.Labels) -> Iterator[None]:
+def leaving(writer: Writer, moves: relabel.Labels, rest: Rest) -> Iterator[None]:
     """Take sockets from their previous labels when rules come into force in this block.
 
     ``moves`` is from entered(). If the rules do not come into force, this undoes it.
@@ -453,7 +485,7 @@ def leaving(writer: Writer, moves: relabel.Labels) -> Iterator[None]:
         with Lock(writer.registry):
             relabel.leave_old(writer.maps, _back(moves))
         raise
-    with Lock(writer.registry):
+    with rest.of("previous labels of sockets"), Lock(writer.registry):
         relabel.leave_old(writer.maps, moves)
         for unit, (_, label) in moves.items():
             state = unit_state(writer.maps, unit)
@@ -643,19 +675,23 @@ def _swap(
     current: generations.Generation | None,
     new: generations.Generation,
     files: Overlay,
+    rest: Rest,
 ) -> None:
     """Write the files and put ``new`` in force, or leave both unchanged."""
     undo: Overlay = {}
     try:
         undo = write_files(files)
         if current is None:
-            attachment.attach(writer.registry, new, writer.context.netns)
+            failed = attachment.attach(writer.registry, new, writer.context.netns)
         else:
-            attachment.swap(writer.registry, current, new)
+            failed = attachment.swap(writer.registry, current, new)
     except BaseException:
-        write_files(undo)
-        remove_directory(new.path)
+        try:
+            write_files(undo)
+        finally:
+            remove_directory(new.path)
         raise
+    rest.add("counters, and what readers know", failed)
 
 
 def _describe(

@@ -6,11 +6,12 @@ from sockreg.commands import tell
 from sockreg.commands.apply import Writer, configuring, put_in_force
 from sockreg.commands.change import Change
 from sockreg.config import ruleset
-from sockreg.config.bindfile import add_binding, remove_binding, typed
+from sockreg.config.bindfile import add_binding, bind_path, is_left, remove_binding, typed
 from sockreg.config.report import Notice
 from sockreg.context import Context
 from sockreg.errors import ConfigError
-from sockreg.registry import relabel
+from sockreg.model import Binding
+from sockreg.registry import generation_record, generations, relabel
 from sockreg.rules.listener import settle_listeners
 from sockreg.rules.syntax import format_line
 
@@ -66,9 +67,22 @@ def unbind(context: Context, label: str, words: list[str], *, force: bool = Fals
     with configuring(context, force=force) as writer:
         notices: list[str] = []
         active = writer.active_units()
-        files = remove_binding(context.root, label, words, active=active, notices=notices)
-        change = put_in_force(writer, active, files, changes=files, force=force)
+        try:
+            files = remove_binding(context.root, label, words, active=active, notices=notices)
+        except ConfigError:
+            if not is_left(context.root, label, words, _in_force(writer)):
+                raise
+            files = {}
+        about = files or [bind_path(context.root, runtime) for runtime in (False, True)]
+        change = put_in_force(writer, active, files, changes=about, force=force)
     return _told(change, notices)
+
+
+def _in_force(writer: Writer) -> list[Binding]:
+    current = generations.in_force(writer.registry)
+    if current is None:
+        return []
+    return generation_record.decode_bindings(generations.read_rules(current))
 
 
 def _told(change: Change, typed: list[str]) -> Change:

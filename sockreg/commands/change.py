@@ -59,7 +59,8 @@ class Change:
     ``moves`` are the interfaces that came, went or changed. Bindings are compared by their meaning,
     not by their place. ``left_out`` are the parts of the configuration that are not in force as
     they are written, and ``newly_left_out`` those of them that were in force before, or left out
-    for another reason. ``taken_in`` are the parts that were left out before.
+    for another reason. ``taken_in`` are the parts that were left out before. ``unfinished`` are
+    sentences about what failed when the rules were in force already.
     """
 
     generation: int | None
@@ -73,6 +74,7 @@ class Change:
     left_out: list[LeftOut] = field(default_factory=list)
     newly_left_out: list[LeftOut] = field(default_factory=list)
     taken_in: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -85,6 +87,11 @@ class Change:
         if not self.swapped:
             return f"nothing to change: generation {self.generation} has {rules}"
         return f"generation {self.generation} in force: {rules} ({self.difference})"
+
+    @property
+    def unfinished_lines(self) -> list[str]:
+        """One line for each thing that failed when the rules were in force already."""
+        return [f"the rules are in force, but this failed: {text}" for text in self.unfinished]
 
     @property
     def still_left_out(self) -> str:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from sockreg import shipped
+from sockreg import interrupts, shipped
 from sockreg.commands import tell
 from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
@@ -59,7 +59,7 @@ def apply_on_trial(
             # First, because a change that nothing would revert must not come into force.
             with failure_published(writer.registry):
                 _arm(context, waiting, seconds)
-                change = put_in_force(writer, writer.active_units(), {}, force=True)
+                change = put_in_force(writer, writer.active_units(), {}, force=True, on_trial=True)
         except BaseException:
             trial.write(writer.registry, earlier)
             raise
@@ -81,7 +81,8 @@ def confirm(context: Context) -> int:
                 "it was confirmed before, or has been reverted: 'sockreg rules' shows the rules "
                 "in force, 'sockreg apply --confirm SECONDS' tries again",
             )
-        trial.write(writer.registry, [])
+        with interrupts.dropped():
+            trial.write(writer.registry, [])
     if context.is_of_systemd:
         # They would do nothing, but would be listed among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]

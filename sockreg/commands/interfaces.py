@@ -46,7 +46,7 @@ def refresh(context: Context) -> Change | None:
     current = generations.in_force(registry)
     if current is None:
         raise not_in_force(registry)
-    if changed_indices(current) is None:
+    if changed_indices(current) is None and not generations.has_leftovers(registry):
         return None
     from sockreg.commands import tell
     from sockreg.commands.apply import writing
@@ -184,10 +184,11 @@ def renew(
     """Swap in a new generation with the rules of generation ``of``, for interfaces with these
     indices. The rules for those in ``refused`` are pending. It has the parts in ``more``, too.
     """
-    from sockreg import garbage
+    from sockreg import garbage, interrupts
     from sockreg.commands.apply import Content, compiled, new_generation, next_number
     from sockreg.commands.change import Change, moves_between
     from sockreg.commands.kept_parts import with_parts
+    from sockreg.commands.rest import Rest
     from sockreg.registry import attachment, generation_record, pins
     from sockreg.registry.sweep import sweep
 
@@ -225,22 +226,27 @@ def renew(
         parts=header.parts,
         refused=dict(refused),
     )
+    rest = Rest()
     number = next_number(writer.registry)
     record = generation_record.encode(header, packed.records)
     new = new_generation(writer.context, number, tables, record)
     writer.context.step(f"swapping generation {number} in")
-    try:
-        attachment.swap(writer.registry, current, new)
-    except BaseException:
-        pins.remove_directory(new.path)
-        raise
     in_force = generations.read_header(current)
-    if of.number == current.number:
-        sweep(writer.registry, writer.maps, [number, header.previous])
+    with interrupts.dropped():
+        try:
+            failed = attachment.swap(writer.registry, current, new)
+        except BaseException:
+            pins.remove_directory(new.path)
+            raise
+        rest.add("counters, and what readers know", failed)
+        if of.number == current.number:
+            with rest.of("generations and slots that are not needed any more"):
+                sweep(writer.registry, writer.maps, [number, header.previous])
     return Change(
         generation=number,
         swapped=True,
         count=header.count,
         pending=made.pending,
         moves=[m for m in moves_between(in_force, header) if m.interface not in refused],
+        unfinished=rest.failures,
     )

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from sockreg import interrupts
 from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.apply import Writer, entered, leaving, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.kept_parts import parts_kept, with_parts
+from sockreg.commands.rest import Rest
 from sockreg.commands.watch import watch
 from sockreg.config.conf import options_of
 from sockreg.context import Context
@@ -44,8 +46,14 @@ def rollback(context: Context, *, force: bool = False) -> Change:
             raise not_in_force(writer.registry)
         number = waiting[0].base if waiting else generations.read_header(current).previous
         started = writer.active_units() if waiting else ()
-        change = swap_back(writer, current, number, force=force, take_labels=force, started=started)
-        trial.write(writer.registry, [])
+        rest = Rest()
+        with interrupts.dropped():
+            change = swap_back(
+                writer, current, number, force=force, take_labels=force, started=started
+            )
+            with rest.of("the end of the trial"):
+                trial.write(writer.registry, [])
+        change = replace(change, unfinished=[*change.unfinished, *rest.failures])
     tell.applied(change)
     return change
 
@@ -101,23 +109,30 @@ def swap_back(
     if kept:
         indices = links.indices_of(new.interfaces)
     moves = _entered(writer, parts, labels, take=take_labels)
-    if indices is not None:
-        with leaving(writer, moves):
-            change = renew(writer, current, before, indices, more=kept)
-    else:
-        context.step(f"swapping generation {before.number} in")
-        with leaving(writer, moves):
-            attachment.swap(writer.registry, current, before)
-        _, pending = generation_record.divide(bindings, header.absent)
-        change = Change(generation=before.number, swapped=True, count=header.count, pending=pending)
-    now = generations.in_force(writer.registry)
-    if kept and now is not None:
-        header = generations.read_header(now)
-    with Lock(writer.registry):
-        options = options_of(part.options for part in parts)
-        ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
-    watch(context, replaced, header)
-    earlier.keep(replace(header, state=replaced.state), new.records)
+    rest = Rest()
+    with interrupts.dropped():
+        if indices is not None:
+            with leaving(writer, moves, rest):
+                change = renew(writer, current, before, indices, more=kept)
+        else:
+            context.step(f"swapping generation {before.number} in")
+            with leaving(writer, moves, rest):
+                failed = attachment.swap(writer.registry, current, before)
+                rest.add("counters, and what readers know", failed)
+            _, pending = generation_record.divide(bindings, header.absent)
+            change = Change(
+                generation=before.number, swapped=True, count=header.count, pending=pending
+            )
+        now = generations.in_force(writer.registry)
+        if kept and now is not None:
+            header = generations.read_header(now)
+        with rest.of("labels that carry ssh"), Lock(writer.registry):
+            options = options_of(part.options for part in parts)
+            ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
+        with rest.of("following interfaces"):
+            watch(context, replaced, header)
+        with rest.of("what is kept for the next boot"):
+            earlier.keep(replace(header, state=replaced.state), new.records)
     return replace(
         change,
         added=generation_record.unpack(new, added),
@@ -125,6 +140,7 @@ def swap_back(
         notices=notices,
         left_out=header.left_out,
         newly_left_out=beside.news(header.left_out, replaced.left_out),
+        unfinished=[*change.unfinished, *rest.failures],
     )
 
 

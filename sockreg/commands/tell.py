@@ -32,6 +32,8 @@ def applied(change: Change) -> None:
         "SOCKREG_RULES": str(change.count),
     }
     _tell(change.summary, journal.APPLIED, fields)
+    for line in change.unfinished_lines:
+        _tell(line, journal.NOTICE, fields, journal.WARNING)
     wrong = f"; {change.now_left_out}" if change.left_out else ""
     notify.status(f"last start or reload: {change.summary}{wrong}")
 

@@ -8,7 +8,7 @@ overlay for read_sound(), and then written.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -160,6 +160,14 @@ def remove_binding(
     return _changed(before, after)
 
 
+def is_left(root: str, label: str, words: list[str], in_force: Iterable[Binding]) -> bool:
+    """Whether a rule is in force that a command has removed from the files before it died."""
+    paths = {bind_path(root, runtime) for runtime in (False, True)}
+    wanted = _parse_typed(label, words, "", [])
+    there = [rule for rule in in_force if rule.place.path in paths]
+    return all(any(_same_rule(rule, other) for other in there) for rule in wanted)
+
+
 def write_files(changes: Overlay) -> Overlay:
     """Write the changes. Writing the returned value undoes them.
 
@@ -169,12 +177,16 @@ def write_files(changes: Overlay) -> Overlay:
     before = {path: _read(path) for path in changes}
     undo: dict[str, str | None] = {}
     for path, text in changes.items():
+        undo[path] = before[path]
         try:
             _write(path, text)
         except OSError as error:
+            problem = failure(error, f"{path}: cannot be written: {error.strerror}")
+            if _read(path) == before[path]:
+                del undo[path]
+            # It may be there, but not be on the disk yet: without that, it is not written.
             write_files(undo)
-            raise failure(error, f"{path}: cannot be written: {error.strerror}") from error
-        undo[path] = before[path]
+            raise problem from error
     return undo
 
 

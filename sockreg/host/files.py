@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-import tempfile
+
+_UNFINISHED = ".new-"  # and the process that writes it
 
 
 def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: bool = True) -> None:
@@ -15,8 +16,10 @@ def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: b
     directory, name = os.path.split(os.path.abspath(path))
     if create_directory:
         _make_directory(directory)
-    # Hidden, and with an unknown suffix, so that no program reads it half-written.
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    _remove_unfinished(directory, name)
+    # Hidden, and not with the suffix of the file, so that no program reads it half-written.
+    unfinished = os.path.join(directory, f".{name}{_UNFINISHED}{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
@@ -28,6 +31,17 @@ def replace(path: str, content: bytes, mode: int = 0o644, *, create_directory: b
         os.unlink(unfinished)
         raise
     _sync(directory)
+
+
+def _remove_unfinished(directory: str, name: str) -> None:
+    """Remove what processes left that died while they replaced this file."""
+    with contextlib.suppress(OSError):
+        for found in os.listdir(directory):
+            stem, mark, pid = found.rpartition(_UNFINISHED)
+            if mark and stem == f".{name}" and pid.isdecimal():
+                own = int(pid) == os.getpid()
+                if own or not os.path.exists(f"/proc/{pid}"):
+                    os.unlink(os.path.join(directory, found))
 
 
 def _make_directory(path: str) -> None:

@@ -22,6 +22,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, 
 from pathlib import Path
 from typing import NamedTuple
 
+from sockreg import interrupts
 from sockreg.errors import MissingError
 
 SYSTEM_LIBRARY = "libbpf.so.1"
@@ -249,7 +250,8 @@ class Object:
     def __init__(self, path: str) -> None:
         self._lib = _library()
         _log.clear()
-        self._object = self._lib.bpf_object__open_file(os.fsencode(path), None)
+        with interrupts.delayed():
+            self._object = self._lib.bpf_object__open_file(os.fsencode(path), None)
         if not self._object:
             raise LoadError(ctypes.get_errno() or errno.EINVAL, log_text())
 
@@ -294,7 +296,9 @@ class Object:
 
     def load(self) -> None:
         """Create the maps and load the programs. Raises LoadError with the log."""
-        result = self._lib.bpf_object__load(self._object)
+        # libbpf calls back what it has to say, and loses an exception from there.
+        with interrupts.delayed():
+            result = self._lib.bpf_object__load(self._object)
         if result < 0:
             raise LoadError(-result, log_text())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -129,15 +130,17 @@ def refuse_second(registry: str, netns: Netns) -> None:
             )
 
 
-def attach(registry: str, generation: Generation, netns: Netns) -> None:
+def attach(registry: str, generation: Generation, netns: Netns) -> list[OSError]:
     """Create the link that puts a registry in force, also in place of a detached one.
 
-    Raises RefusedError if the program of another registry is attached already.
+    Returns what failed when it was in force already; heal() makes up for it. Raises RefusedError
+    if the program of another registry is attached already.
     """
     refuse_second(registry, netns)
+    failed: list[OSError] = []
     with pinned(generation.path / PROGRAM) as program:
         try:
-            with counter_growth.counting_on(registry, generation.path):
+            with counter_growth.counting_on(registry, generation.path, failed):
                 created = libbpf.create_link(program, netns.fd)
         except PermissionError as error:
             raise refusal(error, 0) from None
@@ -145,24 +148,42 @@ def attach(registry: str, generation: Generation, netns: Netns) -> None:
         published.publish(registry, 0)
         Path(registry, LINK).unlink(missing_ok=True)
         pin(link, Path(registry, LINK))
-        published.publish(registry, generation.number)
+        with _afterwards(failed):
+            published.publish(registry, generation.number)
+    return failed
 
 
-def swap(registry: str, old: Generation, new: Generation) -> None:
-    """Put ``new`` in force instead of ``old``, program and rules in one step."""
+def swap(registry: str, old: Generation, new: Generation) -> list[OSError]:
+    """Put ``new`` in force instead of ``old``, program and rules in one step.
+
+    If this raises an error, ``old`` is in force. Returns what failed when ``new`` was in force
+    already; heal() makes up for it.
+    """
+    failed: list[OSError] = []
     with (
         pinned(f"{registry}/{LINK}") as link,
         pinned(old.path / PROGRAM) as before,
         pinned(new.path / PROGRAM) as after,
     ):
-        with counter_growth.counting_on(registry, new.path):
+        with counter_growth.counting_on(registry, new.path, failed):
             published.publish(registry, 0)
             try:
                 libbpf.update_link(link, after, before)
             except OSError:
-                published.publish(registry, old.number)
+                with contextlib.suppress(OSError):  # readers wait, and the next writer heals
+                    published.publish(registry, old.number)
                 raise
-        published.publish(registry, new.number)
+        with _afterwards(failed):
+            published.publish(registry, new.number)
+    return failed
+
+
+@contextlib.contextmanager
+def _afterwards(failed: list[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        failed.append(error)
 
 
 def is_attached(registry: str) -> bool:

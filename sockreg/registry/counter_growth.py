@@ -28,8 +28,11 @@ def value_size() -> int:
 
 
 @contextlib.contextmanager
-def counting_on(registry: str, generation: Path) -> Iterator[None]:
-    """While a generation comes into force: its own counters continue from the registry's."""
+def counting_on(registry: str, generation: Path, failed: list[OSError]) -> Iterator[None]:
+    """While a generation comes into force: its own counters continue from the registry's.
+
+    What fails after the block is added to ``failed``: the generation is in force.
+    """
     own = generation / COUNTERS
     if not own.exists():
         yield
@@ -37,8 +40,11 @@ def counting_on(registry: str, generation: Path) -> Iterator[None]:
     with pinned(f"{registry}/{COUNTERS}") as theirs, pinned(own) as ours:
         copied = _copy(theirs, ours)
         yield
-        _add_later(theirs, ours, copied)
-    share(registry, generation)
+        try:
+            _add_later(theirs, ours, copied)
+            share(registry, generation)
+        except OSError as error:
+            failed.append(error)
 
 
 def share(registry: str, current: Path) -> None:

@@ -262,6 +262,11 @@ def keep(registry: str, numbers: Collection[int | None]) -> None:
             remove_directory(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
 
 
+def has_leftovers(registry: str) -> bool:
+    """Whether a writer has died that was making or removing a generation."""
+    return any(Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"))
+
+
 def heal(registry: str) -> None:
     """Repair what a dead writer left: directories half created or removed, and numbers."""
     for path in Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"):

@@ -15,6 +15,7 @@ from sockreg.errors import UsageError
 
 _PREFIX = "unconfirmed-"
 _LONGEST = 60  # characters of a token
+_LATE = 10.0  # s after the deadline, in which what ends the trial may still be at work
 
 
 class Unconfirmed(NamedTuple):
@@ -32,6 +33,15 @@ class Unconfirmed(NamedTuple):
     def seconds_left(self) -> float:
         return self.deadline / 1000 - time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    @property
+    def goes_on(self) -> str:
+        """What happens to a change that somebody makes during the trial, as a sentence."""
+        left = max(0, round(self.seconds_left))
+        return (
+            f"a trial goes on: generation {self.base} comes back in {left} s, without this change, "
+            "unless you run 'sockreg confirm'"
+        )
+
 
 def after(seconds: float, base: int) -> Unconfirmed:
     """A trial that starts now and lasts this long."""
@@ -41,6 +51,18 @@ def after(seconds: float, base: int) -> Unconfirmed:
 def read(registry: str) -> list[Unconfirmed]:
     """Waiting trials: none or one; two only if a change of the trial was interrupted."""
     return [parse_token(path.name.removeprefix(_PREFIX)) for path in _marks(registry)]
+
+
+def running(registry: str) -> list[Unconfirmed]:
+    """The same without those that nobody has ended at their deadline: what would have has died."""
+    return [waiting for waiting in read(registry) if waiting.seconds_left > -_LATE]
+
+
+def drop_dead(registry: str) -> None:
+    """Forget trials that nobody has ended. Who changes rules now is not locked out."""
+    waiting = running(registry)
+    if len(waiting) < len(_marks(registry)):
+        write(registry, waiting)
 
 
 def parse_token(token: str) -> Unconfirmed:

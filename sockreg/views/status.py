@@ -173,7 +173,7 @@ def _generation(
 
 
 def _trial(registry: str) -> Trial | None:
-    for waiting in trial.read(registry):
+    for waiting in trial.running(registry):
         return Trial(waiting.base, max(0, round(waiting.seconds_left)))
     return None
 

@@ -138,8 +138,8 @@ def test_readers_know_what_is_in_force_while_counters_are_copied(
     seen = []
 
     @contextmanager
-    def observed(registry: str, generation: Path) -> Iterator[None]:
-        with counting_on(registry, generation):
+    def observed(registry: str, generation: Path, failed: list[OSError]) -> Iterator[None]:
+        with counting_on(registry, generation, failed):
             seen.append(published.read(registry).generation)
             yield
 
