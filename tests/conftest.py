@@ -19,6 +19,7 @@ from tests.linux import private_mounts
 # The folders of tests that have another name than their layer.
 _LAYERS = {
     "browser": "kernel",
+    "faults": "kernel",
     "kernels": "kernel",
     "truth": "kernel",
     "packaged": "systemd",

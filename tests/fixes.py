@@ -174,6 +174,7 @@ EXECUTORS = {
     "commands/enable_checks.py: 'systemctl unmask": (
         f"{_S}enable.py::test_a_masked_loader_is_said"
     ),
+    "cli/change.py: 'sockreg apply'": "tests/faults/test_faults.py::test_around_the_swap",
     "commands/enable.py: undo this first": f"{_N}fixes.py::test_the_other_mode",
     "commands/enable_checks.py: 'systemctl start sockreg@NAME.service'": (
         f"{_H}enable_where_nothing_can_be_written"

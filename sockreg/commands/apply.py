@@ -75,7 +75,6 @@ def writing(context: Context) -> Iterator[Writer]:
     """Hold the lock while rules are read, compiled and swapped, so that no change is lost."""
     registry = context.loaded_registry()
     with garbage.paused(), generations.writing(registry), Maps(registry) as maps:
-        trial.drop_dead(registry)
         try:
             yield Writer(context, registry, maps)
         finally:
@@ -91,6 +90,7 @@ def configuring(context: Context, *, force: bool) -> Iterator[Writer]:
     """
     root = context.root  # before anything else
     with writing(context) as writer:
+        trial.drop_dead(writer.registry)
         with _refusal_told():
             root_guard.guard(_header_in_force(writer.registry), root, force=force)
         yield writer
@@ -260,7 +260,7 @@ def put_in_force(
     names the parts of the configuration that the command is about; None is all of them. Parts that
     are wrong give way to their earlier form or are left out, or are refused if the command is about
     them. If nothing is in force, none is refused. ``on_trial`` is for changes that begin or prolong
-    a trial: others are told that it goes on.
+    a trial: others say that it goes on.
     """
     context, registry, maps = writer.context, writer.registry, writer.maps
     current = generations.in_force(registry)

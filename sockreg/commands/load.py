@@ -156,6 +156,10 @@ def unload(context: Context, *, keep: bool = False) -> str:
     puts the rules in force again, and sockets may come and go meanwhile. Returns the result in one
     line.
     """
+    if creation.sweep(context.bpffs) and not context.is_loaded:
+        message = "unloaded: what an interrupted command had left is removed"
+        tell.unloaded(context.registry, message)
+        return message
     registry = context.loaded_registry()
     if keep:
         what = "is detached" if creation.detach(registry) else "was detached before"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sockreg import interrupts
 from sockreg.commands import inherit
 from sockreg.context import Context
 from sockreg.registry import registration
@@ -29,16 +30,17 @@ def register(
     """
     context.loaded_registry()
     registrant = unit or unit_of.unit_of_this_process()
-    return registration.register(
-        list(received),
-        registrant,
-        context.bpffs,
-        netns=context.netns.cookie,
-        weight=weight,
-        root=context.root if named and registrant.endswith(".socket") else None,
-        replace=replace,
-        exact=exact,
-    )
+    with interrupts.dropped():
+        return registration.register(
+            list(received),
+            registrant,
+            context.bpffs,
+            netns=context.netns.cookie,
+            weight=weight,
+            root=context.root if named and registrant.endswith(".socket") else None,
+            replace=replace,
+            exact=exact,
+        )
 
 
 def register_passed(

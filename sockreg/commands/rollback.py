@@ -40,6 +40,7 @@ def rollback(context: Context, *, force: bool = False) -> Change:
     others now, unless ``force`` is given.
     """
     with writing(context) as writer:
+        trial.drop_dead(writer.registry)
         current = generations.in_force(writer.registry)
         waiting = trial.read(writer.registry)
         if current is None:

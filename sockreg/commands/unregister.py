@@ -1,5 +1,6 @@
 """Removing the sockets of a label from the registry."""
 
+from sockreg import interrupts
 from sockreg.commands.ssh_labels import refuse_removal
 from sockreg.context import Context
 from sockreg.registry import registration
@@ -15,7 +16,7 @@ def unregister(context: Context, label: str, unit: str | None) -> int:
     which a rule leads.
     """
     registry = context.loaded_registry()
-    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
+    with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE), interrupts.dropped():
         refuse_removal(maps, label, unit, what="nothing is unregistered")
         removed = registration.remove_members(maps, label=label, unit=unit)
     count = registration.tell_all_removed(removed)

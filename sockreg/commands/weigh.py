@@ -1,5 +1,6 @@
 """Weights of the members of a label: shares of new flows, and draining."""
 
+from sockreg import interrupts
 from sockreg.commands.names import check_weight
 from sockreg.commands.ssh_labels import refuse_removal
 from sockreg.context import Context
@@ -27,7 +28,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
         check_weight(weight)
     registry = context.loaded_registry()
     changed = set()
-    with Maps(registry) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
+    with Maps(registry) as maps, Lock(maps.registry, REGISTRATION_PATIENCE), interrupts.dropped():
         if weight == 0 or (weight is None and _drains(maps, label, unit)):
             refuse_removal(maps, label, unit, what="nothing is drained")
         for key, slot in sorted(of_label(maps, label).items()):

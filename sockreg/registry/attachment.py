@@ -34,6 +34,10 @@ class Attached:
         return f"program {self.program_id} ({self.name or 'name unknown without CAP_SYS_ADMIN'})"
 
 
+class DetachedError(SockregError):
+    """The program is detached, but that is not all of what was to be done."""
+
+
 class Runs(StrEnum):
     """When the kernel runs another program: programs run in the order of their links."""
 
@@ -196,4 +200,11 @@ def detach(registry: str) -> None:
     published.publish(registry, 0)
     with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
         libbpf.detach_link(link)
-    Path(registry, LINK).unlink(missing_ok=True)
+    try:
+        Path(registry, LINK).unlink(missing_ok=True)
+    except OSError as error:
+        raise DetachedError(
+            f"no rule is in force any more, but {registry}/{LINK} cannot be removed: "
+            f"{error.strerror}",
+            "run it again",
+        ) from None

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockreg import trust
+from sockreg import interrupts, trust
 from sockreg.errors import AccessError, RefusedError, SockregError
 from sockreg.host import bpf_access
 from sockreg.host.mounts import mounts
@@ -146,16 +146,38 @@ def remove(bpffs: str, registry: str) -> None:
         DirectoryLock(str(home)),
         DirectoryLock(f"{registry}/{GENERATIONS}"),
         Lock(registry),
+        interrupts.dropped(),
     ):
         attachment.detach(registry)
         unfinished = home / f"{UNFINISHED}{os.getpid()}"
-        Path(registry).rename(unfinished)
-        remove_directory(unfinished)
+        try:
+            Path(registry).rename(unfinished)
+            remove_directory(unfinished)
+        except OSError as error:
+            raise attachment.DetachedError(
+                f"no rule is in force any more, but {error.filename or registry} cannot be "
+                f"removed: {error.strerror}",
+                "run it again",
+            ) from None
+
+
+def sweep(bpffs: str) -> bool:
+    """Remove what commands left that died while they made or removed a registry. False if nothing.
+
+    Sockets in there serve nobody, as no program is attached to them.
+    """
+    home = Path(bpffs, HOME)
+    if not any(home.glob(f"{UNFINISHED}*")):
+        return False
+    with DirectoryLock(str(home)):
+        for leftover in home.glob(f"{UNFINISHED}*"):
+            remove_directory(leftover)
+    return True
 
 
 def detach(registry: str) -> bool:
     """Detach the program, and keep the rest of the registry. False if it was detached before."""
-    with DirectoryLock(f"{registry}/{GENERATIONS}"):
+    with DirectoryLock(f"{registry}/{GENERATIONS}"), interrupts.dropped():
         was_attached = link_of(registry) is not None
         attachment.detach(registry)
     return was_attached

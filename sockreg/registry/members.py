@@ -177,11 +177,19 @@ def put(
         bpf.map_update(maps.sockets, layout.SLOT.pack(slot), fd, flags)
     except OSError as error:
         if previous != listener.cookie:
-            bpf.map_delete(maps.members, key)
+            _forget(maps, key)
         raise _refused(listener, error) from None
     if previous is not None and previous != listener.cookie:
-        bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(previous, slot, 0))
+        _forget(maps, layout.MEMBER_KEY.pack(previous, slot, 0))
     return previous
+
+
+def _forget(maps: Maps, key: bytes) -> None:
+    """Drop the record of a socket that is not in its slot any more."""
+    try:
+        bpf.map_delete(maps.members, key)
+    except OSError:
+        return  # its cookie says that it is stale, and drop_stale_members() comes again
 
 
 def write_record(maps: Maps, member: Member, slot: int) -> bytes:
@@ -221,7 +229,7 @@ def take_out(maps: Maps, slot: int, cookie: int) -> None:
     """Empty a slot if it has this socket, and drop its record."""
     if cookie_in(maps, slot) == cookie:
         bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
-    bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0))
+    _forget(maps, layout.MEMBER_KEY.pack(cookie, slot, 0))
 
 
 def read_members(maps: Maps) -> list[Member]:
@@ -240,6 +248,6 @@ def drop_stale_members(maps: Maps) -> int:
     dropped = 0
     for member in read_members(maps):
         if cookie_in(maps, member.slot) != member.cookie:
-            bpf.map_delete(maps.members, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0))
+            _forget(maps, layout.MEMBER_KEY.pack(member.cookie, member.slot, 0))
             dropped += 1
     return dropped

@@ -181,13 +181,15 @@ def arrange(
     once the member is closed. Mates for whom a pool has no room are dropped. A member
     without its group is in a pool, too, as a pool says that.
     """
-    before = {*pool_slots(maps, slot), slot}
+    had_pool = pool_slots(maps, slot)
+    before = {*had_pool, slot}
     exact = any(member.exact for member in members)
     lone = members[0] if len(members) == 1 and members[0].weight > 0 and not exact else None
     _drop_mates(members, layout.POOL_MEMBERS - (0 if lone else len(members)))
     if lone is not None and not lone.mates:
         _move(maps, lone, slot)
-        bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
+        if had_pool:
+            bpf.map_delete(maps.pools, layout.SLOT.pack(slot))
         kept = {slot}
     elif not members:
         bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))

@@ -195,7 +195,7 @@ def _enter(
     They replace the sockets of the units in ``instead_of``, too. Returns the replaced cookies, and
     whether the socket joins others of its SO_REUSEPORT group.
     """
-    if SOCKOPS in posix.listdir(maps.registry):
+    if any(name.endswith(SOCKOPS) for name in posix.listdir(maps.registry)):
         # The record of a closed socket would let the program replace what enters its slot now.
         drop_stale_members(maps)
     now = time.time_ns()

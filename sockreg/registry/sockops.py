@@ -39,9 +39,17 @@ PROGRAM_NAME = "sockreg_listen"  # its name in the object
 
 def is_loaded(registry: str) -> bool:
     try:
-        return Path(registry, SOCKOPS).is_dir()
+        return _home(registry) is not None
     except PermissionError as error:
         raise denied(registry, error) from None
+
+
+def _home(registry: str) -> Path | None:
+    """The directory of the program. Who removes or replaces it may have died after its rename."""
+    for path in (Path(registry, SOCKOPS), _leaving(registry)):
+        if (path / EXPECTED).exists():
+            return path
+    return None
 
 
 def load(registry: str, object_path: Path) -> None:
@@ -54,16 +62,17 @@ def load(registry: str, object_path: Path) -> None:
     objects.check(object_path, objects.SOCK_OPS)
     home, unfinished = Path(registry, SOCKOPS), _unfinished(registry)
     with Lock(registry):
-        remove_directory(unfinished)
+        _heal(registry)
         make_directory(unfinished)
         try:
             _build(registry, unfinished, home if home.exists() else None, object_path)
             if home.exists():
-                _remove(home)
+                home.rename(_leaving(registry))
             unfinished.rename(home)
         except BaseException:
             remove_directory(unfinished)
             raise
+        _heal(registry)
 
 
 def _build(registry: str, target: Path, previous: Path | None, object_path: Path) -> None:
@@ -104,24 +113,39 @@ def _refusal(error: OSError) -> SockregError:
 
 def unload(registry: str) -> bool:
     """Detach the program and forget expected units. Sockets stay. False if it was not loaded."""
-    home = Path(registry, SOCKOPS)
+    home, leaving = Path(registry, SOCKOPS), _leaving(registry)
     with Lock(registry):
+        _heal(registry)
         loaded = home.exists()
         if loaded:
-            _remove(home)
-        remove_directory(_unfinished(registry))
+            home.rename(leaving)
+            _remove(leaving)
     return loaded
+
+
+def _heal(registry: str) -> None:
+    """Finish what a process began that died: the directory is there whole, or not at all."""
+    home, leaving = Path(registry, SOCKOPS), _leaving(registry)
+    remove_directory(_unfinished(registry))
+    if (leaving / EXPECTED).exists() and not home.exists():
+        leaving.rename(home)
+    _remove(leaving)
 
 
 def _remove(home: Path) -> None:
     # Unlinking would wait for readers that have the link open.
     with contextlib.suppress(FileNotFoundError), pinned(home / LINK) as link:
         libbpf.detach_link(link)
+    (home / EXPECTED).unlink(missing_ok=True)
     remove_directory(home)
 
 
 def _unfinished(registry: str) -> Path:
     return Path(registry, f"{UNFINISHED}{SOCKOPS}")
+
+
+def _leaving(registry: str) -> Path:
+    return Path(registry, f"{UNFINISHED}gone-{SOCKOPS}")
 
 
 def expected_slots(registry: str) -> set[int]:
@@ -135,10 +159,11 @@ def expected_slots(registry: str) -> set[int]:
 @contextlib.contextmanager
 def expectations(registry: str, *, read_only: bool = False) -> Iterator[Expectations]:
     """The expected units. Raises NotLoadedError if the program is not loaded."""
-    if not is_loaded(registry):
+    home = _home(registry) if is_loaded(registry) else None
+    if home is None:
         raise NotLoadedError(
             f"no sock_ops program is loaded with the registry at {registry}",
             "start it: 'systemctl start sockreg-sockops.service' or 'sockreg load --sock-ops'",
         )
-    with pinned(f"{registry}/{SOCKOPS}/{EXPECTED}", read_only=read_only) as fd:
+    with pinned(home / EXPECTED, read_only=read_only) as fd:
         yield Expectations(fd)

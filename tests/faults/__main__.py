@@ -1,7 +1,7 @@
 """``make test-faults``: a fault at each changing system call of each command.
 
-``python -m tests.faults [SCENARIO[,SCENARIO...] [NUMBER FAULT]]``: prints each failure, and the counts. Ends with
-status 1 if there is a failure.
+``python -m tests.faults [SCENARIO[,SCENARIO...] [NUMBER FAULT]]``: prints each failure, and the
+counts. Ends with status 1 if there is a failure.
 """
 
 from __future__ import annotations

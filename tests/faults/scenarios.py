@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sockreg.errors import EXIT_CONFIG, EXIT_OK
+from sockreg.errors import EXIT_CONFIG, EXIT_NOT_LOADED, EXIT_OK
 from tests.kernel.host import Host
 from tests.netns import Server
 
 OLD = ["[old]", "Bind=tcp 192.0.2.0/24 80", "[new]", "Bind=tcp 192.0.2.0/24 443"]
 NEW = ["[new]", "Bind=tcp 192.0.2.0/24 80", "[old]", "Bind=tcp 192.0.2.0/24 443"]
+GONE = (EXIT_OK, EXIT_NOT_LOADED)
 TUBULAR = "/etc/tubular.json"
 
 
@@ -157,8 +158,8 @@ SCENARIOS = [
         repeat=(EXIT_OK, EXIT_CONFIG),
     ),
     Scenario(name="upgrade", before=loaded, command=["upgrade"]),
-    Scenario(name="unload", before=loaded, command=["unload"]),
-    Scenario(name="unload-trial", before=on_trial, command=["unload"]),
+    Scenario(name="unload", before=loaded, command=["unload"], repeat=GONE),
+    Scenario(name="unload-trial", before=on_trial, command=["unload"], repeat=GONE),
     Scenario(name="unload-keep", before=loaded, command=["unload", "--keep"]),
     Scenario(
         name="register",

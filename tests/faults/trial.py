@@ -139,8 +139,16 @@ def _wait_for_guards(cgroups: Cgroups) -> None:
         time.sleep(0.05)
 
 
-def try_all(there: Stage, scenario: Scenario, only: Fault | None = None) -> Iterator[list[str]]:
-    """Try each fault at each call; yields what is wrong in each case: nothing, if all is well."""
+def try_all(
+    there: Stage,
+    scenario: Scenario,
+    only: Fault | None = None,
+    around: str | None = None,
+) -> Iterator[list[str]]:
+    """Try each fault at each call; yields what is wrong in each case: nothing, if all is well.
+
+    ``around`` leaves only the calls of this name, and those beside them.
+    """
     there.reset(scenario)
     old = there.state()
     whole = engine.run(lambda: scenario.run(there.host, there.servers))
@@ -148,6 +156,8 @@ def try_all(there: Stage, scenario: Scenario, only: Fault | None = None) -> Iter
     assert len(whole.calls) >= _LEAST, scenario.name
     new = there.state()
     for number, call in enumerate(whole.calls, 1):
+        if around is not None and around not in whole.calls[max(0, number - 2) : number + 1]:
+            continue
         for what in engine.kinds(call):
             fault = Fault(number, what)
             if only is not None and fault != only:
@@ -165,7 +175,7 @@ def try_all(there: Stage, scenario: Scenario, only: Fault | None = None) -> Iter
 def _clear(there: Stage) -> None:
     """Remove what no command removes, so that the next case begins with nothing."""
     there.host.run("unload")
-    for path in sorted(there.host.bpffs.rglob("*"), reverse=True):
+    for path in sorted(there.host.home.rglob("*"), reverse=True):
         if path.is_dir():
             path.rmdir()
         else:
@@ -180,7 +190,7 @@ def _case(there: Stage, scenario: Scenario, fault: Fault, old: State, new: State
     if "Traceback" in ran.text:
         wrong.append(f"traceback: {ran.text}")
     after = there.state()
-    wrong += _whole(after, old, new)
+    wrong += _whole(after, old, new, in_parts=len(scenario.passes) > 1)
     # A load leaves out what does not fit, and says so.
     partly = "none of its rules is in force" in ran.text
     if ran.status == EXIT_OK and not _same(after, new) and not partly:
@@ -220,9 +230,12 @@ def _differs(old: State, new: State) -> bool:
     return not _same(old, new)
 
 
-def _whole(after: State, old: State, new: State) -> list[str]:
+def _whole(after: State, old: State, new: State, *, in_parts: bool) -> list[str]:
     """Traffic goes by the old or the new state, and what is said is what happens."""
     fits = [state for state in (old, new) if state.answers == after.answers]
+    if in_parts:  # each label on its own
+        each = zip(old.answers, new.answers, after.answers, strict=True)
+        return [] if all(now in (one, other) for one, other, now in each) else ["mixed traffic"]
     if not fits:
         return [f"traffic is neither old nor new: {after.answers}"]
     known = [state.rules or () for state in fits]
