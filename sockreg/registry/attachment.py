@@ -35,7 +35,7 @@ class Attached:
 
 
 class DetachedError(SockregError):
-    """The program is detached, but that is not all of what was to be done."""
+    """The program is detached, and something after that failed."""
 
 
 class Runs(StrEnum):
