@@ -21,6 +21,14 @@ SLOTS = 65536  # a member of a pool has any
 
 ONLY = 0  # as the port of a listener: the only one of its unit
 
+# Where conf files are, the first directory first.
+CONF_DIRECTORIES = (
+    "/etc/sockreg",
+    "/run/sockreg",
+    "/usr/local/lib/sockreg",
+    "/usr/lib/sockreg",
+)
+
 LOADER = "sockreg.service"
 INTERFACES_SOCKET = "sockreg-interfaces.socket"  # the kernel reports interfaces there
 INTERFACES_SERVICE = "sockreg-interfaces.service"

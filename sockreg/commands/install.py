@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sockreg import shipped
 from sockreg.errors import RefusedError, failure
 
-_UNITS = "lib/systemd/system"  # systemd.unit(5)
+_UNITS, _USER_UNITS = "lib/systemd/system", "lib/systemd/user"  # systemd.unit(5)
 # By suffix. Shells and man search the directories below /usr/local, too (bash-completion's README,
 # "Where to put completions" of fish-completions(7), manpath(5)).
 _OTHER_PLACES = {
@@ -76,7 +76,8 @@ def rendered(text: str, installation: Installation) -> str:
 def write(root: Path, installation: Installation) -> list[Path]:
     """Write all files below ``root`` for an installation. Returns them. Raises OSError."""
     written = []
-    sources = [path for path in shipped.units_path().iterdir() if path.is_file()]
+    units = shipped.units_path()
+    sources = [path for path in (*units.iterdir(), *units.glob("user/*")) if path.is_file()]
     for source in sorted([*sources, shipped.man_page_path()]):
         target = root / installation.prefix / _place(source, installation)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,8 @@ def write(root: Path, installation: Installation) -> list[Path]:
 def _place(source: Path, installation: Installation) -> str:
     if source.suffix == ".zsh":
         return f"{installation.zsh}/_sockreg"
-    return _OTHER_PLACES.get(source.suffix, f"{_UNITS}/{source.name}")
+    home = _USER_UNITS if source.parent.name == "user" else _UNITS
+    return _OTHER_PLACES.get(source.suffix, f"{home}/{source.name}")
 
 
 def _require_visible(path: str) -> None:

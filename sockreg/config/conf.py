@@ -15,17 +15,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sockreg import trust
+from sockreg import grants, trust
 from sockreg.config.parts import NO_FILES, Form, Part
 from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.model import Action, Place, label_problem
+from sockreg.printable import shortened
 from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.unitpaths import files_state, winners
 from sockreg.systemd.values import boolean
+from sockreg.terms import CONF_DIRECTORIES
 
-DIRECTORIES = ("/etc/sockreg", "/run/sockreg", "/usr/local/lib/sockreg", "/usr/lib/sockreg")
+DIRECTORIES = CONF_DIRECTORIES
 OPTIONS_SECTION = ":registry"
+
+_SHOWN = 200  # characters of what is wrong
 
 # Path -> text to read instead of the file's; None for a file that will be removed.
 Overlay = Mapping[str, str | None]
@@ -115,8 +119,14 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
         elif _is_label(section, path, report):
             labels = dict.fromkeys(Action, section.name)
             dropped = add_rules(
-                section, path, labels=labels, lists=lists[section.name], report=report
+                section,
+                path,
+                labels=labels,
+                lists=lists[section.name],
+                report=report,
+                others=[grants.KEY],
             )
+            _check_grants(section, path, report)
             drops += [(section.name, action) for action in dropped]
     bindings = [b for found in lists.values() for listed in found.values() for b in listed]
     return Form(bindings, list(dict.fromkeys(drops)), options)
@@ -173,6 +183,17 @@ def _is_label(section: Section, path: str, report: Report) -> bool:
         text = f"section [{section.name}]: the label {wrong}; only [{OPTIONS_SECTION}] is no label"
         report.problems.append(Problem(Place(path, section.line), text))
     return not wrong
+
+
+def _check_grants(section: Section, path: str, report: Report) -> None:
+    """Report wrong grants. The receiver reads them itself, whenever it needs them."""
+    for line, _, key, value in section.entries:
+        if key == grants.KEY and value:
+            try:
+                grants.parse(value)
+            except ValueError as problem:
+                text = f"{key}={shortened(value, _SHOWN)}: {shortened(str(problem), _SHOWN)}"
+                report.problems.append(Problem(Place(path, line), text))
 
 
 def _read_options(section: Section, path: str, options: dict[str, bool], report: Report) -> None:

@@ -1,67 +1,25 @@
 """One connection to sockreg-receive.socket: the peer and the sockets that it passes.
 
 Receives sockets from the peer (see sockreg/receive/protocol.py) and registers them under the label
-that it names: all of them or none. SOCKREG_ALLOW= lists who may do so: users and @groups, by name
-or number, ``root`` by default. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. Each connection
-has one short-lived process. The peer waits for it, so it imports little.
+that it names: all of them or none. Root may do so under any label, others where a ``Register=``
+line lets them. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. Each connection has one
+short-lived process. The peer waits for it, so it imports little.
 """
 
 import _socket
-import posix
 
 from sockreg.receive.peer import Peer
 
 _PATIENCE = 0.8  # s; peers wait for one
 
 
-def is_allowed(peer: Peer, words: list[str]) -> bool:
-    """Whether one of ``words`` is the peer's user, or, with an ``@``, one of its groups."""
-    return any(
-        _group(word[1:]) in peer.gids if word.startswith("@") else _user(word) == peer.uid
-        for word in words
-    )
-
-
-def _user(name: str) -> int:
-    if name.isascii() and name.isdigit():
-        return int(name)
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        _warn_unknown("user", name)
-        return -1
-
-
-def _group(name: str) -> int:
-    if name.isascii() and name.isdigit():
-        return int(name)
-    import grp
-
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        _warn_unknown("group", name)
-        return -1
-
-
-def _warn_unknown(kind: str, name: str) -> None:
-    from sockreg.systemd import journal
-
-    journal.say(
-        f"SOCKREG_ALLOW= names the unknown {kind} {name}",
-        priority=journal.WARNING,
-    )
-
-
-def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
-    """Handle one request and answer it. Returns the exit status."""
+def serve(connection: _socket.socket, bpffs: str, root: str = "/") -> int:
+    """Handle one request and answer it. Returns the exit status. Grants are below ``root``."""
     from sockreg.receive import protocol
     from sockreg.systemd import journal
 
     peer = Peer(connection)
-    answer, status = _answer(connection, peer, allowed, bpffs)
+    answer, status = _answer(connection, peer, bpffs, root)
     protocol.drain(connection)
     try:
         connection.send(answer.encode("utf-8", "backslashreplace"), _socket.MSG_NOSIGNAL)
@@ -73,23 +31,17 @@ def serve(connection: _socket.socket, allowed: list[str], bpffs: str) -> int:
     return status
 
 
-def _answer(
-    connection: _socket.socket, peer: Peer, allowed: list[str], bpffs: str
-) -> tuple[str, int]:
+def _answer(connection: _socket.socket, peer: Peer, bpffs: str, root: str) -> tuple[str, int]:
     """Register what the request passes. Returns the answer and the exit status."""
-    from sockreg.errors import EXIT_FAILURE, EXIT_OK, AccessError, SockregError
-    from sockreg.receive import protocol
+    from sockreg.errors import EXIT_FAILURE, EXIT_OK, SockregError
+    from sockreg.receive import granted, protocol
 
     request = protocol.Request()
     try:
         with request:  # closed again before anything is logged, which takes a descriptor
             request.receive(connection, _PATIENCE)
-            if not is_allowed(peer, allowed):
-                raise AccessError(
-                    f"user {peer.uid} may not register sockets here",
-                    "SOCKREG_ALLOW= of sockreg-receive@.service lists who may",
-                )
-            _register(request.label, request.fds, peer.registrant, bpffs)
+            members = granted.require(peer, request.label, root)
+            _register(request.label, request.fds, peer.registrant, bpffs, members)
     except SockregError as error:
         _log_refusal(error.line, request.label, peer)
         return error.message, error.status
@@ -126,7 +78,7 @@ def _fields(label: str, peer: Peer) -> dict[str, str | list[str]]:
     return fields
 
 
-def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
+def _register(label: str, fds: list[int], registrant: str, bpffs: str, members: int | None) -> None:
     """Register all sockets under one label, or none. SockregError names the wrong one."""
     from sockreg.errors import RefusedError
     from sockreg.host.listener import UnfitError, address_text, inspect
@@ -152,13 +104,11 @@ def _register(label: str, fds: list[int], registrant: str, bpffs: str) -> None:
                 f"{which} is of another network namespace than the first",
                 "pass the sockets of each namespace separately",
             )
-    registration.register([(fd, label) for fd in fds], registrant, bpffs)
+    registration.register([(fd, label) for fd in fds], registrant, bpffs, members=members)
 
 
 def main() -> int:
     from sockreg.registry.directory import named_bpffs
     from sockreg.systemd.listen_fds import FIRST_FD
 
-    connection = _socket.socket(fileno=FIRST_FD)
-    allowed = posix.environ.get(b"SOCKREG_ALLOW", b"root").decode("utf-8", "replace").split()
-    return serve(connection, allowed, named_bpffs())
+    return serve(_socket.socket(fileno=FIRST_FD), named_bpffs())

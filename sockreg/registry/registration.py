@@ -46,6 +46,7 @@ def register(
     root: str | None = None,
     replace: bool = False,
     exact: bool = False,
+    members: int | None = None,
 ) -> list[str]:
     """Register the sockets of one unit: (descriptor, label) pairs.
 
@@ -57,7 +58,8 @@ def register(
     may say another one (Label=). Sockets that cannot be registered are skipped with a notice each;
     returns these notices. Raises SockregError if none is left, if another unit has a label and does
     not share it, or if ``netns`` (a SO_NETNS_COOKIE) is given and a socket is of another network
-    namespace; nothing has changed then.
+    namespace; nothing has changed then. ``members`` is how many members a label may have with this
+    one, None for as many as there is room for.
     """
     skipped: list[str] = []
     offers = offers_of(received, unit, skipped)
@@ -73,7 +75,16 @@ def register(
             )
     for cookie, some in by_netns.items():
         registry = registry_path(bpffs, _netns(cookie))
-        _register(registry, some, unit, weight=weight, root=root, replace=replace, exact=exact)
+        _register(
+            registry,
+            some,
+            unit,
+            weight=weight,
+            root=root,
+            replace=replace,
+            exact=exact,
+            members=members,
+        )
     return skipped
 
 
@@ -94,6 +105,7 @@ def _register(
     root: str | None,
     replace: bool,
     exact: bool,
+    members: int | None,
 ) -> None:
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         who = identify(maps, unit, offers, weight, root, exact=exact)
@@ -108,6 +120,8 @@ def _register(
             else:
                 refuse_foreign(maps, who, label, list(of_this.values()), cookies)
             there |= of_this
+            if members is not None:
+                _require_room(maps, unit, label, list(of_this.values()), members)
         places = _places(maps, offers, there)
         previous = _enter(maps, places, who, {member.unit for _, member in replaced})
         gone = [*replaced, *_left(maps, who, places, there)]
@@ -126,6 +140,16 @@ def _register(
     said = cookies | {cookie for _, cookie, _ in previous if cookie is not None}
     named = {slot: key for key, slot in there.items()}
     tell_all_removed([(named[slot], member) for slot, member in gone if member.cookie not in said])
+
+
+def _require_room(maps: Maps, unit: str, label: str, slots: list[int], members: int) -> None:
+    """Raises RefusedError if a label has its number of members already without this unit."""
+    others = {member.unit for slot in slots for member in members_of(maps, slot)} - {unit}
+    if len(others) >= members:
+        raise RefusedError(
+            f"{unit}: label {label} has {len(others)} of {members} members already",
+            f"a number in Register= of section [{label}] allows more: 'Register=user:NAME 4'",
+        )
 
 
 def _places(maps: Maps, offers: list[Offer], there: dict[Key, int]) -> list[tuple[Offer, int]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sockreg.errors import (
+    EXIT_CONFIG,
     EXIT_FAILURE,
     EXIT_OK,
     EXIT_PERMISSION,
@@ -23,6 +24,7 @@ from sockreg.errors import (
 )
 from sockreg.receive import connection as receiver
 from sockreg.receive import protocol
+from sockreg.receive.peer import Peer
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import cookie_in
@@ -48,12 +50,17 @@ Message = tuple[bytes, Sequence[int]]
 class Served:
     """What a request ended with, and what the peer got to read."""
 
-    def __init__(self, host: Host, *messages: Message, allowed: str = "root") -> None:
-        peer, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, host: Host, *messages: Message, uid: int = 0) -> None:
+        # The kernel notes whose it is when it is made.
+        os.seteuid(uid)
+        try:
+            peer, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        finally:
+            os.seteuid(0)
         with peer, connection:
             for text, fds in messages:
                 socket.send_fds(peer, [text], list(fds))
-            self.status = receiver.serve(connection, allowed.split(), str(host.bpffs))
+            self.status = receiver.serve(connection, str(host.bpffs), str(host.root))
             connection.close()
             self.answer = peer.recv(4096).decode()
 
@@ -71,10 +78,10 @@ def registered(host: Host) -> dict[tuple[str, int, int], int | None]:
         }
 
 
-def refused(host: Host, *messages: Message, allowed: str = "root") -> str:
+def refused(host: Host, *messages: Message, uid: int = 0) -> str:
     """The answer to a request that changes nothing and leaves no descriptor behind."""
     before, descriptors = registered(host), open_descriptors()
-    served = Served(host, *messages, allowed=allowed)
+    served = Served(host, *messages, uid=uid)
     assert served.status in (EXIT_REFUSED, EXIT_PERMISSION), served.answer
     assert served.answer != "OK"
     assert {key: value for key, value in registered(host).items() if value} == {
@@ -99,7 +106,7 @@ def receiving(host: Host, path: Path | str) -> Iterator[None]:
                 except OSError:  # shut down: the test is over
                     return
                 with connection:
-                    receiver.serve(connection, ["root"], str(host.bpffs))
+                    receiver.serve(connection, str(host.bpffs))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -280,29 +287,125 @@ def test_a_label_of_another_unit_is_refused(loaded: Host) -> None:
         assert {loaded.ask("127.0.0.1", 80) for _ in range(50)} == {"web"}
 
 
+NOBODY = 65534
+DENIED = f"user {NOBODY} may not register sockets under label web"
+
+
 @pytest.mark.parametrize(
-    ("allowed", "welcome"),
+    ("lines", "welcome"),
     [
-        ("root", True),
-        ("0", True),
-        ("@root", True),
-        ("@0", True),
-        ("nobody root", True),
-        ("nobody", False),
-        ("@nogroup 65533", False),
-        ("no-such-user @no-such-group", False),
-        ("", False),
+        (["Register=user:nobody"], True),
+        (["Register=user:65534"], True),
+        (["Register=group:0"], True),  # the group of the test's process
+        (["Register=group:root 3"], True),
+        (["Register=user:daemon", "Register=user:nobody"], True),
+        ([], False),
+        (["Register=user:daemon"], False),
+        (["Register=group:daemon"], False),
+        (["Register=unit:web.service"], False),
+        (["Register=user:no-such-user", "Register=group:no-such-group"], False),
+        (["Register=user:nobody", "Register="], False),
+        (["[other]", "Register=user:nobody"], False),
+        (["Register=nobody"], False),  # wrong, and so no grant
     ],
 )
-def test_only_those_allowed_may_register(loaded: Host, allowed: str, welcome: bool) -> None:
+def test_others_than_root_take_a_grant(loaded: Host, lines: list[str], welcome: bool) -> None:
+    loaded.conf(*RULES, *lines)
     with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
         message = (b"web#", [server.sock.fileno()])
         if welcome:
-            assert Served(loaded, message, allowed=allowed).answer == "OK"
+            assert Served(loaded, message, uid=NOBODY).answer == "OK"
+            assert loaded.ask("127.0.0.1", 80) == "mine"
         else:
-            assert refused(loaded, message, allowed=allowed) == (
-                "user 0 may not register sockets here"
-            )
+            assert refused(loaded, message, uid=NOBODY) == DENIED
+            assert "Register=user:65534" in loaded.entries()[-1]["MESSAGE"][0]
+        assert Served(loaded, message).answer == "OK", "root"
+
+
+def test_a_grant_is_for_its_label_only(loaded: Host) -> None:
+    """Such a peer cannot take the traffic of another label, nor all slots."""
+    loaded.conf(*RULES, "[his]", "Register=user:nobody", "Bind=tcp 127.0.0.1 81")
+    loaded.ok("apply")
+    with loaded.serve("web", "127.0.0.1", 8080), loaded.namespace.serve("his", "::", 9000) as his:
+        assert refused(loaded, (b"web#", [his.sock.fileno()]), uid=NOBODY) == DENIED
+        for number in range(50):
+            label = f"x{number}#".encode()
+            assert "may not register" in refused(loaded, (label, [his.sock.fileno()]), uid=NOBODY)
+        assert Served(loaded, (b"his#", [his.sock.fileno()]), uid=NOBODY).answer == "OK"
+        assert loaded.ask("127.0.0.1", 80) == "web"
+        assert loaded.ask("127.0.0.1", 81) == "his"
+
+
+@pytest.mark.parametrize(("number", "answer"), [("", "has 1 of 1"), (" 2", "")])
+def test_a_grant_says_how_many(
+    loaded: Host, monkeypatch: pytest.MonkeyPatch, number: str, answer: str
+) -> None:
+    """Members of other units are there already; one's own is replaced."""
+    loaded.conf(*RULES, f"Register=user:nobody{number}")
+    with (
+        loaded.namespace.serve("one", "127.0.0.1", 8080) as one,
+        loaded.namespace.serve("two", "127.0.0.1", 8081) as two,
+    ):
+        for unit, server in (("web@1.service", one), ("web@1.service", two)):
+            monkeypatch.setattr(receiver, "Peer", _peer_of(unit))
+            message = (b"web#", [server.sock.fileno()])
+            assert Served(loaded, message, uid=NOBODY).answer == "OK"
+        monkeypatch.setattr(receiver, "Peer", _peer_of("web@2.service"))
+        served = Served(loaded, (b"web#", [one.sock.fileno()]), uid=NOBODY)
+        if answer:
+            assert f"web@2.service: label web {answer} members already" in served.answer
+            assert loaded.ask("127.0.0.1", 80) == "two"
+        else:
+            assert served.answer == "OK"
+            assert {loaded.ask("127.0.0.1", 80) for _ in range(60)} == {"one", "two"}
+
+
+def test_a_unit_has_a_grant_whoever_runs_it(loaded: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded.conf(*RULES, "Register=unit:web@.service 9", "Register=unit:shop.service")
+    with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
+        message = (b"web#", [server.sock.fileno()])
+        for unit, welcome in (
+            ("web@1.service", True),
+            ("web@.service", False),
+            ("web.service", False),
+            ("web@1.socket", False),
+            ("xweb@1.service", False),
+            ("shop.service", False),  # there is a member of another unit by then
+        ):
+            monkeypatch.setattr(receiver, "Peer", _peer_of(unit))
+            assert (Served(loaded, message, uid=NOBODY).answer == "OK") is welcome, unit
+
+
+def test_files_of_others_grant_nothing(loaded: Host) -> None:
+    path = loaded.conf("[web]", "Register=user:nobody", name="his.conf")
+    os.chown(path, NOBODY, -1)
+    with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
+        message = (b"web#", [server.sock.fileno()])
+        assert refused(loaded, message, uid=NOBODY) == DENIED
+        os.chown(path, 0, -1)
+        assert Served(loaded, message, uid=NOBODY).answer == "OK"
+
+
+def test_wrong_grants_are_refused_with_their_line(loaded: Host) -> None:
+    for line, why in (
+        ("nobody", "nobody is neither user:NAME, group:NAME nor unit:NAME"),
+        ("user:", "user: has no valid name"),
+        ("unit:web", "web is not the name of a unit"),
+        ("user:nobody 0", "'0' is not a number of members from 1 to 256"),
+        ("user:nobody 1 2", "2: one number of members is expected"),
+    ):
+        path = loaded.conf(*RULES, f"Register={line}")
+        said = loaded.fails(EXIT_CONFIG, "apply")
+        assert f"{path}:{len(RULES) + 1}: Register={line}: {why}" in said
+
+
+def _peer_of(unit: str) -> type[Peer]:
+    class OfUnit(Peer):
+        def __init__(self, connection: socket.socket) -> None:
+            super().__init__(connection)
+            self.registrant = unit
+
+    return OfUnit
 
 
 def test_a_peer_may_be_in_a_thousand_groups(loaded: Host) -> None:
@@ -311,8 +414,10 @@ def test_a_peer_may_be_in_a_thousand_groups(loaded: Host) -> None:
     try:
         with loaded.namespace.serve("mine", "127.0.0.1", 8080) as server:
             message = (b"web#", [server.sock.fileno()])
-            assert "may not register" in refused(loaded, message, allowed="@71000")
-            assert Served(loaded, message, allowed="@70999").answer == "OK"
+            loaded.conf(*RULES, "Register=group:71000")
+            assert "may not register" in refused(loaded, message, uid=NOBODY)
+            loaded.conf(*RULES, "Register=group:70999")
+            assert Served(loaded, message, uid=NOBODY).answer == "OK"
     finally:
         os.setgroups(before)
 
@@ -335,7 +440,7 @@ def test_a_peer_that_is_gone_leaves_nothing_behind(loaded: Host, text: bytes) ->
             socket.send_fds(peer, [text], [sock.fileno()])
         peer.close()
         with connection:
-            status = receiver.serve(connection, ["root"], str(loaded.bpffs))
+            status = receiver.serve(connection, str(loaded.bpffs))
         # What was complete is done: the registration is the socket's, not the peer's.
         assert status == (EXIT_OK if text == b"web#" else EXIT_REFUSED)
     assert open_descriptors() == descriptors
@@ -356,7 +461,7 @@ def test_random_messages_never_leak_or_register_by_halves(loaded: Host) -> None:
                     peer.close()
                 else:
                     peer.shutdown(socket.SHUT_WR)  # so that what is not complete fails at once
-                receiver.serve(connection, ["root"], str(loaded.bpffs))
+                receiver.serve(connection, str(loaded.bpffs))
                 connection.close()
                 answer = b"" if gone else peer.recv(65536)
             assert answer or gone, round_
@@ -503,7 +608,7 @@ def test_the_sending_side_asks_again_where_it_is_turned_away(loaded: Host, tmp_p
                 listener.accept()[0].close()
             connection, _ = listener.accept()
             with connection:
-                receiver.serve(connection, ["root"], str(loaded.bpffs))
+                receiver.serve(connection, str(loaded.bpffs))
 
         thread = threading.Thread(target=turn_two_away)
         thread.start()

@@ -38,6 +38,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "sockreg/data/man/sockreg.8",
         f"sockreg-{__version__}.data/data/bin/sockreg",
         *(f"sockreg/data/units/{p.name}" for p in (ROOT / "units").iterdir() if p.is_file()),
+        "sockreg/data/units/user/sockreg@.service",
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -89,6 +90,7 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
             for kind in ("service", "socket", "mount")
             for path in (ROOT / "units").glob(f"*.{kind}")
         ),
+        "lib/systemd/user/sockreg@.service",
     }
     companion = (local / "lib/systemd/system/sockreg-add@.service").read_text()
     module = f"{tmp_path}/modules/sockreg/companion/__main__.py"

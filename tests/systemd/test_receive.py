@@ -23,11 +23,7 @@ LET_IN = {
         f"[Socket]\nSocketGroup={GROUP}\nSocketMode=0660\n"
     ),
 }
-ALLOW = {
-    f"{UNITS}/sockreg-receive@.service.d/allow.conf": (
-        f'[Service]\nEnvironment="SOCKREG_ALLOW=root @{GROUP}"\n'
-    ),
-}
+GRANT = {"/etc/sockreg/grant.conf": f"[web]\nRegister=group:{GROUP}\n"}
 
 
 def passing(protocol: str = "tcp", *, label: str = "web", user: str = "") -> dict[str, str]:
@@ -80,7 +76,7 @@ def test_a_service_registers_its_own_socket(make_box: MakeBox, protocol: int) ->
     assert "sockreg-receive" not in box.systemctl("list-units", "--failed").stdout
 
 
-def test_other_users_are_kept_out_unless_let_in_and_allowed(make_box: MakeBox) -> None:
+def test_other_users_are_kept_out_unless_let_in(make_box: MakeBox) -> None:
     user = "User=nobody\nGroup=nogroup"
     box = started(make_box, passing(user=user))
     box.systemctl("start", "mine.service")
@@ -88,24 +84,24 @@ def test_other_users_are_kept_out_unless_let_in_and_allowed(make_box: MakeBox) -
     assert box.ask("127.0.0.1", 80) == "refused"
 
 
-def test_who_is_let_in_must_be_allowed_as_well(make_box: MakeBox) -> None:
+def test_who_is_let_in_takes_a_grant_as_well(make_box: MakeBox) -> None:
     files = LET_IN | passing(user=f"User=daemon\nSupplementaryGroups={GROUP}")
     box = started(make_box, files)
     box.systemctl("start", "mine.service")
     text = box.wait(lambda: "".join(said(box)), "the refusal")
-    assert re.fullmatch(r"not registered: user \d+ may not register sockets here", text)
+    assert re.fullmatch(r"not registered: user \d+ may not register sockets under label web", text)
     assert box.ask("127.0.0.1", 80) == "refused"
     (entry,) = box.journal(f"MESSAGE_ID={journal.REFUSED}")
     assert "mine.service" in str(entry["MESSAGE"])
-    assert "SOCKREG_ALLOW= of sockreg-receive@.service" in str(entry["MESSAGE"])
+    assert re.search(r"'Register=user:\d+' in section \[web\]", str(entry["MESSAGE"]))
     # The entry is found with the unit it is about, and nothing is left of the instance.
     assert entry in box.journal("-u", "mine.service")
     shown = box.systemctl("list-units", "--all", "sockreg-receive@*").stdout
     assert "0 loaded units listed" in shown
 
 
-def test_a_group_that_is_allowed_may_register(make_box: MakeBox) -> None:
-    files = LET_IN | ALLOW | passing(user=f"User=daemon\nSupplementaryGroups={GROUP}")
+def test_a_group_with_a_grant_may_register(make_box: MakeBox) -> None:
+    files = LET_IN | GRANT | passing(user=f"User=daemon\nSupplementaryGroups={GROUP}")
     box = started(make_box, files)
     box.systemctl("start", "mine.service")
     asked(box)
