@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, test, which is everything else, fuzz or browser.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-oracle ask the program in the kernel about ten million packets (root)'
 	@echo 'make test-truth compare what the commands say with what packets meet (root)'
 	@echo 'make test-faults let each system call of each command go wrong in each way (root)'
+	@echo 'make test-soak change a host at random under traffic for SECONDS=600 (root)'
 	@echo 'make test-fuzz look for input that is not borne, for SECONDS=600 (needs make setup FOR=fuzz)'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
@@ -66,6 +67,11 @@ test-truth:
 test-faults:
 	@tests/prepare --check test
 	@$(PYTHON) -m tests.faults $(SCENARIOS)
+
+# SECONDS= says how long.
+test-soak:
+	@tests/prepare --check test
+	@$(PYTHON) -m tests.soak $(SECONDS)
 
 # New inputs for all readers of input, in memory; no root. READERS= names some of them.
 SECONDS := 600

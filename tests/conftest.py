@@ -20,6 +20,7 @@ from tests.linux import private_mounts
 _LAYERS = {
     "browser": "kernel",
     "faults": "kernel",
+    "soak": "kernel",
     "kernels": "kernel",
     "truth": "kernel",
     "packaged": "systemd",

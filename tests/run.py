@@ -50,7 +50,7 @@ def _parts() -> list[list[str]]:
     """Arguments of pytest: the longest parts first, so that none is left alone at the end."""
     boxes = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/systemd/test_*.py"))
     kernel = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/kernel/test_*.py"))
-    rest = ["tests/pure", "tests/truth", "tests/faults"]
+    rest = ["tests/pure", "tests/truth", "tests/faults", "tests/soak"]
     return [boxes[::2], boxes[1::2], kernel[::2], kernel[1::2], rest]
 
 

@@ -56,3 +56,20 @@ def test_the_engine_does_what_it_says(tmp_path: Path, fault: str) -> None:
     assert {"kill": ran.status is None, "SIGINT": ran.status == 130, "ENOMEM": ran.status == 1}[
         fault
     ], ran
+
+
+def test_an_unload_that_died_after_its_rename(tmp_path: Path) -> None:
+    """A second one sees what it left, and removes it."""
+    (scenario,) = (it for it in SCENARIOS if it.name == "unload")
+    with stage(tmp_path) as there:
+        there.reset(scenario)
+        whole = engine.run(lambda: scenario.run(there.host, there.servers))
+        there.reset(scenario)
+        at = len(whole.calls) - whole.calls[::-1].index("rename")
+        ran = engine.run(
+            lambda: scenario.run(there.host, there.servers), engine.Fault(at, "killed")
+        )
+        assert ran.status is None
+        assert list(there.host.home.iterdir()) != []
+        assert "what an interrupted command had left is removed" in there.host.ok("unload")
+        assert list(there.host.home.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -175,6 +176,27 @@ def test_a_unit_that_started_during_a_trial_keeps_its_rules(
     on_trial.ok("apply")
     assert on_trial.ask("192.0.2.7", 80) == "third"
     assert on_trial.ask("192.0.2.7", 90) == on_trial.ask("192.0.2.7", 1000) == "late"
+
+
+def test_a_trial_that_nobody_ended(on_trial: Host) -> None:
+    """What would have ended it has died. Rules that are applied now are not undone by it."""
+    (waiting,) = trial.read(str(on_trial.registry))
+    trial.write(str(on_trial.registry), [waiting._replace(deadline=1)])
+    on_trial.conf(*rules("third"))
+    on_trial.ok("apply")
+    assert on_trial.json("status")["trial"] is None
+    assert trial.read(str(on_trial.registry)) == []
+    on_trial.conf(*rules("second"))
+    said = on_trial.ok("apply", "--confirm", "60")
+    assert "comes back in 60 s" in said
+    on_trial.ok("rollback")
+    assert on_trial.ask("192.0.2.7", 80) == "third"
+
+
+def test_a_change_during_a_trial_says_that_it_goes_on(on_trial: Host) -> None:
+    on_trial.conf(*rules("third"))
+    told = on_trial.ok("apply")
+    assert re.search(r"a trial goes on: generation \d+ comes back in \d+ s, without this", told)
 
 
 def test_a_unit_that_stopped_again_keeps_none(on_trial: Host) -> None:
