@@ -1,6 +1,7 @@
 """The environment of every command: network namespace, bpffs and root directory."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from sockreg import shipped
-from sockreg.errors import AccessError, UsageError
+from sockreg.errors import AccessError, SockregError, UsageError
 from sockreg.host.netns import Netns, entered
 from sockreg.registry import access
 from sockreg.registry.directory import BPFFS as BPFFS
-from sockreg.registry.directory import netns_name, not_loaded, registry_path
+from sockreg.registry.directory import HOME, damaged, netns_name, not_loaded, registry_path
 
 
 def _unseen(_: str) -> None:
@@ -129,6 +130,19 @@ def opened(
             object_path=Path(object_path) if object_path else shipped.object_path(),
             step=step,
         )
+
+
+def damage(error: OSError) -> SockregError | None:
+    """What an error means that is about a pin which should be there; None if it is not."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    lost = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    return damaged(path) if lost and f"/{HOME}/" in path and _is_pin(path) else None
+
+
+def _is_pin(path: str) -> bool:
+    """Whether a path is below the registries of a bpffs."""
+    home = path[: path.index(f"/{HOME}/") + len(HOME) + 1]
+    return os.path.isdir(home) and os.path.basename(os.path.dirname(path)) != HOME
 
 
 def libbpf_messages() -> str:

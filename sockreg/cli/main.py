@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, command: list[str] | None) -> int:
         _fail(told)
         return told.status
     except OSError as error:
-        _fail(SockregError(f"{options.verb}: {error}"))
+        _fail(context.damage(error) or SockregError(f"{options.verb}: {error}"))
         return EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -561,7 +561,7 @@ def compiled(
 
 def next_number(registry: str) -> int:
     """The number of a new generation."""
-    return 1 + max((g.number for g in generations.generations(registry)), default=0)
+    return 1 + max(generations.numbers(registry), default=0)
 
 
 def new_generation(

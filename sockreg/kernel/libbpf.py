@@ -402,6 +402,15 @@ def detach_link(link_fd: int) -> None:
     _checked(_library().bpf_link_detach(link_fd))
 
 
+def detach_if_link(fd: int) -> None:
+    """detach_link(), unless this is something else that somebody has pinned under its name."""
+    try:
+        detach_link(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
 def _info(fd: int, layout: struct.Struct) -> tuple[int | bytes, ...]:
     buffer = ctypes.create_string_buffer(layout.size)
     size = c_uint32(layout.size)

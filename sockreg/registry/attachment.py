@@ -17,7 +17,7 @@ from sockreg.host import bpf_access
 from sockreg.host.netns import Netns
 from sockreg.kernel import libbpf
 from sockreg.registry import counter_growth, published
-from sockreg.registry.directory import DENIED, LINK, PROGRAM
+from sockreg.registry.directory import DENIED, LINK, PROGRAM, damaged
 from sockreg.registry.generations import Generation, link_of
 from sockreg.registry.loading import PROGRAM_NAME, refusal
 from sockreg.registry.pins import closing, pin, pinned
@@ -173,9 +173,11 @@ def swap(registry: str, old: Generation, new: Generation) -> list[OSError]:
             published.publish(registry, 0)
             try:
                 libbpf.update_link(link, after, before)
-            except OSError:
+            except OSError as error:
                 with contextlib.suppress(OSError):  # readers wait, and the next writer heals
                     published.publish(registry, old.number)
+                if error.errno == errno.EINVAL:
+                    raise damaged(str(new.path / PROGRAM)) from None
                 raise
         with _afterwards(failed):
             published.publish(registry, new.number)
@@ -199,7 +201,7 @@ def detach(registry: str) -> None:
     """Undo ``attach``. Unlinking would wait for readers that have the link open."""
     published.publish(registry, 0)
     with contextlib.suppress(FileNotFoundError), pinned(f"{registry}/{LINK}") as link:
-        libbpf.detach_link(link)
+        libbpf.detach_if_link(link)
     try:
         Path(registry, LINK).unlink(missing_ok=True)
     except OSError as error:

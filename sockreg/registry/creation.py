@@ -142,6 +142,9 @@ def _build(home: Path, registry: str, object_path: Path, tables: Tables) -> None
 def remove(bpffs: str, registry: str) -> None:
     """Detach and remove a registry with its sockets, rules and counters."""
     home = Path(bpffs, HOME)
+    for name in (GENERATIONS, LOCK):  # they may have been removed, and are locked
+        if not Path(registry, name).exists():
+            make_directory(Path(registry, name))
     with (
         DirectoryLock(str(home)),
         DirectoryLock(f"{registry}/{GENERATIONS}"),

@@ -75,6 +75,25 @@ def not_in_force(path: str) -> SockregError:
     )
 
 
+def damaged(path: str) -> SockregError:
+    """The error for a pin that is not there, or is something else, in a registry that is there."""
+    return SockregError(
+        f"{path} is missing, or is not what sockreg had pinned there",
+        f"'rm -f {path}', then 'sockreg apply', puts a map back; if that is refused, 'sockreg "
+        "unload', then 'systemctl restart sockreg.service', makes the registry again with the "
+        "sockets of started units",
+    )
+
+
+def is_there(registry: str) -> bool:
+    """Whether there is a registry, perhaps without some of its pins."""
+    try:
+        posix.stat(registry)
+    except OSError:
+        return False
+    return True
+
+
 def denied(path: str, error: OSError) -> SockregError:
     """The error for a pin that may not be opened. Looks for the cause, which takes a while."""
     hint = "run it as root, or as a member of the group that owns the pin"

@@ -277,6 +277,11 @@ def encode(header: Header, records: bytes) -> bytes:
     return _FRAME.pack(_MAGIC, len(text), len(compressed)) + text + compressed
 
 
+def is_record(content: bytes) -> bool:
+    """Whether this begins as a record does."""
+    return content.startswith(_MAGIC) and len(content) >= _FRAME.size
+
+
 def header_end(content: bytes) -> int:
     """The end of the header. ``content`` has at least the first 16 bytes.
 

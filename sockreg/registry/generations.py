@@ -32,6 +32,7 @@ from sockreg.registry.directory import (
     TABLE,
     TRACING,
     UNFINISHED,
+    damaged,
 )
 from sockreg.registry.locks import DirectoryLock
 from sockreg.registry.maps import refuse_other_layout
@@ -64,6 +65,12 @@ def generations(registry: str) -> list[Generation]:
         with contextlib.suppress(FileNotFoundError), pinned(path / PROGRAM) as fd:
             found.append(Generation(int(path.name), path, libbpf.program_info(fd).id))
     return sorted(found, key=lambda generation: generation.number)
+
+
+def numbers(registry: str) -> list[int]:
+    """The numbers of all generations, also of those that lack something."""
+    names = (path.name for path in Path(registry, GENERATIONS).iterdir())
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def program_of(generation: Generation) -> ProgramInfo | None:
@@ -154,8 +161,14 @@ def read_in_force(registry: str, read: Callable[[Generation], Result]) -> Result
 
 
 def read_rules(generation: Generation) -> bytes:
-    """The generation's record; see registry/generation_record.py."""
-    return b"".join(_chunks(generation))
+    """The generation's record; see registry/generation_record.py.
+
+    Raises SockregError if that is not what is pinned.
+    """
+    content = b"".join(_chunks(generation))
+    if not generation_record.is_record(content):
+        raise damaged(str(generation.path / RULES))
+    return content
 
 
 def read_header(generation: Generation) -> generation_record.Header:
@@ -163,6 +176,8 @@ def read_header(generation: Generation) -> generation_record.Header:
     content = b""
     for chunk in _chunks(generation):
         content += chunk
+        if not generation_record.is_record(content):
+            raise damaged(str(generation.path / RULES))
         if len(content) >= generation_record.header_end(content):
             break
     return generation_record.decode_header(content)
@@ -262,6 +277,19 @@ def keep(registry: str, numbers: Collection[int | None]) -> None:
             remove_directory(path.rename(path.with_name(f"{UNFINISHED}{path.name}")))
 
 
+def _put_back(registry: str, current: Generation) -> None:
+    """Pin the maps again whose pins somebody has removed: the program still has most of them."""
+    for name in MAPS:
+        path = Path(registry, name)
+        if path.exists():
+            continue
+        try:
+            with pinned(current.path / PROGRAM) as fd, libbpf.map_of_program(fd, name) as found:
+                pin(found, path)
+        except FileNotFoundError:
+            raise damaged(str(path)) from None  # only its pin kept that map
+
+
 def has_leftovers(registry: str) -> bool:
     """Whether a writer has died that was making or removing a generation."""
     return any(Path(registry, GENERATIONS).glob(f"{UNFINISHED}*"))
@@ -273,6 +301,7 @@ def heal(registry: str) -> None:
         remove_directory(path)
     current = in_force(registry)
     if current is not None:
+        _put_back(registry, current)
         end_tracing(registry, current)
         counter_growth.share(registry, current.path)
     published.publish(registry, current.number if current else 0)

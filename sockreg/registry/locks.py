@@ -16,7 +16,7 @@ import time
 
 from sockreg.errors import BusyError
 from sockreg.printable import printable
-from sockreg.registry.directory import LOCK, denied, not_loaded
+from sockreg.registry.directory import GENERATIONS, LOCK, damaged, denied, is_there, not_loaded
 
 PATIENCE = 60.0  # s; a million rules take half of this
 REGISTRATION_PATIENCE = 5.0  # s; the companion's unit gives up after 10
@@ -52,6 +52,9 @@ class DirectoryLock:
         try:
             return posix.open(self._locked, _FLAGS)
         except FileNotFoundError:
+            registry, _, name = self.path.rpartition("/")
+            if name == GENERATIONS and is_there(registry):
+                raise damaged(self.path) from None
             raise not_loaded(self.path) from None
         except PermissionError as error:
             raise denied(self.path, error) from None

@@ -9,7 +9,7 @@ import posix
 from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
 from sockreg.registry import layout
-from sockreg.registry.directory import DENIED, denied, not_loaded
+from sockreg.registry.directory import DENIED, damaged, denied, is_there, not_loaded
 
 _WRITTEN = ("sockets", "pools", "destinations", "members", "units")
 
@@ -35,6 +35,8 @@ class Maps:
             raise
         except OSError as error:
             _close(opened)
+            if error.errno == errno.ENOENT and is_there(registry):
+                raise damaged(str(error.filename)) from None
             if error.errno == errno.ENOENT:
                 raise not_loaded(registry) from None
             if error.errno in DENIED:
@@ -53,8 +55,9 @@ def refuse_other_layout(registry: str, pin: str, fd: int) -> None:
     """Raises RefusedError if a map's records are not those of this version of sockreg."""
     if bpf.map_sizes(fd) != layout.SIZES[pin]:
         raise RefusedError(
-            f"{registry}/{pin} belongs to a registry of another version of sockreg",
-            "create it again: 'sockreg unload', then 'systemctl restart "
+            f"{registry}/{pin} is not a map of this version of sockreg",
+            f"if somebody has put it there: 'rm -f {registry}/{pin}', then 'sockreg apply'; if "
+            "another version has made the registry: 'sockreg unload', then 'systemctl restart "
             "sockreg.service', which registers the sockets of started units",
         )
 

@@ -135,7 +135,7 @@ def _heal(registry: str) -> None:
 def _remove(home: Path) -> None:
     # Unlinking would wait for readers that have the link open.
     with contextlib.suppress(FileNotFoundError), pinned(home / LINK) as link:
-        libbpf.detach_link(link)
+        libbpf.detach_if_link(link)
     (home / EXPECTED).unlink(missing_ok=True)
     remove_directory(home)
 
