@@ -180,8 +180,11 @@ def run(seconds: float, seed: int, directory: Path) -> Outcome:
         # Nobody else is to get anything.
         for port in PORTS:
             stack.enter_context(namespace.serve("nobody", "0.0.0.0", port))
-        soak._apply(soak.now)
-        host.ok("apply")
+        # As many generations as are kept.
+        for label in ("two", "one"):
+            soak.now = dict.fromkeys(PORTS, label)
+            soak.write(soak.now)
+            host.ok("apply")
         soak.allowed = {port: {label} for port, label in soak.now.items()}
         before = soak.pins()
         with soak.asking():
