@@ -219,8 +219,16 @@ def bound_to(host: Host, device: str, protocol: int) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("protocol", [TCP, UDP])
-@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
+@pytest.mark.parametrize(
+    ("address", "protocol"),
+    [
+        ("192.0.2.7", TCP),
+        *(
+            pytest.param(*others, marks=pytest.mark.long)
+            for others in (("192.0.2.7", UDP), ("2001:db8::7", TCP), ("2001:db8::7", UDP))
+        ),
+    ],
+)
 def test_a_socket_that_is_bound_to_an_interface(
     host: Host, client: Namespace, address: str, protocol: int
 ) -> None:

@@ -52,6 +52,7 @@ def test_an_apply_and_its_steps(
     assert (tmp_path / "bench-apply.svg").exists()
 
 
+@pytest.mark.long
 def test_swaps_under_load_go_wrong_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +66,7 @@ def test_swaps_under_load_go_wrong_nowhere(
     assert "2 of 2 aims met" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_floods_arrive_at_every_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fullpath, "_QUICK", 1)
     found = _measured("fullpath", tmp_path)

@@ -71,6 +71,7 @@ def test_packets_at_the_very_moment_are_counted(
         assert host.counters("web") == (5, 0, 0)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_counters")
 def test_a_death_while_counters_grow(host: Host) -> None:
     host.load(*WEB)

@@ -124,6 +124,7 @@ def test_killed_itself(served: Host) -> None:
     assert in_force(served) == "first"
 
 
+@pytest.mark.long
 def test_nobody_is_refused_meanwhile(host: Host) -> None:
     host.load(*SETS[0])
     with asked_throughout(host):

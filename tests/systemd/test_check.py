@@ -114,6 +114,7 @@ def test_edited_listen_lines_of_a_server_without_requires(make_box: MakeBox) -> 
     assert box.ask("127.0.0.2", 80) == "web 127.0.0.2:80"
 
 
+@pytest.mark.long
 def test_edited_listen_lines_of_one_of_several_sockets(make_box: MakeBox) -> None:
     """While clients of the other socket could start the server at any moment."""
     files = web(rules=["Bind=tcp 127.0.0.2 80"], server="each_port")

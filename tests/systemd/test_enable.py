@@ -205,6 +205,7 @@ def test_another_root_is_told_the_mode(installed_web: Sandbox) -> None:
     assert box.systemctl("is-enabled", "sockreg@web", check=False).stdout == "disabled\n"
 
 
+@pytest.mark.long
 def test_wrong_names_are_refused(installed_web: Sandbox) -> None:
     box = installed_web
     box.write(f"{UNITS}/many@.socket", socket_unit("127.0.0.1:8081"))
@@ -357,6 +358,7 @@ def test_enabled_by_hand_a_socket_of_another_network_has_no_rules(make_box: Make
     assert box.ask("127.0.0.1", 80) == ANSWER
 
 
+@pytest.mark.long
 def test_a_broken_unit_of_somebody_else_is_no_obstacle(make_box: MakeBox) -> None:
     files = web()
     files[f"{UNITS}/shop.socket"] = socket_unit(
@@ -432,7 +434,9 @@ def dies(box: Sandbox, command: int, signal: str = "KILL") -> None:
     box.run(["rm", "/usr/local/bin/systemctl", "/tmp/count"])
 
 
-@pytest.mark.parametrize("command", range(1, 5))
+@pytest.mark.parametrize(
+    "command", [1, *(pytest.param(number, marks=pytest.mark.long) for number in (2, 3, 4))]
+)
 def test_a_death_is_healed(installed_web: Sandbox, command: int) -> None:
     box = installed_web
     before = state(box)

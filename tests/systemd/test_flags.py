@@ -98,6 +98,7 @@ def test_a_server_that_does_not_retry_may_die_but_no_connection_is_lost(
     assert not nonblocking(box)
 
 
+@pytest.mark.long
 def test_a_restart_that_changes_nothing_leaves_a_server_that_does_not_retry_alone(
     make_box: MakeBox,
 ) -> None:

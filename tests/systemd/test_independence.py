@@ -31,6 +31,7 @@ def test_no_verb_on_one_service_changes_another(box: Sandbox, mode: str) -> None
     assert bystanders.is_served(box)
 
 
+@pytest.mark.long
 def test_a_stopped_loader_is_started_by_nothing_else(box: Sandbox, mode: str) -> None:
     before = bystanders.prepare(box, mode)
     box.systemctl("stop", "sockreg.service")
@@ -70,6 +71,7 @@ def test_changing_targets_leaves_the_loader_alone(box: Sandbox, mode: str) -> No
     assert bystanders.is_served(box, RUNNING)
 
 
+@pytest.mark.long
 def test_stopped_sockets_stay_closed_if_the_registry_is_made_again(box: Sandbox, mode: str) -> None:
     before = bystanders.prepare(box, mode)
     for _ in range(2):

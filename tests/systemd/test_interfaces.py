@@ -218,6 +218,7 @@ def test_broken_files_do_not_keep_rules_from_following(box: Sandbox, client: Nam
     is_steered(box, client)
 
 
+@pytest.mark.long
 def test_a_look_that_fails_does_not_take_the_socket_with_it(
     make_box: MakeBox, client: Namespace
 ) -> None:

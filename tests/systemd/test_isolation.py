@@ -104,6 +104,7 @@ def test_every_line_that_starts_python_isolates_it() -> None:
     assert [it for it in started if "@PYTHON@ -I -S @" not in it[1]] == []
 
 
+@pytest.mark.long
 def test_a_link_to_a_secret_shows_nothing_of_it(make_box: MakeBox) -> None:
     """Neither in /etc/sockreg nor among the drop-ins of a unit."""
     box = make_box(files=web())

@@ -88,6 +88,7 @@ def test_promtool_has_nothing_to_complain_about(box: Sandbox) -> None:
     assert done.stdout + done.stderr == ""
 
 
+@pytest.mark.long
 def test_lookups_that_prometheus_stores_grow_with_traffic(box: Sandbox) -> None:
     query = 'sockreg_lookups_total{label="web",protocol="tcp",family="ipv4"}'
     with prometheus(box):
@@ -99,6 +100,7 @@ def test_lookups_that_prometheus_stores_grow_with_traffic(box: Sandbox) -> None:
         assert firing(box) == set()
 
 
+@pytest.mark.long
 def test_every_alert_fires_for_its_fault_and_ends_with_it(box: Sandbox) -> None:
     with prometheus(box):
         box.wait(lambda: value(box, "sockreg_up") == 1, "the first scrape")

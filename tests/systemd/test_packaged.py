@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.packaged.packages import INTO, units_of
 from tests.packaged.stages import examine
 from tests.sandbox import Sandbox
@@ -15,6 +17,7 @@ from tests.systemd.conftest import LOWER
 FEW = ("atftpd", "openssh-server", "rpcbind", "sane-utils")
 
 
+@pytest.mark.long
 def test_units_of_this_system(installed: Path, tmp_path: Path) -> None:
     tree = units_of(FEW, tmp_path)
     with Sandbox(trees=[tree, installed], lower=LOWER) as box:

@@ -114,6 +114,7 @@ def test_a_rolling_restart_of_the_sockets_refuses_nobody(make_box: MakeBox) -> N
     assert len(before | cookies(box)) == 4
 
 
+@pytest.mark.long
 def test_a_stopped_server_gets_nothing_until_it_is_started(make_box: MakeBox) -> None:
     box = pair(make_box, *ROLLING)
     with asking(lambda: box.ask("127.0.0.2", 80)) as answers:
@@ -147,6 +148,7 @@ def test_a_server_that_ends_by_itself_is_drained(make_box: MakeBox) -> None:
     assert set(asked(box, 50)) == {"web2 127.0.0.2:80"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "verb", [("restart", companion(2)), ("reload", "sockreg.service")], ids=" ".join
 )

@@ -119,6 +119,7 @@ def test_a_flood_of_connections_ends_nothing(make_box: MakeBox) -> None:
     asked(box)
 
 
+@pytest.mark.long
 def test_many_senders_at_once_are_all_served(make_box: MakeBox) -> None:
     """More of one user than MaxConnectionsPerSource= lets in: those turned away ask again."""
     files = {f"{UNITS}/web.socket": socket_unit("127.0.0.1:8080"), f"{UNITS}/web.service": MANY}

@@ -39,6 +39,7 @@ def landed(box: Sandbox, *ports: int) -> list[str]:
     return [box.ask(ADDRESS, port, source="127.0.0.1") for port in ports]
 
 
+@pytest.mark.long
 def test_a_drop_in_says_which_listener_each_rule_means(box: Sandbox) -> None:
     steer(box, f"Bind=tcp {PREFIX} 143 to 8143", f"Bind=tcp {PREFIX} 993 to 8993")
     box.run(["sockreg", "enable", "mail.socket"])
@@ -109,6 +110,7 @@ def test_a_second_listener_arrives(box: Sandbox) -> None:
     assert landed(box, 143, 993) == ["8143", "8993"]
 
 
+@pytest.mark.long
 def test_a_second_listener_that_no_rule_knows_of_is_told_truly(box: Sandbox) -> None:
     """The rules that stay in force lead to the first one."""
     one = "[Socket]\nListenStream=\nListenStream=127.0.0.1:8143\n"

@@ -184,6 +184,7 @@ def test_a_free_bound_address_that_nobody_has(make_box: MakeBox) -> None:
     assert enabled(make_box, files).ask("127.0.0.1", 80) == "web 127.0.0.1:80"
 
 
+@pytest.mark.long
 def test_accept_yes(make_box: MakeBox) -> None:
     files = {
         f"{UNITS}/web.socket": socket_unit(
@@ -233,7 +234,13 @@ def test_a_unit_without_any_suitable_socket_is_refused(make_box: MakeBox) -> Non
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [(r"sp\x20ace", None), ("foo@1", None), (r"a\x2db", None), ("web", "with space, and comma")],
+    [
+        (r"sp\x20ace", None),
+        *(
+            pytest.param(*others, marks=pytest.mark.long)
+            for others in (("foo@1", None), (r"a\x2db", None), ("web", "with space, and comma"))
+        ),
+    ],
 )
 def test_names(make_box: MakeBox, name: str, label: str | None) -> None:
     service = f"{name}.service"

@@ -368,6 +368,7 @@ def test_a_server_that_is_stopped_and_only_known_from_before(make_box: MakeBox) 
     assert box.ask(OWN, PORT).split()[0] == "web"
 
 
+@pytest.mark.long
 def test_a_reload_before_ssh_listens(make_box: MakeBox) -> None:
     """It lets in nothing that the boot left out."""
     box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
@@ -381,6 +382,7 @@ def test_a_reload_before_ssh_listens(make_box: MakeBox) -> None:
     assert WIDE.removeprefix("Bind=") not in rules
 
 
+@pytest.mark.long
 def test_a_boot_with_rules_that_let_ssh_through(make_box: MakeBox) -> None:
     box = booted(make_box, "ssh.service", {**BY_SERVICE, **CONFIG})
     box.write(CONF, f"[web]\n{WIDE}\nPass=tcp 0.0.0.0/0 {PORT}\nPass=tcp ::/0 {PORT}\n")
@@ -440,6 +442,7 @@ def test_stopping_the_registration_of_ssh(make_box: MakeBox) -> None:
     assert '"in"' not in box.run(["sockreg", "rules", "--json"]).stdout
 
 
+@pytest.mark.long
 def test_ssh_keeps_the_label_of_a_rule(make_box: MakeBox) -> None:
     """Another label in its unit would leave the rule without a socket."""
     files = {

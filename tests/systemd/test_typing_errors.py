@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sockreg.errors import EXIT_REFUSED, EXIT_USAGE
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
@@ -31,6 +33,7 @@ def test_a_root_that_is_not_there_or_not_the_hosts(make_box: MakeBox) -> None:
     assert served_by(box) == "web"
 
 
+@pytest.mark.long
 def test_units_and_shells_see_the_same_root(make_box: MakeBox) -> None:
     """The units are in mount namespaces of their own."""
     box = served_box(make_box)
