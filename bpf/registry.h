@@ -60,6 +60,8 @@ struct member_key {
 
 #define MEMBER_WEIGHT_SAID 1 /* its unit or command said a weight: it may share its label */
 #define MEMBER_EXACT 2	     /* Reuseport=no: packets are not for its SO_REUSEPORT group */
+#define MEMBER_STICKY 4	     /* Flows=sticky, of a UDP socket: its flows stay with it */
+#define MEMBER_REPLACED 8    /* a later socket of its unit gets the new flows */
 
 struct member {
 	__u64 registered;     /* ns since the epoch, CLOCK_REALTIME */
@@ -81,11 +83,39 @@ struct member {
 
 struct pool {
 	__u16 members;		    /* how many there are */
-	__u16 exact;		    /* packets go to the selected socket, not to its group */
+	__u8 exact;		    /* packets go to the selected socket, not to its group */
+	__u8 sticky;		    /* flows stay with the member that got their first datagram */
 	__u32 active;		    /* how many of these have a weight; they come first */
 	__u16 member[POOL_MEMBERS]; /* their slots */
 	__u16 entry[POOL_ENTRIES];  /* the slot for each hash of a flow; 0: no weights */
 };
+
+/*
+ * flows: the member that got the first datagram of a flow, for destinations whose pool is sticky. It
+ * exists once a unit says Flows=sticky. Only the program writes it.
+ */
+#define FLOWS 65536 /* at first; a unit may ask for more */
+
+struct flow_key {
+	__u32 slot;	   /* of the destination */
+	__u16 local_port;  /* host order */
+	__u16 remote_port; /* network order */
+	__u8 local[16];	   /* addresses in network order; IPv4 in the first four bytes */
+	__u8 remote[16];
+};
+
+struct flow {
+	__u64 cookie; /* of the member's socket, as in `owners` */
+	__u64 since;  /* CLOCK_MONOTONIC, ns */
+	__u32 member; /* slot of the member */
+	__u32 zero;
+};
+
+/*
+ * owners[slot of a member of a sticky pool]: the cookie of the socket that user space put there, or
+ * 0. A flow with a different cookie is not for the socket that is there now. owners[SLOT_PASS] counts
+ * the flows that were noted.
+ */
 
 /* units: the .socket units whose rules count, and the files these rules were read from */
 struct unit_name {

@@ -149,7 +149,8 @@ struct config {
 	__u8 steps_source;
 	__u8 counters; /* count lookups, misses and errors */
 	__u8 shortcuts[HEADS];
-	__u8 zero[3];
+	__u8 flows; /* there may be sticky pools; 0 removes them from the program */
+	__u8 zero[2];
 };
 
 #endif

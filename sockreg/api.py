@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sockreg.commands.load import Loaded
     from sockreg.model import Binding
     from sockreg.views.explain import Explanation
+    from sockreg.views.flows import FlowTable
     from sockreg.views.inspect import Details
     from sockreg.views.listeners import Listeners
     from sockreg.views.status import Status
@@ -138,6 +139,12 @@ class Registry:
         from sockreg.views import inspect
 
         return inspect.read(self.context, label)
+
+    def flows(self, label: str | None = None) -> FlowTable:
+        """The UDP flows that Flows=sticky keeps with their members, of one label or of all."""
+        from sockreg.views import flows
+
+        return flows.read(self.context, label)
 
     def report(self) -> str:
         """All of this as one HTML page, which needs no network and no script."""

@@ -45,6 +45,8 @@ UNIT_MAX = 255
 _UNIT_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
 DEFAULT_WEIGHT = 100  # weight of a socket in its label's pool
 WEIGHT_MAX = 65535
+FLOWS_DEFAULT = 65536  # how many flows are noted
+FLOWS_RANGE = range(1024, (1 << 24) + 1)
 
 
 def label_problem(label: str) -> str:

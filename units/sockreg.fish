@@ -131,7 +131,7 @@ function _shtab_sockreg_using
   test "$_shtab_sockreg_cmdpath" = "$argv"
 end
 
-set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners trace top graph report metrics check
+set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check
 set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
@@ -397,6 +397,15 @@ complete -c sockreg -n '_shtab_sockreg_using listeners' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s t -l tcp -d 'TCP only'
 complete -c sockreg -n '_shtab_sockreg_using listeners' -s u -l udp -d 'UDP only'
+complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a flows -d 'show which UDP flows stay with which member'
+complete -c sockreg -n '_shtab_sockreg_using flows' -s h -l help -d 'show this help message and exit'
+complete -c sockreg -n '_shtab_sockreg_using flows' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
+complete -c sockreg -n '_shtab_sockreg_using flows' -l bpffs -xka "(__fish_complete_directories)" -d 'bpffs with the pinned state (/sys/fs/bpf)'
+complete -c sockreg -n '_shtab_sockreg_using flows' -l root -xka "(__fish_complete_directories)" -d 'read and write configuration below DIR'
+complete -c sockreg -n '_shtab_sockreg_using flows' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
+complete -c sockreg -n '_shtab_sockreg_using flows' -l json -d 'print JSON'
+complete -c sockreg -n '_shtab_sockreg_using flows' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using flows; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d 'only of this label'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a trace -d 'show decisions on packets, live'
 complete -c sockreg -n '_shtab_sockreg_using trace' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using trace' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

@@ -19,6 +19,7 @@ _shtab_sockreg_commands() {
     enable:'enable .socket units with the registry'
     expect:'register this unit'"'"'s TCP socket when it listens (sock_ops)'
     explain:'say where a packet goes and why'
+    flows:'show which UDP flows stay with which member'
     graph:'draw prefixes, labels, sockets and units as SVG'
     import:'convert another program'"'"'s rules to a conf file'
     inspect:'show a label'"'"'s sockets: options, queue, processes'
@@ -204,6 +205,20 @@ _shtab_sockreg_explain_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_sockreg_explain_defaults_added=0
+
+_shtab_sockreg_flows_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
+  "--json[print JSON]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  ":only of this label:_sockreg_offer _sockreg_labels"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sockreg_flows_defaults_added=0
 
 _shtab_sockreg_graph_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -557,6 +572,7 @@ _shtab_sockreg() {
         enable) _arguments -C -s $_shtab_sockreg_enable_options ;;
         expect) _arguments -C -s $_shtab_sockreg_expect_options ;;
         explain) _arguments -C -s $_shtab_sockreg_explain_options ;;
+        flows) _arguments -C -s $_shtab_sockreg_flows_options ;;
         graph) _arguments -C -s $_shtab_sockreg_graph_options ;;
         import) _arguments -C -s $_shtab_sockreg_import_options ;;
         inspect) _arguments -C -s $_shtab_sockreg_inspect_options ;;

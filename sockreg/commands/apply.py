@@ -28,6 +28,7 @@ from sockreg.host import links, release
 from sockreg.model import Action, Binding, Destination, LeftOut
 from sockreg.registry import (
     attachment,
+    flows,
     generation_record,
     generations,
     loading,
@@ -407,7 +408,7 @@ def _prepare(writer: Writer, rules: RuleSet, before: _Before, *, upgrade: bool) 
     change = _change(rules, content, before, following, swapped=True)
     change = replace(change, moves=moves_between(before.header, header))
     record = generation_record.encode(header, content.packed.records)
-    new = new_generation(context, following, tables, record)
+    new = new_generation(writer, following, tables, record, header.flows)
     return _Prepared(before, rules, content, header, change, new)
 
 
@@ -508,7 +509,7 @@ def _labels(rules: RuleSet) -> dict[str, str]:
 class Content:
     """What a generation is made of. ``index_of`` has the index of each interface, 0 for none.
 
-    The last three are those of generation_record.Header.
+    The last four are those of generation_record.Header.
     """
 
     bindings: list[Binding]
@@ -518,6 +519,7 @@ class Content:
     parts: list[generation_record.PartRecord]
     left_out: list[LeftOut]
     state: str | None
+    flows: int
 
     @property
     def pending(self) -> list[Binding]:
@@ -536,6 +538,7 @@ def _content(rules: RuleSet, before: _Before) -> Content:
         earlier.part_records(rules.selection),
         beside.recorded(rules, before.left_out, nothing_in_force=before.current is None),
         before.last.directory,
+        max((files.flows for files in rules.units.values()), default=0),
     )
 
 
@@ -565,9 +568,13 @@ def next_number(registry: str) -> int:
 
 
 def new_generation(
-    context: Context, number: int, tables: Tables, record: bytes
+    writer: Writer, number: int, tables: Tables, record: bytes, noted: int
 ) -> generations.Generation:
-    """Load and pin a generation. It is not in force yet."""
+    """Load and pin a generation. It is not in force yet. ``noted`` is the flows of its header."""
+    context = writer.context
+    if noted:
+        with Lock(writer.registry):
+            flows.provide(writer.maps, noted)
     context.step(f"loading a table of {len(tables.table_bytes())} bytes")
     return generations.build(
         context.registry,
@@ -709,7 +716,7 @@ def _describe(
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
-    origin = (content.parts, content.left_out, content.state)
+    origin = (content.parts, content.left_out, content.state, content.flows)
     digest.update(repr((*packed[1:], indices, *origin)).encode())
     return generation_record.Header(
         version=__version__,
@@ -730,6 +737,7 @@ def _describe(
         parts=content.parts,
         left_out=content.left_out,
         state=content.state,
+        flows=content.flows,
     )
 
 
@@ -750,8 +758,8 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
             state.label = ""
         write_unit(maps, unit, state)
         known = before.get(unit)
-        said = (files.weight, files.weight_said, files.exact)
-        if known is None or (known.weight, known.weight_said, known.exact) != said:
+        said = (files.weight, files.weight_said, files.exact, bool(files.flows))
+        if known is None or (known.weight, known.weight_said, known.exact, known.sticky) != said:
             weights[unit] = said
     pools.weigh_units(maps, weights)
 
@@ -765,6 +773,7 @@ def state_of(files: UnitFiles, *, active: bool) -> UnitState:
         weight=files.weight,
         weight_said=files.weight_said,
         exact=files.exact,
+        sticky=bool(files.flows),
     )
 
 
@@ -829,6 +838,7 @@ def _compile(
         {Destination(*key): slot for key, slot in slots.items()},
         counters=content.counters,
         interfaces=content.index_of,
+        flows=content.flows > 0,
     )
     return tables, pointing
 

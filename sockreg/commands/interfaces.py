@@ -207,6 +207,7 @@ def renew(
         parts,
         before.left_out,
         before.state,
+        before.flows,
     )
     tables, header = compiled(writer, made, previous=before.previous, root=before.root)
     header = replace(
@@ -229,7 +230,7 @@ def renew(
     rest = Rest()
     number = next_number(writer.registry)
     record = generation_record.encode(header, packed.records)
-    new = new_generation(writer.context, number, tables, record)
+    new = new_generation(writer, number, tables, record, header.flows)
     writer.context.step(f"swapping generation {number} in")
     in_force = generations.read_header(current)
     with interrupts.dropped():

@@ -55,12 +55,14 @@ def compile_rules(
     counters: bool = True,
     interfaces: Mapping[str, int] | None = None,
     limit_bytes: int | None = None,
+    flows: bool = False,
 ) -> Tables:
     """Compile a rule set without ties.
 
     ``slot_of`` gives the slot of each destination, and ``interfaces`` the index of each interface
-    by name. The order of the bindings makes no difference. Raises SockregError for an unknown
-    interface or a table of more than ``limit_bytes``.
+    by name. ``flows`` is whether there may be sticky pools. The order of the bindings makes no
+    difference. Raises SockregError for an unknown interface or a table of more than
+    ``limit_bytes``.
     """
     find_slot = slot_of.__getitem__ if isinstance(slot_of, Mapping) else slot_of
     rows = build_rows(bindings, find_slot, interfaces or {})
@@ -98,7 +100,7 @@ def compile_rules(
     budget.check(len(words))
     return Tables(
         words,
-        pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads]),
+        pack_config(len(words), steps_by_class, counters, [len(h.shortcuts) for h in heads], flows),
         1 + int((rows.outcome & DESTINATION_SLOT_BITS).max(initial=0)),
         len(bindings),
         len(forest.tree),

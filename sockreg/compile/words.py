@@ -73,7 +73,7 @@ STEPS4_MAX = 12
 STEPS6_MAX = 28
 STEPS_PORT_MAX = 16
 
-CONFIG = struct.Struct("=IBBBBB4s3s")
+CONFIG = struct.Struct("=IBBBBB4sB2s")
 
 # C structures and member names in order, for the comparison with BTF. Everything that struct
 # does not pack is arrays of 64-bit words.
@@ -85,6 +85,7 @@ CONFIG_MEMBERS = (
     "steps_source",
     "counters",
     "shortcuts",
+    "flows",
     "zero",
 )
 WORD_STRUCTURES = {
@@ -129,11 +130,12 @@ def wide_pair_nodes(pairs: Ints) -> Words:
 
 
 def pack_config(
-    words: int, steps: dict[int, int], counters: bool, shortcuts: Sequence[int]
+    words: int, steps: dict[int, int], counters: bool, shortcuts: Sequence[int], flows: bool
 ) -> bytes:
     """struct config. ``steps`` is by class: nodes on the longest path."""
     classes = (ADDRESS, PORT, INTERFACE, SOURCE)
-    return CONFIG.pack(words, *(steps.get(c, 0) for c in classes), counters, bytes(shortcuts), b"")
+    nodes = (steps.get(c, 0) for c in classes)
+    return CONFIG.pack(words, *nodes, counters, bytes(shortcuts), flows, b"")
 
 
 def padded(content: Words) -> Words:

@@ -32,6 +32,7 @@ from sockreg.config.socketunit import (
     SocketUnit,
     label_place,
     unit_exact,
+    unit_flows,
     unit_label,
     unit_rules,
     unit_weight,
@@ -289,6 +290,7 @@ def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
         weight_said=weight is not None,
         ports=ports_of(read_listens(unit.name, unit.sections)),
         exact=unit_exact(unit, report),
+        flows=unit_flows(unit, report),
     )
 
 

@@ -17,7 +17,7 @@ class UnitFiles(NamedTuple):
 
     ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
     ``ports`` are those of its listeners, by family and protocol. ``exact`` is whether its files say
-    Reuseport=no.
+    Reuseport=no. ``flows`` is how many flows Flows=sticky asks for, or 0.
     """
 
     label: str
@@ -28,6 +28,7 @@ class UnitFiles(NamedTuple):
     weight_said: bool
     ports: Mapping[tuple[int, int], Ports]
     exact: bool = False
+    flows: int = 0
 
 
 def same_labels(

@@ -29,10 +29,12 @@ SYSTEM_LIBRARY = "libbpf.so.1"
 
 # linux/bpf.h
 ATTACH_CGROUP_SOCK_OPS, ATTACH_SK_LOOKUP = 3, 36  # enum bpf_attach_type
-MAP_TYPE_ARRAY, MAP_TYPE_PROG_ARRAY, MAP_TYPE_SOCKMAP = 2, 3, 15  # enum bpf_map_type
+# enum bpf_map_type
+MAP_TYPE_ARRAY, MAP_TYPE_PROG_ARRAY, MAP_TYPE_LRU_HASH, MAP_TYPE_SOCKMAP = 2, 3, 9, 15
 PROG_TYPE_SK_LOOKUP = 30  # enum bpf_prog_type
 MAP_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG
 MAP_MMAPABLE = 1 << 10
+_BATCH = 4096  # entries that read_hash() reads at once
 LINK_REPLACE = 1 << 2  # BPF_F_REPLACE
 
 _PROGRAM_INFO = struct.Struct("=II8sIIQQQIIQ16s")  # struct bpf_prog_info, up to name
@@ -196,6 +198,11 @@ def open_library(path: str) -> ctypes.CDLL:
         ("bpf_map_freeze", c_int, (c_int,)),
         ("bpf_map_update_elem", c_int, (c_int, pointer, pointer, ctypes.c_uint64)),
         (
+            "bpf_map_lookup_batch",
+            c_int,
+            (c_int, pointer, pointer, pointer, pointer, POINTER(c_uint32), pointer),
+        ),
+        (
             "bpf_map_create",
             c_int,
             (c_int, path_or_name, c_uint32, c_uint32, c_uint32, POINTER(_MapCreateOpts)),
@@ -343,12 +350,50 @@ def create_array(
     return create_map(MAP_TYPE_ARRAY, name, value_size, max_entries, flags)
 
 
-def create_map(kind: int, name: str, value_size: int, max_entries: int = 1, flags: int = 0) -> int:
-    """A map with keys of type u32."""
+def create_map(
+    kind: int, name: str, value_size: int, max_entries: int = 1, flags: int = 0, key_size: int = 4
+) -> int:
+    """A map; its keys are usually of type u32."""
     opts = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=flags)
     return _checked(
-        _library().bpf_map_create(kind, name.encode(), 4, value_size, max_entries, byref(opts))
+        _library().bpf_map_create(
+            kind, name.encode(), key_size, value_size, max_entries, byref(opts)
+        )
     )
+
+
+def read_hash(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """All entries of a hash map, bucket by bucket: each once, whatever others add or remove.
+
+    Those added or removed meanwhile may be missing or included. EINVAL before Linux 5.6.
+    """
+    place, following = ctypes.create_string_buffer(8), ctypes.create_string_buffer(8)
+    keys = ctypes.create_string_buffer(key_size * _BATCH)
+    values = ctypes.create_string_buffer(value_size * _BATCH)
+    start = None
+    while True:
+        count = ctypes.c_uint32(_BATCH)
+        at_end = False
+        try:
+            _checked(
+                _library().bpf_map_lookup_batch(
+                    fd, start, following, keys, values, byref(count), None
+                )
+            )
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            at_end = True
+        some, theirs = keys.raw, values.raw
+        for at in range(count.value):
+            yield (
+                some[at * key_size : (at + 1) * key_size],
+                theirs[at * value_size : (at + 1) * value_size],
+            )
+        if at_end:
+            return
+        place, following = following, place
+        start = place
 
 
 def load_sk_lookup(name: str, instructions: bytes) -> int:

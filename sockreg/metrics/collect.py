@@ -48,6 +48,7 @@ class RegistryCollector(Collector):
             yield from _of_registry(seen)
             yield from _of_destinations(seen.destinations)
             yield from _of_members(seen.destinations)
+            yield from _of_flows(seen)
 
     def _look(self) -> Status | None:
         try:
@@ -168,6 +169,30 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
                 "sockreg_member_registered_timestamp_seconds", names, member.registered / _NS
             )
     yield from (weights, registered)
+
+
+def _of_flows(seen: Status) -> Iterator[Metric]:
+    """None unless a unit has said Flows=sticky."""
+    if seen.flows is None:
+        return
+    flows = GaugeMetricFamily(
+        "sockreg_member_flows",
+        "UDP flows that stay with the unit's socket",
+        labels=(*_DESTINATION, "unit"),
+    )
+    for destination in seen.destinations:
+        for member in destination.members:
+            if member.flows is not None:
+                names = _names(destination) | {"unit": printable(member.unit)}
+                flows.add_sample("sockreg_member_flows", names, member.flows)
+    yield flows
+    yield _gauge("flows", "UDP flows that are noted", seen.flows.noted)
+    yield _gauge("flows_room", "UDP flows that can be noted", seen.flows.room)
+    yield CounterMetricFamily(
+        "sockreg_flows_evicted",
+        "UDP flows that had to give way to others",
+        value=seen.flows.evicted,
+    )
 
 
 def _names(destination: DestinationStatus) -> dict[str, str]:

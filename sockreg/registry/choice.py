@@ -25,7 +25,7 @@ def chosen(maps: Maps, slot: int, question: Question) -> int | None:
     value = bpf.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
     if value is None:
         return None
-    _, _, active, *rest = layout.POOL.unpack(value)
+    _, _, _, active, *rest = layout.POOL.unpack(value)
     members, entries = rest[: layout.POOL_MEMBERS], rest[layout.POOL_MEMBERS :]
     flow = _hash(question)
     parts = [entries[flow >> shift & layout.POOL_ENTRIES - 1] for shift in range(0, 64, 16)]

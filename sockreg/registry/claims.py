@@ -16,14 +16,24 @@ class Registrant:
     """Who registers: a unit, and the weight of its sockets.
 
     ``weight_said`` is whether the registration or the unit's files say the weight. ``exact`` is
-    whether they say that packets are for its sockets without their SO_REUSEPORT groups.
+    whether they say that packets are for its sockets without their SO_REUSEPORT groups, and
+    ``sticky`` whether the files say Flows=sticky.
     """
 
-    def __init__(self, unit: str, weight: int, *, weight_said: bool, exact: bool = False) -> None:
+    def __init__(
+        self,
+        unit: str,
+        weight: int,
+        *,
+        weight_said: bool,
+        exact: bool = False,
+        sticky: bool = False,
+    ) -> None:
         self.unit = unit
         self.weight = weight
         self.weight_said = weight_said
         self.exact = exact
+        self.sticky = sticky
 
 
 def identify(
@@ -48,11 +58,12 @@ def identify(
         for offer in offers:
             offer.label = state.label
     exact = exact or (state is not None and state.exact)
+    sticky = state is not None and state.sticky
     if weight is not None:
-        return Registrant(unit, weight, weight_said=True, exact=exact)
+        return Registrant(unit, weight, weight_said=True, exact=exact, sticky=sticky)
     if state is None:
         return Registrant(unit, DEFAULT_WEIGHT, weight_said=False, exact=exact)
-    return Registrant(unit, state.weight, weight_said=state.weight_said, exact=exact)
+    return Registrant(unit, state.weight, weight_said=state.weight_said, exact=exact, sticky=sticky)
 
 
 def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
@@ -62,7 +73,7 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
     found = unit_label.of_files(root, unit)
     if found is None:
         return None
-    name, label, weight, exact = found
+    name, label, weight, exact, flows = found
     for other, state in read_units(maps).items():
         if (
             state.label == label
@@ -77,6 +88,7 @@ def state_of_files(maps: Maps, unit: str, root: str) -> UnitState | None:
         weight=DEFAULT_WEIGHT if weight is None else weight,
         weight_said=weight is not None,
         exact=exact,
+        sticky=bool(flows),
     )
 
 

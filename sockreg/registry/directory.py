@@ -2,6 +2,7 @@
 
     BPFFS/sockreg/NETNS/            the registry; its lock guards slots and members
         sockets counters pools destinations members units       pinned maps
+        flows owners                optional: see registry/flows.py
         copy_socket                 a program that copies a socket from slot to slot
         published                   what readers may know, see registry/published.py
         link                        the attached program: this is in force
@@ -29,6 +30,8 @@ from sockreg.errors import AccessError, NotLoadedError, SockregError
 BPFFS = "/sys/fs/bpf"
 HOME = "sockreg"  # sockreg's directory in the bpffs
 MAPS = ("sockets", "counters", "pools", "destinations", "members", "units")
+FLOWS = "flows"
+OWNERS = "owners"
 COPY = "copy_socket"  # a program that copies a socket between slots
 PUBLISHED = "published"
 LINK = "link"

@@ -76,7 +76,8 @@ class Header:
     ``parts`` are those of the rules, ``left_out`` those that are not in force as they are written.
     ``state`` is the directory where the rules are kept for the next boot, or None. ``refused`` has
     the interfaces that are there, but whose rules are pending because the kernel refused a table
-    with them, each with its index then.
+    with them, each with its index then. ``flows`` is how many flows its units want to be noted at
+    least; 0 if none says Flows=sticky.
     """
 
     version: str
@@ -98,6 +99,7 @@ class Header:
     left_out: list[LeftOut] = field(default_factory=list)
     state: str | None = None
     refused: dict[str, int] = field(default_factory=dict)
+    flows: int = 0
 
     @property
     def index_of(self) -> dict[str, int]:

@@ -24,9 +24,11 @@ from sockreg.registry import counter_growth, generation_record, loading, pins, p
 from sockreg.registry.directory import (
     COPY,
     COUNTERS,
+    FLOWS,
     GENERATIONS,
     LINK,
     MAPS,
+    OWNERS,
     PROGRAM,
     RULES,
     TABLE,
@@ -219,6 +221,13 @@ def build(
                     obj.set_max_entries(name, counter_growth.size_for(tables.slots))
                 else:
                     obj.reuse_map(name, fd)
+            for name in (FLOWS, OWNERS):  # if it has none, the program's own are never used
+                if Path(registry, name).exists():
+                    fd = stack.enter_context(pinned(f"{registry}/{name}"))
+                    refuse_other_layout(registry, name, fd)
+                    obj.reuse_map(name, fd)
+                    if name == FLOWS:
+                        pin(fd, unfinished / FLOWS)
             loading.load_program(obj, tables)
             if own_counters:
                 pin(obj.map_fd(COUNTERS), unfinished / COUNTERS)

@@ -20,6 +20,9 @@ PLACE = struct.Struct("=II")  # slot, listeners
 MEMBER_KEY = struct.Struct("=QII")  # cookie, slot, zero
 MEMBER_WEIGHT_SAID = 1
 MEMBER_EXACT = 2
+MEMBER_STICKY = 4
+MEMBER_REPLACED = 8
+FLOWS = 65536
 # registered, family, port, weight, flags, address, unit
 MEMBER = struct.Struct(f"=QHHHH16s{UNIT_SIZE}s")
 UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
@@ -27,8 +30,12 @@ UNIT_NAME = struct.Struct(f"={UNIT_SIZE}s")
 UNIT_STATE = struct.Struct(f"=IIQQQII{LABEL_SIZE}s")
 POOL_ENTRIES = 1024
 POOL_MEMBERS = 32
-# members, exact, active, member..., entry...
-POOL = struct.Struct(f"=HHI{POOL_MEMBERS}H{POOL_ENTRIES}H")
+# members, exact, sticky, active, member..., entry...
+POOL = struct.Struct(f"=HBBI{POOL_MEMBERS}H{POOL_ENTRIES}H")
+
+# slot, local port (host order), remote port (network order), local, remote address
+FLOW_KEY = struct.Struct("=IH2s16s16s")
+FLOW = struct.Struct("=QQII")  # cookie, since, member, zero
 
 # The bytes of a key and a value of each map.
 SIZES = {
@@ -38,6 +45,8 @@ SIZES = {
     "members": (MEMBER_KEY.size, MEMBER.size),
     "units": (UNIT_NAME.size, UNIT_STATE.size),
     "counters": (SLOT.size, COUNTERS.size),
+    "flows": (FLOW_KEY.size, FLOW.size),
+    "owners": (SLOT.size, COOKIE.size),
 }
 
 # C structure and member names in order, for the comparison with BTF.
@@ -55,7 +64,9 @@ STRUCTURES = {
         UNIT_STATE,
         ("active", "files", "newest", "inodes", "bytes", "weight", "flags", "label"),
     ),
-    "pool": (POOL, ("members", "exact", "active", "member", "entry")),
+    "flow_key": (FLOW_KEY, ("slot", "local_port", "remote_port", "local", "remote")),
+    "flow": (FLOW, ("cookie", "since", "member", "zero")),
+    "pool": (POOL, ("members", "exact", "sticky", "active", "member", "entry")),
 }
 
 

@@ -32,7 +32,8 @@ class Member:
     ``packed_address`` is in network order, IPv4 in its first four bytes. ``family`` is 0 if there
     is no record. ``weight_said`` is whether its unit's files or its registration said a weight.
     ``exact`` is whether packets are for it without its SO_REUSEPORT group. ``mates`` are further
-    sockets of this group: they serve once it is closed.
+    sockets of this group: they serve once it is closed. ``sticky`` is whether flows stay with it;
+    then earlier sockets of its unit are among the mates, too: they are ``replaced``.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class Member:
         weight: int = DEFAULT_WEIGHT,
         weight_said: bool = False,
         exact: bool = False,
+        sticky: bool = False,
+        replaced: bool = False,
         packed_address: bytes = b"",
         unit: str = NO_UNIT,
     ) -> None:
@@ -57,6 +60,8 @@ class Member:
         self.weight = weight
         self.weight_said = weight_said
         self.exact = exact
+        self.sticky = sticky
+        self.replaced = replaced
         self.packed_address = packed_address
         self.unit = unit
         self.mates: list[Member] = []
@@ -82,7 +87,10 @@ class Member:
             self.family,
             self.port,
             self.weight,
-            layout.MEMBER_WEIGHT_SAID * self.weight_said | layout.MEMBER_EXACT * self.exact,
+            layout.MEMBER_WEIGHT_SAID * self.weight_said
+            | layout.MEMBER_EXACT * self.exact
+            | layout.MEMBER_STICKY * self.sticky
+            | layout.MEMBER_REPLACED * self.replaced,
             self.packed_address,
             self.unit.encode("ascii"),
         )
@@ -107,6 +115,8 @@ def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
         weight=weight,
         weight_said=bool(flags & layout.MEMBER_WEIGHT_SAID),
         exact=bool(flags & layout.MEMBER_EXACT),
+        sticky=bool(flags & layout.MEMBER_STICKY),
+        replaced=bool(flags & layout.MEMBER_REPLACED),
         packed_address=packed_address,
         unit=layout.text(unit),
     )
@@ -134,7 +144,9 @@ def members_of(maps: Maps, slot: int) -> list[Member]:
         if member is None:
             continue
         first = members.setdefault(member.unit, member)
-        if first.is_bound_like(member.family, member.packed_address, member.port):
+        if member.replaced or first.is_bound_like(
+            member.family, member.packed_address, member.port
+        ):
             known = [first.cookie, *(mate.cookie for mate in first.mates)]
             if member.cookie not in known:
                 first.mates.append(member)
@@ -151,6 +163,7 @@ def put(
     weight_said: bool,
     now: int,
     exact: bool = False,
+    sticky: bool = False,
 ) -> int | None:
     """Put a socket into a slot, replacing any other. Returns the replaced cookie, or None.
 
@@ -167,6 +180,7 @@ def put(
         weight=weight,
         weight_said=weight_said,
         exact=exact,
+        sticky=sticky,
         packed_address=listener.packed_address(),
         unit=unit,
     )

@@ -9,6 +9,8 @@ copy_socket moves such sockets between slots. Callers hold the registry's lock. 
 imports this module only if a label has more than one socket.
 """
 
+import errno
+from _socket import IPPROTO_UDP
 from collections.abc import Collection, Iterable, Sequence
 from itertools import cycle
 
@@ -17,7 +19,7 @@ from sockreg.host.listener import Listener, cookie_text
 from sockreg.kernel import bpf
 from sockreg.registry import layout
 from sockreg.registry.destinations import read_destinations
-from sockreg.registry.directory import COPY
+from sockreg.registry.directory import COPY, OWNERS
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import (
     Member,
@@ -41,6 +43,7 @@ def join(
     weight: int,
     weight_said: bool,
     exact: bool,
+    sticky: bool = False,
     now: int,
     instead_of: Collection[str] = (),
     mates: Sequence[Listener] = (),
@@ -48,7 +51,8 @@ def join(
     """Register a socket beside those of other units, or of its group. Returns what it replaced.
 
     It replaces the sockets of the units in ``instead_of``, too. ``mates`` are as in
-    registration.enter(). Raises RefusedError if the pool is full or no slot is left; nothing
+    registration.enter(). If ``sticky``, what it replaces of its own unit stays behind it
+    for the flows that it has. Raises RefusedError if the pool is full or no slot is left; nothing
     changes then.
     """
     members = members_of(maps, slot)
@@ -74,19 +78,23 @@ def join(
     known = {one.cookie for one in group}
     new = [one for one in (listener, *mates) if one.cookie not in known]
     new = new[: max(MEMBERS_MAX - len(group), 0 if group else 1)]
-    is_lone = not others and weight > 0 and not exact
+    kept = [] if group or not sticky else _replaced(mine, unit, listener.cookie)
+    is_lone = not others and weight > 0 and not exact and not sticky
     # A socket that replaces another one takes its place, so that its flows move at once.
-    own_place = next((one.slot for one in mine if one.slot != slot), None) if not group else None
+    own_place = None
+    if not group and not sticky:
+        own_place = next((one.slot for one in mine if one.slot != slot), None)
     places: list[int] = []
     if new and not group and (is_lone or own_place is not None):
         places = [slot if is_lone else own_place or slot]
     moving = sum(one.slot == slot for one in _everyone(others))
-    moving += sum(one.slot == slot for one in group) if not is_lone else 0
+    moving += sum(one.slot == slot for one in [*group, *kept]) if not is_lone else 0
     spare = _free(maps, len(new) - len(places) + moving, unit)
     fresh_places = [*places, *(spare.pop() for _ in new[len(places) :])]
     own = list(group)
     try:
         for one, place in zip(new, fresh_places, strict=True):
+            own_slot(maps, place, one.cookie)
             put(
                 maps,
                 place,
@@ -95,6 +103,7 @@ def join(
                 weight=weight,
                 weight_said=weight_said,
                 exact=exact,
+                sticky=sticky,
                 now=now,
             )
             there = member_in(maps, place)
@@ -104,7 +113,8 @@ def join(
             own.sort(key=lambda one: one.cookie != listener.cookie)
         if own:
             own[0].weight, own[0].weight_said, own[0].exact = weight, weight_said, exact
-            own[0].mates = own[1:]
+            own[0].sticky, own[0].replaced = sticky, False
+            own[0].mates = [*own[1:], *kept]
         arrange(maps, slot, [*others, *own[:1]], spare)
     except (SockregError, OSError):
         for one, place in zip(new, fresh_places, strict=True):
@@ -130,11 +140,12 @@ def weigh(
     *,
     said: bool | None = None,
     exact: bool | None = None,
+    sticky: bool | None = None,
 ) -> None:
     """Change the weight of a member. 0 drains it: nothing new arrives there.
 
     ``said`` is whether its unit's files now say the weight, and ``exact`` whether packets are for
-    it without its group; None leaves that as it is.
+    it without its group, and ``sticky`` whether its flows stay with it; None leaves that as it is.
     """
     members = members_of(maps, slot)
     for one in members:
@@ -142,17 +153,21 @@ def weigh(
             one.weight = weight
             one.weight_said = one.weight_said if said is None else said
             one.exact = one.exact if exact is None else exact
+            one.sticky = one.sticky if sticky is None else sticky
     arrange(maps, slot, members)
 
 
-def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool, bool]]) -> None:
-    """Set the weights of these units' sockets, whether their files say them, and ``exact``."""
-    for slot in read_destinations(maps).values():
+def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool, bool, bool]]) -> None:
+    """Set the weights of these units' sockets, whether their files say them, ``exact`` and
+    ``sticky``.
+    """
+    for (_, _, protocol, _), slot in read_destinations(maps).items():
         for member in members_of(maps, slot):
-            before = (member.weight, member.weight_said, member.exact)
-            weight, said, exact = weights.get(member.unit, before)
-            if (weight, said, exact) != before:
-                weigh(maps, slot, member, weight, said=said, exact=exact)
+            before = (member.weight, member.weight_said, member.exact, member.sticky)
+            weight, said, exact, sticky = weights.get(member.unit, before)
+            sticky = sticky and protocol == IPPROTO_UDP
+            if (weight, said, exact, sticky) != before:
+                weigh(maps, slot, member, weight, said=said, exact=exact, sticky=sticky)
 
 
 def copy_in(maps: Maps, slot: int, member: Member) -> None:
@@ -179,12 +194,17 @@ def arrange(
 
     A lone member is in the destination's own slot. Its mates are a pool, which the program looks at
     once the member is closed. Mates for whom a pool has no room are dropped. A member
-    without its group is in a pool, too, as a pool says that.
+    without its group is in a pool, too, as a pool says that, and so is one whose flows stay.
     """
     had_pool = pool_slots(maps, slot)
     before = {*had_pool, slot}
     exact = any(member.exact for member in members)
-    lone = members[0] if len(members) == 1 and members[0].weight > 0 and not exact else None
+    sticky = any(member.sticky for member in members)
+    in_pool = exact or sticky
+    lone = members[0] if len(members) == 1 and members[0].weight > 0 and not in_pool else None
+    if not sticky:  # no flow is noted for them
+        for member in members:
+            member.mates = [mate for mate in member.mates if not mate.replaced]
     _drop_mates(members, layout.POOL_MEMBERS - (0 if lone else len(members)))
     if lone is not None and not lone.mates:
         _move(maps, lone, slot)
@@ -209,6 +229,7 @@ def arrange(
         _write(maps, slot, members, places, lone)
         kept = set(places.values()) | ({slot} if lone is not None else set())
     for place in before - kept:
+        own_slot(maps, place, 0)
         bpf.map_delete(maps.sockets, layout.SLOT.pack(place))
     drop_stale_members(maps)
 
@@ -224,7 +245,7 @@ def _drop_mates(members: Iterable[Member], room: int) -> None:
         room -= len(member.mates)
         for mate in member.mates:
             mate.weight, mate.weight_said = member.weight, member.weight_said
-            mate.exact = member.exact
+            mate.exact, mate.sticky = member.exact, member.sticky
 
 
 def _write(
@@ -235,30 +256,56 @@ def _write(
     It has the mates of ``lone``, or else all members, and after them their mates.
     """
     if lone is not None:
-        exact = False
+        exact = sticky = False
         active = lone.mates
         entries = [places[active[0].cookie]] * layout.POOL_ENTRIES
         drained = []
     else:
         exact = any(member.exact for member in members)
+        sticky = any(member.sticky for member in members)
         ordered = sorted(members, key=lambda member: member.weight == 0)
         # The kernel spreads over a group whichever socket of it is selected. So entries name them
         # in turn: if one is closed, the group keeps most of its share.
         of_unit = {
             member.unit: cycle(
-                places[one.cookie] for one in (member, *([] if exact else member.mates))
+                places[one.cookie]
+                for one in (member, *([] if exact else member.mates))
+                if one is member or not one.replaced
             )
             for member in members
         }
         owners = share({member.unit: member.weight for member in members})
         entries = [next(of_unit[unit]) for unit in owners] or [0] * layout.POOL_ENTRIES
         active = [one for one in ordered if one.weight > 0]
-        active += [mate for one in active for mate in one.mates]
-        drained = _everyone(one for one in ordered if one.weight == 0)
+        active += [mate for one in active for mate in one.mates if not mate.replaced]
+        drained = [one for one in _everyone(ordered) if one not in active]
     in_order = [places[one.cookie] for one in (*active, *drained)]
     padding = [0] * (layout.POOL_MEMBERS - len(in_order))
-    value = layout.POOL.pack(len(in_order), exact, len(active), *in_order, *padding, *entries)
+    value = layout.POOL.pack(
+        len(in_order), exact, sticky, len(active), *in_order, *padding, *entries
+    )
     bpf.map_update(maps.pools, layout.SLOT.pack(slot), value)
+
+
+def _replaced(mine: Iterable[Member], unit: str, cookie: int) -> list[Member]:
+    """The sockets of a unit that another one takes the place of, for the flows that they have."""
+    kept = [one for one in _everyone(mine) if one.unit == unit and one.cookie != cookie]
+    for one in kept:
+        one.replaced, one.mates = True, []
+    return kept
+
+
+def own_slot(maps: Maps, slot: int, cookie: int) -> None:
+    """Say whose a slot is, before its socket changes; 0 for nobody's.
+
+    Otherwise, flows noted for an earlier socket would go to the new one.
+    """
+    try:
+        with bpf.Pinned(f"{maps.registry}/{OWNERS}") as owners:
+            bpf.map_update(owners, layout.SLOT.pack(slot), layout.COOKIE.pack(cookie))
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # no unit says Flows=sticky
+            raise
 
 
 def _free(maps: Maps, count: int, unit: str) -> list[int]:
@@ -267,6 +314,7 @@ def _free(maps: Maps, count: int, unit: str) -> list[int]:
 
 def _move(maps: Maps, member: Member, slot: int) -> None:
     """Put a member into ``slot``, too, with its record."""
+    own_slot(maps, slot, member.cookie)
     write_record(maps, member, slot)
     if member.slot == slot:
         return

@@ -373,7 +373,9 @@ def enter(
     that it replaced, or None. If another unit has registered the socket already, this unit takes it
     over.
     """
-    if who.weight > 0 and not mates and not who.exact and not pool_slots(maps, slot):
+    # The kernel keeps the connections of TCP with their sockets.
+    sticky = who.sticky and listener.protocol == _socket.IPPROTO_UDP
+    if who.weight > 0 and not mates and not who.exact and not sticky and not pool_slots(maps, slot):
         member = member_in(maps, slot)
         if (
             member is None
@@ -400,6 +402,7 @@ def enter(
         weight=who.weight,
         weight_said=who.weight_said,
         exact=who.exact,
+        sticky=sticky,
         now=now,
         instead_of=instead_of,
         mates=mates,

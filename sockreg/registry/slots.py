@@ -26,7 +26,7 @@ def pool_slots(maps: Maps, slot: int) -> list[int]:
     value = bpf.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
     if value is None:
         return []
-    members, _, _, *rest = layout.POOL.unpack(value)
+    members, _, _, _, *rest = layout.POOL.unpack(value)
     return [int(slot) for slot in rest[:members]]
 
 

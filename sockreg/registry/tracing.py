@@ -26,7 +26,17 @@ from sockreg.host import bpf_access, release
 from sockreg.kernel import libbpf
 from sockreg.kernel.ringbuf import Ring
 from sockreg.registry import generations, loading
-from sockreg.registry.directory import COPY, LINK, MAPS, PROGRAM, TABLE, TRACING, not_in_force
+from sockreg.registry.directory import (
+    COPY,
+    FLOWS,
+    LINK,
+    MAPS,
+    OWNERS,
+    PROGRAM,
+    TABLE,
+    TRACING,
+    not_in_force,
+)
 from sockreg.registry.generations import Generation
 from sockreg.registry.pins import pin, pinned
 
@@ -157,6 +167,9 @@ def _load(obj: libbpf.Object, registry: str, current: Generation, one_in: int) -
     with contextlib.ExitStack() as stack:
         for name in MAPS:
             obj.reuse_map(name, stack.enter_context(pinned(f"{registry}/{name}")))
+        for name, path in ((FLOWS, current.path / FLOWS), (OWNERS, Path(registry, OWNERS))):
+            if (current.path / FLOWS).exists():
+                obj.reuse_map(name, stack.enter_context(pinned(path)))
         obj.reuse_map(loading.TABLE_MAP, stack.enter_context(pinned(current.path / TABLE)))
         program = stack.enter_context(pinned(current.path / PROGRAM))
         try:

@@ -15,7 +15,7 @@ class UnitState:
     ``active`` is whether its sockreg@ instance is started. ``files`` are files_state() of its files
     when they were read (systemd/unitpaths.py). ``label`` and ``weight`` are those of its sockets in
     these files, and ``weight_said`` is whether the files say a weight. ``exact`` is whether they
-    say Reuseport=no.
+    say Reuseport=no, and ``sticky`` whether they say Flows=sticky.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class UnitState:
         weight: int,
         weight_said: bool,
         exact: bool = False,
+        sticky: bool = False,
     ) -> None:
         self.active = active
         self.files = files
@@ -34,6 +35,7 @@ class UnitState:
         self.weight = weight
         self.weight_said = weight_said
         self.exact = exact
+        self.sticky = sticky
 
 
 def _key(unit: str) -> bytes:
@@ -57,6 +59,7 @@ def _state(maps: Maps, key: bytes) -> UnitState | None:
         weight=weight,
         weight_said=bool(flags & layout.MEMBER_WEIGHT_SAID),
         exact=bool(flags & layout.MEMBER_EXACT),
+        sticky=bool(flags & layout.MEMBER_STICKY),
     )
 
 
@@ -81,7 +84,9 @@ def write_unit(maps: Maps, unit: str, state: UnitState) -> None:
         state.active,
         *state.files,
         state.weight,
-        layout.MEMBER_WEIGHT_SAID * state.weight_said | layout.MEMBER_EXACT * state.exact,
+        layout.MEMBER_WEIGHT_SAID * state.weight_said
+        | layout.MEMBER_EXACT * state.exact
+        | layout.MEMBER_STICKY * state.sticky,
         state.label.encode("ascii", "replace")[: layout.LABEL_SIZE - 1],
     )
     bpf.map_update(maps.units, _key(unit), value)

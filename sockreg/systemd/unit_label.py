@@ -14,12 +14,13 @@ from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unitpaths import find_unit
 from sockreg.systemd.values import boolean, number
-from sockreg.terms import WEIGHT_MAX, label_problem
+from sockreg.terms import FLOWS_DEFAULT, FLOWS_RANGE, WEIGHT_MAX, label_problem
 
 RULES_SECTION = "X-Sockreg"
 LABEL = "Label"
 WEIGHT = "Weight"
 REUSEPORT = "Reuseport"
+FLOWS = "Flows"
 
 Sections = Iterable[tuple[str, Section]]
 Tell = Callable[[str, int, str], None]  # path, line, what is wrong
@@ -84,9 +85,32 @@ def read_exact(sections: Sections, problem: Tell) -> bool:
     return exact
 
 
-def of_files(root: str, unit: str) -> tuple[str, str, int | None, bool] | None:
-    """The unit's own name, and the label, the weight and read_exact() in its files. None if it has
-    no files.
+def read_flows(sections: Sections, problem: Tell) -> int:
+    """How many flows to make room for: ``Flows=sticky`` or ``Flows=sticky 262144``.
+
+    0 if the files say nothing, or ``Flows=hash``.
+    """
+    flows = 0
+    for path, section in sections:
+        if section.name == RULES_SECTION:
+            for line, _, key, value in section.entries:
+                if key != FLOWS:
+                    continue
+                kind, _, count = value.partition(" ")
+                try:
+                    if kind not in ("", "hash", "sticky") or (count and kind != "sticky"):
+                        raise ValueError("expected sticky, sticky NUMBER or hash")
+                    flows = 0
+                    if kind == "sticky":
+                        flows = number(count.strip(), FLOWS_RANGE) if count else FLOWS_DEFAULT
+                except ValueError as wrong:
+                    problem(path, line, f"{key}={value}: {wrong}")
+    return flows
+
+
+def of_files(root: str, unit: str) -> tuple[str, str, int | None, bool, int] | None:
+    """The unit's own name, and the label, the weight, read_exact() and read_flows() in its files.
+    None if it has no files.
 
     Raises ConfigError for the first line that is wrong.
     """
@@ -106,7 +130,13 @@ def of_files(root: str, unit: str) -> tuple[str, str, int | None, bool] | None:
             _refuse(path, 0, large)
         sections += [(path, section) for section in read_sections(content)]
     label = read_label(name, sections, _refuse, _ignore)
-    return name, label, read_weight(sections, _refuse), read_exact(sections, _refuse)
+    return (
+        name,
+        label,
+        read_weight(sections, _refuse),
+        read_exact(sections, _refuse),
+        read_flows(sections, _refuse),
+    )
 
 
 def _refuse(path: str, line: int, text: str) -> None:

@@ -1,6 +1,7 @@
 """What is attached, which labels have sockets, and what the counters say."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sockreg.context import Context
@@ -19,6 +20,7 @@ from sockreg.registry import (
 from sockreg.registry.counters import Counters as Counters
 from sockreg.registry.counters import read_counters
 from sockreg.registry.destinations import Key, read_destinations
+from sockreg.registry.directory import FLOWS
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units
@@ -28,7 +30,11 @@ from sockreg.terms import ONLY, SLOT_REJECT
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A registered socket. ``registered`` is ns since the epoch."""
+    """A registered socket. ``registered`` is ns since the epoch.
+
+    ``flows`` is how many UDP flows stay with it and with those that it has replaced; None unless
+    its pool is sticky.
+    """
 
     cookie: str
     address: str
@@ -36,6 +42,7 @@ class Member:
     weight: int
     registered: int
     slot: int
+    flows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,17 @@ class Trial:
     seconds_left: int
 
 
+@dataclass(frozen=True)
+class FlowCounts:
+    """The flows of all sticky pools: how many are noted now, how many can be, and how many had to
+    give way to others.
+    """
+
+    noted: int
+    room: int
+    evicted: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """``generation`` and ``header`` are None while nothing is in force.
@@ -103,7 +121,8 @@ class Status:
     ``program`` is also None if it cannot be opened, which takes root. ``expected`` is None unless
     the sock_ops program is attached. ``others`` is None without permission. ``trial`` is None
     unless apply --confirm put the current generation in force. ``traced`` is whether a program
-    tells its decisions in the place of the one in force.
+    tells its decisions in the place of the one in force. ``flows`` is None unless a unit has said
+    Flows=sticky.
     """
 
     registry: str
@@ -119,6 +138,7 @@ class Status:
     others: list[attachment.Other] | None
     trial: Trial | None = None
     traced: bool = False
+    flows: FlowCounts | None = None
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -142,9 +162,10 @@ def read(context: Context) -> Status:
             else {}
         )
         slots = read_destinations(maps)
+        noted, of_member = _flows(registry)
         counters = read_counters(registry, [*slots.values(), SLOT_REJECT])
         destinations = [
-            _destination(maps, counters[slot], key, slot, rules.get(key, 0))
+            _destination(maps, counters[slot], key, slot, rules.get(key, 0), of_member)
             for key, slot in sorted(slots.items())
         ]
         return Status(
@@ -161,7 +182,20 @@ def read(context: Context) -> Status:
             others=attachment.others(registry, context.netns) if os.geteuid() == 0 else None,
             trial=_trial(registry),
             traced=traced,
+            flows=noted,
         )
+
+
+def _flows(registry: str) -> tuple[FlowCounts | None, Mapping[tuple[int, int], int]]:
+    """The counts, and the flows of each member by slot of the destination and cookie."""
+    if not os.path.exists(f"{registry}/{FLOWS}"):
+        return None, {}
+    from sockreg.registry.flows import read_flows
+
+    found = read_flows(registry)
+    if found is None:
+        return None, {}
+    return FlowCounts(len(found.flows), found.room, found.evicted), found.by_member()
 
 
 def _generation(
@@ -234,7 +268,12 @@ def _is_news(listener: DestinationStatus, only: dict[tuple[str, str], set[str]])
 
 
 def _destination(
-    maps: Maps, counters: Counters, key: Key, slot: int, rules: int
+    maps: Maps,
+    counters: Counters,
+    key: Key,
+    slot: int,
+    rules: int,
+    flows: Mapping[tuple[int, int], int],
 ) -> DestinationStatus:
     label, family, protocol, listener = key
     return DestinationStatus(
@@ -243,7 +282,10 @@ def _destination(
         protocol=PROTOCOL_NAMES[protocol],
         family=FAMILY_NAMES[family],
         rules=rules,
-        members=sorted(map(_member, members_of(maps, slot)), key=lambda member: member.unit),
+        members=sorted(
+            (_member(member, slot, flows) for member in members_of(maps, slot)),
+            key=lambda member: member.unit,
+        ),
         counters=counters,
         slot=slot,
     )
@@ -268,7 +310,8 @@ def _with_unclear(destinations: list[DestinationStatus]) -> list[DestinationStat
     return found
 
 
-def _member(member: members.Member) -> Member:
+def _member(member: members.Member, slot: int, flows: Mapping[tuple[int, int], int]) -> Member:
+    cookies = [member.cookie, *(mate.cookie for mate in member.mates)]
     return Member(
         cookie=cookie_text(member.cookie),
         address=member.address,
@@ -276,6 +319,7 @@ def _member(member: members.Member) -> Member:
         weight=member.weight,
         registered=member.registered,
         slot=member.slot,
+        flows=sum(flows.get((slot, one), 0) for one in cookies) if member.sticky else None,
     )
 
 

@@ -11,7 +11,7 @@ ONES_64 = (1 << 64) - 1
 
 def look_up(tables: Tables, packet: Packet, interface: int = 0) -> int:
     """The destination that the program finds: slot and missing=pass; 0 to pass."""
-    size, address, port, interfaces, source, _, used, _ = words.CONFIG.unpack(tables.config)
+    size, address, port, interfaces, source, _, used, _, _ = words.CONFIG.unpack(tables.config)
     assert size * words.WORD_SIZE == len(tables.table_bytes())
     wide = packet.family == INET6
     word = start(tables, packet, used)

@@ -18,7 +18,7 @@ from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.counters import Causes
 from sockreg.registry.generation_record import Header
 from sockreg.views import status
-from sockreg.views.status import Counters, DestinationStatus, LastApply, Member, Status
+from sockreg.views.status import Counters, DestinationStatus, FlowCounts, LastApply, Member, Status
 from tests.exposition import samples
 from tests.process import run
 from tests.tree import ROOT
@@ -36,6 +36,7 @@ MEMBERS = [
         weight=100,
         registered=1_700_000_000_000_000_000,
         slot=3,
+        flows=11,
     ),
     Member(
         cookie="sk:1b",
@@ -90,6 +91,7 @@ SEEN = Status(
     units=["web@1.socket"],
     expected=None,
     others=None,
+    flows=FlowCounts(12, 1024, 34),
 )
 
 
@@ -147,6 +149,10 @@ def test_values(exposed: str) -> None:
         ("sockreg_has_socket", other): 0,
         ("sockreg_member_weight", (*web, "web@1.socket")): 100,
         ("sockreg_member_weight", (*web, "web@2.socket")): 0,
+        ("sockreg_member_flows", (*web, "web@1.socket")): 11,
+        ("sockreg_flows", ()): 12,
+        ("sockreg_flows_room", ()): 1024,
+        ("sockreg_flows_evicted_total", ()): 34,
     }
     assert {name: found[name] for name in expected} == expected
 

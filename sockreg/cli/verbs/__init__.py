@@ -36,6 +36,7 @@ WHERE = {
     "inspect": "inspect.VERB",
     "explain": "explain.VERB",
     "listeners": "listeners.VERB",
+    "flows": "flows.VERB",
     "trace": "trace.VERB",
     "top": "top.VERB",
     "graph": "graph.VERB",

@@ -155,20 +155,35 @@ def _print_left_out(seen: Status) -> None:
 def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:
     head = ["LABEL", "PROTO", "FAMILY", "RULES", "LOOKUPS", "MISSES", "ERRORS",
             "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
+    with_flows = any(m.flows is not None for d in seen.destinations for m in d.members)
     if rates is not None:
         head.insert(5, "PER S")
-    rows = [row for destination in seen.destinations for row in _rows(destination, slots, rates)]
+    if with_flows:
+        head.insert(-1, "FLOWS")
+    rows = [
+        row
+        for destination in seen.destinations
+        for row in _rows(destination, slots, rates, with_flows)
+    ]
     print_table([*head, "SLOT"] if slots else head, rows)
     for destination in seen.destinations:
         for sentence in remarks(destination):
             out(sentence)
+    if seen.flows is not None:
+        out(
+            f"{plural(seen.flows.noted, 'flow')} noted, room for {seen.flows.room}, "
+            f"{seen.flows.evicted} had to give way"
+        )
     if seen.rejected:
         unless = ", unless another program selected a socket" if seen.others else ""
         out(f"{plural(seen.rejected, 'packet')} refused by reject rules{unless}")
 
 
 def _rows(
-    destination: DestinationStatus, slots: bool, rates: Mapping[Key, Rate] | None
+    destination: DestinationStatus,
+    slots: bool,
+    rates: Mapping[Key, Rate] | None,
+    with_flows: bool,
 ) -> list[list[object]]:
     """A line for the destination with its first member, and one line per further member."""
     from sockreg.views.rates import key_of, rate_text
@@ -187,10 +202,26 @@ def _rows(
     if rates is not None:
         rate = rates.get(key_of(destination))
         first.insert(5, "-" if rate is None else rate_text(rate.lookups))
-    rows = [
-        [m.cookie, m.address, m.weight, m.unit, *([m.slot] if slots else [])]
+    rows: list[list[object]] = [
+        [
+            m.cookie,
+            m.address,
+            m.weight,
+            *(["-" if m.flows is None else m.flows] if with_flows else []),
+            m.unit,
+            *([m.slot] if slots else []),
+        ]
         for m in destination.members
-    ] or [["none", "-", "-", NO_UNIT, *([destination.slot] if slots else [])]]
+    ] or [
+        [
+            "none",
+            "-",
+            "-",
+            *(["-"] if with_flows else []),
+            NO_UNIT,
+            *([destination.slot] if slots else []),
+        ]
+    ]
     return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
 
 
