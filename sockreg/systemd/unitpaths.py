@@ -1,15 +1,19 @@
 """Where systemd finds a unit's files: its fragment and its drop-ins (systemd.unit(5)).
 
-On the companion's start-up path: this module only imports ``os``.
+On the companion's start-up path: this module only imports ``os`` and ``time``.
 
 Every function takes ``root``, the directory that stands for ``/``. The returned paths start with
 it. Below another root, an absolute symbolic link points into that root, as for systemctl --root=. A
 file is *masked* if it is empty or a link to /dev/null.
+
+A command asks for hundreds of units. So what a directory contains is remembered, and is read again
+when the directory has changed.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 # The search path of the system manager; earlier directories win. system.attached
 # (portablectl) is left out: its units come with their own drop-ins and no sockreg@ instance.
@@ -29,6 +33,16 @@ _SYSTEM = (
 _NULL = os.makedev(1, 3)  # /dev/null
 _LINKS_MAX = 8  # as many as systemd follows (FOLLOW_MAX, basic/unit-file.c)
 
+# A directory, a mark that changes with what it contains, and the names in it: whether they are
+# links. Both are None if it cannot be read.
+_Listing = tuple[str, "tuple[int, int, int] | None", "dict[str, bool] | None"]
+_listings: dict[str, _Listing] = {}
+# For a root and a suffix: the listings, and the links that are other names of each unit.
+_Aliases = tuple[list[_Listing], dict[str, list[str]], list[str]]
+_known_aliases: dict[tuple[str, str], _Aliases] = {}
+# A change within one tick of the kernel's clock need not change the time of a directory.
+_SETTLED_NS = 100_000_000
+
 
 def search_path(root: str) -> list[str]:
     """The directories that hold units, highest precedence first. Some may not exist."""
@@ -43,7 +57,7 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
     The files are the fragment and then the drop-ins in the order in which systemd applies them,
     without masked drop-ins. There are none if the unit does not exist, is masked, or is a template.
     """
-    directories = search_path(root)
+    directories = _look(root)
     identity, fragment = _follow_aliases(root, directories, name)
     if not fragment or is_template(name) or not has_content(root, fragment):
         return identity, []
@@ -53,14 +67,14 @@ def find_unit(root: str, name: str) -> tuple[str, list[str]]:
 
 def dropins_of(root: str, name: str) -> list[str]:
     """The drop-ins of a unit, without masked ones, even if the unit itself is not there."""
-    directories = search_path(root)
+    directories = _look(root)
     identity, _ = _follow_aliases(root, directories, name)
     return [path for path in _dropins(root, directories, identity) if has_content(root, path)]
 
 
 def lost_links(root: str, name: str) -> list[str]:
     """Of the unit's file and its drop-ins, the links that lead nowhere. systemd ignores them."""
-    directories = search_path(root)
+    directories = _look(root)
     identity, fragment = _follow_aliases(root, directories, name)
     if not fragment or is_template(name):
         return []
@@ -71,18 +85,19 @@ def lost_links(root: str, name: str) -> list[str]:
     ]
 
 
-def _dropins(root: str, directories: list[str], identity: str) -> list[str]:
+def _dropins(root: str, directories: list[_Listing], identity: str) -> list[str]:
     """The drop-ins that win over others of their name, also masked ones, in their order."""
     names = [identity, *_aliases(root, directories, identity)]
-    places = [
-        f"{directory}/{unit}.d"
-        for one in names
-        for directory in directories
-        for unit in _dropin_names(one)
-    ]
+    kinds = [[f"{unit}.d" for unit in _dropin_names(one)] for one in names]
     # Drop-ins for a whole unit type come last: any other drop-in of the same file name wins.
-    unit_type = identity.rpartition(".")[2]
-    places += [f"{directory}/{unit_type}.d" for directory in directories]
+    kinds.append([f"{identity.rpartition('.')[2]}.d"])
+    places = [
+        f"{directory}/{unit}"
+        for units in kinds
+        for directory, _, entries in directories
+        for unit in units
+        if entries is None or unit in entries
+    ]
     return winners([(directory, files_in(directory, ".conf")) for directory in places])
 
 
@@ -113,10 +128,34 @@ def is_template(name: str) -> bool:
 
 def is_masked(root: str, name: str) -> bool:
     """Whether systemd refuses to start the unit because its file is masked."""
-    _, fragment = _follow_aliases(root, search_path(root), name)
+    _, fragment = _follow_aliases(root, _look(root), name)
     if not fragment or has_content(root, fragment):
         return False
     return os.path.exists(reachable(root, fragment))  # not a link to nowhere
+
+
+def _look(root: str) -> list[_Listing]:
+    """The directories that hold units, with what they contain now."""
+    return [_listing(directory) for directory in search_path(root)]
+
+
+def _listing(directory: str) -> _Listing:
+    try:
+        status = os.stat(directory)
+        mark = status.st_dev, status.st_ino, status.st_ctime_ns
+        kept = _listings.get(directory)
+        if kept is not None and kept[1] == mark:
+            return kept
+        with os.scandir(directory) as entries:
+            found: _Listing = directory, mark, {it.name: it.is_symlink() for it in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return directory, None, {}
+    except OSError:
+        return directory, None, None
+    _listings.pop(directory, None)
+    if time.time_ns() - mark[2] > _SETTLED_NS:
+        _listings[directory] = found
+    return found
 
 
 def files_in(directory: str, suffix: str) -> list[str]:
@@ -176,7 +215,7 @@ def _link_target(root: str, link: str) -> str:
     return os.path.normpath(f"{os.path.dirname(link)}/{target}")
 
 
-def _follow_aliases(root: str, directories: list[str], name: str) -> tuple[str, str]:
+def _follow_aliases(root: str, directories: list[_Listing], name: str) -> tuple[str, str]:
     """The unit's own name, and the path of its fragment or ''."""
     wanted = name
     for _ in range(_LINKS_MAX):
@@ -201,24 +240,51 @@ def _alias_target(root: str, path: str) -> str:
     return name if directory.removeprefix(root.rstrip("/")) in _SYSTEM else ""
 
 
-def _aliases(root: str, directories: list[str], identity: str) -> list[str]:
+def _aliases(root: str, directories: list[_Listing], identity: str) -> list[str]:
     """The other names of a unit, whose drop-ins apply as well."""
-    suffix = "." + identity.rpartition(".")[2]
-    found = {
-        _with_instance_of(identity, name)
-        for directory in directories
-        for name in files_in(directory, suffix)
-        if os.path.islink(f"{directory}/{name}")
-    }
+    plain, templates = _links(root, directories, "." + identity.rpartition(".")[2])
+    found = set(plain.get(identity, ()))
+    if _parts(identity)[1]:
+        completed = {_with_instance_of(identity, name) for name in templates}
+        found |= {n for n in completed if _follow_aliases(root, directories, n)[0] == identity}
     found.discard(identity)
-    return sorted(n for n in found if _follow_aliases(root, directories, n)[0] == identity)
+    return sorted(found)
 
 
-def _first(root: str, directories: list[str], name: str) -> str:
+def _links(
+    root: str, directories: list[_Listing], suffix: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The links of a type: for each unit its other names, and the links that are templates."""
+    known = _known_aliases.get((root, suffix))
+    if known is not None and known[0] == directories:
+        return known[1], known[2]
+    links: set[str] = set()
+    for directory, _, entries in directories:
+        if entries is None:
+            files_in(directory, suffix)  # raises what is wrong with it
+            continue
+        links |= {
+            name
+            for name, is_link in entries.items()
+            if is_link and name.endswith(suffix) and not name.startswith(".")
+        }
+    plain: dict[str, list[str]] = {}
+    templates = []
+    for name in links:
+        if is_template(name):
+            templates.append(name)
+        else:
+            plain.setdefault(_follow_aliases(root, directories, name)[0], []).append(name)
+    if all(mark is None or directory in _listings for directory, mark, _ in directories):
+        _known_aliases[root, suffix] = directories, plain, templates
+    return plain, templates
+
+
+def _first(root: str, directories: list[_Listing], name: str) -> str:
     """The path of the unit file that wins. Links that are not proper aliases do not count."""
-    for directory in directories:
+    for directory, _, entries in directories:
         path = f"{directory}/{name}"
-        if os.path.lexists(path):
+        if os.path.lexists(path) if entries is None else name in entries:
             target = _alias_target(root, path)
             if not target or _may_be_alias(name, target):
                 return path

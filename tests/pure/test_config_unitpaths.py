@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,67 @@ def test_imports_nothing_but_os() -> None:
         "sockreg.systemd",
         "sockreg.systemd.unitpaths",
     }
+
+
+def test_what_changes_is_seen_at_once(tmp_path: Path) -> None:
+    """Directories that were looked at before are not read again; none of this may show."""
+    put(tmp_path, f"{LIB}/web.socket", f"{LIB}/other.socket")
+    link(tmp_path, f"{ETC}/alias.socket", f"/{LIB}/web.socket")
+    put(tmp_path, f"{ETC}/alias.socket.d/10-a.conf")
+
+    def settle() -> None:
+        time.sleep(0.12)  # until the times of directories tell
+        files(tmp_path, "web.socket")
+
+    own, alias = f"{LIB}/web.socket", f"{ETC}/alias.socket.d/10-a.conf"
+    settle()
+    assert files(tmp_path, "web.socket") == [own, alias]
+    put(tmp_path, f"{RUN}/web.socket.d/05-b.conf")  # in a new directory
+    assert files(tmp_path, "web.socket") == [own, f"{RUN}/web.socket.d/05-b.conf", alias]
+    settle()
+    put(tmp_path, f"{RUN}/web.socket.d/06-c.conf")  # in one that is there
+    assert files(tmp_path, "web.socket")[1:3] == [
+        f"{RUN}/web.socket.d/05-b.conf",
+        f"{RUN}/web.socket.d/06-c.conf",
+    ]
+    settle()
+    link(tmp_path, f"{ETC}/new", f"/{LIB}/other.socket")
+    (tmp_path / ETC / "new").rename(tmp_path / ETC / "alias.socket")  # leads elsewhere now
+    assert alias not in files(tmp_path, "web.socket")
+    assert files(tmp_path, "other.socket") == [f"{LIB}/other.socket", alias]
+    settle()
+    link(tmp_path, f"{ETC}/web.socket", "/dev/null")
+    assert is_masked(str(tmp_path), "web.socket")
+    settle()
+    (tmp_path / ETC / "web.socket").unlink()
+    assert files(tmp_path, "web.socket")[0] == own
+    settle()
+    (tmp_path / RUN).rename(tmp_path / "gone")
+    assert files(tmp_path, "web.socket") == [own]
+
+
+def test_changes_within_one_tick_of_the_clock_are_seen(tmp_path: Path) -> None:
+    put(tmp_path, f"{LIB}/one.socket", f"{LIB}/two.socket")
+    put(tmp_path, f"{ETC}/alias.socket.d/10-a.conf")
+    for turn in range(200):
+        unit = ("one.socket", "two.socket")[turn % 2]
+        link(tmp_path, f"{ETC}/new", f"/{LIB}/{unit}")
+        (tmp_path / ETC / "new").rename(tmp_path / ETC / "alias.socket")
+        assert find_unit(str(tmp_path), "alias.socket")[0] == unit
+        assert len(files(tmp_path, unit)) == 2
+
+
+def test_directories_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, *(f"{LIB}/u{number}.socket" for number in range(50)))
+    time.sleep(0.12)
+    read = []
+
+    def scandir(path: str) -> object:
+        read.append(path)
+        return scan(path)
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    for number in range(50):
+        assert len(files(tmp_path, f"u{number}.socket")) == 1
+    assert read == [f"{tmp_path}/{LIB}"]
