@@ -53,8 +53,7 @@ After={NEEDED} {LOADER}
 
 [Socket]
 PassFileDescriptorsToExec=yes
-ExecStartPost=-@PYTHON@ -I -S @COMPANION@ register %n /dev/null
-ExecStartPost=-@PYTHON@ -I -S @COMPANION@ start %n @SOCKREG@
+ExecStartPost=-@PYTHON@ -I -S @COMPANION@ open %n @SOCKREG@
 """
 
 

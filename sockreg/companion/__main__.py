@@ -3,13 +3,15 @@
     python3 -I -S companion/__main__.py register UNIT.socket RECORD
     python3 -I -S companion/__main__.py start    UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
+    python3 -I -S companion/__main__.py open     UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py leave    UNIT.service SOCKREG WORD...
 
 RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SOCKREG is the path of
-the full command. The last form is ExecStop= of the loader: it runs that command, unless
-the unit restarts. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for every
-socket: -I and -S keep the interpreter from searching for files, and only the imports that the verb
-needs are made.
+the full command. ``open`` registers and starts in one process, for sockets that register
+themselves; no flags are changed. The last form is ExecStop= of the loader: it runs that command,
+unless the unit restarts. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for
+every socket: -I and -S keep the interpreter from searching for files, and only the imports that the
+verb needs are made.
 """
 
 import gc
@@ -19,6 +21,10 @@ import sys
 
 def main(arguments: list[str]) -> int:
     verb, unit, path, *words = arguments
+    if verb == "open":
+        # If a socket cannot be registered, the rules count all the same.
+        registered = _do("register", unit, path, words)
+        return _do("start", unit, path, words) or registered
     if verb == "register":
         # Before anything else, including the other imports: see sockreg/companion/flags.py.
         from sockreg.companion import flags
@@ -26,7 +32,10 @@ def main(arguments: list[str]) -> int:
         count = posix.environ.get(b"LISTEN_FDS", b"")
         if count.isdigit() and len(count) < 8:
             flags.restore(path, range(3, 3 + int(count)))
+    return _do(verb, unit, path, words)
 
+
+def _do(verb: str, unit: str, path: str, words: list[str]) -> int:
     from sockreg.errors import SockregError, missing
     from sockreg.registry.directory import named_bpffs
     from sockreg.systemd import journal

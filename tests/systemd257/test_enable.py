@@ -25,8 +25,7 @@ After=sockreg-needed.service sockreg.service
 
 [Socket]
 PassFileDescriptorsToExec=yes
-ExecStartPost=-/usr/bin/python3 -I -S {COMPANION} register %n /dev/null
-ExecStartPost=-/usr/bin/python3 -I -S {COMPANION} start %n /usr/bin/sockreg
+ExecStartPost=-/usr/bin/python3 -I -S {COMPANION} open %n /usr/bin/sockreg
 """
 
 
