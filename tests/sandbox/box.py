@@ -93,6 +93,11 @@ class Sandbox(Closing):
         """Its directory on the host; its cgroup there has the same name. Both end with it."""
         return self._in_place().directory
 
+    @property
+    def cgroup(self) -> Path:
+        """Its cgroup on the host, the same for all its boots."""
+        return self._in_place().cgroup
+
     # Power
 
     def boot(self) -> None:
