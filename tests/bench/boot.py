@@ -1,7 +1,7 @@
 """What registered sockets add to a boot, and what enabling and disabling them takes.
 
 ``python -m tests.bench.boot [--sockets N] [--lower ROOT]`` (root). Boxes with a systemd of their
-own (tests/sandbox) boot on the same sockets: without sockreg, with the loader alone, and with all
+own (tests/sandbox) boot on the same sockets: without sockreg, with only the loader, and with all
 of them registered. CPU time is that of the box's cgroup, so PID 1 and all its processes count, and
 that of the command. Wall time is what systemd says: from its start until everything is started. The
 measure of CPU time is a bare interpreter that starts and ends, taken in the same minute.
@@ -178,9 +178,9 @@ def part(found: Sequence[Figures]) -> Part:
     for it in found:
         where = f"systemd {it.systemd.split()[0]}, mode {it.mode}"
         for name, spent in (
-            ("sockets alone", it.plain),
-            ("and the loader", it.loader),
-            ("and all registered", it.registered),
+            ("without sockreg", it.plain),
+            ("with the loader", it.loader),
+            ("with all registered", it.registered),
         ):
             rows.append([where, f"boot, {name}", f"{spent.cpu:.2f}", f"{spent.wall:.2f}"])
         for name, cpu in (
