@@ -74,6 +74,7 @@ _TESTS = {
         "test_unloading_it_keeps_the_sockets",
         "test_it_loads_with_three_capabilities",
     ),
+    "trace": ("test_a_sample", "test_a_tracer_that_is_killed"),
     "take": (
         "test_by_pid",
         "test_by_cookie[sk:{:x}]",
