@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sockreg import __version__
-from tests.bench import apply, boot, connections, fullpath, lookup, pool, startup, swap
+from tests.bench import apply, boot, connections, flows, fullpath, lookup, pool, startup, swap
 from tests.bench.report import Aim, Part, Table, machine, show, verdict
 
 _QUICK_STARTS = 20
@@ -59,6 +59,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
     "fullpath": fullpath.measure,
     "connections": connections.measure,
     "pool": pool.measure,
+    "flows": flows.measure,
     "startup": _startup,
     "boot": boot.measure,
 }
