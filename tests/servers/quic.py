@@ -112,7 +112,7 @@ def configured() -> QuicConfiguration:
         .not_valid_after(now + datetime.timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
-    made = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN, idle_timeout=2)
+    made = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN, idle_timeout=10)
     made.certificate, made.private_key = certificate, key
     return made
 

@@ -81,7 +81,7 @@ def downloads(box: Sandbox, seconds: float, restarts: int) -> dict[str, int]:
     try:
         for number in range(restarts):
             time.sleep(seconds)  # downloads begin all the time, at both
-            box.systemctl("restart", f"quic@{1 + number % 2}.service")
+            box.systemctl("restart", f"quic@{1 + number % 2}.service", timeout=120)
     finally:
         box.run(["touch", END])
         thread.join()
@@ -89,15 +89,25 @@ def downloads(box: Sandbox, seconds: float, restarts: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "restarts"), [(1.0, 2), pytest.param(4.0, 10, marks=pytest.mark.long)]
+    ("seconds", "restarts", "compared"),
+    [
+        pytest.param(1.0, 2, [STICKY], id="short"),
+        # A download that breaks ends when its connection has been idle for long enough.
+        pytest.param(4.0, 10, [RULES, STICKY], id="compared", marks=pytest.mark.long),
+    ],
 )
 def test_a_rolling_restart_breaks_no_download(
-    installed: Path, with_quic: Path, seconds: float, restarts: int
+    installed: Path,
+    with_quic: Path,
+    seconds: float,
+    restarts: int,
+    compared: list[tuple[str, ...]],
 ) -> None:
     found = {}
-    for rules in (RULES, STICKY):
+    for rules in compared:
         with Sandbox("box", trees=[installed, with_quic], lower=LOWER, files=files(rules)) as box:
             box.run(["ip", "address", "add", "192.0.2.0/24", "dev", "lo"])
             found[rules] = downloads(box, seconds, restarts)
     assert found[STICKY].keys() == {"quic1", "quic2"}, found  # and none is broken
-    assert found[RULES]["broken"] >= 2 * restarts, found
+    if RULES in found:
+        assert found[RULES]["broken"] >= 2 * restarts, found
