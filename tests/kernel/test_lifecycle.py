@@ -68,6 +68,26 @@ def test_sockets_stay_if_systemd_does_not_say_why_the_unit_stops(
         assert host.ask("192.0.2.7", 80) == "web"
 
 
+def test_systemd_is_not_asked_about_a_unit_of_which_nothing_is_left(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    monkeypatch.setattr(systemctl, "_SYSTEMCTL", "/bin/false")
+    with host.namespace.entered():
+        lifecycle.leave(UNIT, str(host.bpffs), str(host.root), NOTHING)
+    with host.serve("web", "127.0.0.1", 8080, unit="other.socket"):
+        with host.namespace.entered():
+            lifecycle.leave(UNIT, str(host.bpffs), str(host.root), NOTHING)
+        assert host.ask("192.0.2.7", 80) == "web"
+    # It has no socket, but counts.
+    with Maps(str(host.registry)) as maps:
+        write_unit(
+            maps, UNIT, UnitState(True, (1, 1, 1, 1), label="web", weight=100, weight_said=False)
+        )
+    with host.namespace.entered(), pytest.raises(SockregError, match="does not say why"):
+        lifecycle.leave(UNIT, str(host.bpffs), str(host.root), NOTHING)
+
+
 def is_locked(registry: str) -> bool:
     """Whether somebody holds the lock of the registry, this process included."""
     fd = os.open(f"{registry}/lock", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
