@@ -10,6 +10,7 @@ from sockreg.kernel import bpf
 from sockreg.kernel.testrun import Question
 from sockreg.model import INET
 from sockreg.registry import layout
+from sockreg.registry.directory import FLOWS
 from sockreg.registry.maps import Maps
 from sockreg.registry.slots import cookie_in
 
@@ -25,12 +26,34 @@ def chosen(maps: Maps, slot: int, question: Question) -> int | None:
     value = bpf.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
     if value is None:
         return None
-    _, _, _, active, *rest = layout.POOL.unpack(value)
+    _, _, sticky, active, *rest = layout.POOL.unpack(value)
+    noted = _noted(maps, slot, question) if sticky else None
+    if noted is not None:
+        return noted
     members, entries = rest[: layout.POOL_MEMBERS], rest[layout.POOL_MEMBERS :]
     flow = _hash(question)
     parts = [entries[flow >> shift & layout.POOL_ENTRIES - 1] for shift in range(0, 64, 16)]
     found = (cookie_in(maps, place) for place in (*parts, *members[:active]))
     return next((cookie for cookie in found if cookie is not None), None)
+
+
+def _noted(maps: Maps, slot: int, question: Question) -> int | None:
+    """The cookie of the socket that this flow stays with, if that is still there."""
+    here, there = (
+        socket.inet_pton(question.family, address).ljust(16, b"\0")
+        for address, _ in (question.local, question.remote)
+    )
+    port = question.remote[1].to_bytes(2, "big")
+    key = layout.FLOW_KEY.pack(slot, question.local[1], port, here, there)
+    try:
+        with bpf.Pinned(f"{maps.registry}/{FLOWS}", bpf.READ_ONLY) as flows:
+            value = bpf.map_lookup(flows, key, layout.FLOW.size)
+    except FileNotFoundError:
+        return None
+    if value is None:
+        return None
+    cookie, _, member, _ = layout.FLOW.unpack(value)
+    return int(cookie) if cookie_in(maps, member) == cookie else None
 
 
 def _hash(question: Question) -> int:

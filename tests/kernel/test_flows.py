@@ -10,8 +10,13 @@ from collections import Counter
 import pytest
 
 from sockreg.errors import EXIT_OK, EXIT_REFUSED
+from sockreg.kernel.testrun import Question
 from sockreg.registry import flows
+from sockreg.registry.choice import chosen
+from sockreg.registry.destinations import read_destinations
 from sockreg.registry.layout import FLOWS
+from sockreg.registry.maps import Maps
+from sockreg.terms import INET
 from tests.kernel.host import Host, cookie
 from tests.kernel.pool import ADDRESS, RULES, Pool, ask_flows, moved, unit
 from tests.netns import TCP, UDP
@@ -276,3 +281,22 @@ def test_what_is_shown(sticky: Host) -> None:
 def test_without_it_flows_says_what_to_do(host: Host) -> None:
     start(host, members=1)
     assert "no unit says Flows=sticky" in host.fails(EXIT_REFUSED, "flows")
+
+
+def test_explain_says_where_a_flow_goes(sticky: Host) -> None:
+    with Pool(sticky, UDP) as pool:
+        first = pool.add(1)
+        pool.flows(8)
+        pool.add(2)
+        with Maps(str(sticky.registry), read_only=True) as maps:
+            (slot,) = (
+                slot
+                for (label, family, protocol, listener), slot in read_destinations(maps).items()
+                if (label, family, protocol, listener) == ("web", INET, UDP, 0)
+            )
+            for number in range(8):
+                source = f"127.0.0.1:{20000 + number}"
+                told = sticky.json("explain", "udp", ADDRESS, "80", "from", source)
+                assert told["target"]["cookie"] == cookie(first.sock)
+                question = Question(INET, UDP, (ADDRESS, 80), ("127.0.0.1", 20000 + number))
+                assert f"sk:{chosen(maps, slot, question):x}" == cookie(first.sock)
