@@ -20,7 +20,6 @@ from sockreg.terms import INET
 from tests.kernel.host import Host, cookie
 from tests.kernel.pool import ADDRESS, RULES, Pool, ask_flows, moved, unit
 from tests.netns import TCP, UDP
-from tests.schemas import validated
 
 COUNT = 60
 
@@ -251,14 +250,14 @@ def test_what_is_shown(sticky: Host) -> None:
         assert pool.register(1, pool.serve(5)).status == EXIT_OK
         pool.add(2)
         ask_flows(sticky, range(1000, 1020))
-        shown = validated(sticky.run("--json", "flows", "web").out)[1]
+        shown = sticky.json("flows", "web")
         assert shown["noted"] == 23
         assert shown["evicted"] == 0
         assert [(flow["remote"], flow["unit"], flow["cookie"]) for flow in shown["flows"][:3]] == [
             (f"127.0.0.1:2000{flow}", unit(1), cookie(old.sock)) for flow in range(3)
         ]
         assert {flow["local"] for flow in shown["flows"]} == {f"{ADDRESS}:80"}
-        status = validated(sticky.run("--json", "status").out)[1]
+        status = sticky.json("status")
         assert status["flows"] == {"noted": 23, "room": FLOWS, "evicted": 0}
         members = [
             member["flows"]

@@ -8,6 +8,8 @@ from typing import Any
 from sockreg.errors import EXIT_CONFIG, EXIT_OK
 from tests import tree
 from tests.kernel.host import Host
+from tests.kernel.pool import Pool
+from tests.kernel.test_flows import start
 from tests.netns import UDP
 from tests.schemas import validated
 
@@ -136,3 +138,12 @@ sys.path.insert(0, sys.argv.pop(1))
 from sockreg.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def test_flows_that_stay(host: Host) -> None:
+    start(host, "Flows=sticky", members=1)
+    with Pool(host, UDP) as pool:
+        pool.add(1)
+        pool.flows(2)
+        assert len(printed(host, "flows", "web")["flows"]) == 2
+        assert printed(host, "status")["flows"]["noted"] == 2

@@ -55,6 +55,10 @@ _TESTS = {
         "test_options_and_flags_stay_as_they_are",
     ),
     "rollback": ("test_connections_land_where_they_did",),
+    "flows": (
+        "test_a_flow_stays_when_the_pool_changes",
+        "test_flows_that_find_no_room_go_by_their_hash",
+    ),
     "groups": (
         "test_the_first_of_a_group_closes[6-127.0.0.1-192.0.2.7]",
         "test_a_group_keeps_its_share_of_a_pool[17]",
