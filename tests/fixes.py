@@ -198,6 +198,7 @@ EXECUTORS = {
         f"{_K}readers.py::test_a_death_at_any_point_of_an_apply_tells_readers_nothing_wrong"
     ),
     "registry/sockops.py: start it": f"{_H}sock_ops_is_not_loaded",
+    "views/flows.py: set it in": f"{_K}flows.py::test_it_comes_and_goes_with_the_files",
     "systemd/systemctl.py: its state stays": f"{_H}systemd_does_not_say_why_it_stops",
     "commands/enable_checks.py: 'systemctl stop {}' first": (
         f"{_S}enable.py::test_a_running_server_without_its_socket"

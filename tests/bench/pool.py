@@ -33,7 +33,8 @@ ROUNDS = 60
 _QUICK = 6
 _REPEAT = 500_000  # runs of the program in one test run
 _PORT = 8000  # of the first case; each case has its own rule
-_CALL = "socket = pick(ctx, slot);"  # what is left out of the program without pools
+# What is left out of the program without pools.
+_CALL = "socket = pick(ctx, slot, &flags, &member);"
 
 
 class Case(NamedTuple):

@@ -140,7 +140,7 @@ def test_counters_of_another_version_are_refused(host: Host) -> None:
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 81")
     for arguments in (["status"], ["apply"]):
         said = host.fails(EXIT_REFUSED, *arguments)
-        assert f"{pin} belongs to a registry of another version of sockreg" in said
+        assert f"{pin} is not a map of this version of sockreg" in said
     host.ok("unload")
     host.ok("load")
 
@@ -155,7 +155,7 @@ def test_a_registry_of_another_version_is_refused_and_can_be_started_anew(host: 
     with host.namespace.listen("127.0.0.1", 8080) as listener:
         for arguments in (["status"], ["apply"], ["explain", "tcp", "192.0.2.7", "80"]):
             said = host.fails(EXIT_REFUSED, *arguments)
-            assert f"{pin} belongs to a registry of another version of sockreg" in said
+            assert f"{pin} is not a map of this version of sockreg" in said
         refused = host.register([("web", listener)])
         assert refused.status == EXIT_REFUSED
         assert "another version" in refused.err

@@ -152,7 +152,8 @@ def test_the_rule_is_named_with_its_line_and_the_member_with_its_unit(host: Host
     ("arguments", "ports"),
     [
         (["--port", "80"], [80]),
-        (["--proto", "udp"], [53]),
+        # An ICMP error is looked up for the client's own port.
+        (["--proto", "udp", "--prefix", "192.0.2.0/24"], [53]),
         (["--label", "lacking"], [83]),
         (["--prefix", "192.0.2.7/32", "--outcome", "reject"], [81]),
         (["--outcome", "no-socket", "--outcome", "reject"], [80, 53, 81, 83]),
