@@ -750,7 +750,7 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
     before = read_units(maps)
     for unit in before.keys() - rules.units.keys():
         drop_unit(maps, unit)
-    weights = {}
+    weights: dict[str, tuple[int | None, bool, bool, bool]] = {}
     losers = _without_label(rules)
     for unit, files in rules.units.items():
         state = state_of(files, active=unit in active)
@@ -758,9 +758,11 @@ def _write_units(maps: Maps, rules: RuleSet, active: Collection[str]) -> None:
             state.label = ""
         write_unit(maps, unit, state)
         known = before.get(unit)
-        said = (files.weight, files.weight_said, files.exact, bool(files.flows))
-        if known is None or (known.weight, known.weight_said, known.exact, known.sticky) != said:
-            weights[unit] = said
+        said = (files.weight_said, files.exact, bool(files.flows))
+        if known is None or known.weight != files.weight:
+            weights[unit] = (files.weight, *said)
+        elif (known.weight_said, known.exact, known.sticky) != said:
+            weights[unit] = (None, *said)
     pools.weigh_units(maps, weights)
 
 

@@ -157,14 +157,15 @@ def weigh(
     arrange(maps, slot, members)
 
 
-def weigh_units(maps: Maps, weights: dict[str, tuple[int, bool, bool, bool]]) -> None:
+def weigh_units(maps: Maps, weights: dict[str, tuple[int | None, bool, bool, bool]]) -> None:
     """Set the weights of these units' sockets, whether their files say them, ``exact`` and
-    ``sticky``.
+    ``sticky``. Weight None leaves what each has.
     """
     for (_, _, protocol, _), slot in read_destinations(maps).items():
         for member in members_of(maps, slot):
             before = (member.weight, member.weight_said, member.exact, member.sticky)
             weight, said, exact, sticky = weights.get(member.unit, before)
+            weight = member.weight if weight is None else weight
             sticky = sticky and protocol == IPPROTO_UDP
             if (weight, said, exact, sticky) != before:
                 weigh(maps, slot, member, weight, said=said, exact=exact, sticky=sticky)
