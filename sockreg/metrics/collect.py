@@ -1,16 +1,19 @@
 """A registry as metrics for Prometheus. docs/metrics.md lists them.
 
-The only module besides serve.py that imports prometheus_client.
+The only module that imports prometheus_client.
 """
 
 from collections.abc import Iterator
 
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sockreg import __version__
 from sockreg.context import Context
 from sockreg.errors import EXIT_OK, SockregError
+from sockreg.host import files
+from sockreg.metrics.server import Application
 from sockreg.printable import printable
 from sockreg.views import status
 from sockreg.views.status import DestinationStatus, Status
@@ -59,6 +62,31 @@ class RegistryCollector(Collector):
             return None
         self.failure = None
         return seen
+
+
+def exposition(collector: RegistryCollector) -> bytes:
+    """The metrics in Prometheus' text format."""
+    return generate_latest(_only(collector))
+
+
+def application(context: Context) -> Application:
+    """Answers each request with the metrics (PEP 3333)."""
+    answer: Application = make_wsgi_app(_only(RegistryCollector(context)))
+    return answer
+
+
+def write_textfile(path: str, content: bytes) -> None:
+    """Replace a file of node_exporter's textfile collector in one step, readable by all.
+
+    The directory must exist: a wrong path is an OSError.
+    """
+    files.replace(path, content, create_directory=False)
+
+
+def _only(collector: RegistryCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

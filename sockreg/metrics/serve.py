@@ -1,35 +1,66 @@
-"""Metrics for a scraper: printed once, or served on a socket from systemd."""
+"""Metrics served on a socket from systemd.
 
+This works without prometheus_client, too: each scrape is then told what is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
 import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
-
-from sockreg.errors import UsageError
-from sockreg.host import files
-from sockreg.metrics.collect import RegistryCollector
-from sockreg.metrics.server import Server
-from sockreg.systemd import listen_fds
+from sockreg.context import Context
+from sockreg.errors import MissingError, UsageError, missing
+from sockreg.metrics.server import Application, Server
+from sockreg.systemd import journal, listen_fds
 
 _IDLE = 600.0  # s without a scrape, then the server exits; the next scrape starts it again
 
 
-def exposition(collector: RegistryCollector) -> bytes:
-    """The metrics in Prometheus' text format."""
-    return generate_latest(_only(collector))
-
-
-def write_textfile(path: str, content: bytes) -> None:
-    """Replace a file of node_exporter's textfile collector in one step, readable by all.
-
-    The directory must exist: a wrong path is an OSError.
-    """
-    files.replace(path, content, create_directory=False)
-
-
-def serve(collector: RegistryCollector) -> None:
+def serve(context: Context) -> None:
     """Answer scrapes on the passed socket, until there have been none for a while."""
     with _listener() as listener:
-        Server(listener, make_wsgi_app(_only(collector))).serve(_IDLE)
+        Server(listener, _Scrapes(context)).serve(_IDLE)
+
+
+@dataclass
+class _Scrapes:
+    """The application (PEP 3333). prometheus_client is looked for until it is found."""
+
+    context: Context
+    _metrics: Application | None = None
+    _told: bool = False
+
+    def __call__(
+        self, environ: dict[str, object], start_response: Callable[..., object]
+    ) -> Iterable[bytes]:
+        if self._metrics is None:
+            try:
+                self._metrics = _application(self.context)
+            except MissingError as error:
+                return self._unavailable(error, start_response)
+        return self._metrics(environ, start_response)
+
+    def _unavailable(
+        self, error: MissingError, start_response: Callable[..., object]
+    ) -> Iterable[bytes]:
+        if not self._told:
+            journal.say(error.entry, priority=journal.WARNING)
+            self._told = True
+        text = "".join(f"sockreg: {line}\n" for line in (error.message, error.hint))
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [text.encode("utf-8", "backslashreplace")]
+
+
+def _application(context: Context) -> Application:
+    """Raises MissingError without prometheus_client."""
+    importlib.invalidate_caches()
+    try:
+        from sockreg.metrics import collect
+    except ImportError as error:
+        raise missing(error) from None
+    return collect.application(context)
 
 
 def _listener() -> socket.socket:
@@ -42,9 +73,3 @@ def _listener() -> socket.socket:
         "metrics need exactly one listening TCP socket",
         "give sockreg-metrics.socket one ListenStream= with a port",
     )
-
-
-def _only(collector: RegistryCollector) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return registry

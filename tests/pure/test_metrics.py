@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
-from sockreg.metrics import collect, serve
+from sockreg.metrics import collect
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.counters import Causes
 from sockreg.registry.generation_record import Header
@@ -115,7 +115,7 @@ def values(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
 
 @pytest.fixture
 def exposed(monkeypatch: pytest.MonkeyPatch) -> str:
-    return serve.exposition(collector(monkeypatch, SEEN)).decode()
+    return collect.exposition(collector(monkeypatch, SEEN)).decode()
 
 
 def test_values(exposed: str) -> None:
@@ -185,7 +185,7 @@ def test_a_failure_is_told_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sockreg.prom"
-    serve.write_textfile(str(path), b"old\n")
+    collect.write_textfile(str(path), b"old\n")
     assert path.stat().st_mode & 0o777 == 0o644
 
     def refuse(*_: object) -> None:
@@ -195,12 +195,12 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", refuse)
         with pytest.raises(OSError, match="No space"):
-            serve.write_textfile(str(path), b"new\n")
+            collect.write_textfile(str(path), b"new\n")
     assert [it.name for it in tmp_path.iterdir()] == ["sockreg.prom"]
-    serve.write_textfile(str(path), b"new\n")
+    collect.write_textfile(str(path), b"new\n")
     assert path.read_bytes() == b"new\n"
     with pytest.raises(FileNotFoundError):
-        serve.write_textfile(str(tmp_path / "wrong" / "sockreg.prom"), b"new\n")
+        collect.write_textfile(str(tmp_path / "wrong" / "sockreg.prom"), b"new\n")
 
 
 # Documents, alerts, dashboard
@@ -284,5 +284,5 @@ def test_the_library_is_imported_for_metrics_alone() -> None:
         for path in (ROOT / "sockreg").rglob("*.py")
         if re.search(r"^\s*(from|import) prometheus_client", path.read_text(), re.MULTILINE)
     }
-    assert importing == {"sockreg/metrics/serve.py", "sockreg/metrics/collect.py"}
+    assert importing == {"sockreg/metrics/collect.py"}
     assert collect.__name__ == "sockreg.metrics.collect"

@@ -146,6 +146,21 @@ def test_the_exporter_has_no_privilege(box: Sandbox) -> None:
     assert done.stdout + done.stderr == ""
 
 
+def test_without_its_library_each_scrape_is_told_and_nothing_fails(box: Sandbox) -> None:
+    library = "/usr/lib/python3/dist-packages/prometheus_client"
+    box.run(["mv", library, "/root/away"])
+    for _ in range(30):  # more than a .socket unit may trigger at once (TriggerLimitBurst=)
+        done = box.run(["curl", "-sS", "-D", "-", f"http://{EXPORTER}/metrics"]).stdout
+        assert done.startswith("HTTP/1.1 503 ")
+        assert done.endswith("install it: 'apt install python3-prometheus-client'"
+                             " or 'pip install prometheus-client'\n")  # fmt: skip
+    assert box.systemctl("--failed", "--no-legend").stdout == ""
+    (entry,) = box.journal("-u", "sockreg-metrics.service", "PRIORITY=4")
+    assert "the Python package prometheus-client is missing or broken: " in entry["MESSAGE"]
+    box.run(["mv", "/root/away", library])
+    assert "sockreg_up 1.0" in scraped(box), "without a restart"
+
+
 def test_a_client_that_says_nothing_holds_nobody_up(box: Sandbox) -> None:
     with box.network.new_socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
         silent.connect(("127.0.0.1", 9437))

@@ -199,6 +199,20 @@ def test_an_upgrade_that_fails(box: Sandbox) -> None:
     assert box.ask("127.0.0.1", 80) == ANSWER
 
 
+def fail_units(box: Sandbox) -> None:
+    """Let units of each kind fail, which systemd remembers, whatever becomes of their files."""
+    broken = "[Service]\nExecStart=\nExecStart=/bin/false\n"
+    names = ("sockreg-metrics.service", "sockreg-sockops.service")
+    for name in names:
+        box.write(f"/run/systemd/system/{name}.d/broken.conf", broken)
+    box.systemctl("daemon-reload")
+    for name in names:
+        box.systemctl("restart", name, check=False)
+        box.wait(lambda name=name: box.show(name, "ActiveState") == "failed", name)  # type: ignore[misc]
+    box.run(["rm", "-r", *(f"/run/systemd/system/{name}.d" for name in names)])
+    box.systemctl("daemon-reload")
+
+
 def test_from_installation_to_purge(packages: Path) -> None:
     with bare_box(packages) as box:
         before = files(box)
@@ -218,11 +232,15 @@ def test_from_installation_to_purge(packages: Path) -> None:
         ]
         assert box.systemctl("is-system-running").stdout == "running\n"
 
+        fail_units(box)
         assert "warning" not in dpkg(box, "-r", "sockreg")
+        assert box.systemctl("--failed", "--no-legend", "--plain").stdout == ""
         assert box.ask("127.0.0.1", 80) == "refused"
         assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
         assert box.run(["find", "/sys/fs/bpf", "-name", "sockreg*"]).stdout == ""
         assert "Bind=tcp 127.0.0.1 81" in box.read("/etc/sockreg/90-bind.conf")
+        box.reboot()
+        assert box.systemctl("is-system-running").stdout == "running\n"
 
         dpkg(box, "-P", "sockreg")
         assert box.run(["find", "/run", "-maxdepth", "1", "-name", "sockreg*"]).stdout == ""

@@ -18,16 +18,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    from sockreg.metrics import serve
-    from sockreg.metrics.collect import RegistryCollector
-
-    collector = RegistryCollector(registry.context)
     if options.serve:
-        serve.serve(collector)
+        from sockreg.metrics import serve
+
+        serve.serve(registry.context)
         return
-    content = serve.exposition(collector)
+    from sockreg.metrics import collect
+
+    collector = collect.RegistryCollector(registry.context)
+    content = collect.exposition(collector)
     if options.output:
-        serve.write_textfile(options.output, content)
+        collect.write_textfile(options.output, content)
     else:
         out_document(content.decode())
     if collector.failure is not None:
