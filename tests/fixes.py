@@ -191,6 +191,9 @@ EXECUTORS = {
     "kernel/libbpf.py: install one": (
         "tests/pure/test_fixes.py::test_packages_are_those_that_have_it"
     ),
+    "systemd/libsystemd.py: install one": (
+        "tests/pure/test_fixes.py::test_packages_are_those_that_have_it"
+    ),
     "receive/protocol.py: start it": f"{_H}the_receiver_is_not_started",
     "registry/maps.py: if somebody": f"{_K}lost_pins.py::test_what_is_lost_is_named_and_comes_back",
     "registry/directory.py: 'rm": f"{_K}lost_pins.py::test_what_is_lost_is_named_and_comes_back",

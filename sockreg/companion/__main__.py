@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _do(verb: str, unit: str, path: str, words: list[str]) -> int:
-    from sockreg.errors import SockregError, missing
+    from sockreg.errors import SockregError
     from sockreg.registry.directory import named_bpffs
     from sockreg.systemd import journal
 
@@ -58,15 +58,14 @@ def _do(verb: str, unit: str, path: str, words: list[str]) -> int:
                 lifecycle.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
             else:
                 lifecycle.leave(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
-    except (SockregError, ImportError) as error:
-        told = missing(error) if isinstance(error, ImportError) else error
+    except SockregError as error:
         journal.say(
-            told.entry,
+            error.entry,
             journal.REFUSED,
             journal.ERR,
             journal.unit_fields(unit),
         )
-        return told.status
+        return error.status
     except OSError as error:
         journal.say(
             f"{unit}: {verb} failed: {error}",

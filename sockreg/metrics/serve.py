@@ -64,12 +64,18 @@ def _application(context: Context) -> Application:
 
 
 def _listener() -> socket.socket:
-    from systemd.daemon import is_socket_inet
-
-    passed = [fd for fd, _ in listen_fds.received()]
-    if len(passed) == 1 and is_socket_inet(passed[0], type=socket.SOCK_STREAM, listening=True):
-        return socket.socket(fileno=passed[0])
+    passed = [socket.socket(fileno=fd) for fd, _ in listen_fds.received()]
+    if len(passed) == 1 and _is_listening_tcp(passed[0]):
+        return passed[0]
     raise UsageError(
         "metrics need exactly one listening TCP socket",
         "give sockreg-metrics.socket one ListenStream= with a port",
+    )
+
+
+def _is_listening_tcp(sock: socket.socket) -> bool:
+    return (
+        sock.family in (socket.AF_INET, socket.AF_INET6)
+        and sock.type == socket.SOCK_STREAM
+        and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     )

@@ -24,7 +24,7 @@ def received() -> list[tuple[int, str]]:
     """The sockets passed to this process as (descriptor, name) in order, made CLOEXEC.
 
     The environment is not changed. Raises UsageError if there are no sockets or the variables
-    contradict each other, and ImportError without systemd-python.
+    contradict each other, and MissingError without libsystemd.
     """
     try:
         count = _sd_listen_fds()
@@ -43,19 +43,20 @@ def received() -> list[tuple[int, str]]:
 
 
 def _sd_listen_fds() -> int:
-    """The number of passed sockets. Raises OSError with libsystemd's errno, and ImportError."""
+    """The number of passed sockets. Raises OSError with libsystemd's errno, and MissingError."""
     try:
         from systemd import _daemon
     except ImportError:
-        if not sys.flags.no_site or "site" in sys.modules:
-            raise
-        # Python was started with -S, and systemd-python is not where sockreg is: in a virtual
-        # environment with --system-site-packages. Look where Python looks without -S.
-        import site
+        if sys.flags.no_site and "site" not in sys.modules:
+            # Python was started with -S, and systemd-python is not where sockreg is: in a virtual
+            # environment with --system-site-packages. Look where Python looks without -S.
+            import site
 
-        site.main()
-        from systemd import _daemon
+            site.main()
+            return _sd_listen_fds()
+        from sockreg.systemd import libsystemd
 
+        return libsystemd.listen_fds()
     count: int = _daemon._listen_fds(False)
     return count
 

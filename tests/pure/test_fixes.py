@@ -9,6 +9,7 @@ import pytest
 
 from sockreg.errors import _PACKAGES
 from sockreg.kernel.libbpf import SYSTEM_LIBRARY
+from sockreg.systemd.libsystemd import LIBRARY
 from tests.fixes import EXECUTORS, NOT_YET, ONLY_SHOWN, commands, findings
 from tests.process import run
 from tests.tree import ROOT
@@ -37,18 +38,20 @@ def test_executors_are_there_and_needed() -> None:
         assert any(printed.startswith(text) for printed in PRINTED), text
 
 
-@pytest.mark.parametrize("module", [*_PACKAGES, "libbpf"])
+@pytest.mark.parametrize("module", [*_PACKAGES, "libbpf", "libsystemd"])
 def test_packages_are_those_that_have_it(module: str) -> None:
     """The packages named for what is missing are those that what is there came from."""
     if module == "libbpf":
         debian, pypi, file = "libbpf1", "pylibbpf", SYSTEM_LIBRARY
+    elif module == "libsystemd":
+        debian, pypi, file = "libsystemd0", "systemd-python", LIBRARY
     else:
         debian, pypi = _PACKAGES[module]
         file = f"/usr/lib/python3/dist-packages/{module}/__init__.py"
     if module != "prometheus_client":  # optional, and not installed for the tests
         owner = run(["dpkg-query", "--search", f"*{file.removeprefix('/usr')}"]).stdout
         assert owner.split(":")[0] == debian
-    if module == "systemd":  # that of Debian is used here
+    if "systemd" in module:  # that of Debian is used here
         assert f'"{pypi}' in (ROOT / "pyproject.toml").read_text()
     else:
         assert pypi in packages_distributions()[pypi if module == "libbpf" else module]

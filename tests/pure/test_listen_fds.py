@@ -50,6 +50,10 @@ def ask(variables, passed):
         os.environ[name] = value.replace("OWN", str(os.getpid()))
     own = ours()
     closed_on_exec = [fd for fd in passed if not os.get_inheritable(fd)]
+    package = sys.modules.pop("systemd")
+    sys.modules["systemd"] = None
+    assert ours() == own, "without systemd-python"
+    sys.modules["systemd"] = package
     return own, libsystemd(), closed_on_exec
 
 print(json.dumps({name: ask(*case) for name, case in json.load(sys.stdin).items()}))

@@ -1,9 +1,13 @@
-"""The wheel holds the whole package, the BPF objects, units, manual page and completion."""
+"""The source distribution holds the whole tree, and the wheel that it gives the whole package, the
+BPF objects, units, manual page and completion.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,21 +17,51 @@ from sockreg import __version__, shipped
 from sockreg.commands import install
 from sockreg.errors import RefusedError
 from tests.process import run
+from tests.pure.test_lint import files
 from tests.tree import ROOT
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree. Built from a copy: it may not depend on what git ignores."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of this tree. Built from a copy, beside which there is no git."""
     copy = tmp_path_factory.mktemp("tree") / "with a space"
-    shutil.copytree(
-        ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
-    )
+    for path in files():
+        place = copy / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place, follow_symlinks=False)
+    target = tmp_path_factory.mktemp("sdist")
+    run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(target)], cwd=copy)
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the source distribution gives."""
     target = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(target)]
-    run([sys.executable, "-m", "pip", "wheel", "-q", *options, str(copy)], timeout=120)
+    run([sys.executable, "-m", "pip", "wheel", "-q", *options, str(sdist)], timeout=120)
     (built,) = target.glob("*.whl")
     return built
+
+
+def test_the_source_distribution_holds_everything(sdist: Path) -> None:
+    """Tests, documents and packaging as well: who has it can do all that a clone can."""
+    inside = f"sockreg-{__version__}/"
+    assert sdist.name == f"sockreg-{__version__}.tar.gz"
+    with tarfile.open(sdist) as archive:
+        members = {it.name.removeprefix(inside): it for it in archive if not it.isdir()}
+        of_its_own = members.pop("PKG-INFO")
+        about = archive.extractfile(of_its_own)
+        assert about is not None
+        assert f"\nVersion: {__version__}\n" in about.read().decode()
+    tree = {str(path.relative_to(ROOT)): path for path in files()}
+    assert set(members) == set(tree)
+    for name, member in members.items():
+        assert member.issym() == tree[name].is_symlink(), name
+        if member.isfile():
+            assert bool(member.mode & 0o100) == os.access(tree[name], os.X_OK), name
+            assert member.size == tree[name].stat().st_size, name
 
 
 def test_the_wheel_holds_everything(wheel: Path) -> None:
