@@ -191,17 +191,26 @@ class Registry:
         runtime: bool = False,
         force: bool = False,
         replace: bool = False,
+        lasting: float | str | None = None,
     ) -> Change:
         """Add a rule, ``tcp 192.0.2.0/24 80``, to the file of such rules, and apply.
 
         A ``runtime`` rule lasts until the next boot. ``force`` is as in apply(). ``replace``
         replaces the rules for exactly the same packets that bind() added for other labels, in the
-        same step.
+        same step. A rule with ``lasting`` ends by itself after this time, by the wall clock and
+        across boots: seconds, or a time span as in systemd.time(7), ``1h 30min``.
         """
         from sockreg.commands.bind import bind
 
-        words = rule.split()
-        return bind(self.context, label, words, runtime, force=force, replace=replace)
+        return bind(
+            self.context,
+            label,
+            rule.split(),
+            runtime,
+            force=force,
+            replace=replace,
+            lasting=lasting,
+        )
 
     def unbind(self, label: str, rule: str, *, force: bool = False) -> Change:
         """Remove a rule that bind() added, and apply. ``force`` is as in apply()."""

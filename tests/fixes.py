@@ -184,6 +184,9 @@ EXECUTORS = {
     ),
     "commands/socket_units.py: 'systemctl unmask": f"{_H}enable_a_masked_socket",
     "commands/unfinished.py: remove the file": f"{_H}a_note_of_another_version",
+    "config/bindfile.py: name fewer addresses or ports": (
+        f"{_K}ending.py::test_a_rule_that_lasts_is_not_lost_to_one_that_ends"
+    ),
     "companion/lifecycle.py: 'systemctl disable --now": (
         f"{_S}ssh.py::test_stopping_the_registration_of_ssh"
     ),

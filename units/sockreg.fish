@@ -132,7 +132,7 @@ function _shtab_sockreg_using
 end
 
 set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -187,6 +187,7 @@ complete -c sockreg -n '_shtab_sockreg_using apply' -s v -l verbose -d 'show the
 complete -c sockreg -n '_shtab_sockreg_using apply' -l check -d 'print what would change, and change nothing'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l confirm -x -d 'revert by itself unless '"'"'sockreg confirm'"'"' follows within SECONDS'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l interfaces -d 'look which interfaces there are, for rules that name one; reads no file'
+complete -c sockreg -n '_shtab_sockreg_using apply' -l ended -x -d 'at TIME, in seconds since the epoch, take rules that have ended out of force; reads no file'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l start -xka "(_sockreg_socket_units)" -d 'from now on, count UNIT.socket as active'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l stop -xka "(_sockreg_socket_units)" -d 'no longer count UNIT.socket as active'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
@@ -217,11 +218,12 @@ complete -c sockreg -n '_shtab_sockreg_using bind' -l object -xka "(__fish_compl
 complete -c sockreg -n '_shtab_sockreg_using bind' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using bind' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l runtime -d 'only until the next boot'
+complete -c sockreg -n '_shtab_sockreg_using bind' -l for -x -d 'the rule ends by itself after SPAN, such as 2h or '"'"'1h 30min'"'"', by the wall clock'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l replace -d 'replace rules for the same packets that bind added, in one step'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
-complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass'
+complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass, until=TIME'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a unbind -d 'remove a rule that bind added'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
@@ -233,7 +235,7 @@ complete -c sockreg -n '_shtab_sockreg_using unbind' -s v -l verbose -d 'show th
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
-complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass'
+complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass, until=TIME'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a import -d 'convert another program'"'"'s rules to a conf file'
 complete -c sockreg -n '_shtab_sockreg_using import' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using import' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

@@ -69,6 +69,7 @@ _shtab_sockreg_apply_options=(
   "--check[print what would change, and change nothing]"
   "--confirm=[revert by itself unless \'sockreg confirm\' follows within SECONDS]:SECONDS:"
   "--interfaces[look which interfaces there are, for rules that name one\; reads no file]"
+  "--ended=[at TIME, in seconds since the epoch, take rules that have ended out of force\; reads no file]:TIME:"
   "--start=[from now on, count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--stop=[no longer count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
@@ -86,13 +87,14 @@ _shtab_sockreg_bind_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--runtime[only until the next boot]"
+  "--for=[the rule ends by itself after SPAN, such as 2h or \'1h 30min\', by the wall clock]:SPAN:"
   "--replace[replace rules for the same packets that bind added, in one step]"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
   ":80, 8000-8999, 80,443 or \'\*\':"
-  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
+  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass, until\=TIME:_sockreg_offer _sockreg_rule_conditions"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -479,7 +481,7 @@ _shtab_sockreg_unbind_options=(
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
   ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
   ":80, 8000-8999, 80,443 or \'\*\':"
-  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass:_sockreg_offer _sockreg_rule_conditions"
+  "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass, until\=TIME:_sockreg_offer _sockreg_rule_conditions"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -13,6 +13,7 @@ from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.change import Change, moves_between
 from sockreg.commands.earlier import LastInForce
 from sockreg.commands.rest import Rest
+from sockreg.commands.wake import wake_at_end
 from sockreg.commands.watch import watch
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
@@ -52,6 +53,7 @@ from sockreg.registry.units import (
     unit_state,
     write_unit,
 )
+from sockreg.rules.ending import Ends, has_ended
 from sockreg.rules.presence import without_absent
 from sockreg.rules.syntax import format_line, format_rule
 from sockreg.systemd import journal
@@ -326,6 +328,8 @@ def _finished(
         published.publish_outcome(registry, EXIT_OK)
     with rest.of("following interfaces"):
         watch(context, before.header, header)
+    with rest.of("the timer for rules that end"):
+        wake_at_end(context, header)
     with rest.of("what is kept for the next boot"):
         earlier.keep(header, made.content.packed.records)
         ssh_known.keep(header.state, rules, context.root, labels, at_boot=before.current is None)
@@ -509,7 +513,7 @@ def _labels(rules: RuleSet) -> dict[str, str]:
 class Content:
     """What a generation is made of. ``index_of`` has the index of each interface, 0 for none.
 
-    The last four are those of generation_record.Header.
+    ``parts`` and what follows are those of generation_record.Header.
     """
 
     bindings: list[Binding]
@@ -520,6 +524,7 @@ class Content:
     left_out: list[LeftOut]
     state: str | None
     flows: int
+    ends: Ends
 
     @property
     def pending(self) -> list[Binding]:
@@ -539,6 +544,7 @@ def _content(rules: RuleSet, before: _Before) -> Content:
         beside.recorded(rules, before.left_out, nothing_in_force=before.current is None),
         before.last.directory,
         max((files.flows for files in rules.units.values()), default=0),
+        rules.ends,
     )
 
 
@@ -716,7 +722,8 @@ def _describe(
     digest = hashlib.sha256()
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
-    origin = (content.parts, content.left_out, content.state, content.flows)
+    ends = generation_record.end_records(content.ends)
+    origin = (content.parts, content.left_out, content.state, content.flows, ends)
     digest.update(repr((*packed[1:], indices, *origin)).encode())
     return generation_record.Header(
         version=__version__,
@@ -738,6 +745,7 @@ def _describe(
         left_out=content.left_out,
         state=content.state,
         flows=content.flows,
+        ends=ends,
     )
 
 
@@ -896,12 +904,15 @@ def _change(
         else generation_record.NOTHING
     )
     added, removed = generation_record.difference(replaced, content.packed)
+    gone = generation_record.unpack(replaced, removed)
+    ends, now = before.header.end_of if before.header else {}, time.time()
     return Change(
         generation=number,
         swapped=swapped,
         count=len(rules.bindings),
         added=[rules.bindings[at] for at in added],
-        removed=generation_record.unpack(replaced, removed),
+        removed=gone,
+        ended=[(rule, ends[rule.place]) for rule in gone if has_ended(rule, ends, now)],
         pending=content.pending,
         notices=rules.notices,
         left_out=rules.left_out,

@@ -1,6 +1,8 @@
 """Rules added and removed by command: written to a file and applied at once."""
 
 import dataclasses
+import math
+import time
 
 from sockreg.commands import tell
 from sockreg.commands.apply import Writer, configuring, put_in_force
@@ -9,11 +11,15 @@ from sockreg.config import ruleset
 from sockreg.config.bindfile import add_binding, bind_path, is_left, remove_binding, typed
 from sockreg.config.report import Notice
 from sockreg.context import Context
-from sockreg.errors import ConfigError
+from sockreg.errors import ConfigError, UsageError
 from sockreg.model import Binding
 from sockreg.registry import generation_record, generations, relabel
+from sockreg.rules.ending import format_end, split_end
 from sockreg.rules.listener import settle_listeners
 from sockreg.rules.syntax import format_line
+from sockreg.systemd.timespan import parse_span
+
+SECONDS_MAX = 10 * 366 * 86400
 
 
 def bind(
@@ -24,13 +30,15 @@ def bind(
     *,
     force: bool = False,
     replace: bool = False,
+    lasting: float | str | None = None,
 ) -> Change:
     """Add ``Bind=WORDS`` for a label to the file of such rules and apply.
 
     ``runtime`` rules last until the next boot. ``force`` is as in apply(). ``replace`` replaces
-    the rules for exactly the same packets that bind added, with a notice each. Raises
-    SockregError if the words or the whole rule set would be wrong; neither the file nor the kernel
-    has changed then.
+    the rules for exactly the same packets that bind added, with a notice each. With ``lasting``,
+    the rule ends by itself after these seconds, or this time span of systemd.time(7), even if a
+    boot comes in between. Raises SockregError if the words or the whole rule set would be wrong;
+    neither the file nor the kernel has changed then.
     """
     with configuring(context, force=force) as writer:
         notices: list[str] = []
@@ -42,11 +50,36 @@ def bind(
             words,
             runtime=runtime,
             notices=notices,
+            end=_end(words, lasting),
             replace=replace,
             active=active,
         )
         change = put_in_force(writer, active, files, changes=files, force=force)
     return _told(change, notices)
+
+
+def _end(words: list[str], lasting: float | str | None) -> int | None:
+    """When the rule ends, in seconds since the epoch; None if it does not. Raises UsageError."""
+    try:
+        _, end = split_end(words)
+    except ValueError as problem:
+        raise UsageError(f"{' '.join(words)}: {problem}") from None
+    if end is not None and lasting is not None:
+        raise UsageError(
+            "--for and 'until=' both say when the rule ends: leave one of them out", ""
+        )
+    if lasting is not None:
+        try:
+            seconds = parse_span(lasting) if isinstance(lasting, str) else lasting
+        except ValueError as problem:
+            raise UsageError(f"--for {lasting}: {problem}") from None
+        if not 1 <= seconds <= SECONDS_MAX:
+            message = f"--for {lasting}: expected a time from 1s to ten years"
+            raise UsageError(message, "leave it out for a rule that stays")
+        end = math.ceil(time.time() + seconds)
+    if end is not None and end <= time.time():
+        raise UsageError(f"'{format_end(end)}' is over: the rule would never be in force", "")
+    return end
 
 
 def _refuse_unclear(writer: Writer, label: str, words: list[str]) -> None:

@@ -59,7 +59,8 @@ class Change:
     ``moves`` are the interfaces that came, went or changed. Bindings are compared by their meaning,
     not by their place. ``left_out`` are the parts of the configuration that are not in force as
     they are written, and ``newly_left_out`` those of them that were in force before, or left out
-    for another reason. ``taken_in`` are the parts that were left out before. ``unfinished`` are
+    for another reason. ``taken_in`` are the parts that were left out before. ``ended`` are those of
+    ``removed`` whose time had come, each with its end. ``unfinished`` are
     sentences about what failed when the rules were in force already.
     """
 
@@ -74,6 +75,7 @@ class Change:
     left_out: list[LeftOut] = field(default_factory=list)
     newly_left_out: list[LeftOut] = field(default_factory=list)
     taken_in: list[str] = field(default_factory=list)
+    ended: list[tuple[Binding, int]] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
 
     @property

@@ -7,6 +7,7 @@ fails.
 from __future__ import annotations
 
 import os
+import time
 from functools import cached_property
 
 from sockreg.config.parts import Earlier, Form, Selection
@@ -14,6 +15,7 @@ from sockreg.context import Context
 from sockreg.model import Action, Binding
 from sockreg.registry import generation_record, generations, kept
 from sockreg.registry.generation_record import Header, Packed, PartRecord
+from sockreg.rules.ending import ends_of
 from sockreg.systemd import journal
 
 
@@ -110,10 +112,13 @@ def part_records(selection: Selection) -> list[PartRecord]:
 
 
 def _forms(header: Header, packed: Packed) -> dict[str, Form]:
-    bindings = generation_record.unpack(packed)
+    ends = header.end_of
+    bindings, parts, _ = generation_record.lasting(
+        generation_record.unpack(packed), header.parts, ends, time.time()
+    )
     found: dict[str, Form] = {}
     at = 0
-    for part in header.parts:
+    for part in parts:
         found[part.name] = Form(
             bindings[at : at + part.rules],
             [(label, Action(action)) for label, action in part.drops],
@@ -122,6 +127,7 @@ def _forms(header: Header, packed: Packed) -> dict[str, Form]:
             part.weight,
             part.weight_said,
             {(family, protocol): port for family, protocol, port in part.ports},
+            ends_of(bindings[at : at + part.rules], ends),
         )
         at += part.rules
     return found

@@ -183,6 +183,7 @@ def renew(
 ) -> Change:
     """Swap in a new generation with the rules of generation ``of``, for interfaces with these
     indices. The rules for those in ``refused`` are pending. It has the parts in ``more``, too.
+    Rules that have ended are not in it.
     """
     from sockreg import garbage, interrupts
     from sockreg.commands.apply import Content, compiled, new_generation, next_number
@@ -191,14 +192,22 @@ def renew(
     from sockreg.commands.rest import Rest
     from sockreg.registry import attachment, generation_record, pins
     from sockreg.registry.sweep import sweep
+    from sockreg.rules.ending import ends_of
 
     content = generations.read_rules(of)
     before = generation_record.decode_header(content)
     packed = generation_record.decode(content)
+    in_force = generations.read_header(current)
+    ends = before.end_of
     with garbage.paused():
-        bindings, parts = with_parts(generation_record.unpack(packed), before.parts, more)
-    if more:
+        all_rules = generation_record.unpack(packed)
+        lasting = generation_record.lasting(all_rules, before.parts, ends, time.time())
+        bindings, parts = with_parts(lasting.bindings, lasting.parts, more)
+    if more or lasting.ended:
         packed = generation_record.pack(bindings)
+        ends = ends_of(lasting.bindings, ends)
+        for _, of_part in more:
+            ends |= ends_of(of_part, in_force.end_of)
     made = Content(
         bindings,
         before.counters,
@@ -208,6 +217,7 @@ def renew(
         before.left_out,
         before.state,
         before.flows,
+        ends,
     )
     tables, header = compiled(writer, made, previous=before.previous, root=before.root)
     header = replace(
@@ -226,13 +236,13 @@ def renew(
         interfaces=header.interfaces,
         parts=header.parts,
         refused=dict(refused),
+        ends=header.ends,
     )
     rest = Rest()
     number = next_number(writer.registry)
     record = generation_record.encode(header, packed.records)
     new = new_generation(writer, number, tables, record, header.flows)
     writer.context.step(f"swapping generation {number} in")
-    in_force = generations.read_header(current)
     with interrupts.dropped():
         try:
             failed = attachment.swap(writer.registry, current, new)
@@ -248,6 +258,8 @@ def renew(
         swapped=True,
         count=header.count,
         pending=made.pending,
+        removed=lasting.ended if of.number == current.number else [],
+        ended=[(rule, before.end_of[rule.place]) for rule in lasting.ended],
         moves=[m for m in moves_between(in_force, header) if m.interface not in refused],
         unfinished=rest.failures,
     )

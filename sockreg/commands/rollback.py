@@ -1,5 +1,6 @@
 """Putting the previous generation back in force."""
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.kept_parts import parts_kept, with_parts
 from sockreg.commands.rest import Rest
+from sockreg.commands.wake import wake_at_end
 from sockreg.commands.watch import watch
 from sockreg.config.conf import options_of
 from sockreg.context import Context
@@ -29,6 +31,7 @@ from sockreg.registry.directory import not_in_force
 from sockreg.registry.locks import Lock
 from sockreg.registry.members import Member
 from sockreg.registry.units import read_units
+from sockreg.rules.ending import has_ended
 
 
 def rollback(context: Context, *, force: bool = False) -> Change:
@@ -77,7 +80,8 @@ def swap_back(
     have got a label meanwhile.
 
     If interfaces that its rules name have come, gone or changed since, a new generation with these
-    rules comes into force instead: the old one would take packets of strangers.
+    rules comes into force instead: the old one would take packets of strangers. So it is if some of
+    its rules have ended since: it has the others.
     """
     for before in generations.generations(writer.registry):
         if before.number == number:
@@ -90,8 +94,10 @@ def swap_back(
     new = generation_record.decode(generations.read_rules(before))
     replaced, header = generations.read_header(current), generations.read_header(before)
     kept = parts_kept(old, replaced, header, started)
-    bindings, parts = with_parts(generation_record.unpack(new), header.parts, kept)
-    if kept:
+    everything = generation_record.unpack(new)
+    lasting = generation_record.lasting(everything, header.parts, header.end_of, time.time())
+    bindings, parts = with_parts(lasting.bindings, lasting.parts, kept)
+    if is_other := bool(kept or lasting.ended):
         new = generation_record.pack(bindings)
     labels = {part.name: part.label for part in parts if part.label}
     root = context.given_root
@@ -107,7 +113,7 @@ def swap_back(
     )
     added, removed = generation_record.difference(old, new)
     indices = changed_indices(before)
-    if kept:
+    if is_other:
         indices = links.indices_of(new.interfaces)
     moves = _entered(writer, parts, labels, take=take_labels)
     rest = Rest()
@@ -125,19 +131,23 @@ def swap_back(
                 generation=before.number, swapped=True, count=header.count, pending=pending
             )
         now = generations.in_force(writer.registry)
-        if kept and now is not None:
+        if is_other and now is not None:
             header = generations.read_header(now)
         with rest.of("labels that carry ssh"), Lock(writer.registry):
             options = options_of(part.options for part in parts)
             ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
         with rest.of("following interfaces"):
             watch(context, replaced, header)
+        with rest.of("the timer for rules that end"):
+            wake_at_end(context, header)
         with rest.of("what is kept for the next boot"):
             earlier.keep(replace(header, state=replaced.state), new.records)
+    gone, ends = generation_record.unpack(old, removed), replaced.end_of
     return replace(
         change,
         added=generation_record.unpack(new, added),
-        removed=generation_record.unpack(old, removed),
+        removed=gone,
+        ended=[(rule, ends[rule.place]) for rule in gone if has_ended(rule, ends, time.time())],
         notices=notices,
         left_out=header.left_out,
         newly_left_out=beside.news(header.left_out, replaced.left_out),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sockreg import streams
 from sockreg.commands.change import Change, Move
-from sockreg.model import LeftOut
+from sockreg.model import Binding, LeftOut
+from sockreg.rules.ending import format_time
+from sockreg.rules.syntax import format_line, format_rule
 from sockreg.systemd import journal, notify
 
 
@@ -25,6 +27,8 @@ def applied(change: Change) -> None:
             "SOCKREG_GENERATION": str(change.generation),
         }
         _tell(move.summary, _of_move(move), about)
+    for rule, end in change.ended:
+        _tell_ended(rule, end, change)
     for left in change.newly_left_out:
         _tell_left_out(left)
     fields: journal.Fields = {
@@ -46,6 +50,17 @@ def _tell_left_out(left: LeftOut) -> None:
         "SOCKREG_OUTCOME": left.outcome,
     }
     _tell(left.line, journal.LEFT_OUT, fields, journal.ERR)
+
+
+def _tell_ended(rule: Binding, end: int, change: Change) -> None:
+    fields: journal.Fields = {
+        "SOCKREG_LABEL": rule.label,
+        "SOCKREG_RULE": format_rule(rule),
+        "SOCKREG_PLACE": str(rule.place),
+        "SOCKREG_GENERATION": str(change.generation),
+    }
+    text = f"{format_line(rule)} ({rule.label}) of {rule.place} has ended: its time was "
+    _tell(text + format_time(end), journal.ENDED, fields)
 
 
 def _of_move(move: Move) -> str:

@@ -26,7 +26,7 @@ def watch(context: Context, before: Header | None, after: Header | None) -> None
     wanted = after is not None and bool(after.interfaces)
     if not wanted and not (before is not None and before.interfaces):
         return  # a host without such rules pays nothing, not even this question
-    if not _is_systemds(context):
+    if not is_systemds(context):
         if wanted and not (before is not None and before.interfaces):
             journal.say(
                 "systemd does not see the interfaces of these rules: run 'sockreg apply "
@@ -54,7 +54,7 @@ def unwatch() -> None:
     _systemctl("stop", "--no-block", INTERFACES_SOCKET)
 
 
-def _is_systemds(context: Context) -> bool:
+def is_systemds(context: Context) -> bool:
     """Whether systemd's sockets are in this network namespace, and its services find the registry.
 
     Its units cannot look, and are in it unless their files say otherwise.

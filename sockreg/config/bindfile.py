@@ -8,12 +8,14 @@ overlay for read_sound(), and then written.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
 from sockreg import trust
 from sockreg.config.conf import Overlay
+from sockreg.config.rulelines import RULE_KEYS
 from sockreg.config.ruleset import examine_rule_set
 from sockreg.errors import (
     ConfigError,
@@ -23,6 +25,7 @@ from sockreg.errors import (
 )
 from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
+from sockreg.rules.ending import WORD, format_end, format_time, split_end
 from sockreg.rules.syntax import format_line, parse_rule, parse_words
 from sockreg.systemd.keyfile import Entry, Section, read_sections, too_large
 
@@ -36,10 +39,11 @@ _HEADER = """\
 
 
 class _Line(NamedTuple):
-    """A ``Bind=`` line of the file, parsed."""
+    """A ``Bind=`` line of the file, parsed. ``end`` is when its rules end, or None."""
 
     entry: Entry
     bindings: list[Binding]
+    end: int | None
 
 
 def bind_path(root: str, runtime: bool) -> str:
@@ -54,35 +58,50 @@ def add_binding(
     *,
     runtime: bool,
     notices: list[str],
+    end: int | None = None,
     replace: bool = False,
     active: Collection[str] = (),
 ) -> Overlay:
     """What to write to add ``Bind=WORDS`` to the file under the label.
 
-    Empty if the line is there already. A binding of the label for the same packets that differs in
+    With ``end``, the line says that the rule ends then. Lines that have ended are removed. Empty if
+    the line is there already. A binding of the label for the same packets that differs in
     its listener or ``missing=pass`` is replaced. ``replace`` also replaces the bindings of other
     labels for exactly the same packets, in either file, with a notice each. ``active`` is as in
     read_sound(). Raises UsageError for wrong arguments and ConfigError for a wrong file. With
-    ``replace``, raises ConfigError if such a rule is in another file, which it names, or if a
-    ``runtime`` rule would replace a lasting one.
+    ``replace``, raises ConfigError if such a rule is in another file, which it names. Raises
+    ConfigError if a rule that ends, or a ``runtime`` one, would replace one that lasts longer.
     """
     path = bind_path(root, runtime)
     # The file that is added to comes first: if only this one is written, the rule is in both.
     paths = [path, bind_path(root, not runtime)] if replace else [path]
     before = {path: _read(path) or "" for path in paths}
-    after = dict(before)
+    after = {path: _without_ended(text) for path, text in before.items()}
     for binding in _parse_typed(label, words, path, notices):
         if replace:
             _refuse_elsewhere(root, binding, paths, active)
-            for old in _rivals(before, binding):
+            for old, its_end in _rivals(before, binding):
                 if runtime and old.place.path != path:
                     raise _lasting(old)
+                if _lasts_longer(its_end, end):
+                    raise _not_back(old, its_end)
                 after[old.place.path] = _without(after[old.place.path], old, old.place.path)
                 notices.append(f"{_named(old)} of {old.place} is replaced")
-        present = [b for line in _lines_of(after[path], label, path) for b in line.bindings]
-        if _placeless(binding) not in map(_placeless, present):
-            text = _without(after[path], binding._replace(listener=0), path)
-            after[path] = _with_line(text, label, format_line(binding))
+        text = after[path]
+        same = [
+            (old, line.end)
+            for line in _lines_of(text, label, path)
+            for old in line.bindings
+            if _same_rule(old, binding._replace(listener=0))
+        ]
+        if any(_placeless(old) == _placeless(binding) and its == end for old, its in same):
+            continue
+        for old, its_end in same:
+            if its_end is None and end is not None:
+                raise _not_back(old, its_end)
+        added = format_line(binding) + (f" {format_end(end)}" if end is not None else "")
+        text = _without(text, binding._replace(listener=0), path)
+        after[path] = _with_line(text, label, added)
     return _changed(before, after)
 
 
@@ -95,10 +114,12 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> Overlay:
     }
 
 
-def _rivals(texts: dict[str, str], binding: Binding) -> list[Binding]:
-    """The bindings in the files that match exactly the same packets and do something else."""
+def _rivals(texts: dict[str, str], binding: Binding) -> list[tuple[Binding, int | None]]:
+    """The bindings in the files that match exactly the same packets and do something else, each
+    with its end.
+    """
     return [
-        old
+        (old, line.end)
         for path, text in texts.items()
         for label in dict.fromkeys(section.name for section in _sections(text))
         for line in (_lines_of(text, label, path) if label_problem(label) == "" else ())
@@ -132,6 +153,21 @@ def _lasting(old: Binding) -> ConfigError:
     )
 
 
+def _lasts_longer(one: int | None, end: int | None) -> bool:
+    """Whether a rule that ends at ``one`` would outlive one that ends at ``end``; None is never."""
+    return end is not None and (one is None or one > end)
+
+
+def _not_back(old: Binding, its_end: int | None) -> ConfigError:
+    lasts = f"lasts until {format_time(its_end)}" if its_end is not None else "has no end"
+    return ConfigError(
+        f"{_named(old)} of {old.place} {lasts}, and would not come back after a rule that "
+        "replaces it and ends",
+        "name fewer addresses or ports, so that both rules can be there: the narrower one wins as "
+        "long as it lasts; or remove the other one first: 'sockreg unbind'",
+    )
+
+
 def _named(binding: Binding) -> str:
     return f"{format_line(binding)} ({binding.label})"
 
@@ -146,13 +182,13 @@ def remove_binding(
 ) -> Overlay:
     """What to write to remove ``Bind=WORDS`` from both files.
 
-    ``to PORT`` and ``missing=pass`` need not be repeated. A file without any rules left is removed.
-    ``active`` is as in read_sound(). Raises ConfigError if the binding is in another file, which
-    it names, or in none.
+    ``to PORT`` and ``missing=pass`` need not be repeated, nor when it ends. A file without any
+    rules left is removed. ``active`` is as in read_sound(). Raises ConfigError if the binding is in
+    another file, which it names, or in none.
     """
     paths = [bind_path(root, runtime) for runtime in (False, True)]
     before = {path: _read(path) or "" for path in paths}
-    after = dict(before)
+    after = {path: _without_ended(text) for path, text in before.items()}
     for binding in _parse_typed(label, words, paths[0], notices):
         after = {path: _without(text, binding, path) for path, text in after.items()}
         if not any(_holds(text, binding, path) for path, text in before.items()):
@@ -195,6 +231,7 @@ def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) ->
     if wrong:
         raise UsageError(f"the label {label!r} {wrong}")
     try:
+        words, _ = split_end(words)
         return parse_words(Action.BIND, words, label, Place(path, 0), notices)
     except ValueError as problem:
         raise UsageError(f"{' '.join(words)}: {problem}") from None
@@ -237,15 +274,16 @@ def _lines_of(text: str, label: str, path: str) -> list[_Line]:
             for entry in section.entries:
                 place = Place(path, entry.line)
                 if entry.key == "Bind" and entry.value:
-                    lines.append(_Line(entry, _bindings(entry, label, place)))
+                    lines.append(_line(entry, label, place))
                 elif entry.key == "Bind":
                     lines.clear()
     return lines
 
 
-def _bindings(entry: Entry, label: str, place: Place) -> list[Binding]:
+def _line(entry: Entry, label: str, place: Place) -> _Line:
     try:
-        return parse_rule(Action.BIND, entry.value, label, place, [])
+        words, end = split_end(entry.value.split())
+        return _Line(entry, parse_rule(Action.BIND, " ".join(words), label, place, []), end)
     except ValueError as problem:
         raise ConfigError(f"{place}: Bind={entry.value}: {problem}") from None
 
@@ -271,8 +309,34 @@ def _without(text: str, binding: Binding, path: str) -> str:
         if len(left) < len(line.bindings):
             taken = True
             start, end = line.entry.line - 1, line.entry.end
-            lines[start:end] = list(map(format_line, left))
+            until = f" {format_end(line.end)}" if line.end is not None else ""
+            lines[start:end] = [format_line(other) + until for other in left]
     return _without_empty_sections("\n".join(lines), binding.label) if taken else text
+
+
+def _without_ended(text: str) -> str:
+    """Remove the lines whose rules have ended. What is wrong in others is left to those who read.
+
+    Their sections go with them, if nothing else is in these.
+    """
+    if WORD not in text:
+        return text
+    now = time.time()
+    lines = text.split("\n")
+    labels = []
+    for section in reversed(_sections(text)):
+        for entry in reversed(section.entries):
+            try:
+                _, end = split_end(entry.value.split())
+            except ValueError:
+                continue
+            if entry.key in RULE_KEYS and end is not None and end <= now:
+                del lines[entry.line - 1 : entry.end]
+                labels.append(section.name)
+    text = "\n".join(lines)
+    for label in dict.fromkeys(labels):
+        text = _without_empty_sections(text, label)
+    return text
 
 
 def _without_empty_sections(text: str, label: str) -> str:

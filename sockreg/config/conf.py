@@ -113,6 +113,7 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
     lists: dict[str, RuleLists] = defaultdict(no_rules)
     options: dict[str, bool] = {}
     drops: list[tuple[str, Action]] = []
+    ends: dict[Place, int] = {}
     for section in read_sections(_content(root, path, overlay, report)):
         if section.name == OPTIONS_SECTION:
             _read_options(section, path, options, report)
@@ -124,12 +125,13 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
                 labels=labels,
                 lists=lists[section.name],
                 report=report,
+                ends=ends,
                 others=[grants.KEY],
             )
             _check_grants(section, path, report)
             drops += [(section.name, action) for action in dropped]
     bindings = [b for found in lists.values() for listed in found.values() for b in listed]
-    return Form(bindings, list(dict.fromkeys(drops)), options)
+    return Form(bindings, list(dict.fromkeys(drops)), options, ends=ends)
 
 
 def _listed(root: str, directory: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sockreg.config.report import Kind, Problem
 from sockreg.config.same_label import UnitFiles, same_label_problem, same_labels
 from sockreg.model import UNTIL_THEN, WHICH_LISTENER, Action, Binding, LeftOut, Place
+from sockreg.rules.ending import Ends, ends_of, without_outlived
 from sockreg.rules.listener import as_before, meant
 from sockreg.rules.precedence import Tie, settle
 from sockreg.rules.syntax import format_line
@@ -32,7 +33,8 @@ class Form:
 
     ``drops`` are (label, action) of the rules in earlier conf files that this file drops.
     ``options`` has the fields of Options that it sets. The rest is about units; the label of a file
-    is empty. ``ports`` are those of only_ports() in rules/listener.py.
+    is empty. ``ports`` are those of only_ports() in rules/listener.py. ``ends`` says when the rules
+    of a line end, for lines whose rules do.
     """
 
     bindings: list[Binding] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Form:
     weight: int = DEFAULT_WEIGHT
     weight_said: bool = False
     ports: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    ends: Ends = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,12 @@ class Selection:
                     )
                 found[name] = unit
         return found
+
+    @property
+    def ends(self) -> Ends:
+        """When the bindings end, by their place, for those that do."""
+        ends = self._all_ends()
+        return ends_of(self.bindings, ends)
 
     @property
     def counts(self) -> list[int]:
@@ -286,8 +295,13 @@ class Selection:
         self._given = _given(self.forms)
         self._owners = None
         given = [binding for _, bindings in self._given for binding in bindings]
+        if ends := self._all_ends():
+            given = without_outlived(given, ends)
         self.bindings, ties = settle(given)
         return [self._tie_fault(tie) for tie in ties] + self._label_faults()
+
+    def _all_ends(self) -> dict[Place, int]:
+        return {place: end for form in self.forms.values() for place, end in form.ends.items()}
 
     def _tie_fault(self, tie: Tie) -> Fault:
         winner, loser = tie

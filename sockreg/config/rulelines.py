@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from sockreg.config.report import Notice, Problem, Report
 from sockreg.model import Action, Binding, Place
 from sockreg.printable import shortened
+from sockreg.rules.ending import WORD, split_end
 from sockreg.rules.syntax import parse_rule
 from sockreg.systemd.keyfile import Section
 
@@ -28,6 +30,7 @@ def add_rules(
     labels: dict[Action, str],
     lists: RuleLists,
     report: Report,
+    ends: dict[Place, int],
     expand: Callable[[str], str] | None = None,
     others: Collection[str] = (),
 ) -> list[Action]:
@@ -36,7 +39,8 @@ def add_rules(
 
     ``labels`` has the label for the bindings of each action. ``others`` are keys that other code
     reads. As in systemd's lists, a key with an empty value drops the earlier values of the key.
-    Wrong lines go to the report even if they are dropped later.
+    Wrong lines go to the report even if they are dropped later. Lines whose rules end are added to
+    ``ends``; the rules of those that have ended are not there.
     """
     add_section_problems(section, path, report)
     dropped = []
@@ -58,10 +62,19 @@ def add_rules(
         try:
             if expand is not None:
                 value = expand(value)
-            lists[action] += parse_rule(action, value, labels[action], place, remarks)
+            end = None
+            if WORD in value:
+                words, end = split_end(value.split())
+                value = " ".join(words)
+            found = parse_rule(action, value, labels[action], place, remarks)
         except ValueError as problem:
             text = f"{key}={shortened(value, _SHOWN)}: {shortened(str(problem), _SHOWN)}"
             report.problems.append(Problem(place, text))
+            continue
+        if end is not None:
+            ends[place] = end
+        if end is None or end > time.time():
+            lists[action] += found
         if remarks:
             report.notices.extend(Notice(place, remark) for remark in remarks)
     return dropped

@@ -40,6 +40,7 @@ from sockreg.config.socketunit import (
 from sockreg.config.unit import Setting, Unit
 from sockreg.errors import failure
 from sockreg.model import Binding, LeftOut, Place
+from sockreg.rules.ending import Ends
 from sockreg.rules.listener import (
     NO_LISTENERS,
     Listening,
@@ -75,6 +76,11 @@ class RuleSet:
     def wrong(self) -> dict[str, Wrong]:
         """The same, with what they conflict with."""
         return self.selection.wrong
+
+    @property
+    def ends(self) -> Ends:
+        """When rules end, by their place, for those that do."""
+        return self.selection.ends
 
     def without(self, faults: Iterable[Fault]) -> RuleSet:
         """The same, but for parts that something else found wrong.
@@ -257,7 +263,7 @@ def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
     report.problems.extend(unit.problems)
-    rules = unit_rules(unit, label, report)
+    rules, ends = unit_rules(unit, label, report)
     away = elsewhere(root, Unit(unit.name, unit.paths, unit.sections))
     if away and rules:
         report.problems.append(_elsewhere_problem(unit.name, *away))
@@ -267,6 +273,7 @@ def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
         weight=files.weight,
         weight_said=files.weight_said,
         ports=only_ports(files.ports),
+        ends=ends,
     )
     return Part(unit.name, form, list(dict.fromkeys(report.problems)), unit.state, files)
 

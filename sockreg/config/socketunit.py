@@ -133,10 +133,16 @@ def label_place(unit: SocketUnit) -> Place:
     return place
 
 
-def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
-    """The bindings of the unit's [X-Sockreg] sections, for sockets under ``label``."""
+def unit_rules(
+    unit: SocketUnit, label: str, report: Report
+) -> tuple[list[Binding], dict[Place, int]]:
+    """The bindings of the unit's [X-Sockreg] sections, for sockets under ``label``.
+
+    The second value says when the rules of a line end, for lines whose rules do.
+    """
     labels = {Action.BIND: label, Action.REJECT: unit.name, Action.PASS: unit.name}
     lists = no_rules()
+    ends: dict[Place, int] = {}
     expand = partial(expand_specifiers, unit=unit.name)
     for path, section in unit.sections:
         if section.name == RULES_SECTION:
@@ -146,6 +152,7 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
                 labels=labels,
                 lists=lists,
                 report=report,
+                ends=ends,
                 expand=expand,
                 others=_OTHER_KEYS,
             )
@@ -153,7 +160,7 @@ def unit_rules(unit: SocketUnit, label: str, report: Report) -> list[Binding]:
     if wrong and lists[Action.BIND]:
         text = f"the label {label!r} of {unit.name} {wrong}; set FileDescriptorName="
         report.problems.append(Problem(lists[Action.BIND][0].place, text))
-    return [binding for listed in lists.values() for binding in listed]
+    return [binding for listed in lists.values() for binding in listed], ends
 
 
 def unit_weight(unit: SocketUnit, report: Report) -> int | None:

@@ -13,6 +13,7 @@
                                     a program that runs in its place, see registry/tracing.py
         ssh-2-22-9c5b0f3a/       a label that carries ssh, see registry/ssh_labels.py
         unconfirmed-7-123456789/    a change that reverts by itself, see registry/trial.py
+        end-1795744876/             locked by who waits for the end of a rule, see commands/wake.py
         sockops/                    optional: see registry/sockops.py
         lock/                       stands for the registry where that is locked, see locks.py
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from sockreg.model import FAMILY_BITS, Action, Binding, LeftOut, Place
+from sockreg.rules.ending import Ends, has_ended
 
 _MAGIC = b"sockreg2"
 _FRAME = struct.Struct("=8sII")
@@ -24,6 +25,7 @@ _FRAME = struct.Struct("=8sII")
 # missing_pass, first, last, listener, length, source length + 1 (0: none), address, source address
 _BINDING = struct.Struct("=IIHIBBBBHHHBB16s16s")
 _MEANING = struct.Struct("=8xHI44s")  # the same without its place
+_PLACE = struct.Struct("=II50x")  # only its place: path, line
 # Only protocol, family, first, last, length and address.
 _MATCHED = struct.Struct("=15xBBxHH2xBx16s16x")
 _FASTEST = 1  # zlib level
@@ -77,7 +79,8 @@ class Header:
     ``state`` is the directory where the rules are kept for the next boot, or None. ``refused`` has
     the interfaces that are there, but whose rules are pending because the kernel refused a table
     with them, each with its index then. ``flows`` is how many flows its units want to be noted at
-    least; 0 if none says Flows=sticky.
+    least; 0 if none says Flows=sticky. ``ends`` are (path, line, seconds since the epoch): when the
+    rules of a line end, for lines whose rules do.
     """
 
     version: str
@@ -100,6 +103,12 @@ class Header:
     state: str | None = None
     refused: dict[str, int] = field(default_factory=dict)
     flows: int = 0
+    ends: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def end_of(self) -> dict[Place, int]:
+        """When rules end, by their place, for those that do."""
+        return {Place(path, line): end for path, line, end in self.ends}
 
     @property
     def index_of(self) -> dict[str, int]:
@@ -273,6 +282,46 @@ def _meanings(packed: Packed) -> list[bytes]:
     ]
 
 
+class Lasting(NamedTuple):
+    """Rules of a generation that go on, with their parts, and those that have ended."""
+
+    bindings: list[Binding]
+    parts: list[PartRecord]
+    ended: list[Binding]
+
+
+def lasting(bindings: list[Binding], parts: list[PartRecord], ends: Ends, now: float) -> Lasting:
+    """Tell the rules of a generation whose time has come at ``now`` from the others."""
+    if not any(end <= now for end in ends.values()):
+        return Lasting(bindings, parts, [])
+    stay: list[Binding] = []
+    counted: list[PartRecord] = []
+    at = 0
+    for part in parts:
+        of_part = bindings[at : at + part.rules]
+        at += part.rules
+        goes_on = [b for b in of_part if not has_ended(b, ends, now)]
+        stay += goes_on
+        counted.append(part._replace(rules=len(goes_on)))
+    stay += [b for b in bindings[at:] if not has_ended(b, ends, now)]
+    return Lasting(stay, counted, [b for b in bindings if has_ended(b, ends, now)])
+
+
+def end_records(ends: Ends) -> list[tuple[str, int, int]]:
+    """``ends`` of a Header."""
+    return sorted((*place, end) for place, end in ends.items())
+
+
+def ending(packed: Packed, ends: Ends) -> list[Binding]:
+    """The rules that end, in their order. Of many others, none is unpacked."""
+    number = {path: index for index, path in enumerate(packed.paths)}
+    wanted = {(number[path], line) for path, line in ends if path in number}
+    if not wanted:
+        return []
+    places = _PLACE.iter_unpack(packed.records)
+    return unpack(packed, [at for at, place in enumerate(places) if place in wanted])
+
+
 def encode(header: Header, records: bytes) -> bytes:
     text = json.dumps(asdict(header)).encode()
     compressed = zlib.compress(records, _FASTEST)
@@ -302,6 +351,7 @@ def decode_header(content: bytes) -> Header:
     if fields.get("root") is not None:
         fields["root"] = Root(*fields["root"])
     # Not in the records of earlier versions.
+    fields["ends"] = [(path, line, end) for path, line, end in fields.get("ends", [])]
     fields["parts"] = [_part(*values) for values in fields.get("parts", [])]
     fields["left_out"] = [_left_out(*values) for values in fields.get("left_out", [])]
     return Header(**fields)

@@ -73,5 +73,6 @@ def _content(path: str) -> bytes:
 def _meaning(header: Header, records: bytes) -> bytes:
     digest = hashlib.sha256(records)
     told = [header.parts, header.labels, header.paths, header.interfaces, header.version]
+    told.append(header.ends)
     digest.update(json.dumps(told).encode())
     return digest.digest()

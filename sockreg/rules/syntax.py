@@ -23,7 +23,7 @@ from sockreg.rules.unasked import why_unasked
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _FORM = "PROTOCOL PREFIX PORTS"
-_CONDITIONS = "'to PORT', 'from PREFIX', 'dev INTERFACE' or 'missing=pass'"
+_CONDITIONS = "'to PORT', 'from PREFIX', 'dev INTERFACE', 'missing=pass' or 'until=TIME'"
 _IFNAMSIZ = 16  # linux/if.h, with the NUL
 
 Conditions = tuple[tuple[int, int] | None, str | None, bool, int]

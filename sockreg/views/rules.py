@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sockreg import garbage
@@ -12,7 +14,9 @@ from sockreg.model import ACTION_NAMES, FAMILY_BITS, PROTOCOL_NAMES, Binding, la
 from sockreg.plural import plural
 from sockreg.registry import generation_record, generations
 from sockreg.registry.generation_record import why_pending
+from sockreg.rules.ending import Ends, format_time
 from sockreg.rules.syntax import format_prefix, format_rule, parse_ports, parse_prefix
+from sockreg.systemd.timespan import format_span
 
 
 class Filter(NamedTuple):
@@ -79,12 +83,13 @@ class Rules(NamedTuple):
     """All rules of a generation in the order in which they were read.
 
     Those for an interface in ``absent`` are pending. It is there nevertheless if it is in
-    ``refused``.
+    ``refused``. ``ends`` says which end by themselves, and when.
     """
 
     bindings: list[Binding]
     absent: Mapping[str, int]
     refused: Collection[str] = ()
+    ends: Ends = MappingProxyType({})
 
     def chosen(self, wanted: Filter) -> Rules:
         """Those that a filter shows, pending ones, too."""
@@ -111,7 +116,7 @@ def of_record(content: bytes) -> Rules:
     with garbage.paused():
         bindings = generation_record.decode_bindings(content)
     header = generation_record.decode_header(content)
-    return Rules(bindings, header.absent, header.refused)
+    return Rules(bindings, header.absent, header.refused, header.end_of)
 
 
 class Counted(NamedTuple):
@@ -158,18 +163,41 @@ def row(binding: Binding) -> tuple[str, str, str, str]:
 
 def bodies(found: Rules) -> list[dict[str, object]]:
     """All rules, with whether they are pending. Nobody has counted their decisions."""
-    return [
-        body(rule) | {"pending": rule.interface in found.absent, "decisions": None}
-        for rule in found.bindings
-    ]
+    return [body(rule) | _more(rule, found) | {"decisions": None} for rule in found.bindings]
 
 
 def counted_bodies(found: Rules, counted: list[Counted]) -> list[dict[str, object]]:
     """The same with the number of decisions."""
     return [
-        body(rule) | {"pending": rule.interface in found.absent, "decisions": decisions}
-        for rule, decisions in counted
+        body(rule) | _more(rule, found) | {"decisions": decisions} for rule, decisions in counted
     ]
+
+
+def _more(rule: Binding, found: Rules) -> dict[str, object]:
+    """What is to know about a rule besides itself."""
+    return {"pending": rule.interface in found.absent, **end_body(found.ends.get(rule.place))}
+
+
+def end_body(end: int | None) -> dict[str, object]:
+    """When a rule ends: ``until`` as in files, and what is left. Both are None if it does not."""
+    if end is None:
+        return {"until": None, "seconds_left": None}
+    return {"until": format_time(end), "seconds_left": max(0, round(end - time.time()))}
+
+
+def left_text(end: int | None) -> str:
+    """What is left of a rule: ``1h 59min``, or ``-`` if it does not end."""
+    if end is None:
+        return "-"
+    left = end - time.time()
+    return format_span(left) if left > 0 else "ended"
+
+
+def end_text(end: int) -> str:
+    """The same as a phrase: ``ends in 1h 59min, at 2026-11-27T02:00:00Z``."""
+    if end <= time.time():
+        return "has ended, but is in force: 'sockreg apply' takes it out"
+    return f"ends in {left_text(end)}, at {format_time(end)}"
 
 
 def body(binding: Binding) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from sockreg.context import Context
 from sockreg.host import cgroup
 from sockreg.host.listener import cookie_text
-from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES, LeftOut
+from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES, Binding, LeftOut
 from sockreg.registry import (
     attachment,
     generation_record,
@@ -114,6 +114,14 @@ class FlowCounts:
     evicted: int
 
 
+@dataclass(frozen=True)
+class Ending:
+    """A rule in force that ends by itself, at ``until``, in seconds since the epoch."""
+
+    rule: Binding
+    until: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """``generation`` and ``header`` are None while nothing is in force.
@@ -122,7 +130,7 @@ class Status:
     the sock_ops program is attached. ``others`` is None without permission. ``trial`` is None
     unless apply --confirm put the current generation in force. ``traced`` is whether a program
     tells its decisions in the place of the one in force. ``flows`` is None unless a unit has said
-    Flows=sticky.
+    Flows=sticky. ``ending`` are the rules that end by themselves, the next one first.
     """
 
     registry: str
@@ -139,6 +147,7 @@ class Status:
     trial: Trial | None = None
     traced: bool = False
     flows: FlowCounts | None = None
+    ending: list[Ending] = field(default_factory=list)
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -183,7 +192,17 @@ def read(context: Context) -> Status:
             trial=_trial(registry),
             traced=traced,
             flows=noted,
+            ending=_ending(registry) if header and header.ends else [],
         )
+
+
+def _ending(registry: str) -> list[Ending]:
+    content = generations.read_in_force(registry, generations.read_rules)
+    if content is None:
+        return []
+    ends = generation_record.decode_header(content).end_of
+    found = generation_record.ending(generation_record.decode(content), ends)
+    return sorted((Ending(rule, ends[rule.place]) for rule in found), key=lambda it: it.until)
 
 
 def _flows(registry: str) -> tuple[FlowCounts | None, Mapping[tuple[int, int], int]]:

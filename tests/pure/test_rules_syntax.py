@@ -128,7 +128,7 @@ def test_host_bits_are_cleared_with_a_notice() -> None:
         ("tcp ::1 80-", "ports '80-': expected numbers from 1 to 65535"),
         ("tcp ::1 http", "ports 'http': expected numbers from 1 to 65535"),
         ("tcp ::1 \u0661", "expected numbers from 1 to 65535"),
-        ("tcp ::1 80 443", "unknown word '443': 'to PORT', 'from PREFIX', 'dev INTERFACE' or"),
+        ("tcp ::1 80 443", "unknown word '443': 'to PORT', 'from PREFIX', 'dev INTERFACE', "),
         ("tcp ::1 80 missing=reject", "unknown word 'missing=reject'"),
         ("tcp ::1 80 from", "a prefix is expected after 'from'"),
         ("tcp ::1 80 from 192.0.2.0/24", "source '192.0.2.0/24' is of another address family"),

@@ -33,7 +33,7 @@ _OFFERED = {
     "SOURCE": "files",
     "UNIT": "socket_units",
     **dict.fromkeys(("ADDR", "ADDRESS", "COOKIE", "LINES", "N", "PORT", "PORTS", "PREFIX", "S",
-                     "SECONDS", "TOKEN", "WEIGHT"), ""),
+                     "SECONDS", "SPAN", "TIME", "TOKEN", "WEIGHT"), ""),
 }  # fmt: skip
 # Where the same word stands for something narrower: (verb, argument).
 _NARROWER = {

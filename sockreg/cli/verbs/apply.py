@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sockreg.api import Registry
+from sockreg.cli import arguments
 from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_change, show_preview
 from sockreg.cli.printing import print_json
@@ -29,6 +30,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look which interfaces there are, for rules that name one; reads no file",
     )
+    how.add_argument(
+        "--ended",
+        metavar="TIME",
+        type=arguments.count,
+        help="at TIME, in seconds since the epoch, take rules that have ended out of force; reads "
+        "no file",
+    )
     parser.add_argument("--start", metavar="UNIT", help="from now on, count UNIT.socket as active")
     parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
     add_force(parser)
@@ -39,6 +47,8 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         show_preview(registry.preview(force=options.force), as_json=options.json)
     elif options.interfaces:
         _look_at_interfaces(registry, options)
+    elif options.ended is not None:
+        _end_rules(registry, options)
     elif options.confirm is not None:
         _apply_on_trial(registry, options)
     else:
@@ -61,6 +71,18 @@ def _look_at_interfaces(registry: Registry, options: argparse.Namespace) -> None
         return
     change = interfaces.refresh(registry.context) or interfaces.unchanged(registry.context)
     show_change(change, as_json=options.json)
+
+
+def _end_rules(registry: Registry, options: argparse.Namespace) -> None:
+    from sockreg.commands.ending import end_rules
+
+    if options.start or options.stop or options.force:
+        raise UsageError(
+            "--ended reads no file: it cannot be combined with --start, --stop or --force", ""
+        )
+    change = end_rules(registry.context, options.ended)
+    if change is not None:
+        show_change(change, as_json=options.json)
 
 
 def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:

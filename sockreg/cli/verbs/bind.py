@@ -14,6 +14,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_rule(parser)
     parser.add_argument("--runtime", action="store_true", help="only until the next boot")
     parser.add_argument(
+        "--for",
+        dest="lasting",
+        metavar="SPAN",
+        help="the rule ends by itself after SPAN, such as 2h or '1h 30min', by the wall clock",
+    )
+    parser.add_argument(
         "--replace",
         action="store_true",
         help="replace rules for the same packets that bind added, in one step",
@@ -35,7 +41,7 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
         "conditions",
         metavar="CONDITION",
         nargs="*",
-        help="to PORT, from PREFIX, dev INTERFACE, missing=pass",
+        help="to PORT, from PREFIX, dev INTERFACE, missing=pass, until=TIME",
     )
 
 
@@ -46,6 +52,7 @@ def _bind(registry: Registry, options: argparse.Namespace) -> None:
         runtime=options.runtime,
         force=options.force,
         replace=options.replace,
+        lasting=options.lasting,
     )
     show_change(change, as_json=options.json)
 

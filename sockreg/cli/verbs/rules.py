@@ -14,7 +14,7 @@ from sockreg.plural import plural
 from sockreg.streams import err, out
 
 if TYPE_CHECKING:
-    from sockreg.views.rules import Filter
+    from sockreg.views.rules import Filter, Rules
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +40,27 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         if options.json:
             print_json("rules", rules.bodies(found))
         else:
-            print_table(("ACTION", "LABEL", "RULE", "PLACE"), list(map(rules.row, found.bindings)))
+            _print(found)
             for text in rules.pending_lines(found.pending, found.refused):
                 out(text)
     if everything.bindings and not found.bindings:
         total = plural(len(everything.bindings), "rule")
         err(f"none of {total} matches {rule_filter.given(options)}")
+
+
+def _print(found: Rules) -> None:
+    """A table of the rules; with what is left if any of them ends."""
+    from sockreg.views import rules
+
+    head = ["ACTION", "LABEL", "RULE", "PLACE"]
+    if any(rule.place in found.ends for rule in found.bindings):
+        rows = [
+            (*rules.row(rule), rules.left_text(found.ends.get(rule.place)))
+            for rule in found.bindings
+        ]
+        print_table([*head, "LEFT"], rows)
+    else:
+        print_table(head, list(map(rules.row, found.bindings)))
 
 
 def _count(registry: Registry, wanted: Filter, options: argparse.Namespace) -> None:

@@ -19,9 +19,10 @@ from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
     from sockreg.views.rates import Key, Rate
-    from sockreg.views.status import DestinationStatus, ExpectedUnit, LastApply, Status
+    from sockreg.views.status import DestinationStatus, Ending, ExpectedUnit, LastApply, Status
 
 _INTERVAL = 2.0  # s
+_ENDING = 5  # rules that end by themselves, before the rest is summarized
 # Fields of Causes.
 _CAUSES = {
     "closed": "it was shut down, or connected to one peer",
@@ -89,16 +90,17 @@ def _print(seen: Status, options: argparse.Namespace, rates: Mapping[Key, Rate] 
 
 
 def _body(seen: Status) -> dict[str, object]:
-    from sockreg.views import left_out
+    from sockreg.views import left_out, rules
 
     header = dict(vars(seen.header)) if seen.header else None
     if header is not None:
-        # The first is bookkeeping of commands/earlier.py.
-        del header["parts"], header["left_out"]
+        # The first is bookkeeping of commands/earlier.py; the others are said below.
+        del header["parts"], header["left_out"], header["ends"]
     return vars(seen) | {
         "program": seen.program._asdict() if seen.program else None,
         "header": header,
         "left_out": list(map(left_out.body, seen.left_out)),
+        "ending": [rules.body(it.rule) | rules.end_body(it.until) for it in seen.ending],
     }
 
 
@@ -125,6 +127,8 @@ def _print_head(seen: Status) -> None:
                 f"pending     {plural(count, 'rule')}: {header.why_pending(name)}; "
                 "'sockreg rules' shows where"
             )
+    for text in _ending(seen.ending):
+        out(text)
     if seen.trial is not None:
         out(
             f"on trial    generation {seen.trial.generation} comes back in "
@@ -141,6 +145,21 @@ def _print_head(seen: Status) -> None:
         out(f"sock_ops    attached; expects {units}")
     for program in seen.others or ():
         out(f"also        {program} {program.effect}")
+
+
+def _ending(ending: list[Ending]) -> list[str]:
+    """The rules that end by themselves, one line for each."""
+    if not ending:
+        return []
+    from sockreg.views import rules
+
+    lines: list[str] = []
+    for it in ending[:_ENDING]:
+        head = "" if lines else "ending"
+        lines.append(f"{head:12}{rules.line(it.rule)} {rules.end_text(it.until)}")
+    if len(ending) > _ENDING:
+        lines.append(f"{'':12}and {len(ending) - _ENDING} more; 'sockreg rules' shows all")
+    return lines
 
 
 def _print_left_out(seen: Status) -> None:
