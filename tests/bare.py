@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +23,8 @@ from tests.linux import private_mounts
 from tests.sandbox.host import HostPlace
 from tests.tree import ROOT
 
-# Where pip looks inside. That of pyproject.toml, and of tests/prepare.
+# Where pip looks inside.
 _WHEELS = "/root/wheels"
-_BUNDLED = "pylibbpf==0.0.6"
 
 # The first process: mounts as on a host, then one command after the other.
 _INIT = """
@@ -93,19 +91,18 @@ def _bare_root(debian: Path) -> Iterator[tuple[Path, Path]]:
              root / "root/sockreg"],
             check=True,
         )  # fmt: skip
-        _make_wheels(Path(f"{root}{_WHEELS}"))
+        _fetch_wheels(Path(f"{root}{_WHEELS}"))
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
         yield root, place.cgroup
     finally:
         place.remove()
 
 
-def _make_wheels(directory: Path) -> None:
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    make = [sys.executable, "-m", "pip", "wheel", "-qq", "--disable-pip-version-check",
-            "-w", str(directory)]  # fmt: skip
-    subprocess.run([*make, *tools["optional-dependencies"]["test"]], check=True)
-    subprocess.run([*make, "--no-deps", _BUNDLED], check=True)
+def _fetch_wheels(directory: Path) -> None:
+    """What tests/prepare installs, as the same files."""
+    fetch = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
+    exactly = ["--no-deps", "--require-hashes", "--only-binary=:all:", "-d", str(directory)]
+    subprocess.run([*fetch, *exactly, "-r", ROOT / "tests/requirements/test.txt"], check=True)
 
 
 def _run(root: Path, cgroup: Path, command: str) -> int:

@@ -5,9 +5,11 @@ BPF objects, units, manual page and completion.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -160,3 +162,41 @@ def test_the_debian_package_has_this_version() -> None:
 def test_what_the_debian_package_is_built_with_is_here() -> None:
     # -I: Debian takes build-essential for granted, whose compilers nothing here needs.
     run(["dpkg-checkbuilddeps", "-I", str(ROOT / "units/debian/control")])
+
+
+@pytest.mark.parametrize("kind", ["test", "fuzz"])
+def test_what_is_taken_from_the_index_is_pinned_with_hashes(kind: str) -> None:
+    """And has the versions that pyproject.toml asks for; tests/requirements/update writes it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {it for it in project["optional-dependencies"][kind] if "==" in it}
+    text = (ROOT / f"tests/requirements/{kind}.txt").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    pinned = {re.match(r"[\w.-]+==[\w.]+", line)[0] for line in lines}  # type: ignore[index]
+    assert asked <= pinned
+    assert [line for line in lines if not re.search(r" --hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_who_and_where_is_said_in_one_place() -> None:
+    run([sys.executable, str(ROOT / "units/release/identity.py"), "--check"])
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0].split()[0] == __version__
+    form = re.compile(r"\d+\.\d+\.\d+ \((not released|\d{4}-\d\d-\d\d)\)")
+    assert [heading for heading in headings if not form.fullmatch(heading)] == []
+    assert [heading for heading in headings[1:] if "not released" in heading] == []
+
+
+def test_what_ci_and_the_documents_call_is_there() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    ci = (ROOT / ".github/workflows/tests.yml").read_text()
+    lists = re.findall(r"target: \[(.*)\]", ci)
+    called = {word.strip('"').split()[0] for row in lists for word in row.split(", ")}
+    for document in ("CONTRIBUTING", "releasing"):
+        for commands in re.findall(
+            r"\bmake ([\w\s-]+?)`", (ROOT / f"docs/{document}.md").read_text()
+        ):
+            called |= set(commands.split())
+    assert {"demo", "test", "bpf", "test-packages"} <= called
+    assert called <= targets
