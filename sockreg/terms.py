@@ -39,6 +39,8 @@ SOCK_OPS = "sockreg-sockops.service"
 NO_UNIT = "-"  # the unit of a process or a socket without one
 COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"
+APPLYING_PREFIX = "sockreg-apply@"
+SETTLING_PREFIX = "sockreg-settled@"
 
 LABEL_MAX = 255
 UNIT_MAX = 255
@@ -83,3 +85,13 @@ def companion(socket_unit: str) -> str:
 def adding_unit(socket_unit: str) -> str:
     """``sockreg-add@web.service`` for ``web.socket``: the unit that is passed its sockets."""
     return f"{ADDING_PREFIX}{socket_unit.removesuffix('.socket')}.service"
+
+
+def applying_unit(socket_unit: str) -> str:
+    """``sockreg-apply@web.service`` for ``web.socket``: the unit that puts its rules in force."""
+    return f"{APPLYING_PREFIX}{socket_unit.removesuffix('.socket')}.service"
+
+
+def settling_unit(socket_unit: str) -> str:
+    """``sockreg-settled@web.service`` for ``web.socket``: it ends a restart of ``sockreg@web``."""
+    return f"{SETTLING_PREFIX}{socket_unit.removesuffix('.socket')}.service"

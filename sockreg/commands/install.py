@@ -21,6 +21,7 @@ _OTHER_PLACES = {
     ".8": "share/man/man8/sockreg.8",
     ".bash-completion": "share/bash-completion/completions/sockreg",
     ".catalog": "lib/systemd/catalog/sockreg.catalog",
+    ".generator": "lib/systemd/system-generators/sockreg-generator",  # systemd.generator(7)
     ".fish": "share/fish/vendor_completions.d/sockreg.fish",
     ".sysusers": "lib/sysusers.d/sockreg.conf",  # sysusers.d(5)
 }
@@ -82,6 +83,8 @@ def write(root: Path, installation: Installation) -> list[Path]:
         target = root / installation.prefix / _place(source, installation)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(rendered(source.read_text(), installation))
+        if source.suffix == ".generator":
+            target.chmod(0o755)
         written.append(target)
     return written
 

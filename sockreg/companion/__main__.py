@@ -5,11 +5,14 @@
     python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py open     UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py leave    UNIT.service SOCKREG WORD...
+    python3 -I -S companion/__main__.py boot     UNITS RECORD
+    python3 -I -S companion/__main__.py generate DIRECTORY
 
 RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SOCKREG is the path of
 the full command. ``open`` registers and starts in one process, for sockets that register
-themselves; no flags are changed. The last form is ExecStop= of the loader: it runs that command,
-unless the unit restarts. SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for
+themselves; no flags are changed. ``leave`` is ExecStop= of the loader: it runs that command,
+unless the unit restarts. ``boot`` registers the sockets of all units in the file UNITS, which
+``generate`` has written below DIRECTORY (boot.py). SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for
 every socket: -I and -S keep the interpreter from searching for files, and only the imports that the
 verb needs are made.
 """
@@ -20,58 +23,70 @@ import sys
 
 
 def main(arguments: list[str]) -> int:
-    verb, unit, path, *words = arguments
+    verb, subject, *words = arguments
     if verb == "open":
         # If a socket cannot be registered, the rules count all the same.
-        registered = _do("register", unit, path, words)
-        return _do("start", unit, path, words) or registered
-    if verb == "register":
+        registered = _do("receive", subject, words)
+        return _do("start", subject, words) or registered
+    if verb in ("register", "boot"):
         # Before anything else, including the other imports: see sockreg/companion/flags.py.
         from sockreg.companion import flags
 
         count = posix.environ.get(b"LISTEN_FDS", b"")
         if count.isdigit() and len(count) < 8:
-            flags.restore(path, range(3, 3 + int(count)))
-    return _do(verb, unit, path, words)
+            flags.restore(words[0], range(3, 3 + int(count)))
+    return _do(verb, subject, words)
 
 
-def _do(verb: str, unit: str, path: str, words: list[str]) -> int:
+def _do(verb: str, subject: str, words: list[str]) -> int:
     from sockreg.errors import SockregError
     from sockreg.registry.directory import named_bpffs
     from sockreg.systemd import journal
 
     bpffs = named_bpffs()
     try:
-        if verb == "register":
+        if verb == "receive":
             from sockreg.registry import registration
             from sockreg.systemd import listen_fds
 
-            registration.register(listen_fds.received(), unit, bpffs, root="/")
+            registration.register(listen_fds.received(), subject, bpffs, root="/")
+        elif verb == "register":
+            from sockreg.companion import registering
+
+            registering.register(subject, bpffs, "/")
+        elif verb == "boot":
+            from sockreg.companion import boot
+
+            boot.register_all(subject, bpffs, "/")
+        elif verb == "generate":
+            from sockreg.companion import boot_units
+
+            boot_units.write(subject, "/")
         elif verb == "leave":
             from sockreg.companion import loader
 
-            loader.leave(unit, bpffs, [path, *words])
+            loader.leave(subject, bpffs, words)
         else:
             from sockreg.companion import lifecycle
 
             if verb == "start":
-                lifecycle.start(unit, bpffs, "/", _full(path, bpffs, "--start", unit))
+                lifecycle.start(subject, bpffs, "/", _full(words[0], bpffs, "--start", subject))
             else:
-                lifecycle.leave(unit, bpffs, "/", _full(path, bpffs, "--stop", unit))
+                lifecycle.leave(subject, bpffs, "/", _full(words[0], bpffs, "--stop", subject))
     except SockregError as error:
         journal.say(
             error.entry,
             journal.REFUSED,
             journal.ERR,
-            journal.unit_fields(unit),
+            journal.unit_fields(subject),
         )
         return error.status
     except OSError as error:
         journal.say(
-            f"{unit}: {verb} failed: {error}",
+            f"{subject}: {verb} failed: {error}",
             journal.REFUSED,
             journal.ERR,
-            journal.unit_fields(unit),
+            journal.unit_fields(subject),
         )
         return 1
     return 0

@@ -1,33 +1,23 @@
 """A unit's rules start and stop counting with its sockreg@ instance.
 
-At boot, the loader has already put the rules of all enabled units in force. Then this only checks
-the unit's files and sets one mark in the registry. If the files have changed since, or did not
-count, the full command compiles the whole rule set again. On the start-up path of sockreg@.service:
-imports no rule syntax.
+If the loader has read the unit's files as they are now, the registration has noted the start
+(counting.py). Otherwise it starts sockreg-apply@.service, and the full command compiles the rule set
+again. On the start-up path of these units: imports no rule syntax.
 """
 
-import _socket
 import posix
 
+from sockreg.companion import counting, marks
+from sockreg.companion.counting import own_registry
 from sockreg.errors import RefusedError, SockregError
-from sockreg.host.listener import netns_cookie
 from sockreg.registry import registration, ssh_labels
-from sockreg.registry.directory import netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import read_members
 from sockreg.registry.slots import cookie_in
 from sockreg.registry.units import unit_state, write_unit
 from sockreg.systemd import systemctl, unitpaths
-from sockreg.terms import LOADER, SHUTDOWN, companion
-
-
-def own_registry(bpffs: str) -> str:
-    """The registry of this process's network namespace."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-    cookie = netns_cookie(sock)
-    sock.close()
-    return registry_path(bpffs, netns_name(cookie, posix.stat("/proc/self/ns/net").st_ino))
+from sockreg.terms import LOADER, SHUTDOWN, companion, settling_unit
 
 
 def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
@@ -35,19 +25,8 @@ def start(unit: str, bpffs: str, root: str, command: list[str]) -> None:
 
     ``command`` is the argument vector of the full 'sockreg apply --start UNIT'.
     """
-    try:  # noqa: SIM105  # contextlib is a heavy import on this path
-        posix.unlink(_marker(unit))
-    except FileNotFoundError:
-        pass  # this is not the second half of a restart without changes
-    with Maps(own_registry(bpffs)) as maps, Lock(maps.registry, REGISTRATION_PATIENCE):
-        state = unit_state(maps, unit)
-        # Files that cannot be found or read are those that the loader could not read, either, and
-        # it has said so. Whatever rules the unit has are in force.
-        if state is not None and _files(root, unit) in (state.files, None):
-            state.active = True
-            write_unit(maps, unit, state)
-            return
-    posix.execv(command[0], command)
+    if not counting.count(own_registry(bpffs), unit, root):
+        posix.execv(command[0], command)
 
 
 def stop(unit: str, bpffs: str, root: str, command: list[str], *, listens: bool = False) -> None:
@@ -100,7 +79,11 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     if jobs.get(companion(unit)) != "restart":
         stop(unit, bpffs, root, command, listens=unit not in jobs)
     elif jobs.keys() == {companion(unit)} and _is_unchanged(unit, bpffs, root):
-        _mark(unit)
+        marks.put(unit)
+        # The mark is for the start that follows, for which there is a job already.
+        status, _ = systemctl.run("--no-block", "start", settling_unit(unit))
+        if status:
+            marks.remove(unit)
 
 
 def _has_nothing(unit: str, bpffs: str) -> bool:
@@ -123,7 +106,7 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
     """
     with Maps(own_registry(bpffs)) as maps:
         state = unit_state(maps, unit)
-        if state is None or state.files != _files(root, unit):
+        if state is None or state.files != counting.files_of(root, unit):
             return False
         weights = {
             member.weight
@@ -131,34 +114,6 @@ def _is_unchanged(unit: str, bpffs: str, root: str) -> bool:
             if member.unit == unit and cookie_in(maps, member.slot) == member.cookie
         }
         return weights == {state.weight}
-
-
-def _files(root: str, unit: str) -> tuple[int, int, int, int] | None:
-    """The state of the unit's files, as stored in the registry; None if it cannot be found out."""
-    try:
-        return unitpaths.files_state(unitpaths.find_unit(root, unit)[1])
-    except OSError:
-        return None
-
-
-def _marker(unit: str) -> str:
-    """The file that keeps sockreg-add@ from starting; it only survives a restart.
-
-    sockreg@.service shares its directory with its other instances. The first of them to stop, other
-    than in a restart, removes it (RuntimeDirectoryPreserve=restart). A unit that registers its own
-    sockets (commands/enable.py) has no such file, and no companion that would read it.
-    """
-    directory = posix.environ.get(b"RUNTIME_DIRECTORY", b"/nowhere").decode(
-        "utf-8", "surrogateescape"
-    )
-    return f"{directory}/{unit.removesuffix('.socket')}"
-
-
-def _mark(unit: str) -> None:
-    try:
-        posix.close(posix.open(_marker(unit), posix.O_WRONLY | posix.O_CREAT, 0o600))
-    except FileNotFoundError:
-        return  # another instance has stopped: register again, which is always right
 
 
 def _is_enabled(root: str, unit: str) -> bool:

@@ -8,7 +8,7 @@ all state is removed, as a reboot would have done.
 
 import posix
 
-from sockreg.companion.lifecycle import own_registry
+from sockreg.companion.counting import own_registry
 from sockreg.systemd import systemctl
 from sockreg.terms import SHUTDOWN
 

@@ -13,7 +13,7 @@ import posix
 from sockreg import streams
 from sockreg.printable import message as printable_message
 from sockreg.printable import printable
-from sockreg.terms import companion
+from sockreg.terms import APPLYING_PREFIX, COMPANION_PREFIX, companion
 
 SOCKET = "/run/systemd/journal/socket"
 _PATIENCE = 1.0  # s
@@ -102,7 +102,10 @@ def _send(message: str | list[str], message_id: str, priority: int, fields: Fiel
         # The journal reads the sender's unit from /proc, too late for a process that has ended.
         from sockreg.systemd.unit_of import unit_of_this_process
 
-        everything[OF_UNIT] = unit_of_this_process()
+        own = unit_of_this_process()
+        # What an operator has started is sockreg@web.service, and that one has no process.
+        instance = own.removeprefix(APPLYING_PREFIX)
+        everything[OF_UNIT] = own if instance == own else [own, f"{COMPANION_PREFIX}{instance}"]
     for name, values in everything.items():
         for value in values if isinstance(values, list) else [values]:
             data = (value if name == "MESSAGE" else printable(value)).encode()
