@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sockreg import __version__, garbage, interrupts
 from sockreg.commands import beside, earlier, ssh_known, tell
@@ -56,7 +56,7 @@ from sockreg.registry.units import (
 from sockreg.rules.ending import Ends, has_ended
 from sockreg.rules.presence import without_absent
 from sockreg.rules.syntax import format_line, format_rule
-from sockreg.systemd import journal
+from sockreg.systemd import journal, unitpaths
 from sockreg.terms import FIRST_SLOT
 
 
@@ -270,7 +270,7 @@ def put_in_force(
     if current is None and not attach:
         raise not_in_force(registry)
     before = _Before.of(context, current)
-    with _refusal_told():
+    with unitpaths.Steady(), _refusal_told():
         rules = _read(context, active, files, before, maps)
         intent = _Intent(before, changes, files)
         rules = intent.sound(rules)
@@ -284,7 +284,7 @@ def put_in_force(
 
         made, moves = _entered(writer, rules, intent, prepare)
     # From here on, the command comes to its end.
-    with interrupts.dropped():
+    with interrupts.dropped(), unitpaths.Steady():
         change = _finished(writer, made, moves, files, active)
     if change.swapped and not on_trial:
         told = [Notice(None, waiting.goes_on) for waiting in trial.running(registry)]
@@ -342,13 +342,17 @@ def _finished(
 class _Before:
     """What a change starts from; ``last`` has the rules that were last in force.
 
-    ``expects_ssh`` is whether ssh may start to listen later.
+    ``expects_ssh`` is whether ssh may start to listen later. ``finders`` are those of ssh_finder(),
+    by root and labels: what they have found out is used twice.
     """
 
     current: generations.Generation | None
     header: generation_record.Header | None
     last: LastInForce
     expects_ssh: bool
+    finders: dict[tuple[str, tuple[tuple[str, str], ...]], ssh_known.Finder] = field(
+        default_factory=dict
+    )
 
     @staticmethod
     def of(context: Context, current: generations.Generation | None) -> "_Before":
@@ -363,13 +367,16 @@ class _Before:
     def ssh_finder(self, rules: RuleSet, root: str) -> ssh_known.Finder:
         """What finds the doors of ssh that rules may take."""
         labels = {unit: files.label for unit, files in rules.units.items()}
-        return ssh_known.finder(
-            labels,
-            root,
-            self.last.directory,
-            at_boot=self.current is None,
-            expected=self.expects_ssh,
-        )
+        key = (root, tuple(sorted(labels.items())))
+        if key not in self.finders:
+            self.finders[key] = ssh_known.finder(
+                labels,
+                root,
+                self.last.directory,
+                at_boot=self.current is None,
+                expected=self.expects_ssh,
+            )
+        return self.finders[key]
 
     @property
     def left_out(self) -> list[LeftOut]:

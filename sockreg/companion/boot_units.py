@@ -13,6 +13,7 @@ from sockreg.errors import SockregError
 from sockreg.systemd.keyfile import Section, read_sections
 from sockreg.systemd.unit_label import read_label
 from sockreg.systemd.unitpaths import (
+    Steady,
     find_unit,
     has_content,
     is_masked,
@@ -49,7 +50,8 @@ _PRESENT = "/run/"  # paths below need no other mount
 
 def write(directory: str, root: str) -> None:
     """Write the drop-ins of the units that register at boot below ``directory``. Raises OSError."""
-    batches = sort_into_batches(boot_units(root))
+    with Steady():
+        batches = sort_into_batches(boot_units(root))
     if not batches:
         return
     everything = []

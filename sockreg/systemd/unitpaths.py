@@ -7,7 +7,7 @@ it. Below another root, an absolute symbolic link points into that root, as for 
 file is *masked* if it is empty or a link to /dev/null.
 
 A command asks for hundreds of units. So what a directory contains is remembered, and is read again
-when the directory has changed.
+when the directory has changed, or not even looked at (Steady).
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ _Aliases = tuple[list[_Listing], dict[str, list[str]], list[str]]
 _known_aliases: dict[tuple[str, str], _Aliases] = {}
 # A change within one tick of the kernel's clock need not change the time of a directory.
 _SETTLED_NS = 100_000_000
+_steady: list[dict[str, _Listing]] = []
+
+
+class Steady:
+    """In this block, each directory is looked at once: all that is asked is of one moment."""
+
+    def __enter__(self) -> None:
+        _steady.append(_steady[-1] if _steady else {})
+
+    def __exit__(self, *_: object) -> None:
+        _steady.pop()
 
 
 def search_path(root: str) -> list[str]:
@@ -140,6 +151,15 @@ def _look(root: str) -> list[_Listing]:
 
 
 def _listing(directory: str) -> _Listing:
+    if not _steady:
+        return _listing_now(directory)
+    found = _steady[-1].get(directory)
+    if found is None:
+        found = _steady[-1][directory] = _listing_now(directory)
+    return found
+
+
+def _listing_now(directory: str) -> _Listing:
     try:
         status = os.stat(directory)
         mark = status.st_dev, status.st_ino, status.st_ctime_ns
@@ -275,7 +295,7 @@ def _links(
             templates.append(name)
         else:
             plain.setdefault(_follow_aliases(root, directories, name)[0], []).append(name)
-    if all(mark is None or directory in _listings for directory, mark, _ in directories):
+    if _steady or all(mark is None or it in _listings for it, mark, _ in directories):
         _known_aliases[root, suffix] = directories, plain, templates
     return plain, templates
 
