@@ -40,6 +40,7 @@ NO_UNIT = "-"  # the unit of a process or a socket without one
 COMPANION_PREFIX = "sockreg@"
 ADDING_PREFIX = "sockreg-add@"
 APPLYING_PREFIX = "sockreg-apply@"
+BOOT_PREFIX = "sockreg-boot@"  # registers many sockets at boot
 SETTLING_PREFIX = "sockreg-settled@"
 
 LABEL_MAX = 255

@@ -34,6 +34,7 @@ from sockreg.terms import (
     METRICS,
     SOCK_OPS,
     adding_unit,
+    applying_unit,
     companion,
     is_unit_name,
 )
@@ -128,7 +129,7 @@ def _read(root: str, name: str) -> Unit | None:
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
     names = {LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS}
     for name in counted:
-        names |= {companion(name), adding_unit(name)}
+        names |= {companion(name), adding_unit(name), applying_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")
         if name in found:
             names.update(word.value for word in found[name].words("Socket", "Service"))

@@ -15,6 +15,8 @@ from sockreg.systemd.unit_label import RULES_SECTION
 from sockreg.systemd.unitproperty import template_of
 from sockreg.terms import (
     ADDING_PREFIX,
+    APPLYING_PREFIX,
+    BOOT_PREFIX,
     COMPANION_PREFIX,
     INTERFACES_SERVICE,
     LOADER,
@@ -288,12 +290,12 @@ def memlock(facts: Facts, host: Host) -> Iterator[Finding]:
 
 def _is_ours(name: str) -> bool:
     return name in (LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS) or name.startswith(
-        (COMPANION_PREFIX, ADDING_PREFIX)
+        (COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX, BOOT_PREFIX)
     )
 
 
 def _ours(facts: Facts) -> Iterator[Unit]:
     """The units that put rules in force."""
     for name, unit in facts.services.items():
-        if name == LOADER or name.startswith(COMPANION_PREFIX):
+        if name == LOADER or name.startswith((COMPANION_PREFIX, APPLYING_PREFIX)):
             yield unit

@@ -36,7 +36,7 @@ from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units, unit_state, write_unit
 from sockreg.systemd import journal_reader, unit_control, unitlinks
-from sockreg.terms import LOADER, NEEDED, adding_unit, companion
+from sockreg.terms import LOADER, NEEDED, adding_unit, applying_unit, companion
 
 EXEC_SINCE = 256  # systemd's version
 _DROPIN_NAME = "50-sockreg.conf"
@@ -235,7 +235,7 @@ def _before(context: Context, plan: Plan) -> unfinished.Before:
     names = [LOADER, NEEDED]
     watched = []
     for unit in plan.units:
-        names += [unit, companion(unit), adding_unit(unit)]
+        names += [unit, companion(unit), adding_unit(unit), applying_unit(unit)]
         found = read_socket_unit(context.root, unit)
         watched += [unit, companion(unit)]
         if found is not None:

@@ -40,7 +40,7 @@ from sockreg.systemd.sandboxing import Fault, fault_of
 from sockreg.systemd.unit_control import State
 from sockreg.systemd.unit_of import NO_UNIT, unit_of
 from sockreg.systemd.unitpaths import find_unit, is_masked
-from sockreg.terms import LOADER, adding_unit, companion
+from sockreg.terms import LOADER, adding_unit, applying_unit, companion
 
 _INSTALL = "install them: 'sockreg install-units'"
 # Sentences of systemd that follow from another one.
@@ -117,7 +117,7 @@ def _together(problems: Sequence[SockregError]) -> SockregError:
 
 
 def _check_installed(root: str, units: Sequence[str]) -> None:
-    for name in (LOADER, *{companion(unit) for unit in units}, *map(adding_unit, units)):
+    for name in (LOADER, *(name for unit in units for name in _family(unit)[1:])):
         if is_masked(root, name):
             raise SockregError(f"{name} is masked", f"'systemctl unmask {shell(name)}' undoes it")
         if not find_unit(root, name)[1]:
@@ -375,8 +375,8 @@ def undone(error: SockregError, problems: Sequence[str]) -> SockregError:
     return type(error)(error.lines, hint)
 
 
-def _family(unit: str) -> tuple[str, str, str]:
-    return unit, adding_unit(unit), companion(unit)
+def _family(unit: str) -> tuple[str, ...]:
+    return unit, applying_unit(unit), adding_unit(unit), companion(unit)
 
 
 def _said(names: Sequence[str], cursor: str | None) -> dict[str, list[str]]:

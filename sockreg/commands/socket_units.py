@@ -17,7 +17,7 @@ from sockreg.systemd.unitpaths import (
     lost_links,
     search_path,
 )
-from sockreg.terms import ADDING_PREFIX, COMPANION_PREFIX
+from sockreg.terms import ADDING_PREFIX, APPLYING_PREFIX, COMPANION_PREFIX
 
 _SUFFIX = ".socket"
 # unit_name_is_valid() of systemd's basic/unit-name.c.
@@ -67,7 +67,7 @@ def complete(name: str) -> str:
     wanted = name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}"
     if len(wanted) > _LENGTH or not _VALID.fullmatch(wanted.removesuffix(_SUFFIX)):
         raise UsageError(f"{name!r} is not the name of a unit", _LIST)
-    for prefix in (COMPANION_PREFIX, ADDING_PREFIX):
+    for prefix in (COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX):
         if name.startswith(prefix):
             socket = name.removeprefix(prefix).removesuffix(".service") + _SUFFIX
             raise UsageError(f"{name} belongs to {socket}", f"name that unit: {socket}")

@@ -12,9 +12,9 @@ RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SO
 the full command. ``open`` registers and starts in one process, for sockets that register
 themselves; no flags are changed. ``leave`` is ExecStop= of the loader: it runs that command,
 unless the unit restarts. ``boot`` registers the sockets of all units in the file UNITS, which
-``generate`` has written below DIRECTORY (boot.py). SOCKREG_BPFFS= names another bpffs than /sys/fs/bpf. This runs at boot for
-every socket: -I and -S keep the interpreter from searching for files, and only the imports that the
-verb needs are made.
+``generate`` has written below DIRECTORY (boot.py). SOCKREG_BPFFS= names another bpffs than
+/sys/fs/bpf. This runs at boot: -I and -S keep the interpreter from searching for files, and only the
+imports that the verb needs are made.
 """
 
 import gc

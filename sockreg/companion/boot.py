@@ -5,8 +5,8 @@ registrations. sockreg-boot@.service is passed the sockets of all units that boo
 found. What it does not register is left to the companions of these units, which say why.
 """
 
-from sockreg.companion import marks
-from sockreg.companion.registering import note_start
+from sockreg.companion import counting, marks
+from sockreg.companion.registering import registry_of
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.registry import registration
 from sockreg.systemd import listen_fds
@@ -30,10 +30,11 @@ def register_all(units: str, bpffs: str, root: str) -> None:
     for unit, received in sockets.items():
         try:
             registration.register(received, unit, bpffs, root=root)
-            has_started = note_start(received, unit, bpffs, root)
+            registry = registry_of(received, bpffs)
+            counts = registry is not None and counting.count(registry, unit, root)
         except NotLoadedError:
             return
         except (SockregError, OSError):
             continue
-        if has_started:
+        if counts:
             marks.put(unit)

@@ -21,7 +21,7 @@ from sockreg.systemd.unitpaths import (
     search_path,
     winners,
 )
-from sockreg.terms import COMPANION_PREFIX, adding_unit, companion, is_unit_name
+from sockreg.terms import BOOT_PREFIX, COMPANION_PREFIX, adding_unit, companion, is_unit_name
 
 # Fewer are not worth a process of their own.
 FEWEST = 3
@@ -32,7 +32,6 @@ NAMES_MAX = 64 << 10
 BATCHES_MAX = 4
 
 _TARGET = "sockets.target"
-_BATCH = "sockreg-boot@{}.service"
 _LAST = "sockreg-booted.service"
 # The keys of [Unit] that make no other unit start before the socket does, or with it.
 _HARMLESS = {
@@ -56,7 +55,7 @@ def write(directory: str, root: str) -> None:
         return
     everything = []
     for number, batch in enumerate(batches):
-        name = _BATCH.format(number)
+        name = f"{BOOT_PREFIX}{number}.service"
         everything.append(name)
         adding = [adding_unit(unit) for unit, _ in batch]
         lines = ["[Unit]", *(f"Before={it}" for it in adding)]
@@ -152,7 +151,7 @@ def _held_up(root: str) -> set[str] | None:
             if name.endswith(".d"):
                 paths += [f"{directory}/{name}/{it}" for it in _listed(f"{directory}/{name}")]
         for path in paths:
-            for unit in _before(root, path):
+            for unit in _before(path):
                 if "%" in unit:
                     return None
                 found.add(find_unit(root, unit)[0])
@@ -166,7 +165,7 @@ def _listed(directory: str) -> list[str]:
         return []
 
 
-def _before(root: str, path: str) -> list[str]:
+def _before(path: str) -> list[str]:
     try:
         with open(path, "rb") as file:
             content = file.read(trust.SIZE_MAX)

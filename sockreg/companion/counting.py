@@ -11,7 +11,7 @@ from sockreg.host.listener import netns_cookie
 from sockreg.registry.directory import netns_name, registry_path
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
-from sockreg.registry.units import unit_state, write_unit
+from sockreg.registry.units import UnitState, unit_state, write_unit
 from sockreg.systemd import unitpaths
 
 
@@ -41,17 +41,28 @@ def _registry(bpffs: str, sock: _socket.socket) -> str:
     return registry_path(bpffs, netns_name(netns_cookie(sock), inode))
 
 
+def has_started(registry: str, unit: str, root: str) -> bool:
+    """Whether count() would change nothing."""
+    with Maps(registry) as maps:
+        state = unit_state(maps, unit)
+        return state is not None and state.active and _is_as_read(state, unit, root)
+
+
 def count(registry: str, unit: str, root: str) -> bool:
     """Note that the unit has started; False if its rules are not in force as its files are now."""
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)
-        # Files that cannot be found or read are those that the loader could not read, either, and
-        # it has said so. Whatever rules the unit has are in force.
-        if state is None or files_of(root, unit) not in (state.files, None):
+        if state is None or not _is_as_read(state, unit, root):
             return False
         state.active = True
         write_unit(maps, unit, state)
         return True
+
+
+def _is_as_read(state: UnitState, unit: str, root: str) -> bool:
+    # Files that cannot be found or read are those that the loader could not read, either, and it
+    # has said so. Whatever rules the unit has are in force.
+    return files_of(root, unit) in (state.files, None)
 
 
 def files_of(root: str, unit: str) -> tuple[int, int, int, int] | None:

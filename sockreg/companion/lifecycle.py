@@ -1,8 +1,8 @@
 """A unit's rules start and stop counting with its sockreg@ instance.
 
 If the loader has read the unit's files as they are now, the registration has noted the start
-(counting.py). Otherwise it starts sockreg-apply@.service, and the full command compiles the rule set
-again. On the start-up path of these units: imports no rule syntax.
+(counting.py). Otherwise it starts sockreg-apply@.service, and the full command compiles the rule
+set again. On the start-up path of these units: imports no rule syntax.
 """
 
 import posix

@@ -1,4 +1,4 @@
-"""Registering the sockets that systemd has passed, for one unit that starts."""
+"""Registering the sockets that systemd has passed: what sockreg-add@.service does."""
 
 from sockreg.errors import SockregError
 from sockreg.registry import registration
@@ -6,21 +6,25 @@ from sockreg.systemd import listen_fds
 
 
 def register(unit: str, bpffs: str, root: str) -> None:
-    """Register all passed sockets as those of ``unit``, and have its rules count.
+    """Register all passed sockets as those of ``unit``; if its companion starts, have its rules
+    count.
 
     Raises SockregError if that fails. Without rules that count, the sockets stay registered.
     """
     received = listen_fds.received()
     registration.register(received, unit, bpffs, root=root)
     # The sockets receive. What follows may take its time.
-    if not note_start(received, unit, bpffs, root):
+    from sockreg.companion import counting
+
+    registry = registry_of(received, bpffs)
+    if registry is not None and counting.has_started(registry, unit, root):
+        return
+    if _starts(unit) and not (registry is not None and counting.count(registry, unit, root)):
         _put_in_force(unit)
 
 
-def note_start(received: list[tuple[int, str]], unit: str, bpffs: str, root: str) -> bool:
-    """Note that a unit has started whose sockets are registered; False if its rules are not in
-    force as its files are now.
-    """
+def registry_of(received: list[tuple[int, str]], bpffs: str) -> str | None:
+    """The registry that has the sockets; None if it is not one."""
     from sockreg.companion import counting
 
     registries = set()
@@ -29,8 +33,16 @@ def note_start(received: list[tuple[int, str]], unit: str, bpffs: str, root: str
             registries.add(counting.registry_of(bpffs, fd))
         except OSError:
             continue  # not a socket; the registration has said so
-    # Sockets of several network namespaces have several loaders.
-    return len(registries) == 1 and counting.count(registries.pop(), unit, root)
+    return registries.pop() if len(registries) == 1 else None
+
+
+def _starts(unit: str) -> bool:
+    """Whether this registration is part of a start of sockreg@.service, and not for itself."""
+    from sockreg.systemd import systemctl
+    from sockreg.terms import companion
+
+    name = companion(unit)
+    return systemctl.jobs(name).get(name) in ("start", "restart")
 
 
 def _put_in_force(unit: str) -> None:
@@ -44,6 +56,6 @@ def _put_in_force(unit: str) -> None:
     status, _ = systemctl.run("--job-mode=ignore-dependencies", "start", name)
     if status:
         raise SockregError(
-            f"{unit}: its sockets are registered, but its rules are not in force: {name} has failed",
+            f"{unit} is registered, but its rules are not in force: {name} has failed",
             f"'journalctl -u {shell(name)}' says why",
         )

@@ -13,6 +13,7 @@ from sockreg.systemd.unitproperty import template_of
 _RULES = (
     "sockreg.service",
     "sockreg@.service",
+    "sockreg-apply@.service",
     "sockreg-interfaces.service",
     "sockreg-sockops.service",
 )

@@ -116,6 +116,7 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
     }
     assert {str(path.relative_to(local)) for path in written} == {
         "lib/systemd/catalog/sockreg.catalog",
+        "lib/systemd/system-generators/sockreg-generator",
         "lib/sysusers.d/sockreg.conf",
         "share/bash-completion/completions/sockreg",
         "share/fish/vendor_completions.d/sockreg.fish",
