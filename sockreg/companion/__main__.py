@@ -13,8 +13,8 @@ the full command. ``open`` registers and starts in one process, for sockets that
 themselves; no flags are changed. ``leave`` is ExecStop= of the loader: it runs that command,
 unless the unit restarts. ``boot`` registers the sockets of all units in the file UNITS, which
 ``generate`` has written below DIRECTORY (boot.py). SOCKREG_BPFFS= names another bpffs than
-/sys/fs/bpf. This runs at boot: -I and -S keep the interpreter from searching for files, and only the
-imports that the verb needs are made.
+/sys/fs/bpf. This runs at boot: -I and -S keep the interpreter from searching for files, and only
+the imports that the verb needs are made.
 """
 
 import gc

@@ -103,7 +103,7 @@ def _send(message: str | list[str], message_id: str, priority: int, fields: Fiel
         from sockreg.systemd.unit_of import unit_of_this_process
 
         own = unit_of_this_process()
-        # What an operator has started is sockreg@web.service, and that one has no process.
+        # An operator starts sockreg@web.service, which has no process.
         instance = own.removeprefix(APPLYING_PREFIX)
         everything[OF_UNIT] = own if instance == own else [own, f"{COMPANION_PREFIX}{instance}"]
     for name, values in everything.items():

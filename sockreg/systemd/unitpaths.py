@@ -46,7 +46,7 @@ _steady: list[dict[str, _Listing]] = []
 
 
 class Steady:
-    """In this block, each directory is looked at once: all that is asked is of one moment."""
+    """In this block, each directory is looked at once: all answers are of one moment."""
 
     def __enter__(self) -> None:
         _steady.append(_steady[-1] if _steady else {})

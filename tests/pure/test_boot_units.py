@@ -143,7 +143,9 @@ def test_a_drop_in_for_all_services_is_for_this_one_too(host: Path) -> None:
     assert found(host) == NAMES
 
 
-@pytest.mark.parametrize("name", ["site1.socket", "sockreg@site1.service", "sockreg-add@site1.service"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["site1.socket", "sockreg@site1.service", "sockreg-add@site1.service"]
+)
 def test_what_is_masked_does_not_start(host: Path, name: str) -> None:
     (host / UNITS / name).unlink(missing_ok=True)
     (host / UNITS / name).symlink_to("/dev/null")

@@ -1,4 +1,4 @@
-"""A boot registers many sockets in one process, and nothing that one of them does holds up others."""
+"""A boot registers many sockets in one process, and none of them holds up others."""
 
 from __future__ import annotations
 
