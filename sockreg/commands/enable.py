@@ -22,6 +22,7 @@ from sockreg.commands import enable_checks, socket_units, tell, unfinished
 from sockreg.commands.apply import configuring, put_in_force, state_of
 from sockreg.commands.change import Change
 from sockreg.commands.install import own, rendered
+from sockreg.companion import boot_units, marks
 from sockreg.config import ruleset
 from sockreg.config.counted import units_of_companions
 from sockreg.config.socketunit import read_socket_unit
@@ -35,8 +36,8 @@ from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.registry.units import read_units, unit_state, write_unit
-from sockreg.systemd import journal_reader, unit_control, unitlinks
-from sockreg.terms import LOADER, NEEDED, adding_unit, applying_unit, companion
+from sockreg.systemd import journal_reader, unit_control, unitlinks, unitpaths
+from sockreg.terms import BOOT_PREFIX, LOADER, NEEDED, adding_unit, applying_unit, companion
 
 EXEC_SINCE = 256  # systemd's version
 _DROPIN_NAME = "50-sockreg.conf"
@@ -57,6 +58,10 @@ ExecStartPost=-@PYTHON@ -I -S @COMPANION@ open %n @SOCKREG@
 """
 
 
+# At boot, nothing starts these units but sockets.target, and only once.
+_BY_COMMAND = "[Unit]\nConditionPathExists=\nRefuseManualStart=no\n"
+
+
 class Mode(Enum):
     COMPANION = "companion"
     EXEC = "exec"
@@ -66,15 +71,18 @@ class Mode(Enum):
 class Plan:
     """The steps of enabling some units.
 
-    ``dropins`` are files to write, with their text. ``commands`` are those of systemctl(1) that
-    follow. ``live`` says whether this is about the system that runs: units are started and
-    sockets registered. ``force`` lets their rules take the ssh port.
+    ``dropins`` are files to write, with their text, and ``temporary`` those that are removed again
+    at the end. ``commands`` are those of systemctl(1) that follow. ``servers`` are what clients
+    start by the sockets. ``live`` says whether this is about the system that runs: units are
+    started and sockets registered. ``force`` lets their rules take the ssh port.
     """
 
     units: list[str]
     mode: Mode
     dropins: dict[Path, str] = field(default_factory=dict)
+    temporary: dict[Path, str] = field(default_factory=dict)
     commands: list[list[str]]
+    servers: list[str] = field(default_factory=list)
     live: bool
     notices: list[str] = field(default_factory=list)
     force: bool = False
@@ -118,11 +126,14 @@ def plan_enable(
             for unit in units
             if not _has_install(context.root, unit)
         ]
+    together = _together(context, units, found) if live and chosen is Mode.COMPANION else []
     return Plan(
         units=units,
         mode=chosen,
         dropins=dropins,
-        commands=_commands(context, units, chosen, found, live=live),
+        temporary=_passing(together),
+        commands=_commands(context, units, chosen, found, len(together), live=live),
+        servers=[name for unit in units if live for name in found.states[unit].triggers],
         live=live,
         notices=notices,
         force=force,
@@ -139,8 +150,37 @@ def _has_install(root: str, name: str) -> bool:
     )
 
 
+def _together(
+    context: Context, units: list[str], found: enable_checks.Found
+) -> list[list[tuple[str, str]]]:
+    """The units whose sockets one process registers, as at boot, and the names of these."""
+    closed = [unit for unit in units if not _is_up(found, unit, companion(unit))]
+    return boot_units.sort_into_batches(boot_units.never_late(context.root, closed))
+
+
+def _passing(batches: list[list[tuple[str, str]]]) -> dict[Path, str]:
+    """The files of the units that register them, for as long as this command takes."""
+    files = {}
+    for number, batch in enumerate(batches):
+        for name, text in boot_units.files_of(_instance(number), batch).items():
+            if name.endswith(".conf"):
+                text += _BY_COMMAND
+            files[Path("/run/systemd/system", name)] = text
+    return files
+
+
+def _instance(number: int) -> str:
+    return f"enable-{number}"
+
+
 def _commands(
-    context: Context, units: list[str], mode: Mode, found: enable_checks.Found, *, live: bool
+    context: Context,
+    units: list[str],
+    mode: Mode,
+    found: enable_checks.Found,
+    batches: int,
+    *,
+    live: bool,
 ) -> list[list[str]]:
     to_enable = units if mode is Mode.EXEC else list(map(companion, units))
     if not live:
@@ -161,12 +201,14 @@ def _commands(
         for unit, name in zip(units, to_enable, strict=True)
         if name not in closed and unit not in found.registered
     ]
-    commands += [["start", *names] for names in (closed, late) if names]
+    # First: they start everything in one transaction, in which the companions come after them.
+    first = [f"{BOOT_PREFIX}{_instance(number)}.service" for number in range(batches)]
+    commands += [["start", *names] for names in (first + closed, late) if names]
     return commands
 
 
 def _is_up(found: enable_checks.Found, unit: str, name: str) -> bool:
-    return found.states[unit].is_up and found.states[name].is_up
+    return found.states[unit].is_up and (name == unit or name in found.up)
 
 
 def enable(
@@ -179,8 +221,9 @@ def enable(
         return Enabled(plan=plan, healed="", served={}, change=None)
     with unfinished.locked():
         healed = unfinished.heal(context)
-        plan = plan_enable(context, names, mode, force=force)
-        before = _before(context, plan)
+        with unitpaths.Steady():
+            plan = plan_enable(context, names, mode, force=force)
+            before = _before(context, plan)
         cursor = journal_reader.end()
         unfinished.note(before)
         try:
@@ -197,7 +240,7 @@ def enable(
 
 
 def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[str, int], Change]:
-    for path, text in plan.dropins.items():
+    for path, text in [*plan.dropins.items(), *plan.temporary.items()]:
         _write(path, text)
     announced = False
     for command in plan.commands:
@@ -208,6 +251,7 @@ def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[s
             unit_control.run(command)
         except SockregError as error:
             raise enable_checks.not_started(plan.units, cursor) or error from None
+    _remove(plan)
     served = _served(context, plan.units)
     missing = [unit for unit in plan.units if not served[unit]]
     if missing:
@@ -215,6 +259,14 @@ def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[s
     with configuring(context, force=plan.force) as writer:
         active = writer.active_units() | set(plan.units)
         return served, put_in_force(writer, active, {}, changes=plan.units, force=plan.force)
+
+
+def _remove(plan: Plan) -> None:
+    """Remove what was only for this command; systemd forgets it at the next daemon-reload."""
+    if plan.temporary:
+        marks.remove_all(plan.units)
+        for path in plan.temporary:
+            files.remove(str(path))
 
 
 def _announce(context: Context, units: Sequence[str]) -> None:
@@ -241,13 +293,9 @@ def _before(context: Context, plan: Plan) -> unfinished.Before:
         if found is not None:
             also = Unit(found.name, found.paths, found.sections).words("Install", "Also")
             watched += [word.value for word in also]
-    states = unit_control.states(names)
     # A client may start the server as soon as the socket listens.
-    states |= unit_control.states(
-        sorted(
-            {triggered for state in states.values() for triggered in state.triggers} - set(names)
-        )
-    )
+    names += sorted(set(plan.servers) - set(names))
+    up = unit_control.up(names)
     registered: set[str] = set()
     counted: set[str] = set()
     in_force = context.is_loaded and generations.in_force(context.registry) is not None
@@ -263,9 +311,9 @@ def _before(context: Context, plan: Plan) -> unfinished.Before:
         dropins=_texts(plan),
         inactive=[
             name
-            for name, state in states.items()
+            for name in names
             # A loader that stops takes all rules out of force.
-            if not state.is_up and not (name == LOADER and in_force)
+            if name not in up and not (name == LOADER and in_force)
         ],
         unregistered=[unit for unit in plan.units if unit not in registered],
         uncounted=[unit for unit in plan.units if unit not in counted],
@@ -294,7 +342,7 @@ def _texts(plan: Plan) -> dict[str, str | None]:
     """The text of the files to be written, before that."""
     return {
         str(path): path.read_text("utf-8", "surrogateescape") if path.exists() else None
-        for path in plan.dropins
+        for path in (*plan.dropins, *plan.temporary)
     }
 
 

@@ -55,12 +55,13 @@ _BY_STATUS = {
 
 
 class Found(NamedTuple):
-    """The situation: whether rules are in force, the states of units and their companions, and the
-    units that have a socket in the registry.
+    """The situation: whether rules are in force, the states of the units and of what they start,
+    the companions that are up, and the units that have a socket in the registry.
     """
 
     in_force: bool
     states: Mapping[str, State]
+    up: frozenset[str]
     registered: frozenset[str]
 
 
@@ -71,7 +72,7 @@ def examine(context: Context, units: Sequence[str], *, live: bool, force: bool) 
     """
     _check_installed(context.root, units)
     _check_writable(context.root)
-    found = _look(context, units) if live else Found(False, {}, frozenset())
+    found = _look(context, units) if live else Found(False, {}, frozenset(), frozenset())
     read = {unit: _read(context.root, unit) for unit in units}
     checks: list[Callable[[], Iterator[SockregError]]] = [
         lambda: _networks(context.root, read.values()),
@@ -142,8 +143,7 @@ def _check_writable(root: str) -> None:
 
 def _look(context: Context, units: Sequence[str]) -> Found:
     _check_namespace(context)
-    names = [name for unit in units for name in (unit, companion(unit))]
-    states = unit_control.states([LOADER, *names])
+    states = unit_control.states([LOADER, *units])
     triggered = {name for state in states.values() for name in state.triggers} - states.keys()
     states |= unit_control.states(sorted(triggered))
     registered: set[str] = set()
@@ -153,7 +153,8 @@ def _look(context: Context, units: Sequence[str]) -> Found:
         with Maps(context.registry, read_only=True) as maps:
             for slot in read_destinations(maps).values():
                 registered |= {member.unit for member in members_of(maps, slot)}
-    return Found(in_force, states, frozenset(registered))
+    up = unit_control.up(map(companion, units))
+    return Found(in_force, states, frozenset(up), frozenset(registered))
 
 
 def _check_namespace(context: Context) -> None:

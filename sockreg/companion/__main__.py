@@ -5,16 +5,16 @@
     python3 -I -S companion/__main__.py stop     UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py open     UNIT.socket SOCKREG
     python3 -I -S companion/__main__.py leave    UNIT.service SOCKREG WORD...
-    python3 -I -S companion/__main__.py boot     UNITS RECORD
+    python3 -I -S companion/__main__.py boot     INSTANCE RECORD
     python3 -I -S companion/__main__.py generate DIRECTORY
 
 RECORD is the file of recorded descriptor flags (sockreg/companion/flags.py). SOCKREG is the path of
 the full command. ``open`` registers and starts in one process, for sockets that register
 themselves; no flags are changed. ``leave`` is ExecStop= of the loader: it runs that command,
-unless the unit restarts. ``boot`` registers the sockets of all units in the file UNITS, which
-``generate`` has written below DIRECTORY (boot.py). SOCKREG_BPFFS= names another bpffs than
-/sys/fs/bpf. This runs at boot: -I and -S keep the interpreter from searching for files, and only
-the imports that the verb needs are made.
+unless the unit restarts. ``boot`` registers the sockets of all units that ``generate`` has written
+below DIRECTORY for INSTANCE of sockreg-boot@.service (boot.py). SOCKREG_BPFFS= names another bpffs
+than /sys/fs/bpf. This runs at boot: -I and -S keep the interpreter from searching for files, and
+only the imports that the verb needs are made.
 """
 
 import gc

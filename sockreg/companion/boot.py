@@ -5,24 +5,24 @@ registrations. sockreg-boot@.service is passed the sockets of all units that boo
 found. What it does not register is left to the companions of these units, which say why.
 """
 
+import errno
+
 from sockreg.companion import counting, marks
 from sockreg.companion.registering import registry_of
 from sockreg.errors import NotLoadedError, SockregError
 from sockreg.registry import registration
 from sockreg.systemd import listen_fds
 
+# Of sockreg-generator at boot, and of 'sockreg enable'.
+_PLACES = ("/run/systemd/system", "/run/systemd/generator")
 
-def register_all(units: str, bpffs: str, root: str) -> None:
-    """Register the passed sockets. ``units`` is a file with a line ``UNIT NAME`` for each unit,
-    where NAME is the one under which systemd passes its sockets (FileDescriptorName=).
 
-    Raises OSError without that file, and UsageError if no sockets were passed.
+def register_all(instance: str, bpffs: str, root: str) -> None:
+    """Register the passed sockets, as those of the units that sockreg-boot@INSTANCE.service names.
+
+    Raises OSError if they are not named, and UsageError if no sockets were passed.
     """
-    unit_of = {}
-    with open(units, "rb") as lines:
-        for line in lines:
-            unit, _, name = line.decode("ascii").rstrip("\n").partition(" ")
-            unit_of[name] = unit
+    unit_of = _units(instance)
     sockets: dict[str, list[tuple[int, str]]] = {}
     for fd, name in listen_fds.received():
         if name in unit_of:
@@ -38,3 +38,18 @@ def register_all(units: str, bpffs: str, root: str) -> None:
             continue
         if counts:
             marks.put(unit)
+
+
+def _units(instance: str) -> dict[str, str]:
+    """The unit of each name under which systemd passes sockets (FileDescriptorName=).
+
+    The file has a line ``UNIT NAME`` for each unit. Raises OSError without one.
+    """
+    for place in _PLACES:
+        try:
+            with open(f"{place}/sockreg-boot@{instance}.service.d/units", "rb") as lines:
+                pairs = [line.decode("ascii").rstrip("\n").partition(" ") for line in lines]
+        except FileNotFoundError:
+            continue
+        return {name: unit for unit, _, name in pairs}
+    raise FileNotFoundError(errno.ENOENT, f"no file names the units of instance {instance}")

@@ -55,23 +55,38 @@ def write(directory: str, root: str) -> None:
         return
     everything = []
     for number, batch in enumerate(batches):
-        name = f"{BOOT_PREFIX}{number}.service"
-        everything.append(name)
-        adding = [adding_unit(unit) for unit, _ in batch]
-        lines = ["[Unit]", *(f"Before={it}" for it in adding)]
-        lines += ["[Service]", *(f"Sockets={unit}" for unit, _ in batch)]
-        _write(f"{directory}/{name}.d", "units.conf", lines)
-        _write(f"{directory}/{name}.d", "units", [f"{unit} {passed}" for unit, passed in batch])
+        everything.append(f"{BOOT_PREFIX}{number}.service")
+        for name, text in files_of(str(number), batch).items():
+            _write(directory, name, text)
     after = [f"After={adding_unit(unit)}" for batch in batches for unit, _ in batch]
-    _write(f"{directory}/{_LAST}.d", "units.conf", ["[Unit]", *after])
+    _write(directory, f"{_LAST}.d/units.conf", _text(["[Unit]", *after]))
     wants = f"Wants={' '.join([*everything, _LAST])}"
-    _write(f"{directory}/{_TARGET}.d", "sockreg.conf", ["[Unit]", wants])
+    _write(directory, f"{_TARGET}.d/sockreg.conf", _text(["[Unit]", wants]))
 
 
-def _write(directory: str, name: str, lines: list[str]) -> None:
-    os.makedirs(directory, exist_ok=True)
-    with open(f"{directory}/{name}", "w", encoding="ascii") as file:
-        file.write("\n".join([*lines, ""]))
+def files_of(instance: str, batch: list[tuple[str, str]]) -> dict[str, str]:
+    """The files that make an instance of sockreg-boot@.service register some units: name -> text.
+
+    The names are below a directory of units. boot.py reads the second file.
+    """
+    lines = ["[Unit]", *(f"Before={adding_unit(unit)}" for unit, _ in batch)]
+    lines += ["[Service]", *(f"Sockets={unit}" for unit, _ in batch)]
+    directory = f"{BOOT_PREFIX}{instance}.service.d"
+    return {
+        f"{directory}/units.conf": _text(lines),
+        f"{directory}/units": _text([f"{unit} {passed}" for unit, passed in batch]),
+    }
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join([*lines, ""])
+
+
+def _write(directory: str, name: str, text: str) -> None:
+    path = f"{directory}/{name}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def sort_into_batches(units: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
@@ -101,12 +116,22 @@ def boot_units(root: str) -> list[tuple[str, str]]:
     """The .socket units that a boot registers and that nothing holds up, with the names of their
     sockets. Raises OSError if the directories of systemd cannot be read.
     """
+    return never_late(
+        root,
+        [
+            name.removeprefix(COMPANION_PREFIX).removesuffix(".service") + ".socket"
+            for name in _wanted(root)
+        ],
+    )
+
+
+def never_late(root: str, units: list[str]) -> list[tuple[str, str]]:
+    """Of some .socket units, those that nothing holds up, with the names of their sockets."""
     held_up = _held_up(root)
     if held_up is None:
         return []
     found = []
-    for name in _wanted(root):
-        unit = name.removeprefix(COMPANION_PREFIX).removesuffix(".service") + ".socket"
+    for unit in units:
         try:
             passed = _name_of(root, unit) if unit not in held_up else None
         except (SockregError, OSError):

@@ -71,6 +71,8 @@ def leave(unit: str, bpffs: str, root: str, command: list[str]) -> None:
     raises SockregError. It is not asked if nothing of the unit is left, as after 'sockreg disable':
     its answer takes as much time as the rest.
     """
+    # Whatever has left it: from here on, a start must register.
+    marks.remove(unit)
     if _has_nothing(unit, bpffs):
         return
     jobs = systemctl.jobs(companion(unit), unit, LOADER, SHUTDOWN)

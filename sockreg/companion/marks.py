@@ -6,6 +6,8 @@ a registration, which is right at any time. On the companion's start-up path.
 
 import posix
 
+_NAME = "sockreg-registered"
+
 
 def put(unit: str) -> None:
     """Leave a mark for a .socket unit, if the directory is there."""
@@ -23,6 +25,15 @@ def remove(unit: str) -> None:
         pass
 
 
+def remove_all(units: list[str]) -> None:
+    """Remove the marks of some units, in a process that systemd has made no directory for."""
+    for unit in units:
+        try:  # noqa: SIM105
+            posix.unlink(f"/run/{_NAME}/{unit.removesuffix('.socket')}")
+        except FileNotFoundError:
+            pass
+
+
 def _path(unit: str) -> str:
     """The mark's path, in one of the directories that systemd has made for this process.
 
@@ -31,6 +42,6 @@ def _path(unit: str) -> str:
     """
     directories = posix.environ.get(b"RUNTIME_DIRECTORY", b"").decode("utf-8", "surrogateescape")
     for directory in directories.split(":"):
-        if directory.endswith("/sockreg-registered"):
+        if directory.endswith(f"/{_NAME}"):
             return f"{directory}/{unit.removesuffix('.socket')}"
-    return "/nowhere/sockreg-registered"
+    return f"/nowhere/{_NAME}"

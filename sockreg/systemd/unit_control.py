@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sockreg.errors import AccessError, SockregError
+from sockreg.systemd import systemctl
 
 EXIT_STATUS = ("ExecMainCode", "ExecMainStatus")  # properties for exit_status()
 _EXITED = "1"  # ExecMainCode=: CLD_EXITED of sigaction(2)
 _ASKED = ("LoadState", "LoadError", "ActiveState", "UnitFileState", "Result", *EXIT_STATUS,
           "Triggers")  # fmt: skip
+_UP = ("active", "activating", "reloading")
 _NOISE = re.compile("^(Created|Removed) symlink |^See |for details\\.$")
 
 
@@ -37,7 +39,7 @@ class State(NamedTuple):
     @property
     def is_up(self) -> bool:
         """Active, or about to be."""
-        return self.active in ("active", "activating", "reloading")
+        return self.active in _UP
 
 
 def is_running() -> bool:
@@ -55,6 +57,18 @@ def version() -> int:
             "give the mode: --mode companion works with any version",
         )
     return int(found[1])
+
+
+def up(units: Iterable[str]) -> set[str]:
+    """Which of these units are active, or about to be.
+
+    This takes one question, while states() makes systemd load each unit and tell all about it.
+    Raises SockregError if systemd cannot be asked.
+    """
+    names = list(units)
+    # As patterns, in which a backslash is no plain character everywhere.
+    found = systemctl.states(*(name.replace("\\", "?") for name in names)) if names else {}
+    return {name for name in names if found.get(name) in _UP}
 
 
 def states(units: Iterable[str]) -> dict[str, State]:
