@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from sockreg import shipped
 from sockreg.commands import tell
+from sockreg.commands.announcing import announce, take_back
 from sockreg.commands.apply import apply
 from sockreg.context import Context
 from sockreg.errors import SockregError
@@ -54,9 +55,11 @@ def bring_back(context: Context) -> list[str]:
     if not lost:
         return []
     tell.notice(f"registering the sockets of {plural(len(lost), 'started unit')} again")
+    uncounted = [unit for unit in lost if unit not in counted]
+    announce(context, uncounted)
     _start([adding_unit(unit) for unit in lost])
     _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
-    _count(context, lost)
+    _count(context, lost, uncounted)
     present = _present(registry)
     sentences = [
         f"{unit} is not registered again: 'systemctl status {adding_unit(unit)}' says why"
@@ -125,17 +128,18 @@ def _start(units: list[str]) -> None:
         systemctl.run("--job-mode=ignore-dependencies", "start", *units)
 
 
-def _count(context: Context, units: list[str]) -> None:
+def _count(context: Context, units: list[str], uncounted: list[str]) -> None:
     """Have the rules of these units count, as if they had started after the loader."""
-    uncounted = []
     with Maps(context.registry) as maps, Lock(context.registry):
         states = read_units(maps)
         for unit in units:
             state = states.get(unit)
-            if state is None:
-                uncounted.append(unit)
-            elif not state.active:
+            if state is not None and not state.active:
                 state.active = True
                 write_unit(maps, unit, state)
-    for unit in uncounted:
-        apply(context, start=unit)
+    for number, unit in enumerate(uncounted):
+        try:
+            apply(context, start=unit)
+        except BaseException:
+            take_back(context, uncounted[number:])
+            raise

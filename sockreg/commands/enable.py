@@ -19,11 +19,11 @@ from enum import Enum
 from pathlib import Path
 
 from sockreg.commands import enable_checks, socket_units, tell, unfinished
-from sockreg.commands.apply import configuring, put_in_force, state_of
+from sockreg.commands.announcing import announce
+from sockreg.commands.apply import configuring, put_in_force
 from sockreg.commands.change import Change
 from sockreg.commands.install import own, rendered
 from sockreg.companion import boot_units, marks
-from sockreg.config import ruleset
 from sockreg.config.counted import units_of_companions
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.config.unit import Unit
@@ -32,10 +32,9 @@ from sockreg.errors import SockregError, UsageError, failure
 from sockreg.host import files
 from sockreg.registry import generations
 from sockreg.registry.destinations import read_destinations
-from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
-from sockreg.registry.units import read_units, unit_state, write_unit
+from sockreg.registry.units import read_units
 from sockreg.systemd import journal_reader, unit_control, unitlinks, unitpaths
 from sockreg.terms import BOOT_PREFIX, LOADER, NEEDED, adding_unit, applying_unit, companion
 
@@ -245,7 +244,7 @@ def _carry_out(context: Context, plan: Plan, cursor: str | None) -> tuple[dict[s
     announced = False
     for command in plan.commands:
         if command[0] == "start" and LOADER not in command and not announced:
-            _announce(context, plan.units)
+            announce(context, plan.units)
             announced = True
         try:
             unit_control.run(command)
@@ -267,20 +266,6 @@ def _remove(plan: Plan) -> None:
         marks.remove_all(plan.units)
         for path in plan.temporary:
             files.remove(str(path))
-
-
-def _announce(context: Context, units: Sequence[str]) -> None:
-    """Store the state of the units' files, so that their companions leave the rules to us.
-
-    A companion that finds this state only marks its unit as started (companion/lifecycle.py). The
-    rules of all units then come into force at once, when all sockets are registered.
-    """
-    registry = context.loaded_registry()
-    read = ruleset.read_units(context.root, units)
-    with Maps(registry) as maps, Lock(registry):
-        for name in units:
-            if unit_state(maps, name) is None and name in read:
-                write_unit(maps, name, state_of(read[name], active=False))
 
 
 def _before(context: Context, plan: Plan) -> unfinished.Before:
