@@ -98,6 +98,10 @@ EXECUTORS = {
     "dead-server: remove RemainAfterExit": _BROKEN,
     "dead-server: restart its server": f"{_K}fixes.py::test_a_server_that_accepts_no_more",
     "foreign-program": f"{_S}others.py::test_attached_again_sockreg_is_the_last",
+    "full-queue: restart its server": (
+        f"{_K}queues.py::test_a_member_that_hangs_is_drained_and_restarted"
+    ),
+    "full-queue: add members": f"{_K}queues.py::test_a_server_that_is_too_slow",
     "inactive-socket": _HALF,
     "inner-interface": f"{_K}interfaces.py::test_packets_arrive_from_the_bridge_not_from_its_port",
     "interfaces-not-followed": f"{_S}fixes.py::test_interfaces_that_are_not_followed",

@@ -14,6 +14,7 @@ from sockreg.config.ruleset import RuleSet
 from sockreg.config.unit import Setting as Setting
 from sockreg.config.unit import Unit as Unit
 from sockreg.host.links import Above
+from sockreg.host.queues import Jam
 from sockreg.model import Action, Binding, Destination
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
@@ -47,7 +48,8 @@ class Host:
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets. ``probes`` are
-    what UDP servers answered, with --probe. ``unfinished`` is
+    what UDP servers answered, with --probe. ``jams`` are the members, or sockets of their
+    SO_REUSEPORT groups, whose queue was full at two looks, by their cookies. ``unfinished`` is
     the note of an enable that died. ``loopholes`` are those of registry/access.py.
     """
 
@@ -64,6 +66,7 @@ class Host:
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
     probes: Sequence[Probe] = ()
+    jams: Mapping[int, Jam] = field(default_factory=dict)
     filter: Filter | None = None
     states: Mapping[str, SystemdState] = field(default_factory=dict)
     unfinished: Before | None = None

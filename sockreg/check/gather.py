@@ -20,7 +20,7 @@ from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.guards import root, ssh, ssh_doors
-from sockreg.host import links, packetfilter, release
+from sockreg.host import links, packetfilter, queues, release
 from sockreg.model import UDP
 from sockreg.registry import access, attachment, generations
 from sockreg.registry.maps import Maps
@@ -45,6 +45,7 @@ from sockreg.views.situation import Situation
 _CLIENT_PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
 _STATE = ",".join(("Id", "ActiveState", "SubState", "MainPID", *unit_control.EXIT_STATUS))
 _DEFAULT_CLIENT_PORTS = range(32768, 61000)  # ip(7)
+_BETWEEN = 1.0  # s between two looks at a queue that is full
 _ASKING = ("IP_PKTINFO", "IP_RECVORIGDSTADDR", "IPV6_RECVPKTINFO", "IPV6_RECVORIGDSTADDR")
 
 
@@ -164,6 +165,7 @@ def _host(context: Context, facts: Facts, *, probe: bool) -> Host:
         nonblocking=nonblocking,
         asked_for=asked_for,
         probes=ask(there) if probe else (),
+        jams=_jams(there),
         filter=Filter(packetfilter.read()),
         states=_states(context, [*facts.sockets, *facts.services, INTERFACES_SOCKET]),
     )
@@ -221,6 +223,18 @@ def _look_into(there: Situation) -> tuple[dict[int, bool], dict[int, bool]]:
         if sock.protocol == UDP:
             asked_for[cookie] = any(options.get(name) for name in _ASKING)
     return nonblocking, asked_for
+
+
+def _jams(there: Situation) -> dict[int, queues.Jam]:
+    cookies = {
+        one.cookie
+        for members in there.members.values()
+        for member in members
+        for one in (member, *member.mates)
+    }
+    return queues.staying_full(
+        (there.by_cookie[cookie] for cookie in cookies if cookie in there.by_cookie), _BETWEEN
+    )
 
 
 def _states(context: Context, units: list[str]) -> dict[str, SystemdState]:

@@ -11,14 +11,24 @@ from sockreg.check.finding import Finding, Severity
 from sockreg.config.listens import LISTENS, STREAMS, Listen, ports_of, read_listens
 from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
-from sockreg.model import ANY_ADDRESS, INET, INET6, PROTOCOL_NAMES, Action, Binding, Destination
+from sockreg.host.queues import Jam, is_full, queue_of
+from sockreg.model import (
+    ANY_ADDRESS,
+    INET,
+    INET6,
+    PROTOCOL_NAMES,
+    UDP,
+    Action,
+    Binding,
+    Destination,
+)
 from sockreg.plural import plural
 from sockreg.printable import shell
 from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
 from sockreg.terms import FAMILY_TITLES, ONLY
 from sockreg.views.bound import arriving, unanswered
-from sockreg.views.health import ailment
+from sockreg.views.health import ailment, full_text
 
 _KEY_OF = {protocol: key for key, protocol in STREAMS.items()}
 
@@ -286,6 +296,8 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
     }
     for cookie, labels in sorted(situation.labels_of.items()):
         sock = situation.by_cookie.get(cookie)
+        if sock is not None and is_full(sock):
+            continue  # has its own check
         holders = [] if sock is None or situation.holders.hidden else situation.held_by(sock)
         ill = ailment(sock, holders, protocols[cookie])
         if ill:
@@ -299,6 +311,45 @@ def unserved(facts: Facts, host: Host) -> Iterator[Finding]:
                 why="a socket stays registered until it is closed, even if no server accepts",
                 fix="restart its server; 'sockreg inspect' shows details of the socket",
             )
+
+
+@live_check(Concern.SOCKETS)
+def full_queues(facts: Facts, host: Host) -> Iterator[Finding]:
+    """Members whose queue stays full: clients hang, or their datagrams are lost."""
+    told: set[int] = set()
+    for destination, members in sorted(host.situation.members.items()):
+        for member in members:
+            group = [one.cookie for one in (member, *member.mates) if one.cookie in host.jams]
+            for cookie in group:
+                if cookie not in told:
+                    told.add(cookie)
+                    yield _full_queue(facts, destination, member.unit, host.jams[cookie])
+
+
+def _full_queue(facts: Facts, destination: Destination, unit: str, jam: Jam) -> Finding:
+    protocol = PROTOCOL_NAMES[destination.protocol]
+    queue = queue_of([jam.socket])
+    stays = full_text(queue, protocol).replace("is full", "stays full", 1) if queue else ""
+    datagrams = destination.protocol == UDP
+    if jam.moves:
+        how = "reads datagrams" if datagrams else "accepts"
+        why = f"its server {how} more slowly than they come"
+    else:
+        why = f"its server {'reads' if datagrams else 'accepts'} nothing, or next to nothing"
+    lost = "datagrams are lost" if datagrams else "clients hang"
+    larger = "ReceiveBuffer=" if datagrams else "Backlog="
+    return Finding(
+        severity=Severity.WARNING if jam.moves else Severity.ERROR,
+        check="full-queue",
+        where=facts.sockets[unit].home if unit in facts.sockets else unit,
+        what=f"the queue of socket {cookie_text(jam.socket.cookie)} of label {destination.label} "
+        f"{stays}",
+        why=f"{why}: {lost}",
+        fix=f"add members to the label, or lower the weight of this one; {larger} of the .socket "
+        "unit only helps with bursts"
+        if jam.moves
+        else "restart its server; in a pool, 'sockreg drain' keeps new clients away until then",
+    )
 
 
 @live_check(Concern.SOCKETS)

@@ -11,6 +11,7 @@ and addresses in network order.
 import errno
 import socket
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sockreg.errors import AccessError, SockregError, failure
@@ -31,7 +32,7 @@ _V6ONLY = 11
 _ULP = 19
 _CGROUP = 21
 _ULP_NAME = 1  # within _ULP
-_DROPS = 8  # index of SK_MEMINFO_DROPS, linux/sock_diag.h
+_RCVBUF, _DROPS = 1, 8  # indices of SK_MEMINFO_RCVBUF and SK_MEMINFO_DROPS, linux/sock_diag.h
 
 # States, include/net/tcp_states.h: a UDP socket without a peer is "closed".
 ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
@@ -43,7 +44,8 @@ class DiagSocket(NamedTuple):
     ``interface`` is the index of the device that the socket is bound to, or 0. For a listening TCP
     socket, the queues are connections: ``received`` wait for accept(2), and ``limit`` is the
     maximum. For others, they are bytes received and bytes to be sent. ``dropped`` counts packets
-    that did not fit. ``inode`` is the number in /proc/PID/fd, or 0 if no descriptor is open.
+    that did not fit. ``room`` is the size of the receive buffer (SO_RCVBUF) in bytes. ``inode`` is
+    the number in /proc/PID/fd, or 0 if no descriptor is open.
     ``cgroup`` is the id of the cgroup in which the socket was created, or 0 if unknown.
     ``congestion`` is empty for UDP. ``upper`` is the protocol on top of TCP: ``mptcp`` means that
     the descriptor with this inode is an MPTCP socket.
@@ -67,15 +69,20 @@ class DiagSocket(NamedTuple):
     v6only: bool
     congestion: str
     upper: str
+    room: int = 0
 
 
-def receiving() -> list[DiagSocket]:
+_UNCONNECTED = {socket.IPPROTO_TCP: LISTENING, socket.IPPROTO_UDP: CLOSED}
+
+
+def receiving(protocols: Iterable[int] = tuple(_UNCONNECTED)) -> list[DiagSocket]:
     """Every socket that takes packets without a connection: listening TCP, unconnected UDP."""
-    found = []
-    for family in (socket.AF_INET, socket.AF_INET6):
-        found += dump(family, socket.IPPROTO_TCP, (LISTENING,))
-        found += dump(family, socket.IPPROTO_UDP, (CLOSED,))
-    return found
+    return [
+        found
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for protocol in protocols
+        for found in dump(family, protocol, (_UNCONNECTED[protocol],))
+    ]
 
 
 def dump(family: int, protocol: int, states: tuple[int, ...]) -> list[DiagSocket]:
@@ -104,7 +111,7 @@ def decode(message: bytes, protocol: int) -> DiagSocket:
     ) = _MESSAGE.unpack_from(message)  # fmt: skip
     attributes = netlink.attributes(message[_MESSAGE.size :])
     memory = attributes.get(_MEMORY, b"")
-    drops = memory[4 * _DROPS : 4 * _DROPS + 4]
+    numbers = struct.unpack_from(f"={len(memory) // 4}I", memory)
     return DiagSocket(
         protocol=protocol,
         family=family,
@@ -117,13 +124,14 @@ def decode(message: bytes, protocol: int) -> DiagSocket:
         cookie=cookie,
         received=received,
         limit=limit,
-        dropped=struct.unpack("=I", drops)[0] if len(drops) == 4 else 0,
+        dropped=numbers[_DROPS] if len(numbers) > _DROPS else 0,
         uid=uid,
         inode=inode,
         cgroup=struct.unpack("=Q", attributes.get(_CGROUP, bytes(8)))[0],
         v6only=attributes.get(_V6ONLY, b"\0") != b"\0",
         congestion=_text(attributes.get(_CONGESTION)),
         upper=_text(netlink.attributes(attributes.get(_ULP, b"")).get(_ULP_NAME)),
+        room=numbers[_RCVBUF] if len(numbers) > _RCVBUF else 0,
     )
 
 

@@ -189,14 +189,39 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         "When the unit's socket was registered",
         labels=(*_DESTINATION, "unit"),
     )
+    waiting = GaugeMetricFamily(
+        "sockreg_member_queue",
+        "What waits at the unit's socket for its server: connections of TCP, bytes of UDP",
+        labels=(*_DESTINATION, "unit"),
+    )
+    limit = GaugeMetricFamily(
+        "sockreg_member_queue_limit",
+        "How much may wait at the unit's socket",
+        labels=(*_DESTINATION, "unit"),
+    )
+    full = GaugeMetricFamily(
+        "sockreg_member_queue_full",
+        "Whether more than what waits at the unit's socket would be dropped",
+        labels=(*_DESTINATION, "unit"),
+    )
+    dropped = CounterMetricFamily(
+        "sockreg_member_queue_dropped",
+        "Packets that did not fit since the unit's socket was created",
+        labels=(*_DESTINATION, "unit"),
+    )
     for destination in destinations:
         for member in destination.members:
             names = _names(destination) | {"unit": printable(member.unit)}
+            if (queue := member.queue) is not None:
+                waiting.add_sample("sockreg_member_queue", names, queue.waiting)
+                limit.add_sample("sockreg_member_queue_limit", names, queue.limit)
+                full.add_sample("sockreg_member_queue_full", names, queue.full)
+                dropped.add_sample("sockreg_member_queue_dropped_total", names, queue.dropped)
             weights.add_sample("sockreg_member_weight", names, member.weight)
             registered.add_sample(
                 "sockreg_member_registered_timestamp_seconds", names, member.registered / _NS
             )
-    yield from (weights, registered)
+    yield from (weights, registered, waiting, limit, full, dropped)
 
 
 def _of_flows(seen: Status) -> Iterator[Metric]:

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from sockreg.context import Context
-from sockreg.host import cgroup
+from sockreg.errors import SockregError
+from sockreg.host import cgroup, queues
 from sockreg.host.listener import cookie_text
+from sockreg.host.queues import Queue as Queue
+from sockreg.host.queues import queue_of
+from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES, Binding, LeftOut
 from sockreg.registry import (
     attachment,
@@ -33,7 +38,8 @@ class Member:
     """A registered socket. ``registered`` is ns since the epoch.
 
     ``flows`` is how many UDP flows stay with it and with those that it has replaced; None unless
-    its pool is sticky.
+    its pool is sticky. ``queue`` is what waits there, and in its SO_REUSEPORT group; None if the
+    kernel does not tell.
     """
 
     cookie: str
@@ -43,6 +49,7 @@ class Member:
     registered: int
     slot: int
     flows: int | None = None
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +180,9 @@ def read(context: Context) -> Status:
         slots = read_destinations(maps)
         noted, of_member = _flows(registry)
         counters = read_counters(registry, [*slots.values(), SLOT_REJECT])
+        beside = _Beside(of_member, _sockets({protocol for _, _, protocol, _ in slots}))
         destinations = [
-            _destination(maps, counters[slot], key, slot, rules.get(key, 0), of_member)
+            _destination(maps, counters[slot], key, slot, rules.get(key, 0), beside)
             for key, slot in sorted(slots.items())
         ]
         return Status(
@@ -286,13 +294,28 @@ def _is_news(listener: DestinationStatus, only: dict[tuple[str, str], set[str]])
     return any(member.cookie not in shown for member in listener.members)
 
 
+class _Beside(NamedTuple):
+    """What is not in a member's record: the flows by slot and cookie, its socket by cookie."""
+
+    flows: Mapping[tuple[int, int], int]
+    sockets: Mapping[int, DiagSocket]
+
+
+def _sockets(protocols: set[int]) -> Mapping[int, DiagSocket]:
+    """The sockets as the kernel lists them, by cookie; none where it may not be asked."""
+    try:
+        return queues.by_cookie(protocols)
+    except SockregError:
+        return {}
+
+
 def _destination(
     maps: Maps,
     counters: Counters,
     key: Key,
     slot: int,
     rules: int,
-    flows: Mapping[tuple[int, int], int],
+    beside: _Beside,
 ) -> DestinationStatus:
     label, family, protocol, listener = key
     return DestinationStatus(
@@ -302,7 +325,7 @@ def _destination(
         family=FAMILY_NAMES[family],
         rules=rules,
         members=sorted(
-            (_member(member, slot, flows) for member in members_of(maps, slot)),
+            (_member(member, slot, beside) for member in members_of(maps, slot)),
             key=lambda member: member.unit,
         ),
         counters=counters,
@@ -329,7 +352,9 @@ def _with_unclear(destinations: list[DestinationStatus]) -> list[DestinationStat
     return found
 
 
-def _member(member: members.Member, slot: int, flows: Mapping[tuple[int, int], int]) -> Member:
+def _member(member: members.Member, slot: int, beside: _Beside) -> Member:
+    flows, sockets = beside
+    group = [member.cookie, *(mate.cookie for mate in member.mates if not mate.replaced)]
     cookies = [member.cookie, *(mate.cookie for mate in member.mates)]
     return Member(
         cookie=cookie_text(member.cookie),
@@ -339,6 +364,7 @@ def _member(member: members.Member, slot: int, flows: Mapping[tuple[int, int], i
         registered=member.registered,
         slot=member.slot,
         flows=sum(flows.get((slot, one), 0) for one in cookies) if member.sticky else None,
+        queue=queue_of([sockets[one] for one in group if one in sockets]),
     )
 
 

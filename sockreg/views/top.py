@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from sockreg.views import rules
 from sockreg.views.decisions import Summary
+from sockreg.views.health import queue_text
 from sockreg.views.rates import Key, Rate, key_of, rate_text
 from sockreg.views.status import DestinationStatus, Status
 from sockreg.views.trace import Trace
 
 _NO_RATE = Rate(0.0, 0.0, 0.0)
-_HEAD = ("LABEL", "PROTO", "FAMILY", "LOOKUPS/S", "MISSES/S", "ERRORS/S", "LOOKUPS", "SOCKETS",
-         "UNITS")  # fmt: skip
-_LEFT = (0, 1, 2, 8)  # columns with text
+_HEAD = ("LABEL", "PROTO", "FAMILY", "LOOKUPS/S", "MISSES/S", "ERRORS/S", "LOOKUPS", "QUEUE",
+         "DROPPED", "SOCKETS", "UNITS")  # fmt: skip
+_LEFT = (0, 1, 2, 10)  # columns with text
 _LONGEST = 32  # of a label
 
 
@@ -76,15 +77,26 @@ def _row(destination: DestinationStatus, rate: Rate | None) -> tuple[str, ...]:
         destination.family,
         *(("-", "-", "-") if rate is None else map(rate_text, rate)),
         str(destination.counters.lookups),
+        *_queue(destination),
         str(len(destination.members)),
         ", ".join(units) or "none",
     )
 
 
+def _queue(destination: DestinationStatus) -> tuple[str, str]:
+    """The fullest queue of the members, and what did not fit in all of them."""
+    known = [member.queue for member in destination.members if member.queue is not None]
+    if not known:
+        return "-", "-"
+    fullest = max(known, key=lambda queue: queue.waiting / max(1, queue.limit))
+    return queue_text(fullest, destination.protocol), str(sum(queue.dropped for queue in known))
+
+
 def _is_bad(destination: DestinationStatus, rate: Rate) -> bool:
     """Whether clients are refused, or would be."""
     usable = any(member.weight for member in destination.members)
-    return bool(rate.misses or rate.errors or (destination.rules and not usable))
+    full = any(member.queue is not None and member.queue.full for member in destination.members)
+    return bool(rate.misses or rate.errors or full or (destination.rules and not usable))
 
 
 def _table(rows: list[tuple[str, ...]], bad: list[bool]) -> list[Line]:

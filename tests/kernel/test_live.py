@@ -36,8 +36,8 @@ def test_top_shows_rates_and_what_is_wrong(host: Host) -> None:
         terminal.wait(lambda lines: line_of(lines, "web")[6:7] == ["10"])
         head = terminal.lines[3].split()
         assert head == ["LABEL", "PROTO", "FAMILY", "LOOKUPS/S", "MISSES/S", "ERRORS/S",
-                        "LOOKUPS", "SOCKETS", "UNITS"]  # fmt: skip
-        assert line_of(terminal.lines, "web")[7:] == ["1", "web.socket"]
+                        "LOOKUPS", "QUEUE", "DROPPED", "SOCKETS", "UNITS"]  # fmt: skip
+        assert line_of(terminal.lines, "web")[7:] == ["0/4096", "0", "1", "web.socket"]
         # web has had more, so it stands first; dns has no socket, and that stands out.
         terminal.wait(lambda lines: [line[:4] for line in lines[4:6]] == ["web ", "dns "])
         assert (terminal.colour(4, 0), terminal.colour(5, 0)) == ("default", "red")

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from sockreg.context import Context
 from sockreg.errors import NotLoadedError, SockregError
+from sockreg.host.queues import Queue
 from sockreg.metrics import collect
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.counters import Causes
@@ -37,6 +38,7 @@ MEMBERS = [
         registered=1_700_000_000_000_000_000,
         slot=3,
         flows=11,
+        queue=Queue(129, 128, 40, full=True),
     ),
     Member(
         cookie="sk:1b",
@@ -150,6 +152,10 @@ def test_values(exposed: str) -> None:
         ("sockreg_member_weight", (*web, "web@1.socket")): 100,
         ("sockreg_member_weight", (*web, "web@2.socket")): 0,
         ("sockreg_member_flows", (*web, "web@1.socket")): 11,
+        ("sockreg_member_queue", (*web, "web@1.socket")): 129,
+        ("sockreg_member_queue_limit", (*web, "web@1.socket")): 128,
+        ("sockreg_member_queue_full", (*web, "web@1.socket")): 1,
+        ("sockreg_member_queue_dropped_total", (*web, "web@1.socket")): 40,
         ("sockreg_flows", ()): 12,
         ("sockreg_flows_room", ()): 1024,
         ("sockreg_flows_evicted_total", ()): 34,
@@ -221,10 +227,10 @@ def test_the_document_lists_every_metric(exposed: str) -> None:
 
 def test_alerts_speak_of_metrics_that_there_are(exposed: str) -> None:
     expressions = re.findall(r"^ +expr: (.*)", ALERTS.read_text(), re.MULTILINE)
-    assert len(expressions) == 6
+    assert len(expressions) == 8
     assert {name for it in expressions for name in _NAMED.findall(it)} <= names(exposed)
     done = run(["promtool", "check", "rules", str(ALERTS)])
-    assert "SUCCESS: 6 rules found" in done.stdout
+    assert "SUCCESS: 8 rules found" in done.stdout
 
 
 def expressions_in(part: Any) -> Iterator[str]:

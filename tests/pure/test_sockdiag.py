@@ -52,9 +52,10 @@ def test_a_whole_answer() -> None:
     assert (full.address, full.port, full.interface) == ("2001:db8::1", 80, 2)
     assert (full.peer_address, full.peer_port) == ("::", 0)
     assert (full.cookie, full.inode, full.uid, full.cgroup) == (0x1A2B, 4660, 33, 4711)
-    assert (full.received, full.limit, full.dropped) == (1, 511, 108)
+    assert (full.received, full.limit, full.dropped, full.room) == (1, 511, 108, 101)
     assert (full.v6only, full.congestion, full.upper) == (True, "cubic", "mptcp")
-    assert bare == full._replace(dropped=0, cgroup=0, v6only=False, congestion="", upper="")
+    without = full._replace(dropped=0, room=0, cgroup=0)
+    assert bare == without._replace(v6only=False, congestion="", upper="")
 
 
 def test_an_answer_in_several_datagrams() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,7 +130,9 @@ def test_every_alert_fires_for_its_fault_and_ends_with_it(box: Sandbox) -> None:
 
 
 def test_the_exporter_has_no_privilege(box: Sandbox) -> None:
-    assert "sockreg_up 1.0" in scraped(box)
+    text = scraped(box)
+    assert "sockreg_up 1.0" in text
+    assert re.search(r'^sockreg_member_queue_limit\{.*label="web".*\} [1-9]', text, re.MULTILINE)
     pid = box.show("sockreg-metrics.service", "MainPID")
     status = dict(
         line.split(":\t", 1)

@@ -19,7 +19,14 @@ from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
     from sockreg.views.rates import Key, Rate
-    from sockreg.views.status import DestinationStatus, Ending, ExpectedUnit, LastApply, Status
+    from sockreg.views.status import (
+        DestinationStatus,
+        Ending,
+        ExpectedUnit,
+        LastApply,
+        Member,
+        Status,
+    )
 
 _INTERVAL = 2.0  # s
 _ENDING = 5  # rules that end by themselves, before the rest is summarized
@@ -174,15 +181,22 @@ def _print_left_out(seen: Status) -> None:
 def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | None) -> None:
     head = ["LABEL", "PROTO", "FAMILY", "RULES", "LOOKUPS", "MISSES", "ERRORS",
             "SOCKET", "ADDRESS", "WEIGHT", "UNIT"]  # fmt: skip
-    with_flows = any(m.flows is not None for d in seen.destinations for m in d.members)
+    everyone = [member for destination in seen.destinations for member in destination.members]
+    with_flows = any(member.flows is not None for member in everyone)
+    # A queue that is all right is of interest to who keeps watching.
+    with_queues = rates is not None or any(
+        m.queue is not None and (m.queue.full or m.queue.dropped) for m in everyone
+    )
     if rates is not None:
         head.insert(5, "PER S")
+    if with_queues:
+        head[-1:-1] = ["QUEUE", "DROPPED"]
     if with_flows:
         head.insert(-1, "FLOWS")
     rows = [
         row
         for destination in seen.destinations
-        for row in _rows(destination, slots, rates, with_flows)
+        for row in _rows(destination, slots, rates, with_flows=with_flows, with_queues=with_queues)
     ]
     print_table([*head, "SLOT"] if slots else head, rows)
     for destination in seen.destinations:
@@ -202,10 +216,17 @@ def _rows(
     destination: DestinationStatus,
     slots: bool,
     rates: Mapping[Key, Rate] | None,
+    *,
     with_flows: bool,
+    with_queues: bool,
 ) -> list[list[object]]:
     """A line for the destination with its first member, and one line per further member."""
+    from sockreg.views.health import queue_text
     from sockreg.views.rates import key_of, rate_text
+
+    def queue(member: Member) -> list[object]:
+        dropped = "-" if member.queue is None else member.queue.dropped
+        return [queue_text(member.queue, destination.protocol), dropped]
 
     first: list[object] = [
         destination.name,
@@ -226,6 +247,7 @@ def _rows(
             m.cookie,
             m.address,
             m.weight,
+            *(queue(m) if with_queues else []),
             *(["-" if m.flows is None else m.flows] if with_flows else []),
             m.unit,
             *([m.slot] if slots else []),
@@ -236,6 +258,7 @@ def _rows(
             "none",
             "-",
             "-",
+            *(["-", "-"] if with_queues else []),
             *(["-"] if with_flows else []),
             NO_UNIT,
             *([destination.slot] if slots else []),
@@ -246,8 +269,10 @@ def _rows(
 
 def remarks(destination: DestinationStatus) -> list[str]:
     """What is wrong with a destination, in words; nothing if all is well."""
+    from sockreg.views.health import full_text
     from sockreg.views.status import unclear_text
 
+    proto = destination.protocol
     name = f"{destination.name} ({destination.protocol}, {destination.family})"
     found = []
     if destination.unclear:
@@ -261,6 +286,9 @@ def remarks(destination: DestinationStatus) -> list[str]:
             found.append(f"{name}: {many} found no socket: all have weight 0")
         else:
             found.append(f"{name}: {many} found no socket; there is one now")
+    for member in destination.members:
+        if member.queue is not None and member.queue.full:
+            found.append(f"{name}: the queue of {member.unit} {full_text(member.queue, proto)}")
     for cause, count in vars(destination.counters.causes).items():
         if count:
             many = plural(count, "packet")
