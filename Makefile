@@ -25,7 +25,7 @@ help:
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
 	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
-	@echo 'make test-packages check the .socket units of Debian packages, which it downloads (root)'
+	@echo 'make test-packages build packages in Debian 12, 13 and sid; check units of others (root)'
 	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
 	@echo 'make lint    run only the linters'
@@ -120,7 +120,7 @@ test-kernels:
 	@tests/prepare --check test
 	@$(PYTHON) -m tests.kernels $(SUITES)
 
-# Takes 110 MB of packages from where this machine's apt does, once.
+# Takes 110 MB of packages, and three Debian systems of 1.5 GB each, from where this machine's apt does, once.
 test-packages:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest tests/packaged

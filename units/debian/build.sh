@@ -1,7 +1,7 @@
 #!/bin/bash
-# Build the Debian package into dist/ or the directory given; prints its path. It is built in a
-# copy of the source tree: Debian's tools want the files of this directory in debian/, write
-# beside the sources, and cannot do with a space in the path.
+# Build the Debian packages, source and binary, into dist/ or the directory given; prints the path of
+# the binary one. The source distribution is the upstream tarball. It is built in a copy of the tree:
+# Debian's tools want the files of this directory in debian/, and cannot do with a space in the path.
 set -euo pipefail
 # They take Debian's Python, whatever stands first in PATH.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -11,20 +11,26 @@ target=$(realpath -m "${1:-dist}")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/tree"
-tar --exclude=__pycache__ --exclude=units/debian -c \
-    CHANGELOG.md LICENSE LICENSES README.md bin bpf docs pyproject.toml sockreg units |
-    tar -x -C "$work/tree"
-cp -r units/debian "$work/tree"
+
+quietly() {
+    if ! "$@" >"$work/log" 2>&1; then
+        cat "$work/log" >&2
+        exit 1
+    fi
+}
+
+quietly python3 -m hatchling build -t sdist -d "$work"
+sdist=("$work"/sockreg-*.tar.gz)
+tree=${sdist[0]%.tar.gz}
+version=${tree##*/sockreg-}
+mv "${sdist[0]}" "$work/sockreg_$version.orig.tar.gz"
+chmod 644 "$work/sockreg_$version.orig.tar.gz"
+tar -xf "$work/sockreg_$version.orig.tar.gz" -C "$work"
+cp -r units/debian "$tree"
 # Unchecked, since Debian takes build-essential for granted, whose compilers nothing here needs.
 # What control names is installed by tests/prepare, as a test sees to.
-options=(--build=binary --no-sign --no-check-builddeps)
-if ! (cd "$work/tree" && dpkg-buildpackage "${options[@]}" >"$work/log" 2>&1); then
-    cat "$work/log" >&2
-    exit 1
-fi
+cd "$tree"
+quietly dpkg-buildpackage --no-sign --no-check-builddeps
 mkdir -p "$target"
-for package in "$work"/*.deb; do
-    mv "$package" "$target"
-    echo "$target/${package##*/}"
-done
+find "$work" -maxdepth 1 -name 'sockreg_*' -exec mv -t "$target" {} +
+echo "$target"/sockreg_*.deb

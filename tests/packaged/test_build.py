@@ -1,0 +1,82 @@
+"""The Debian package is built from source, checked and used with the tools of each suite.
+
+Each suite has another clang, which compiles the BPF objects of its package.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sockreg import __version__
+from tests.packaged.roots import build_root
+from tests.pure.test_lint import files
+from tests.sandbox import Sandbox
+from tests.systemd.units import web
+from tests.tree import ROOT
+
+BUILT = "/root/built"
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files of this tree below root/source."""
+    tree = tmp_path_factory.mktemp("source")
+    for path in files():
+        place = tree / "root/source" / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place, follow_symlinks=False)
+    return tree
+
+
+@pytest.fixture(params=["bookworm", "trixie", "sid"], scope="module")
+def box(request: pytest.FixtureRequest, source: Path) -> Iterator[Sandbox]:
+    """A Debian with the tools of packagers, in which the packages have been built."""
+    lower = str(build_root(request.param))
+    units = web() | {"/usr/sbin/policy-rc.d": ""}
+    with Sandbox(lower=lower, trees=[source], files=units) as box:
+        box.run(["/root/source/units/debian/build.sh", BUILT], timeout=300)
+        yield box
+
+
+def test_the_source_package_builds_by_itself_and_twice(box: Sandbox) -> None:
+    """With what it says it is built with, and without what the first time left."""
+    script = f"""
+        set -e
+        mkdir /root/again
+        cd /root/again
+        dpkg-source -x {BUILT}/sockreg_*.dsc tree
+        cd tree
+        ! ls bpf/*.bpf.o
+        dpkg-buildpackage --no-sign
+        dpkg-buildpackage --no-sign
+        cmp ../sockreg_*.deb {BUILT}/sockreg_*.deb
+    """
+    box.run(["sh", "-c", script], timeout=300)
+
+
+# What the lintian of one suite recommends, below warnings, and that of another does not know.
+BY_AGE = (
+    "newer-standards-version", "older-debian-watch-file-standard", "out-of-date-standards-version",
+    "package-supports-alternative-init-but-no-init.d-script",
+    "package-uses-old-debhelper-compat-version", "redundant-priority-optional-field",
+    "redundant-rules-requires-root-no-field", "unused-override",
+)  # fmt: skip
+
+
+def test_lintian_is_content(box: Sandbox) -> None:
+    command = f"lintian --allow-root --display-info --pedantic {BUILT}/*.changes 2>&1"
+    said = box.run(["sh", "-c", command], check=False, timeout=300).stdout
+    for_all = re.compile(rf"(?!N: )(?![IP]: [^:]+: ({'|'.join(BY_AGE)})\b)")
+    assert [line for line in said.splitlines() if for_all.match(line)] == []
+
+
+def test_the_package_serves(box: Sandbox) -> None:
+    box.run(["sh", "-c", f"dpkg -i {BUILT}/sockreg_*.deb"], timeout=120)
+    box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+    assert f"sockreg {__version__}" in box.run(["sockreg", "status"]).stdout
