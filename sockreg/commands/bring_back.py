@@ -58,8 +58,9 @@ def bring_back(context: Context) -> list[str]:
     uncounted = [unit for unit in lost if unit not in counted]
     announce(context, uncounted)
     _start([adding_unit(unit) for unit in lost])
-    _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
+    # A start of the companion may wait for this, and says that the rules are in force.
     _count(context, lost, uncounted)
+    _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
     present = _present(registry)
     sentences = [
         f"{unit} is not registered again: 'systemctl status {adding_unit(unit)}' says why"
