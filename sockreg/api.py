@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from socket import socket
 from typing import TYPE_CHECKING
 
 from sockreg import context as contexts
 from sockreg.context import Context
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from sockreg.check.finding import Finding
     from sockreg.commands.change import Change
     from sockreg.commands.load import Loaded

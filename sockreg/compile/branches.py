@@ -57,6 +57,8 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Branches:
+    """The branch nodes of all trees, as words of the table."""
+
     roots: Words  # first word of each tree
     otherwise: Words  # for each tree, the word for addresses in no prefix but /0
     words: Words  # starts in the table at ``base``

@@ -1,9 +1,9 @@
 """Network namespaces: which one this process is in, and entering another one."""
 
+import _socket
 import contextlib
 import ctypes
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,8 +47,9 @@ def entered(name: str | None) -> Iterator[Netns]:
             stack.callback(os.close, fd)
             _enter(fd, name)
             stack.callback(_enter, home, "the network namespace of this process")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            cookie = netns_cookie(sock)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        cookie = netns_cookie(sock)
+        sock.close()
         yield Netns(fd, cookie, os.fstat(fd).st_ino)
 
 

@@ -1,37 +1,48 @@
 """The latest journal entries of sockreg, read with systemd-python."""
 
-from collections.abc import Collection, Iterator
+from __future__ import annotations
 
-from systemd import journal
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sockreg.systemd.journal import ERR, OF_UNIT, WARNING
+
+if TYPE_CHECKING:
+    from systemd._reader import _Reader
+
+_LOCAL_ONLY = 1  # SD_JOURNAL_LOCAL_ONLY, sd_journal_open(3)
 
 
 def latest(count: int) -> list[str]:
     """Up to ``count`` lines, oldest first; none without a journal or permission to read it."""
-    reader = journal.Reader()
-    reader.this_boot()
-    reader.add_match(SYSLOG_IDENTIFIER="sockreg")
+    # The module around this one, systemd.journal, takes as long to import as two interpreters to
+    # start, most of it for logging, which is not needed to read.
+    from systemd import _reader
+
+    reader = _reader._Reader(_LOCAL_ONLY)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+        reader.add_match(f"_BOOT_ID={boot.read().strip().replace('-', '')}")
+    reader.add_match("SYSLOG_IDENTIFIER=sockreg")
     reader.seek_tail()
-    return [_line(entry) for entry in reversed(list(_backwards(reader, count)))]
+    return [*_backwards(reader, count)][::-1]
 
 
-def _backwards(reader: journal.Reader, count: int) -> Iterator[dict[str, object]]:
+def _backwards(reader: _Reader, count: int) -> Iterator[str]:
     for _ in range(count):
-        entry = reader.get_previous()
-        if not entry:
+        if not reader._previous():
             return
-        yield entry
-
-
-def _line(entry: dict[str, object]) -> str:
-    when = entry["__REALTIME_TIMESTAMP"]
-    stamp = f"{when:%b %d %H:%M:%S}" if when else ""
-    return f"{stamp} {entry.get('MESSAGE', '')}"
+        message = reader._get_all().get("MESSAGE", b"")
+        if isinstance(message, list):
+            message = message[0]
+        when = datetime.fromtimestamp(reader._get_realtime() / 1_000_000)
+        yield f"{when:%b %d %H:%M:%S} {message.decode('utf-8', 'backslashreplace')}"
 
 
 def end() -> str | None:
     """The cursor of the last entry there is, for complaints(); None if there is none."""
+    from systemd import journal
+
     reader = journal.Reader()
     reader.seek_tail()
     entry = reader.get_previous()
@@ -48,6 +59,8 @@ def complaints(
     """
     import subprocess
     import uuid
+
+    from systemd import journal
 
     # journald writes in its own time.
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)

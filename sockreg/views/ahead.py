@@ -75,6 +75,8 @@ class Effect:
 
 @dataclass
 class _Chain:
+    """A chain of nftables; ``where`` names it, and ``command`` lists it."""
+
     where: str
     command: str
     hook: str = ""
