@@ -38,9 +38,15 @@ def registry_of(received: list[tuple[int, str]], bpffs: str) -> str | None:
 
 def _starts(unit: str) -> bool:
     """Whether this registration is part of a start of sockreg@.service, and not for itself."""
+    import posix
+
     from sockreg.systemd import systemctl
     from sockreg.terms import companion
 
+    try:
+        posix.stat("/run/systemd/system")  # sd_booted(3)
+    except FileNotFoundError:
+        return False
     name = companion(unit)
     return systemctl.jobs(name).get(name) in ("start", "restart")
 
