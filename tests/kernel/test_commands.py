@@ -268,7 +268,7 @@ def test_json_of_rules_and_status(host: Host) -> None:
         "label": "web", "action": "bind", "rule": "tcp 192.0.2.0/24 8000-8999", "protocol": "tcp",
         "prefix": "192.0.2.0/24", "first_port": 8000, "last_port": 8999, "from": None,
         "interface": None, "listener": None, "missing_pass": False, "pending": False,
-        "file": str(path), "line": 2, "decisions": None,
+        "file": str(path), "line": 2, "decisions": None, "seconds_left": None, "until": None,
     }  # fmt: skip
     assert reject["action"] == "reject"
     assert (reject["first_port"], reject["last_port"]) == (0, 65535)
