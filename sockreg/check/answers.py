@@ -11,7 +11,8 @@ from sockreg.check.probe import Probe
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET6, UDP, Action, Binding, Destination
-from sockreg.rules.syntax import format_line, format_prefix
+from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.syntax import format_line
 
 _NEVER = "clients that connect(2) their socket, as most do, never see them"
 

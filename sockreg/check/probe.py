@@ -11,7 +11,7 @@ from sockreg.host.datagram import CLIENT, Answer, Question
 from sockreg.model import FAMILY_BITS, UDP, Action, Binding, Destination, Packet
 from sockreg.registry.members import Member
 from sockreg.rules.oracle import decide
-from sockreg.rules.syntax import format_prefix
+from sockreg.rules.prefixes import format_prefix
 from sockreg.rules.taken import is_conditional
 from sockreg.views.locality import Local
 from sockreg.views.situation import Situation

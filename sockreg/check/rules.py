@@ -14,7 +14,8 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, TCP, UDP, Action, Binding
 from sockreg.plural import plural
 from sockreg.rules.covered import never_win
-from sockreg.rules.syntax import format_line, format_prefix
+from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.syntax import format_line
 from sockreg.rules.taken import Endpoint, pass_line, takers
 from sockreg.terms import NO_UNIT
 from sockreg.views import ahead

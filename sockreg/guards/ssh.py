@@ -16,7 +16,8 @@ from sockreg.registry.destinations import Key, find_slot, read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import members_of
 from sockreg.rules.byport import ByPort
-from sockreg.rules.syntax import format_line, format_prefix
+from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.syntax import format_line
 from sockreg.rules.taken import pass_line, takers
 from sockreg.terms import NO_UNIT
 

@@ -1,29 +1,33 @@
 """Rules as text: ``PROTO PREFIX PORTS [to PORT] [from PREFIX] [dev IFNAME] [missing=pass]``.
 
 A rule set may have a million rules, so the common path is short: three words, the C library's
-inet_pton(3), and a cache of port lists.
+inet_pton(3), and a cache of port lists. Names of services are those of getservbyname(3).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from socket import inet_ntop, inet_pton
+from socket import getservbyname
 
 from sockreg.model import (
     ANY_PORT,
-    FAMILY_BITS,
-    INET,
-    INET6,
     PROTOCOL_NAMES,
     Action,
     Binding,
     Place,
 )
+from sockreg.rules.prefixes import format_prefix, number, parse_prefix, parse_prefixes
 from sockreg.rules.unasked import why_unasked
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _FORM = "PROTOCOL PREFIX PORTS"
 _CONDITIONS = "'to PORT', 'from PREFIX', 'dev INTERFACE', 'missing=pass' or 'until=TIME'"
+RULES_MAX = 65536  # that one line may make
+_OF_NUMBERS = "0123456789-,*"  # no service is named with these only
+_PORTS = (
+    "numbers from 1 to 65535, ranges such as 8000-8999 and names of services, separated by commas, "
+    "or '*'"
+)
 _IFNAMSIZ = 16  # linux/if.h, with the NUL
 
 Conditions = tuple[tuple[int, int] | None, str | None, bool, int]
@@ -34,7 +38,8 @@ def parse_rule(
 ) -> list[Binding]:
     """Read the value of one ``Bind=``, ``Reject=`` or ``Pass=`` line.
 
-    A list of ports gives one binding per item. If something is read differently from how it is
+    A list of ports or prefixes gives one binding per item, and a range of addresses one for each
+    prefix that it is made of. If something is read differently from how it is
     written, a sentence is appended to ``notices``. Raises ValueError.
     """
     return parse_words(action, text.split(), label, place, notices)
@@ -49,13 +54,17 @@ def parse_words(
     protocol = _PROTOCOLS.get(words[0])
     if protocol is None:
         raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
-    family, address, length = parse_prefix(words[1], notices)
-    _check_asked(action, words[1], (family, address, length), notices)
-    ranges = parse_ports(words[2])
+    prefixes = parse_prefixes(words[1], notices)
+    for prefix in prefixes:
+        _check_asked(action, words[1], prefix, notices)
+    ranges = parse_ports(words[2], words[0])
+    if len(prefixes) * len(ranges) > RULES_MAX:
+        raise ValueError(f"{len(prefixes) * len(ranges):,} rules in one line; {RULES_MAX:,} is the "
+                         "limit")  # fmt: skip
     source, interface, missing_pass, listener = None, None, False, 0
     if len(words) > 3:
         source, interface, missing_pass, listener = _parse_conditions(
-            action, words[3:], family, notices
+            action, words[3:], {prefix[0] for prefix in prefixes}, notices
         )
     return [
         Binding(
@@ -73,39 +82,9 @@ def parse_words(
             place,
             listener,
         )
+        for family, address, length in prefixes
         for first, last in ranges
     ]
-
-
-def parse_prefix(text: str, notices: list[str]) -> tuple[int, int, int]:
-    """Read ``ADDRESS[/LENGTH]`` as (family, address, length). Without a length, it is one host.
-
-    Host bits are cleared, with a notice. IPv4-mapped IPv6 is refused: such packets are IPv4 on the
-    wire, so the rule would never match. Raises ValueError.
-    """
-    name, slash, written_length = text.partition("/")
-    family = INET6 if ":" in name else INET
-    try:
-        address = int.from_bytes(inet_pton(family, name), "big")
-    except (OSError, ValueError):
-        raise ValueError(_prefix_problem(text, name)) from None
-    bits = FAMILY_BITS[family]
-    if not slash:
-        length = bits
-    else:
-        length = _number(written_length, 3)
-        if not 0 <= length <= bits:
-            raise ValueError(f"prefix {text!r}: the length must be from 0 to {bits}")
-        host_bits = bits - length
-        cleared = address >> host_bits << host_bits
-        if cleared != address:
-            address = cleared
-            read_as = format_prefix(family, address, length)
-            notices.append(f"{text} has host bits set and is read as {read_as}")
-    if length >= 96 and family == INET6 and address >> 32 == 0xFFFF:
-        mapped = format_prefix(INET, address & 0xFFFFFFFF, length - 96)
-        raise ValueError(f"prefix {text!r}: IPv4-mapped IPv6 never matches; write {mapped}")
-    return family, address, length
 
 
 def _check_asked(
@@ -115,6 +94,8 @@ def _check_asked(
     happens.
     """
     why = why_unasked(*prefix)
+    if why and text != (piece := format_prefix(*prefix)) and ("," in text or "-" in text):
+        text = f"{piece} of {text}"
     if why and action is Action.PASS:
         notices.append(f"{text} never meets a rule, so nothing has to pass: {why}")
     elif why:
@@ -154,13 +135,6 @@ def _conditions(binding: Binding) -> list[str]:
     return words
 
 
-def format_prefix(family: int, address: int, length: int) -> str:
-    """``192.0.2.0/24``; a host address has no length."""
-    bits = FAMILY_BITS[family]
-    text = inet_ntop(family, address.to_bytes(bits // 8, "big"))
-    return text if length == bits else f"{text}/{length}"
-
-
 def format_ports(first: int, last: int) -> str:
     """``80``, ``8000-8999`` or ``*``."""
     if (first, last) == ANY_PORT:
@@ -168,32 +142,52 @@ def format_ports(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
+def parse_ports(text: str, protocol: str) -> tuple[tuple[int, int], ...]:
+    """Read a list of ports as (first, last) of each item. Raises ValueError.
+
+    A port may have the name that it has for the protocol in services(5).
+    """
+    if not text.strip(_OF_NUMBERS):
+        return _parse_numbers(text)
+    return tuple(_parse_named(item, text, protocol) for item in text.split(","))
+
+
 @lru_cache(maxsize=1 << 16)
-def parse_ports(text: str) -> tuple[tuple[int, int], ...]:
-    """Read a list of ports as (first, last) of each item. Raises ValueError."""
+def _parse_numbers(text: str) -> tuple[tuple[int, int], ...]:
     if text == "*":
         return (ANY_PORT,)
     return tuple(_parse_range(item, text) for item in text.split(","))
 
 
+def _parse_named(item: str, text: str, protocol: str) -> tuple[int, int]:
+    if not item.strip(_OF_NUMBERS):
+        return _parse_range(item, text)
+    try:
+        port = getservbyname(item, protocol)
+    except (OSError, ValueError):  # unknown, or with characters that no name has
+        if not item.isascii():
+            raise ValueError(f"ports {text!r}: expected {_PORTS}") from None
+        raise ValueError(
+            f"ports {text!r}: /etc/services has no {protocol} service {item!r}; expected {_PORTS}"
+        ) from None
+    return port, port
+
+
 def _parse_range(item: str, text: str) -> tuple[int, int]:
     low, dash, high = item.partition("-")
-    first = _number(low, 5)
-    last = _number(high, 5) if dash else first
+    first = number(low, 5)
+    last = number(high, 5) if dash else first
     if first == 0:
         raise ValueError(f"ports {text!r}: there is no port 0; use '*' for any port")
     if not (0 < first <= 65535 and 0 <= last <= 65535):
-        raise ValueError(
-            f"ports {text!r}: expected numbers from 1 to 65535, ranges such as 8000-8999, both "
-            "separated by commas, or '*'"
-        )
+        raise ValueError(f"ports {text!r}: expected {_PORTS}")
     if first > last:
         raise ValueError(f"ports {text!r}: the range {item} is descending")
     return first, last
 
 
 def _parse_conditions(
-    action: Action, words: list[str], family: int, notices: list[str]
+    action: Action, words: list[str], families: set[int], notices: list[str]
 ) -> Conditions:
     source: tuple[int, int] | None = None
     interface: str | None = None
@@ -206,7 +200,7 @@ def _parse_conditions(
             raise ValueError(f"{word!r} is given twice")
         seen.add(word)
         if word == "from":
-            source = _parse_source(next(rest, ""), family, notices)
+            source = _parse_source(next(rest, ""), families, notices)
         elif word == "dev":
             interface = _parse_interface(next(rest, ""))
         elif word == "to":
@@ -225,19 +219,21 @@ def _parse_conditions(
 def _parse_listener(text: str) -> int:
     if not text:
         raise ValueError("the port of a listener is expected after 'to'")
-    port = _number(text, 5)
+    port = number(text, 5)
     if not 0 < port <= 65535:
         raise ValueError(f"listener {text!r}: one port from 1 to 65535 is expected after 'to'")
     return port
 
 
-def _parse_source(text: str, family: int, notices: list[str]) -> tuple[int, int] | None:
+def _parse_source(text: str, families: set[int], notices: list[str]) -> tuple[int, int] | None:
     if not text:
         raise ValueError("a prefix is expected after 'from'")
     source_family, address, length = parse_prefix(text, notices)
-    if source_family != family:
+    if len(families) > 1:
+        raise ValueError("'from' takes a rule whose prefixes are of one address family")
+    if source_family not in families:
         raise ValueError(f"source {text!r} is of another address family than the prefix")
-    if why_unasked(family, address, length):
+    if why_unasked(source_family, address, length):
         raise ValueError(f"source {text!r}: no packet comes from there")
     # Every packet has a source: a source of length 0 is no condition.
     return (address, length) if length else None
@@ -254,15 +250,3 @@ def _parse_interface(name: str) -> str:
     if name in (".", "..") or "/" in name or ":" in name:
         raise ValueError(f"interface {name!r}: no interface can have this name")
     return name
-
-
-def _number(text: str, digits: int) -> int:
-    """A decimal number in its usual spelling, or -1."""
-    usual = text.isascii() and text.isdigit() and len(text) <= digits
-    return int(text) if usual and (text == "0" or text[0] != "0") else -1
-
-
-def _prefix_problem(text: str, name: str) -> str:
-    if "%" in name:
-        return f"prefix {text!r}: name the interface with 'dev' instead of '%'"
-    return f"prefix {text!r}: expected an IPv4 or IPv6 address with or without /LENGTH"

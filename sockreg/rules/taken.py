@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sockreg.model import FAMILY_BITS, PROTOCOL_NAMES, Action, Binding
 from sockreg.rules.byport import ByPort
 from sockreg.rules.precedence import rank
-from sockreg.rules.syntax import format_prefix
+from sockreg.rules.prefixes import format_prefix
 
 
 class Endpoint(NamedTuple):

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar
 
 from sockreg.errors import ConfigError, SockregError
 from sockreg.model import ANY_PORT, FAMILY_BITS, INET6, label_problem
-from sockreg.rules.syntax import format_ports, format_prefix, parse_prefix
+from sockreg.rules.prefixes import format_prefix, parse_prefix
+from sockreg.rules.syntax import format_ports
 from sockreg.rules.unasked import why_unasked
 
 _SHOWN = 20  # problems of one file

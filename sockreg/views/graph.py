@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from sockreg.context import Context
 from sockreg.model import PROTOCOL_NAMES, Action, Binding
-from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
+from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.syntax import format_conditions, format_ports
 from sockreg.views import rules, status
 from sockreg.views.status import DestinationStatus, Status
 

@@ -11,7 +11,8 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
 from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
-from sockreg.rules.syntax import format_conditions, format_ports, format_prefix
+from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.syntax import format_conditions, format_ports
 from sockreg.rules.taken import takers
 from sockreg.views.bound import arriving, unanswered
 from sockreg.views.health import ailment, why_closed

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from sockreg.host.routes import Elsewhere, LocalPrefix, Routes
 from sockreg.model import FAMILY_BITS, INET, INET6
-from sockreg.rules.syntax import format_prefix
+from sockreg.rules.prefixes import format_prefix
 
 # On every link, whether a route says so or not: RFC 3927 and RFC 4291.
 _LINK_LOCAL = {INET: (0xA9FE0000, 16), INET6: (0xFE80 << 112, 10)}

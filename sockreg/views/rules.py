@@ -15,7 +15,8 @@ from sockreg.plural import plural
 from sockreg.registry import generation_record, generations
 from sockreg.registry.generation_record import why_pending
 from sockreg.rules.ending import Ends, format_time
-from sockreg.rules.syntax import format_prefix, format_rule, parse_ports, parse_prefix
+from sockreg.rules.prefixes import format_prefix, parse_prefix
+from sockreg.rules.syntax import format_rule, parse_ports
 from sockreg.systemd.timespan import format_span
 
 
@@ -61,7 +62,7 @@ def filter_of(
             label,
             None if protocol is None else numbers[protocol],
             None if prefix is None else parse_prefix(prefix, notices),
-            None if ports is None else parse_ports(ports),
+            None if ports is None else parse_ports(ports, protocol or "tcp"),
         )
     except ValueError as problem:
         raise UsageError(f"{verb}: {problem}") from None

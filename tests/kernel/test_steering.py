@@ -103,6 +103,34 @@ def test_any_port_opens_every_port_of_one_address(host: Host) -> None:
         assert host.namespace.scan("192.0.2.2", range(1, 200)) == []
 
 
+def test_ranges_lists_and_names_of_services(host: Host) -> None:
+    addresses = "192.0.2.10-192.0.2.50,2001:db8::7-2001:db8::9"
+    host.load("[web]", f"Bind=tcp {addresses} http,8000-8009,https")
+    with host.serve("web", "::", 8080):
+        for port in (80, 443, 8000, 8009):
+            answers = {n: host.ask(f"192.0.2.{n}", port) for n in (9, 10, 11, 31, 32, 49, 50, 51)}
+            assert answers == {n: "web" if 10 <= n <= 50 else "refused" for n in answers}
+            answers = {n: host.ask(f"2001:db8::{n}", port) for n in (6, 7, 8, 9)}
+            assert answers == {n: "web" if n >= 7 else "refused" for n in answers}
+        assert host.ask("192.0.2.10", 81) == "refused"
+
+
+def test_a_bound_range_is_explained_and_unbound(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 198.51.100.1 80")
+    typed = ["web", "tcp", "192.0.2.10-192.0.2.13,192.0.2.20", "http,443"]
+    with host.serve("web", "127.0.0.1", 8080):
+        assert "6 added" in host.ok("bind", *typed)
+        assert "192.0.2.12/31 80" in host.ok("explain", "tcp", "192.0.2.13", "http")
+        assert host.ask("192.0.2.13", 80) == "web"
+        host.ok("unbind", "web", "tcp", "192.0.2.12/31", "443")
+        assert (host.ask("192.0.2.13", 443), host.ask("192.0.2.13", 80)) == ("refused", "web")
+        host.ok("bind", "web", "tcp", "192.0.2.12/31", "443")
+        host.ok("unbind", *typed)
+        assert {host.ask(f"192.0.2.{n}", port) for n in (10, 13, 20) for port in (80, 443)} == {
+            "refused"
+        }
+
+
 def test_every_address_and_port(host: Host) -> None:
     host.load("[proxy]", "Bind=tcp 0.0.0.0/0 *", "Bind=tcp ::/0 *")
     with host.serve("proxy", "::", 8080):

@@ -209,7 +209,7 @@ def test_notices_of_what_was_typed(root: str) -> None:
     ("label", "rule", "reason"),
     [
         ("a:b", "tcp ::1 80", "the label 'a:b' contains ':'"),
-        ("a", "tcp ::1 http", "tcp ::1 http: ports 'http': expected numbers from 1"),
+        ("a", "tcp ::1 htttp", "tcp ::1 htttp: ports 'htttp': /etc/services has no tcp service"),
         ("a", "tcp ::1", "tcp ::1: PROTOCOL PREFIX PORTS expected"),
     ],
 )

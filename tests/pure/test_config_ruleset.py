@@ -161,7 +161,7 @@ def test_all_problems_of_all_files_at_once(tree: Tree) -> None:
         "etc/sockreg/a.conf:6: unknown key 'Binde': Bind=, Reject=, Pass=, Register= expected",
         (
             "etc/sockreg/b.conf:2: Bind=tcp ::1 99999: ports '99999': expected numbers from 1 to "
-            "65535, ranges such as 8000-8999, both separated by commas, or '*'"
+            "65535, ranges such as 8000-8999 and names of services, separated by commas, or '*'"
         ),
         (
             "etc/sockreg/b.conf:4: Bind=tcp: PROTOCOL PREFIX PORTS expected, "

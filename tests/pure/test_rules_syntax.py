@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import random
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Iterable
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
 
 import pytest
 
 from sockreg.model import FAMILY_BITS, INET, INET6, TCP, UDP, Action, Binding, Place
-from sockreg.rules.syntax import format_rule, parse_prefix, parse_rule, parse_words
+from sockreg.rules.prefixes import parse_prefix, parse_prefixes
+from sockreg.rules.syntax import format_rule, parse_rule, parse_words
 from sockreg.rules.unasked import why_unasked
 
 HERE = Place("/etc/sockreg/web.conf", 7)
@@ -51,6 +61,57 @@ def test_a_list_of_ports_gives_one_binding_each() -> None:
     bindings = parse("tcp 192.0.2.0/24 80,443,8000-8099")
     assert [(b.first, b.last) for b in bindings] == [(80, 80), (443, 443), (8000, 8099)]
     assert {b[:6] for b in bindings} == {bindings[0][:6]}
+
+
+def test_names_of_services_are_ports() -> None:
+    bindings = parse("tcp 192.0.2.0/24 https,8000-8099,domain")
+    assert [(b.first, b.last) for b in bindings] == [(443, 443), (8000, 8099), (53, 53)]
+    assert parse("udp 192.0.2.7 tftp") == parse("udp 192.0.2.7 69")
+    assert format_rule(bindings[0]) == "tcp 192.0.2.0/24 443"
+
+
+def test_a_list_of_prefixes_gives_one_binding_each() -> None:
+    bindings = parse("tcp 192.0.2.0/24,2001:db8::/32,198.51.100.7 80,443")
+    assert [format_rule(b) for b in bindings] == [
+        f"tcp {prefix} {port}"
+        for prefix in ("192.0.2.0/24", "2001:db8::/32", "198.51.100.7")
+        for port in (80, 443)
+    ]
+    assert len(parse("tcp 192.0.2.7,192.0.2.7,192.0.2.7/32 80")) == 1
+
+
+def test_a_range_becomes_the_fewest_prefixes() -> None:
+    bindings = parse("tcp 192.0.2.10-192.0.2.50 80")
+    assert [format_rule(b).split()[1] for b in bindings] == [
+        "192.0.2.10/31", "192.0.2.12/30", "192.0.2.16/28", "192.0.2.32/28", "192.0.2.48/31",
+        "192.0.2.50",
+    ]  # fmt: skip
+    assert parse("tcp 192.0.2.0-192.0.2.255 80") == parse("tcp 192.0.2.0/24 80")
+    assert parse("tcp 192.0.2.9-192.0.2.9 80") == parse("tcp 192.0.2.9 80")
+
+
+def test_ranges_agree_with_the_standard_library() -> None:
+    chance = random.Random(5)
+    for _ in range(2000):
+        family, base = chance.choice([(INET, 0x0A000000), (INET6, 0x20010DB8 << 96)])
+        spread = chance.randint(1, 24)
+        low, high = sorted(base + chance.getrandbits(spread) for _ in range(2))
+        wanted: Iterable[IPv4Network | IPv6Network]
+        if family == INET:
+            wanted = summarize_address_range(IPv4Address(low), IPv4Address(high))
+        else:
+            wanted = summarize_address_range(IPv6Address(low), IPv6Address(high))
+        made = parse_prefixes(f"{ip_address(low)}-{ip_address(high)}", [])
+        assert [(address, length) for _, address, length in made] == [
+            (int(it.network_address), it.prefixlen) for it in wanted
+        ]
+        assert {it for it, _, _ in made} == {family}
+
+
+def test_a_line_makes_no_more_rules_than_its_limit() -> None:
+    ports = ",".join(map(str, range(1, 1000)))
+    with pytest.raises(ValueError, match="rules in one line; 65,536 is the limit"):
+        parse(f"tcp 10.0.0.1-10.255.255.254,2001::1-2001:ff:: {ports},{ports},{ports}")
 
 
 def test_conditions_in_any_order() -> None:
@@ -126,7 +187,20 @@ def test_host_bits_are_cleared_with_a_notice() -> None:
         ("tcp ::1 80,*", "ports '80,*': expected numbers from 1 to 65535"),
         ("tcp ::1 080", "ports '080': expected numbers from 1 to 65535"),
         ("tcp ::1 80-", "ports '80-': expected numbers from 1 to 65535"),
-        ("tcp ::1 http", "ports 'http': expected numbers from 1 to 65535"),
+        ("tcp ::1 htttp", "ports 'htttp': /etc/services has no tcp service 'htttp'; expected"),
+        ("tcp ::1 tftp", "ports 'tftp': /etc/services has no tcp service 'tftp'"),
+        ("tcp ::1 80,http-https", "/etc/services has no tcp service 'http-https'"),
+        ("tcp 192.0.2.9-192.0.2.1 80", "range '192.0.2.9-192.0.2.1' is descending"),
+        ("tcp 192.0.2.9-2001:db8::1 80", "the addresses are of different families"),
+        ("tcp 192.0.2.1-192.0.2.9/30 80", "expected two addresses without a length"),
+        ("tcp 192.0.2.1-192.0.2.9-192.0.2.10 80", "expected two addresses without a length"),
+        ("tcp 192.0.2.1- 80", "expected an IPv4 or IPv6 address"),
+        ("tcp -192.0.2.1 80", "expected an IPv4 or IPv6 address"),
+        ("tcp 192.0.2.1,,192.0.2.2 80", "expected an IPv4 or IPv6 address"),
+        ("tcp ::fffe:ffff:ffff-::ffff:0:5 80", "IPv4-mapped IPv6 never matches"),
+        ("tcp 223.255.255.254-224.0.0.3 80", "prefix '224.0.0.0/30 of 223.255.255.254-224.0.0.3'"),
+        ("tcp 192.0.2.1,2001:db8::1 80 from 192.0.2.0/24", "'from' takes a rule whose prefixes"),
+        ("tcp ::1-ffff:ffff:ffff:ffff:: 1,2,3,4,5,6,7,8,9,10", "never matches"),
         ("tcp ::1 \u0661", "expected numbers from 1 to 65535"),
         ("tcp ::1 80 443", "unknown word '443': 'to PORT', 'from PREFIX', 'dev INTERFACE', "),
         ("tcp ::1 80 missing=reject", "unknown word 'missing=reject'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from socket import getservbyname
 from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
@@ -37,7 +39,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     found = registry.explain(
         options.protocol,
         options.address,
-        _port(options.port),
+        _named_port(options.port, options.protocol),
         source=source,
         source_port=source_port,
         interface=interface,
@@ -71,6 +73,13 @@ def _source(text: str) -> tuple[str, int]:
     if colon and ":" not in port:
         return host, _port(port)
     return text, 0
+
+
+def _named_port(text: str, protocol: str) -> int:
+    """A port, or the name that it has for the protocol in services(5)."""
+    with contextlib.suppress(OSError, ValueError):
+        return getservbyname(text, protocol)
+    return _port(text)
 
 
 def _port(text: str) -> int:
