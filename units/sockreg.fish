@@ -131,8 +131,8 @@ function _shtab_sockreg_using
   test "$_shtab_sockreg_cmdpath" = "$argv"
 end
 
-set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check demo
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --serve --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -475,3 +475,12 @@ complete -c sockreg -n '_shtab_sockreg_using check' -s v -l verbose -d 'show the
 complete -c sockreg -n '_shtab_sockreg_using check' -l files -d 'check only files, not this kernel'
 complete -c sockreg -n '_shtab_sockreg_using check' -l probe -d 'also send a datagram to each UDP label, to see where answers come from'
 complete -c sockreg -n '_shtab_sockreg_using check' -l all -d 'show more than 10 findings of a kind'
+complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a demo -d 'show what sockreg does, in namespaces of its own'
+complete -c sockreg -n '_shtab_sockreg_using demo' -s h -l help -d 'show this help message and exit'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l bpffs -xka "(__fish_complete_directories)" -d 'bpffs with the pinned state (/sys/fs/bpf)'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l root -xka "(__fish_complete_directories)" -d 'read and write configuration below DIR'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l json -d 'print JSON'
+complete -c sockreg -n '_shtab_sockreg_using demo' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using demo' -l serve -x -d 'instead, be an example server of this name on the sockets passed by systemd'

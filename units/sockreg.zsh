@@ -14,6 +14,7 @@ _shtab_sockreg_commands() {
     bind:'add a rule to its file and apply'
     check:'look for traps in units, rules and sockets'
     confirm:'keep the rules of apply --confirm'
+    demo:'show what sockreg does, in namespaces of its own'
     disable:'undo enable'
     drain:'stop new traffic to a label'"'"'s sockets'
     enable:'enable .socket units with the registry'
@@ -128,6 +129,20 @@ _shtab_sockreg_confirm_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_sockreg_confirm_defaults_added=0
+
+_shtab_sockreg_demo_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
+  "--json[print JSON]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--serve=[instead, be an example server of this name on the sockets passed by systemd]:NAME:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sockreg_demo_defaults_added=0
 
 _shtab_sockreg_disable_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -569,6 +584,7 @@ _shtab_sockreg() {
         bind) _arguments -C -s $_shtab_sockreg_bind_options ;;
         check) _arguments -C -s $_shtab_sockreg_check_options ;;
         confirm) _arguments -C -s $_shtab_sockreg_confirm_options ;;
+        demo) _arguments -C -s $_shtab_sockreg_demo_options ;;
         disable) _arguments -C -s $_shtab_sockreg_disable_options ;;
         drain) _arguments -C -s $_shtab_sockreg_drain_options ;;
         enable) _arguments -C -s $_shtab_sockreg_enable_options ;;

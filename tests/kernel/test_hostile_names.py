@@ -82,6 +82,7 @@ COMMANDS = [
     ["report"],
     ["report", "--output", f"/proc/nowhere/{HOSTILE}"],
     ["upgrade"],
+    ["demo", "--serve", HOSTILE],
     ["load", "--state", f"/proc/nowhere/{HOSTILE}"],
     ["status", "--netns", HOSTILE],
     ["status", "--bpffs", HOSTILE],

@@ -75,6 +75,15 @@ def test_lintian_is_content(box: Sandbox) -> None:
     assert [line for line in said.splitlines() if for_all.match(line)] == []
 
 
+def test_autopkgtest_is_content(box: Sandbox) -> None:
+    """On the machine itself, with the package that was built; a box is no machine to isolate."""
+    command = f"autopkgtest --ignore-restrictions isolation-machine {BUILT}/*.changes -- null 2>&1"
+    done = box.run(["sh", "-c", f"dpkg -i {BUILT}/*.deb && {command}"], check=False, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert "demo                 PASS" in done.stdout, done.stdout
+    box.run(["dpkg", "-P", "sockreg"])
+
+
 def test_the_package_serves(box: Sandbox) -> None:
     box.run(["sh", "-c", f"dpkg -i {BUILT}/sockreg_*.deb"], timeout=120)
     box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sockreg.demo import place, script
+from sockreg.errors import EXIT_FAILURE, EXIT_PERMISSION
 from tests.demo.play import Action, Ask, NotShownError, Scan, Type
-from tests.demo.script import STEPS
 from tests.sandbox import Sandbox
 from tests.tree import ROOT
 
@@ -35,8 +36,8 @@ def cgroups(box: str) -> list[Path]:
 
 
 def shape(picture: str) -> str:
-    """The picture without what differs from one time to the next: cookies and numbers."""
-    return re.sub(r"sk:[0-9a-f]+|[\d,.]+", "#", picture)
+    """A picture or text without what differs each time: cookies, tags, numbers, widths."""
+    return re.sub(r" +", " ", re.sub(r"sk:[0-9a-f]+|\b[0-9a-f]{16}\b|[\d,.]+", "#", picture))
 
 
 def test_every_step_shows_what_it_says(tmp_path: Path) -> None:
@@ -46,6 +47,8 @@ def test_every_step_shows_what_it_says(tmp_path: Path) -> None:
     assert demo.returncode == 0, output
     assert shape(picture.read_text()) == shape((ROOT / "docs/graph.svg").read_text())
     picture.unlink()
+    shown = shape((ROOT / "docs/demo-output.txt").read_text())
+    assert shape(output) == shown, "python -m tests.demo >docs/demo-output.txt writes it again"
     scans = [line.removeprefix("    scan    ") for line in output.splitlines() if " scan " in line]
     assert scans == [
         "127.0.0.1  22 | 127.1.1.1  -",
@@ -103,7 +106,65 @@ def test_a_difference_is_named(module_box: Sandbox, action: Action, difference: 
     assert str(failure.value) == difference
 
 
-def test_the_printed_demo_in_the_docs_has_the_steps_there_are() -> None:
-    text = (ROOT / "docs" / "demo-output.txt").read_text()
-    titles = [line[4:] for line in text.splitlines() if line[:2].strip().isdigit()]
-    assert titles == [step.title for step in STEPS]
+def test_the_installed_demo_shows_what_it_says_and_nothing_of_it_is_left(
+    module_box: Sandbox,
+) -> None:
+    """Beside a registry in force, which it neither sees nor changes."""
+    box = module_box
+    box.write("/etc/sockreg/own.conf", "[own]\nReject=tcp 127.1.0.7 *\n")
+    box.systemctl("start", "sockreg.service")
+    in_force = "sockreg rules --json; sockreg status --json; find /etc /var/lib /sys/fs/bpf"
+    before = box.run(["sh", "-c", in_force]).stdout
+    entries = len(box.journal())
+    done = box.run(["sockreg", "demo"], timeout=120)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[-1] == (
+        f"All {len(script.STEPS)} steps showed what they say, and nothing of them is left."
+    )
+    asked = [line.split(maxsplit=4) for line in lines if line.startswith("    client  ")]
+    reached = [words[2:] for words in asked]
+    assert ["127.1.0.7", "8443", "web, reached at 127.1.0.7 port 8443"] in reached
+    assert ["127.1.5.1", "80", "api, reached at 127.1.5.1 port 80"] in reached
+    assert [words[1:] for words in reached if words[0] == "127.1.0.9"] == [["80", "refused"]] * 2
+    assert box.run(["sh", "-c", in_force]).stdout == before
+    assert len(box.journal()) == entries
+    assert box.run(["pgrep", "-f", "demo"], check=False).stdout == ""
+    box.systemctl("stop", "sockreg.service")
+    box.run(["sh", "-c", "sockreg unload; rm -r /etc/sockreg"])
+
+
+def test_an_interrupted_installed_demo_leaves_nothing(module_box: Sandbox) -> None:
+    begin = "sockreg demo >/run/said 2>&1 & until grep -q '^ 4 ' /run/said; do :; done"
+    end = "kill $!; wait $!; while pgrep -f '[i]mport script|[-]-serve'; do :; done >/run/pids"
+    pins = ["find", "/sys/fs/bpf"]
+    before = module_box.run(pins).stdout
+    module_box.run(["bash", "-c", f"{begin}\n{end}"])
+    assert module_box.run(pins).stdout == before
+
+
+def test_only_root_plays_the_installed_demo(module_box: Sandbox) -> None:
+    done = module_box.run(["setpriv", "--reuid=65534", "sockreg", "demo"], check=False)
+    assert done.returncode == EXIT_PERMISSION
+    assert "takes root" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "difference"),
+    [
+        (script.Type("exit 3"), "'exit 3' ended with 3, not 0"),
+        (script.Ask("127.0.0.1", 9, "hi"), "tcp 127.0.0.1 9 answered 'refused', not 'hi'"),
+    ],
+)
+def test_a_difference_ends_the_installed_demo(
+    action: script.Action,
+    difference: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(place, "prepare", lambda: None)
+    monkeypatch.setattr(script, "STEPS", [script.Step("One", "It fails.", [action])])
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    assert end.value.code == EXIT_FAILURE
+    assert capsys.readouterr().err == f"sockreg: demo: step 1, One: {difference}\n"

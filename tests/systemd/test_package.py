@@ -145,6 +145,12 @@ def test_completion_knows_what_there_is(box: Sandbox, typed: str, completed: str
     assert box.run(["bash", "-c", script]).stdout == f"{completed}\n"
 
 
+def test_the_demo_plays_from_the_package(box: Sandbox) -> None:
+    done = box.run(["sockreg", "demo"], timeout=120)
+    assert done.stdout.endswith(" showed what they say, and nothing of them is left.\n")
+    assert box.ask("127.0.0.1", 80) == ANSWER
+
+
 def test_install_units_has_nothing_to_do(box: Sandbox) -> None:
     done = box.run(["sockreg", "install-units"], check=False)
     assert done.returncode == EXIT_REFUSED

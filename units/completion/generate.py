@@ -32,8 +32,8 @@ _OFFERED = {
     "PROTO": "protocols",
     "SOURCE": "files",
     "UNIT": "socket_units",
-    **dict.fromkeys(("ADDR", "ADDRESS", "COOKIE", "LINES", "N", "PORT", "PORTS", "PREFIX", "S",
-                     "SECONDS", "SPAN", "TIME", "TOKEN", "WEIGHT"), ""),
+    **dict.fromkeys(("ADDR", "ADDRESS", "COOKIE", "LINES", "N", "NAME", "PORT", "PORTS", "PREFIX",
+                     "S", "SECONDS", "SPAN", "TIME", "TOKEN", "WEIGHT"), ""),
 }  # fmt: skip
 # Where the same word stands for something narrower: (verb, argument).
 _NARROWER = {

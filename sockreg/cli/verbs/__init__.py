@@ -43,6 +43,7 @@ WHERE = {
     "report": "report.VERB",
     "metrics": "metrics.VERB",
     "check": "check.VERB",
+    "demo": "demo.VERB",
 }
 
 
