@@ -62,6 +62,7 @@ struct member_key {
 #define MEMBER_EXACT 2	     /* Reuseport=no: packets are not for its SO_REUSEPORT group */
 #define MEMBER_STICKY 4	     /* Flows=sticky, of a UDP socket: its flows stay with it */
 #define MEMBER_REPLACED 8    /* a later socket of its unit gets the new flows */
+#define MEMBER_STALLED 16    /* Drain=stalled: gets no new flows until its server accepts */
 
 struct member {
 	__u64 registered;     /* ns since the epoch, CLOCK_REALTIME */

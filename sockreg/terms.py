@@ -31,6 +31,8 @@ CONF_DIRECTORIES = (
 
 LOADER = "sockreg.service"
 INTERFACES_SOCKET = "sockreg-interfaces.socket"  # the kernel reports interfaces there
+STALLED_TIMER = "sockreg-stalled.timer"  # looks for stalled members of pools
+STALLED_SERVICE = "sockreg-stalled.service"
 INTERFACES_SERVICE = "sockreg-interfaces.service"
 NEEDED = "sockreg-needed.service"  # starts the loader, unless that was stopped
 SHUTDOWN = "shutdown.target"

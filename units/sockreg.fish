@@ -344,6 +344,7 @@ complete -c sockreg -n '_shtab_sockreg_using drain' -l root -xka "(__fish_comple
 complete -c sockreg -n '_shtab_sockreg_using drain' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
 complete -c sockreg -n '_shtab_sockreg_using drain' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using drain' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using drain' -l stalled -d 'look at the sockets of units with Drain=stalled, and do what that says'
 complete -c sockreg -n '_shtab_sockreg_using drain; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
 complete -c sockreg -n '_shtab_sockreg_using drain; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_registered_units)" -d 'only the socket of this unit'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a rules -d 'show the rules in force'

@@ -167,6 +167,7 @@ _shtab_sockreg_drain_options=(
   "--object=[load this object file instead of the installed one]:FILE:_files"
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
+  "--stalled[look at the sockets of units with Drain\=stalled, and do what that says]"
   ":LABEL:_sockreg_offer _sockreg_labels"
   ":only the socket of this unit:_sockreg_offer _sockreg_registered_units"
 )

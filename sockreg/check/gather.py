@@ -33,6 +33,7 @@ from sockreg.terms import (
     LOADER,
     METRICS,
     SOCK_OPS,
+    STALLED_SERVICE,
     adding_unit,
     applying_unit,
     companion,
@@ -128,7 +129,7 @@ def _read(root: str, name: str) -> Unit | None:
 
 
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
-    names = {LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS}
+    names = {LOADER, INTERFACES_SERVICE, STALLED_SERVICE, METRICS, SOCK_OPS}
     for name in counted:
         names |= {companion(name), adding_unit(name), applying_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")

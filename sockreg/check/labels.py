@@ -11,7 +11,7 @@ from sockreg.check.finding import Finding, Severity
 from sockreg.config.listens import LISTENS, STREAMS, Listen, ports_of, read_listens
 from sockreg.config.same_label import same_labels
 from sockreg.host.listener import cookie_text
-from sockreg.host.queues import Jam, is_full, queue_of
+from sockreg.host.queues import Jam, full_text, is_full, queue_of
 from sockreg.model import (
     ANY_ADDRESS,
     INET,
@@ -28,7 +28,7 @@ from sockreg.registry.destinations import destination_name
 from sockreg.rules.syntax import format_line
 from sockreg.terms import FAMILY_TITLES, ONLY
 from sockreg.views.bound import arriving, unanswered
-from sockreg.views.health import ailment, full_text
+from sockreg.views.health import ailment
 
 _KEY_OF = {protocol: key for key, protocol in STREAMS.items()}
 

@@ -23,6 +23,7 @@ from sockreg.terms import (
     METRICS,
     NEEDED,
     SOCK_OPS,
+    STALLED_SERVICE,
     companion,
 )
 
@@ -289,9 +290,13 @@ def memlock(facts: Facts, host: Host) -> Iterator[Finding]:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (LOADER, INTERFACES_SERVICE, METRICS, SOCK_OPS) or name.startswith(
-        (COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX, BOOT_PREFIX)
-    )
+    return name in (
+        LOADER,
+        INTERFACES_SERVICE,
+        STALLED_SERVICE,
+        METRICS,
+        SOCK_OPS,
+    ) or name.startswith((COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX, BOOT_PREFIX))
 
 
 def _ours(facts: Facts) -> Iterator[Unit]:

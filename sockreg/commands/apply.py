@@ -13,7 +13,7 @@ from sockreg.commands import beside, earlier, ssh_known, tell
 from sockreg.commands.change import Change, moves_between
 from sockreg.commands.earlier import LastInForce
 from sockreg.commands.rest import Rest
-from sockreg.commands.wake import wake_at_end
+from sockreg.commands.wake import set_timers
 from sockreg.commands.watch import watch
 from sockreg.compile import Tables, compile_rules
 from sockreg.config.bindfile import write_files
@@ -328,8 +328,8 @@ def _finished(
         published.publish_outcome(registry, EXIT_OK)
     with rest.of("following interfaces"):
         watch(context, before.header, header)
-    with rest.of("the timer for rules that end"):
-        wake_at_end(context, header)
+    with rest.of("timers"):
+        set_timers(context, before.header, header)
     with rest.of("what is kept for the next boot"):
         earlier.keep(header, made.content.packed.records)
         ssh_known.keep(header.state, rules, context.root, labels, at_boot=before.current is None)
@@ -532,6 +532,7 @@ class Content:
     state: str | None
     flows: int
     ends: Ends
+    drains: list[str]
 
     @property
     def pending(self) -> list[Binding]:
@@ -552,6 +553,7 @@ def _content(rules: RuleSet, before: _Before) -> Content:
         before.last.directory,
         max((files.flows for files in rules.units.values()), default=0),
         rules.ends,
+        sorted(unit for unit, files in rules.units.items() if files.drain),
     )
 
 
@@ -730,7 +732,7 @@ def _describe(
     for part in (source.encode(), tables.config, tables.table_bytes(), packed.records):
         digest.update(part)
     ends = generation_record.end_records(content.ends)
-    origin = (content.parts, content.left_out, content.state, content.flows, ends)
+    origin = (content.parts, content.left_out, content.state, content.flows, ends, content.drains)
     digest.update(repr((*packed[1:], indices, *origin)).encode())
     return generation_record.Header(
         version=__version__,
@@ -753,6 +755,7 @@ def _describe(
         state=content.state,
         flows=content.flows,
         ends=ends,
+        drains=content.drains,
     )
 
 

@@ -218,6 +218,7 @@ def renew(
         before.state,
         before.flows,
         ends,
+        before.drains,
     )
     tables, header = compiled(writer, made, previous=before.previous, root=before.root)
     header = replace(

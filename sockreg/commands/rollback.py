@@ -11,7 +11,7 @@ from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
 from sockreg.commands.kept_parts import parts_kept, with_parts
 from sockreg.commands.rest import Rest
-from sockreg.commands.wake import wake_at_end
+from sockreg.commands.wake import set_timers
 from sockreg.commands.watch import watch
 from sockreg.config.conf import options_of
 from sockreg.context import Context
@@ -138,8 +138,8 @@ def swap_back(
             ssh_known.mark(writer.maps, bindings, labels, find_doors, take_ssh=options.take_ssh)
         with rest.of("following interfaces"):
             watch(context, replaced, header)
-        with rest.of("the timer for rules that end"):
-            wake_at_end(context, header)
+        with rest.of("timers"):
+            set_timers(context, replaced, header)
         with rest.of("what is kept for the next boot"):
             earlier.keep(replace(header, state=replaced.state), new.records)
     gone, ends = generation_record.unpack(old, removed), replaced.end_of

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from sockreg import shipped
-from sockreg.commands.watch import is_systemds
+from sockreg.commands.watch import is_systemds, watch_members
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.host import detached
@@ -27,6 +27,12 @@ _SOON = 10  # s; a timer for a time that has passed when systemd sees it would n
 _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 # It cannot end the rules while another command holds the lock for long.
 _AGAIN = ("Restart=on-failure", "RestartSec=10")
+
+
+def set_timers(context: Context, before: Header | None, after: Header) -> None:
+    """Set the timers that the generation in force wants; arguments are as in watch()."""
+    wake_at_end(context, after)
+    watch_members(context, before, after)
 
 
 def wake_at_end(context: Context, header: Header) -> None:

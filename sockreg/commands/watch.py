@@ -1,6 +1,7 @@
-"""Having systemd start sockreg when network interfaces come and go.
+"""Having systemd start sockreg when network interfaces come and go, and to look at members.
 
-systemd listens on a netlink socket, sockreg-interfaces.socket, and starts a oneshot for what
+A timer of systemd looks for stalled members while units say Drain=stalled. For interfaces, systemd
+listens on a netlink socket, sockreg-interfaces.socket, and starts a oneshot for what
 arrives there. The socket is open only while rules in force name interfaces.
 """
 
@@ -12,7 +13,7 @@ import subprocess
 from sockreg.context import BPFFS, Context
 from sockreg.registry.generation_record import Header
 from sockreg.systemd import journal
-from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET
+from sockreg.terms import INTERFACES_SERVICE, INTERFACES_SOCKET, STALLED_SERVICE, STALLED_TIMER
 
 _BOOTED = "/run/systemd/system"  # sd_booted(3)
 
@@ -45,6 +46,36 @@ def watch(context: Context, before: Header | None, after: Header | None) -> None
         journal.say(
             f"cannot start {INTERFACES_SOCKET}: {said or 'systemctl failed'}; until "
             "it runs, rules follow interfaces only when 'sockreg apply --interfaces' is run",
+            priority=journal.WARNING,
+        )
+
+
+def watch_members(context: Context, before: Header | None, after: Header) -> None:
+    """Start the timer that looks for stalled members if a unit says Drain=stalled.
+
+    Stops it with the last such unit, after one more look, which lets all members have their share.
+    Arguments are as in watch().
+    """
+    wanted, had = bool(after.drains), before is not None and bool(before.drains)
+    if not wanted and not had:
+        return
+    if not is_systemds(context):
+        if wanted and not had:
+            journal.say(
+                "systemd does not look for stalled members here: run 'sockreg drain --stalled' "
+                "every few seconds, also once after the last unit with Drain=stalled is gone"
+            )
+        return
+    if not wanted:
+        _systemctl("stop", "--no-block", STALLED_TIMER)
+        _systemctl("start", "--no-block", STALLED_SERVICE)
+        return
+    done = _systemctl("start", "--no-block", STALLED_TIMER)
+    if done.returncode != 0 and not _is_stopping():
+        said = done.stderr.strip().split("\n")[0]
+        journal.say(
+            f"cannot start {STALLED_TIMER}: {said or 'systemctl failed'}; until it runs, stalled "
+            "members keep their share",
             priority=journal.WARNING,
         )
 

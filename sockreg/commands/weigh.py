@@ -20,7 +20,8 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
     """Change the weight of the members of a label, or of that of ``unit``. Returns how many.
 
     None is the weight in their units' files. The weight lasts until the unit registers again.
-    Weight 0 drains a member: nothing new arrives there, and existing connections continue. Raises
+    A stalled member gets new flows again, until the next look (commands/stalls.py). Weight 0 drains
+    a member: nothing new arrives there, and existing connections continue. Raises
     SockregError if the label has no such member, and RefusedError if this drains ssh, to which a
     rule leads.
     """
@@ -36,7 +37,7 @@ def weigh(context: Context, label: str, unit: str | None, weight: int | None) ->
                 if unit is not None and member.unit != unit:
                     continue
                 new = _in_files(maps, member.unit) if weight is None else weight
-                pools.weigh(maps, slot, member, new)
+                pools.weigh(maps, slot, member, new, stalled=False)
                 # A destination for one listener may have what the one for the only listener has.
                 if (*key[:3], member.cookie) not in changed:
                     changed.add((*key[:3], member.cookie))

@@ -31,6 +31,7 @@ from sockreg.config.same_label import same_labels as same_labels
 from sockreg.config.socketunit import (
     SocketUnit,
     label_place,
+    unit_drain,
     unit_exact,
     unit_flows,
     unit_label,
@@ -298,6 +299,7 @@ def _unit_files(unit: SocketUnit, label: str, report: Report) -> UnitFiles:
         ports=ports_of(read_listens(unit.name, unit.sections)),
         exact=unit_exact(unit, report),
         flows=unit_flows(unit, report),
+        drain=unit_drain(unit, report),
     )
 
 

@@ -18,6 +18,7 @@ class UnitFiles(NamedTuple):
     ``place`` is where its files say the label. ``weight_said`` is whether they say the weight.
     ``ports`` are those of its listeners, by family and protocol. ``exact`` is whether its files say
     Reuseport=no. ``flows`` is how many flows Flows=sticky asks for, or 0.
+    ``drain`` is whether they say Drain=stalled.
     """
 
     label: str
@@ -29,6 +30,7 @@ class UnitFiles(NamedTuple):
     ports: Mapping[tuple[int, int], Ports]
     exact: bool = False
     flows: int = 0
+    drain: bool = False
 
 
 def same_labels(

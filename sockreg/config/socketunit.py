@@ -14,11 +14,13 @@ from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import (
+    DRAIN,
     FLOWS,
     LABEL,
     REUSEPORT,
     RULES_SECTION,
     WEIGHT,
+    read_drain,
     read_exact,
     read_flows,
     read_label,
@@ -35,7 +37,7 @@ from sockreg.terms import LOADER, NEEDED, companion
 
 _SECTION = f"[{RULES_SECTION}]".encode()
 # The keys of the section besides the rules. Each has a reader below.
-_OTHER_KEYS = (LABEL, WEIGHT, REUSEPORT, FLOWS)
+_OTHER_KEYS = (LABEL, WEIGHT, REUSEPORT, FLOWS, DRAIN)
 # Settings of [Unit] that start the other unit together with this one (systemd.unit(5)).
 _STARTING = ("Wants", "Requires", "BindsTo", "Upholds")
 
@@ -176,6 +178,11 @@ def unit_exact(unit: SocketUnit, report: Report) -> bool:
 def unit_flows(unit: SocketUnit, report: Report) -> int:
     """How many flows Flows=sticky asks room for; 0 without it."""
     return read_flows(unit.sections, _problems(report))
+
+
+def unit_drain(unit: SocketUnit, report: Report) -> bool:
+    """Whether the unit's sockets get no new flows while they are stalled."""
+    return read_drain(unit.sections, _problems(report))
 
 
 def _problems(report: Report) -> Callable[[str, int, str], None]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from sockreg.host import sockdiag
 from sockreg.host.sockdiag import DiagSocket
+from sockreg.model import PROTOCOL_NAMES, UDP
+from sockreg.plural import plural
 
 _LOOKS = 20  # of staying_full()
 
@@ -64,6 +66,29 @@ def is_full(sock: DiagSocket) -> bool:
 
 def _limit(sock: DiagSocket) -> int:
     return sock.limit if sock.state == sockdiag.LISTENING else sock.room
+
+
+def queue_text(queue: Queue | None, protocol: str) -> str:
+    """``3/128`` connections, ``12K/208K`` bytes; ``-`` if it is not known."""
+    if queue is None:
+        return "-"
+    if protocol == PROTOCOL_NAMES[UDP]:
+        return f"{_kibibytes(queue.waiting)}/{_kibibytes(queue.limit)}"
+    return f"{queue.waiting}/{queue.limit}"
+
+
+def _kibibytes(number: int) -> str:
+    return f"{-(-number // 1024)}K"
+
+
+def full_text(queue: Queue, protocol: str) -> str:
+    """That a queue is full, as a clause: ``is full: 129 connections wait, 40 did not fit``."""
+    if protocol == PROTOCOL_NAMES[UDP]:
+        what = f"{queue_text(queue, protocol)} wait, {plural(queue.dropped, 'datagram')}"
+    else:
+        wait = "connection waits" if queue.waiting == 1 else "connections wait"
+        what = f"{queue.waiting} {wait}, {queue.dropped}"
+    return f"is full: {what} did not fit"
 
 
 def by_cookie(protocols: Iterable[int]) -> dict[int, DiagSocket]:

@@ -209,9 +209,15 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
         "Packets that did not fit since the unit's socket was created",
         labels=(*_DESTINATION, "unit"),
     )
+    stalled = GaugeMetricFamily(
+        "sockreg_member_stalled",
+        "Whether the unit's socket gets nothing new because of Drain=stalled",
+        labels=(*_DESTINATION, "unit"),
+    )
     for destination in destinations:
         for member in destination.members:
             names = _names(destination) | {"unit": printable(member.unit)}
+            stalled.add_sample("sockreg_member_stalled", names, member.stalled)
             if (queue := member.queue) is not None:
                 waiting.add_sample("sockreg_member_queue", names, queue.waiting)
                 limit.add_sample("sockreg_member_queue_limit", names, queue.limit)
@@ -221,7 +227,7 @@ def _of_members(destinations: list[DestinationStatus]) -> Iterator[Metric]:
             registered.add_sample(
                 "sockreg_member_registered_timestamp_seconds", names, member.registered / _NS
             )
-    yield from (weights, registered, waiting, limit, full, dropped)
+    yield from (weights, registered, waiting, limit, full, dropped, stalled)
 
 
 def _of_flows(seen: Status) -> Iterator[Metric]:

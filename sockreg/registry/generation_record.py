@@ -80,7 +80,7 @@ class Header:
     the interfaces that are there, but whose rules are pending because the kernel refused a table
     with them, each with its index then. ``flows`` is how many flows its units want to be noted at
     least; 0 if none says Flows=sticky. ``ends`` are (path, line, seconds since the epoch): when the
-    rules of a line end, for lines whose rules do.
+    rules of a line end, for lines whose rules do. ``drains`` are the units with Drain=stalled.
     """
 
     version: str
@@ -104,6 +104,7 @@ class Header:
     refused: dict[str, int] = field(default_factory=dict)
     flows: int = 0
     ends: list[tuple[str, int, int]] = field(default_factory=list)
+    drains: list[str] = field(default_factory=list)
 
     @property
     def end_of(self) -> dict[Place, int]:

@@ -22,6 +22,7 @@ MEMBER_WEIGHT_SAID = 1
 MEMBER_EXACT = 2
 MEMBER_STICKY = 4
 MEMBER_REPLACED = 8
+MEMBER_STALLED = 16
 FLOWS = 65536
 # registered, family, port, weight, flags, address, unit
 MEMBER = struct.Struct(f"=QHHHH16s{UNIT_SIZE}s")

@@ -33,7 +33,8 @@ class Member:
     is no record. ``weight_said`` is whether its unit's files or its registration said a weight.
     ``exact`` is whether packets are for it without its SO_REUSEPORT group. ``mates`` are further
     sockets of this group: they serve once it is closed. ``sticky`` is whether flows stay with it;
-    then earlier sockets of its unit are among the mates, too: they are ``replaced``.
+    then earlier sockets of its unit are among the mates, too: they are ``replaced``. ``stalled`` is
+    whether it gets no new flows until its server accepts (Drain=stalled); see shares_of().
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Member:
         exact: bool = False,
         sticky: bool = False,
         replaced: bool = False,
+        stalled: bool = False,
         packed_address: bytes = b"",
         unit: str = NO_UNIT,
     ) -> None:
@@ -62,6 +64,7 @@ class Member:
         self.exact = exact
         self.sticky = sticky
         self.replaced = replaced
+        self.stalled = stalled
         self.packed_address = packed_address
         self.unit = unit
         self.mates: list[Member] = []
@@ -90,7 +93,8 @@ class Member:
             layout.MEMBER_WEIGHT_SAID * self.weight_said
             | layout.MEMBER_EXACT * self.exact
             | layout.MEMBER_STICKY * self.sticky
-            | layout.MEMBER_REPLACED * self.replaced,
+            | layout.MEMBER_REPLACED * self.replaced
+            | layout.MEMBER_STALLED * self.stalled,
             self.packed_address,
             self.unit.encode("ascii"),
         )
@@ -117,6 +121,7 @@ def _unpacked(cookie: int, slot: int, record: bytes) -> Member:
         exact=bool(flags & layout.MEMBER_EXACT),
         sticky=bool(flags & layout.MEMBER_STICKY),
         replaced=bool(flags & layout.MEMBER_REPLACED),
+        stalled=bool(flags & layout.MEMBER_STALLED),
         packed_address=packed_address,
         unit=layout.text(unit),
     )
@@ -131,6 +136,14 @@ def member_in(maps: Maps, slot: int) -> Member | None:
         maps.members, layout.MEMBER_KEY.pack(cookie, slot, 0), layout.MEMBER.size
     )
     return Member(cookie, slot) if record is None else _unpacked(cookie, slot, record)
+
+
+def shares_of(members: list[Member]) -> dict[str, int]:
+    """The weight that counts, by unit: 0 for members that are stalled, unless all others are
+    drained. Then the weights are as if none was.
+    """
+    shares = {member.unit: 0 if member.stalled else member.weight for member in members}
+    return shares if any(shares.values()) else {member.unit: member.weight for member in members}
 
 
 def members_of(maps: Maps, slot: int) -> list[Member]:

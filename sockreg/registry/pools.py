@@ -27,6 +27,7 @@ from sockreg.registry.members import (
     member_in,
     members_of,
     put,
+    shares_of,
     take_out,
     write_record,
 )
@@ -113,7 +114,7 @@ def join(
             own.sort(key=lambda one: one.cookie != listener.cookie)
         if own:
             own[0].weight, own[0].weight_said, own[0].exact = weight, weight_said, exact
-            own[0].sticky, own[0].replaced = sticky, False
+            own[0].sticky, own[0].replaced, own[0].stalled = sticky, False, False
             own[0].mates = [*own[1:], *kept]
         arrange(maps, slot, [*others, *own[:1]], spare)
     except (SockregError, OSError):
@@ -141,11 +142,13 @@ def weigh(
     said: bool | None = None,
     exact: bool | None = None,
     sticky: bool | None = None,
+    stalled: bool | None = None,
 ) -> None:
     """Change the weight of a member. 0 drains it: nothing new arrives there.
 
     ``said`` is whether its unit's files now say the weight, and ``exact`` whether packets are for
-    it without its group, and ``sticky`` whether its flows stay with it; None leaves that as it is.
+    it without its group, and ``sticky`` whether its flows stay with it, and ``stalled`` whether it
+    gets nothing new for now; None leaves that as it is.
     """
     members = members_of(maps, slot)
     for one in members:
@@ -154,6 +157,7 @@ def weigh(
             one.weight_said = one.weight_said if said is None else said
             one.exact = one.exact if exact is None else exact
             one.sticky = one.sticky if sticky is None else sticky
+            one.stalled = one.stalled if stalled is None else stalled
     arrange(maps, slot, members)
 
 
@@ -169,6 +173,20 @@ def weigh_units(maps: Maps, weights: dict[str, tuple[int | None, bool, bool, boo
             sticky = sticky and protocol == IPPROTO_UDP
             if (weight, said, exact, sticky) != before:
                 weigh(maps, slot, member, weight, said=said, exact=exact, sticky=sticky)
+
+
+def is_arranged(maps: Maps, slot: int, members: list[Member]) -> bool:
+    """Whether the pool of a destination gives flows to those of its members that have a share.
+
+    It does not if a command died between the records and the pool.
+    """
+    value = bpf.map_lookup(maps.pools, layout.SLOT.pack(slot), layout.POOL.size)
+    if value is None or any(member.slot == slot for member in members):
+        return True  # a lone one
+    _, _, _, active, *places = layout.POOL.unpack(value)
+    shares = shares_of(members)
+    wanted = _everyone(member for member in members if shares[member.unit] > 0)
+    return {*places[:active]} == {one.slot for one in wanted if not one.replaced}
 
 
 def copy_in(maps: Maps, slot: int, member: Member) -> None:
@@ -202,7 +220,8 @@ def arrange(
     exact = any(member.exact for member in members)
     sticky = any(member.sticky for member in members)
     in_pool = exact or sticky
-    lone = members[0] if len(members) == 1 and members[0].weight > 0 and not in_pool else None
+    shares = shares_of(members)
+    lone = members[0] if len(members) == 1 and any(shares.values()) and not in_pool else None
     if not sticky:  # no flow is noted for them
         for member in members:
             member.mates = [mate for mate in member.mates if not mate.replaced]
@@ -247,6 +266,7 @@ def _drop_mates(members: Iterable[Member], room: int) -> None:
         for mate in member.mates:
             mate.weight, mate.weight_said = member.weight, member.weight_said
             mate.exact, mate.sticky = member.exact, member.sticky
+            mate.stalled = member.stalled
 
 
 def _write(
@@ -264,7 +284,8 @@ def _write(
     else:
         exact = any(member.exact for member in members)
         sticky = any(member.sticky for member in members)
-        ordered = sorted(members, key=lambda member: member.weight == 0)
+        shares = shares_of(members)
+        ordered = sorted(members, key=lambda member: shares[member.unit] == 0)
         # The kernel spreads over a group whichever socket of it is selected. So entries name them
         # in turn: if one is closed, the group keeps most of its share.
         of_unit = {
@@ -275,9 +296,9 @@ def _write(
             )
             for member in members
         }
-        owners = share({member.unit: member.weight for member in members})
+        owners = share(shares)
         entries = [next(of_unit[unit]) for unit in owners] or [0] * layout.POOL_ENTRIES
-        active = [one for one in ordered if one.weight > 0]
+        active = [one for one in ordered if shares[one.unit] > 0]
         active += [mate for one in active for mate in one.mates if not mate.replaced]
         drained = [one for one in _everyone(ordered) if one not in active]
     in_order = [places[one.cookie] for one in (*active, *drained)]

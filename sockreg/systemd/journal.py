@@ -37,10 +37,12 @@ LEFT_OUT = "111939bed1a04b04bc01dece9a7f097a"
 UNLOADED = "92bd880591674658ac697c761b1b3780"
 WEIGHED = "e57d1c7fe4a04e6f85098ed99a6125a8"
 WENT_BACK = "a8192c4b332943e1b7ca1c7086efcdb1"
+STALLED = "f14316cacc0943c1bc12e9c25086e8d8"
+ACCEPTS = "b51b713bb7a04306b4cc1ca002e829f7"
 ENDED = "95055ad656034c6da48b54fdfb2abe46"
 NOTICE = "aae01ab9781b4873bbd9625c68e521e5"
 
-ERR, WARNING, INFO = 3, 4, 6  # syslog priorities
+ERR, WARNING, NOTABLE, INFO = 3, 4, 5, 6  # syslog priorities
 
 Fields = dict[str, str | list[str]]  # a field may have several values
 

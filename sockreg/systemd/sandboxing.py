@@ -15,6 +15,7 @@ _RULES = (
     "sockreg@.service",
     "sockreg-apply@.service",
     "sockreg-interfaces.service",
+    "sockreg-stalled.service",
     "sockreg-sockops.service",
 )
 _SOCKETS = ("sockreg-add@.service", "sockreg-receive@.service")

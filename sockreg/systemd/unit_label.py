@@ -21,6 +21,7 @@ LABEL = "Label"
 WEIGHT = "Weight"
 REUSEPORT = "Reuseport"
 FLOWS = "Flows"
+DRAIN = "Drain"
 
 Sections = Iterable[tuple[str, Section]]
 Tell = Callable[[str, int, str], None]  # path, line, what is wrong
@@ -106,6 +107,19 @@ def read_flows(sections: Sections, problem: Tell) -> int:
                 except ValueError as wrong:
                     problem(path, line, f"{key}={value}: {wrong}")
     return flows
+
+
+def read_drain(sections: Sections, problem: Tell) -> bool:
+    """Whether the files say ``Drain=stalled``; the other value is ``never``."""
+    drain = False
+    for path, section in sections:
+        if section.name == RULES_SECTION:
+            for line, _, key, value in section.entries:
+                if key == DRAIN:
+                    drain = value == "stalled"
+                    if value not in ("", "never", "stalled"):
+                        problem(path, line, f"{key}={value}: expected stalled or never")
+    return drain
 
 
 def of_files(root: str, unit: str) -> tuple[str, str, int | None, bool, int] | None:

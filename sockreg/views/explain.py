@@ -27,7 +27,7 @@ from sockreg.registry import attachment, chain, choice, generation_record, gener
 from sockreg.registry.destinations import find_slot
 from sockreg.registry.label_members import several_listeners
 from sockreg.registry.maps import Maps
-from sockreg.registry.members import Member, members_of
+from sockreg.registry.members import Member, members_of, shares_of
 from sockreg.rules.listener import unclear_text
 from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
@@ -181,7 +181,8 @@ def explain(context: Context, query: Query) -> Explanation:
         notes_of_rule = _unclear(maps, winner)
     there = sockdiag.receiving()
     open_ones = {sock.cookie for sock in there}
-    usable = [member for member in members if member.weight > 0 and member.cookie in open_ones]
+    shares = shares_of(members)
+    usable = [one for one in members if shares[one.unit] > 0 and one.cookie in open_ones]
     expected = _expected(winner, usable)
     if verdict is not None:
         ours, cookie = _outcome(verdict)
@@ -610,7 +611,7 @@ def _choices(
 ) -> list[str]:
     """If several sockets share the traffic: what the choice depends on."""
     notes = []
-    if outcome is Outcome.SOCKET and sum(member.weight > 0 for member in members) > 1:
+    if outcome is Outcome.SOCKET and sum(share > 0 for share in shares_of(members).values()) > 1:
         notes.append(
             f"{len(members)} sockets share the flows of the label; the addresses and ports of a "
             "flow determine its socket: 'from ADDR:PORT' gives those of a client"

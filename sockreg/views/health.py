@@ -6,10 +6,9 @@ A registered socket stays in its slot until it is closed, even if no server acce
 from collections.abc import Collection
 
 from sockreg.host.processes import SYSTEMD, Process
-from sockreg.host.queues import Queue, is_full
+from sockreg.host.queues import is_full
 from sockreg.host.sockdiag import LISTENING, DiagSocket
-from sockreg.model import PROTOCOL_NAMES, UDP
-from sockreg.plural import plural
+from sockreg.model import UDP
 
 
 def why_closed(protocol: int) -> str:
@@ -36,29 +35,6 @@ def ailment(socket: DiagSocket | None, holders: Collection[Process], protocol: i
     elif socket.received and _only_systemd(holders):
         return "datagrams wait, but no server has it open, only systemd"
     return ""
-
-
-def queue_text(queue: Queue | None, protocol: str) -> str:
-    """``3/128`` connections, ``12K/208K`` bytes; ``-`` if it is not known."""
-    if queue is None:
-        return "-"
-    if protocol == PROTOCOL_NAMES[UDP]:
-        return f"{_kibibytes(queue.waiting)}/{_kibibytes(queue.limit)}"
-    return f"{queue.waiting}/{queue.limit}"
-
-
-def _kibibytes(number: int) -> str:
-    return f"{-(-number // 1024)}K"
-
-
-def full_text(queue: Queue, protocol: str) -> str:
-    """That a queue is full, as a clause: ``is full: 129 connections wait, 40 did not fit``."""
-    if protocol == PROTOCOL_NAMES[UDP]:
-        what = f"{queue_text(queue, protocol)} wait, {plural(queue.dropped, 'datagram')}"
-    else:
-        wait = "connection waits" if queue.waiting == 1 else "connections wait"
-        what = f"{queue.waiting} {wait}, {queue.dropped}"
-    return f"is full: {what} did not fit"
 
 
 def _waiting(socket: DiagSocket) -> str:

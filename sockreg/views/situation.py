@@ -15,7 +15,7 @@ from sockreg.model import ANY_ADDRESS, INET, INET6, Binding, Destination, LeftOu
 from sockreg.registry import generation_record, generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
-from sockreg.registry.members import Member, members_of
+from sockreg.registry.members import Member, members_of, shares_of
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
 from sockreg.terms import NO_UNIT, ONLY
@@ -84,9 +84,10 @@ class Situation:
             destination: [
                 member
                 for member in members
-                if member.weight > 0 and member.cookie in self.by_cookie
+                if shares[member.unit] > 0 and member.cookie in self.by_cookie
             ]
             for destination, members in self.members.items()
+            for shares in [shares_of(members)]
         }
         return {destination: members for destination, members in found.items() if members}
 

@@ -10,7 +10,9 @@ from sockreg.errors import SockregError
 from sockreg.host import cgroup, queues
 from sockreg.host.listener import cookie_text
 from sockreg.host.queues import Queue as Queue
+from sockreg.host.queues import full_text as full_text
 from sockreg.host.queues import queue_of
+from sockreg.host.queues import queue_text as queue_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import FAMILY_NAMES, PROTOCOL_NAMES, Binding, LeftOut
 from sockreg.registry import (
@@ -39,7 +41,8 @@ class Member:
 
     ``flows`` is how many UDP flows stay with it and with those that it has replaced; None unless
     its pool is sticky. ``queue`` is what waits there, and in its SO_REUSEPORT group; None if the
-    kernel does not tell.
+    kernel does not tell. ``stalled`` is whether it gets nothing new because its unit says
+    Drain=stalled.
     """
 
     cookie: str
@@ -50,6 +53,7 @@ class Member:
     slot: int
     flows: int | None = None
     queue: Queue | None = None
+    stalled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,6 +369,7 @@ def _member(member: members.Member, slot: int, beside: _Beside) -> Member:
         slot=member.slot,
         flows=sum(flows.get((slot, one), 0) for one in cookies) if member.sticky else None,
         queue=queue_of([sockets[one] for one in group if one in sockets]),
+        stalled=member.stalled,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sockreg.host.queues import queue_text
 from sockreg.views import rules
 from sockreg.views.decisions import Summary
-from sockreg.views.health import queue_text
 from sockreg.views.rates import Key, Rate, key_of, rate_text
 from sockreg.views.status import DestinationStatus, Status
 from sockreg.views.trace import Trace

@@ -461,8 +461,8 @@ def test_only_our_part_of_a_unit_is_checked(tree: Tree) -> None:
         "etc/systemd/system/web.socket.d/a.conf:3: 'word' is not KEY=VALUE",
         (
             "etc/systemd/system/web.socket.d/a.conf:2: "
-            "unknown key 'Binde': Bind=, Reject=, Pass=, Label=, Weight=, Reuseport=, Flows= "
-            "expected"
+            "unknown key 'Binde': Bind=, Reject=, Pass=, Label=, Weight=, Reuseport=, Flows=, "
+            "Drain= expected"
         ),
         "etc/systemd/system/web.socket.d/a.conf:4: '[X-Sockreg' lacks its ']'",
     ]

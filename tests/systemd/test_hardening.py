@@ -27,6 +27,7 @@ CAP_BPF = 39
         ("sockreg-receive@1.service", 0.8),
         ("sockreg-sockops.service", 1.5),
         ("sockreg-interfaces.service", 1.5),
+        ("sockreg-stalled.service", 1.6),  # it asks the kernel what waits at sockets
         ("sockreg-metrics.service", 1.1),  # it asks the kernel what waits at sockets
     ],
 )

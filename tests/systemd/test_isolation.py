@@ -34,7 +34,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
 SERVICES = (
     *("sockreg.service", "sockreg@web.service", "sockreg-add@web.service"),
     *("sockreg-sockops.service", "sockreg-interfaces.service", "sockreg-receive@.service"),
-    *("sockreg-metrics.service", "sockreg-needed.service"),
+    *("sockreg-metrics.service", "sockreg-needed.service", "sockreg-stalled.service"),
 )
 
 

@@ -221,8 +221,8 @@ def _rows(
     with_queues: bool,
 ) -> list[list[object]]:
     """A line for the destination with its first member, and one line per further member."""
-    from sockreg.views.health import queue_text
     from sockreg.views.rates import key_of, rate_text
+    from sockreg.views.status import queue_text
 
     def queue(member: Member) -> list[object]:
         dropped = "-" if member.queue is None else member.queue.dropped
@@ -269,8 +269,7 @@ def _rows(
 
 def remarks(destination: DestinationStatus) -> list[str]:
     """What is wrong with a destination, in words; nothing if all is well."""
-    from sockreg.views.health import full_text
-    from sockreg.views.status import unclear_text
+    from sockreg.views.status import full_text, unclear_text
 
     proto = destination.protocol
     name = f"{destination.name} ({destination.protocol}, {destination.family})"
@@ -287,6 +286,8 @@ def remarks(destination: DestinationStatus) -> list[str]:
         else:
             found.append(f"{name}: {many} found no socket; there is one now")
     for member in destination.members:
+        if member.stalled:
+            found.append(f"{name}: {member.unit} is stalled, and gets nothing new (Drain=stalled)")
         if member.queue is not None and member.queue.full:
             found.append(f"{name}: the queue of {member.unit} {full_text(member.queue, proto)}")
     for cause, count in vars(destination.counters.causes).items():

@@ -7,6 +7,7 @@ import argparse
 from sockreg.api import Registry
 from sockreg.cli import arguments
 from sockreg.cli.verb import Group, Verb
+from sockreg.errors import UsageError
 
 
 def _add_weight_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +27,25 @@ def _weigh(registry: Registry, options: argparse.Namespace) -> None:
 
 
 def _add_drain_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("label", metavar="LABEL")
+    parser.add_argument("label", metavar="LABEL", nargs="?")
     parser.add_argument("unit", metavar="UNIT", nargs="?", help="only the socket of this unit")
+    parser.add_argument(
+        "--stalled",
+        action="store_true",
+        help="look at the sockets of units with Drain=stalled, and do what that says",
+    )
 
 
 def _drain(registry: Registry, options: argparse.Namespace) -> None:
+    if options.stalled and options.label is not None:
+        raise UsageError("--stalled is about all units with Drain=stalled: leave LABEL out", "")
+    if options.stalled:
+        from sockreg.commands.stalls import look
+
+        look(registry.context)
+        return
+    if options.label is None:
+        raise UsageError("drain: a LABEL is expected", "'sockreg status' lists the labels")
     registry.weigh(options.label, 0, unit=options.unit)
 
 
