@@ -131,7 +131,7 @@ function _shtab_sockreg_using
   test "$_shtab_sockreg_cmdpath" = "$argv"
 end
 
-set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check demo
+set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units uninstall-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check demo
 set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --serve --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
@@ -278,6 +278,14 @@ complete -c sockreg -n '_shtab_sockreg_using install-units' -l root -xka "(__fis
 complete -c sockreg -n '_shtab_sockreg_using install-units' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
 complete -c sockreg -n '_shtab_sockreg_using install-units' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using install-units' -s v -l verbose -d 'show the messages of libbpf and the verifier'
+complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a uninstall-units -d 'stop sockreg, and remove what install-units wrote'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -s h -l help -d 'show this help message and exit'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -l bpffs -xka "(__fish_complete_directories)" -d 'bpffs with the pinned state (/sys/fs/bpf)'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -l root -xka "(__fish_complete_directories)" -d 'read and write configuration below DIR'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -l object -xka "(__fish_complete_path (commandline -ct))" -d 'load this object file instead of the installed one'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -l json -d 'print JSON'
+complete -c sockreg -n '_shtab_sockreg_using uninstall-units' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a register -d 'register sockets passed by systemd, or of a process'
 complete -c sockreg -n '_shtab_sockreg_using register' -s h -l help -d 'show this help message and exit'
 complete -c sockreg -n '_shtab_sockreg_using register' -l netns -xka "(_sockreg_netns)" -d 'network namespace, by name or path'

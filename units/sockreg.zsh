@@ -37,6 +37,7 @@ _shtab_sockreg_commands() {
     top:'show live traffic'
     trace:'show decisions on packets, live'
     unbind:'remove a rule that bind added'
+    uninstall-units:'stop sockreg, and remove what install-units wrote'
     unload:'detach; forget sockets, rules in force, counters'
     unregister:'remove the sockets of a label'
     upgrade:'replace the program with this version'"'"'s, in one step'
@@ -503,6 +504,19 @@ _shtab_sockreg_unbind_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_sockreg_unbind_defaults_added=0
 
+_shtab_sockreg_uninstall_units_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
+  "--bpffs=[bpffs with the pinned state (\/sys\/fs\/bpf)]:DIR:_files -/"
+  "--root=[read and write configuration below DIR]:DIR:_files -/"
+  "--object=[load this object file instead of the installed one]:FILE:_files"
+  "--json[print JSON]"
+  {-v,--verbose}"[show the messages of libbpf and the verifier]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sockreg_uninstall_units_defaults_added=0
+
 _shtab_sockreg_unload_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--netns=[network namespace, by name or path]:NETNS:_sockreg_offer _sockreg_netns"
@@ -608,6 +622,7 @@ _shtab_sockreg() {
         top) _arguments -C -s $_shtab_sockreg_top_options ;;
         trace) _arguments -C -s $_shtab_sockreg_trace_options ;;
         unbind) _arguments -C -s $_shtab_sockreg_unbind_options ;;
+        uninstall-units) _arguments -C -s $_shtab_sockreg_uninstall_units_options ;;
         unload) _arguments -C -s $_shtab_sockreg_unload_options ;;
         unregister) _arguments -C -s $_shtab_sockreg_unregister_options ;;
         upgrade) _arguments -C -s $_shtab_sockreg_upgrade_options ;;

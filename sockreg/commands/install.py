@@ -76,17 +76,29 @@ def rendered(text: str, installation: Installation) -> str:
 
 def write(root: Path, installation: Installation) -> list[Path]:
     """Write all files below ``root`` for an installation. Returns them. Raises OSError."""
-    written = []
-    units = shipped.units_path()
-    sources = [path for path in (*units.iterdir(), *units.glob("user/*")) if path.is_file()]
-    for source in sorted([*sources, shipped.man_page_path()]):
-        target = root / installation.prefix / _place(source, installation)
+    files = targets(root, installation)
+    for target, source in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(rendered(source.read_text(), installation))
         if source.suffix == ".generator":
             target.chmod(0o755)
-        written.append(target)
-    return written
+    return list(files)
+
+
+def targets(root: Path, installation: Installation) -> dict[Path, Path]:
+    """The files of an installation below ``root``, and what each is written from."""
+    units = shipped.units_path()
+    sources = [path for path in (*units.iterdir(), *units.glob("user/*")) if path.is_file()]
+    place = root / installation.prefix
+    return {
+        place / _place(source, installation): source
+        for source in sorted([*sources, shipped.man_page_path()])
+    }
+
+
+def is_packaged(installation: Installation) -> bool:
+    """Whether the installation belongs to a package of the system, which has these files."""
+    return installation.package.startswith("/usr/lib")
 
 
 def _place(source: Path, installation: Installation) -> str:
@@ -126,11 +138,12 @@ def install_units(root: str) -> list[Path]:
     Raises SockregError if a file cannot be written, or if a package has installed them already.
     """
     installation = own()
-    if installation.package == DEBIAN.package:
+    if is_packaged(installation):
         # Files in /usr/local would take precedence, and stay when the package is upgraded.
         raise RefusedError(
-            "the Debian package has already installed the units of this sockreg",
-            "there is nothing to do; 'dpkg --verify sockreg' shows missing files",
+            "a package of this system has already installed the units of this sockreg",
+            "there is nothing to do; 'dpkg --verify sockreg' or 'rpm --verify sockreg' shows "
+            "missing files",
         )
     if root == "/":
         for path in (installation.command, installation.interpreter, installation.package):

@@ -41,6 +41,7 @@ READING = [
     ["disable", "web.socket"],
     ["import", "tubular", "/dev/null"],
     ["install-units"],
+    ["uninstall-units"],
 ]
 
 

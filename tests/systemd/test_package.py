@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def test_the_demo_plays_from_the_package(box: Sandbox) -> None:
 def test_install_units_has_nothing_to_do(box: Sandbox) -> None:
     done = box.run(["sockreg", "install-units"], check=False)
     assert done.returncode == EXIT_REFUSED
-    assert "the Debian package has already installed the units" in done.stderr
+    assert "a package of this system has already installed the units" in done.stderr
     unit = "/usr/local/lib/systemd/system/sockreg.service"
     assert box.run(["test", "-e", unit], check=False).returncode == 1
 
@@ -219,6 +220,12 @@ def fail_units(box: Sandbox) -> None:
     box.systemctl("daemon-reload")
 
 
+def runtime(box: Sandbox) -> str:
+    """What sockreg has in the kernel, and below /run."""
+    places = "find /sys/fs/bpf -name 'sockreg*'; find /run -maxdepth 1 -name 'sockreg*'"
+    return box.run(["sh", "-c", places]).stdout
+
+
 def test_from_installation_to_purge(packages: Path) -> None:
     with bare_box(packages) as box:
         before = files(box)
@@ -243,7 +250,9 @@ def test_from_installation_to_purge(packages: Path) -> None:
         assert box.systemctl("--failed", "--no-legend", "--plain").stdout == ""
         assert box.ask("127.0.0.1", 80) == "refused"
         assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
-        assert box.run(["find", "/sys/fs/bpf", "-name", "sockreg*"]).stdout == ""
+        box.run(["rm", "/run/sockreg/91-bind-runtime.conf"])  # the operator's, until a purge
+        box.run(["rmdir", "/run/sockreg"])
+        assert runtime(box) == ""
         assert "Bind=tcp 127.0.0.1 81" in box.read("/etc/sockreg/90-bind.conf")
         box.reboot()
         assert box.systemctl("is-system-running").stdout == "running\n"
@@ -270,3 +279,36 @@ def test_a_package_that_may_not_stop_its_loader_stays(packages: Path) -> None:
         assert done.returncode != 0
         assert "policy-rc.d does not let the package stop sockreg.service" in done.stdout
         assert box.run(["sockreg", "status"]).stdout.startswith("registry ")
+
+
+def test_from_install_units_to_uninstall_units(tmp_path: Path) -> None:
+    """In a virtual environment, as the README installs it, with a unit that fails meanwhile."""
+    (tmp_path / "root").mkdir()
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path / "root")]
+    run([sys.executable, "-m", "pip", "wheel", "-q", *options, str(ROOT)], timeout=120)
+    with bare_box(tmp_path) as box:
+        before = files(box)
+        box.run(["python3", "-m", "venv", "--system-site-packages", "/opt/sockreg"], timeout=120)
+        pip = "/opt/sockreg/bin/pip install --no-index --no-deps /root/sockreg-*.whl"
+        box.run(["sh", "-c", pip], timeout=120)
+        box.run(["ln", "-s", "/opt/sockreg/bin/sockreg", "/usr/local/bin/"])
+        installed = box.run(["sockreg", "install-units"]).stdout
+        box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])
+        box.systemctl("enable", "--now", "sockreg-metrics.socket", "sockreg-receive.socket")
+        assert box.ask("127.0.0.1", 80) == ANSWER
+        fail_units(box)
+        done = box.run(["sockreg", "uninstall-units"])
+        removed = {line for line in done.stdout.splitlines() if line.startswith("removed ")}
+        assert {line.replace("wrote", "removed") for line in installed.splitlines()[:-1]} == removed
+        assert box.ask("127.0.0.1", 80) == "refused"
+        assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+        assert box.systemctl("--failed", "--no-legend", "--plain").stdout == ""
+        assert runtime(box) == ""
+        again = box.run(["sockreg", "uninstall-units"])
+        assert "removed" not in again.stdout
+        box.run(["rm", "-r", "/opt/sockreg", "/usr/local/bin/sockreg"])
+        left = {path for path in files(box).keys() - before.keys() if "sockreg" in path}
+        left = {path for path in left if ".wants/sockreg" not in path}
+        assert left == {"/var/lib/sockreg", "/var/lib/sockreg/rules"}, "those of the last boot"
+        box.reboot()
+        assert box.systemctl("is-system-running").stdout == "running\n"
