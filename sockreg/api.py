@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sockreg.views.flows import FlowTable
     from sockreg.views.inspect import Details
     from sockreg.views.listeners import Listeners
+    from sockreg.views.sets import SetOfPrefixes
     from sockreg.views.status import Status
 
 
@@ -106,6 +107,12 @@ class Registry:
         from sockreg.views import rules
 
         return rules.read(self.context).pending
+
+    def sets(self) -> list[SetOfPrefixes]:
+        """The sets of prefixes that rules may name, as the files have them now."""
+        from sockreg.views import sets
+
+        return sets.read(self.context)
 
     def explain(
         self,

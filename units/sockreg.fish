@@ -367,6 +367,7 @@ complete -c sockreg -n '_shtab_sockreg_using rules' -l label -xka "(_sockreg_lab
 complete -c sockreg -n '_shtab_sockreg_using rules' -l proto -xka "tcp udp" -d 'tcp or udp'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l prefix -x -d 'only rules for addresses in this prefix, also in part'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l port -x -d 'only rules for these ports: 80, 8000-8999 or 80,443'
+complete -c sockreg -n '_shtab_sockreg_using rules' -l sets -d 'show the sets of prefixes that the files have now'
 complete -c sockreg -n '_shtab_sockreg_using rules' -l count -x -d 'count for SECONDS how often each rule decides, by a trace'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a status -d 'show program, labels, sockets, counters'
 complete -c sockreg -n '_shtab_sockreg_using status' -s h -l help -d 'show this help message and exit'

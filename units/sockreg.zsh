@@ -410,6 +410,7 @@ _shtab_sockreg_rules_options=(
   "--proto=[tcp or udp]:PROTO:(tcp udp)"
   "--prefix=[only rules for addresses in this prefix, also in part]:PREFIX:"
   "--port=[only rules for these ports\: 80, 8000-8999 or 80,443]:PORTS:"
+  "--sets[show the sets of prefixes that the files have now]"
   "--count=[count for SECONDS how often each rule decides, by a trace]:SECONDS:"
 )
 

@@ -103,7 +103,7 @@ def unbind(context: Context, label: str, words: list[str], *, force: bool = Fals
         try:
             files = remove_binding(context.root, label, words, active=active, notices=notices)
         except ConfigError:
-            if not is_left(context.root, label, words, _in_force(writer)):
+            if not is_left(context.root, label, words, _in_force(writer), active):
                 raise
             files = {}
         about = files or [bind_path(context.root, runtime) for runtime in (False, True)]

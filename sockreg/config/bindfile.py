@@ -26,6 +26,7 @@ from sockreg.errors import (
 from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.ending import WORD, format_end, format_time, split_end
+from sockreg.rules.prefixes import SET
 from sockreg.rules.syntax import format_line, parse_rule, parse_words
 from sockreg.systemd.keyfile import Entry, Section, read_sections, too_large
 
@@ -196,12 +197,20 @@ def remove_binding(
     return _changed(before, after)
 
 
-def is_left(root: str, label: str, words: list[str], in_force: Iterable[Binding]) -> bool:
-    """Whether a rule is in force that a command has removed from the files before it died."""
+def is_left(
+    root: str, label: str, words: list[str], in_force: Iterable[Binding], active: Collection[str]
+) -> bool:
+    """Whether a rule is in force that a command has removed from the files before it died.
+
+    ``active`` is as in read_sound().
+    """
     paths = {bind_path(root, runtime) for runtime in (False, True)}
     wanted = _parse_typed(label, words, "", [])
     there = [rule for rule in in_force if rule.place.path in paths]
-    return all(any(_same_rule(rule, other) for other in there) for rule in wanted)
+    if not all(any(_same_rule(rule, other) for other in there) for rule in wanted):
+        return False
+    written = examine_rule_set(root, active)[0].bindings
+    return not any(_same_rule(rule, other) for other in written for rule in wanted)
 
 
 def write_files(changes: Overlay) -> Overlay:
@@ -283,6 +292,8 @@ def _lines_of(text: str, label: str, path: str) -> list[_Line]:
 def _line(entry: Entry, label: str, place: Place) -> _Line:
     try:
         words, end = split_end(entry.value.split())
+        if SET in " ".join(words[1:2]):  # somebody has written it, and its set is elsewhere
+            return _Line(entry, [], end)
         return _Line(entry, parse_rule(Action.BIND, " ".join(words), label, place, []), end)
     except ValueError as problem:
         raise ConfigError(f"{place}: Bind={entry.value}: {problem}") from None

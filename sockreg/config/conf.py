@@ -3,8 +3,8 @@
 All files together are one configuration, read in the order of their names. A file hides files of
 the same name in later directories. An empty file or a link to /dev/null only hides. ``[LABEL]``
 sections hold rules. ``Bind=`` without a value drops all Bind= lines of the label that were read
-before, in any of these files, but not those of .socket units. ``[:registry]`` holds options,
-because no label can have this name.
+before, in any of these files, but not those of .socket units. ``[:registry]`` holds options, and
+``[:prefixes]`` sets of prefixes (sets.py), because no label can have these names.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sockreg import grants, trust
 from sockreg.config.parts import NO_FILES, Form, Part
 from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
+from sockreg.config.sets import SECTION as SETS_SECTION
+from sockreg.config.sets import Sets, names_in, together
 from sockreg.model import Action, Place, label_problem
 from sockreg.printable import shortened
 from sockreg.systemd.keyfile import Section, read_sections, too_large
@@ -77,21 +79,53 @@ def conf_files(root: str, overlay: Overlay, known: Callable[[], Collection[str]]
     return [ConfFile(d, problem) for d, problem in unread.items() if problem not in named] + found
 
 
-def read_conf(
+@dataclass(frozen=True)
+class Sections:
+    """The sections of a conf file, with ``files``, its files_state() from before it was read."""
+
+    path: str
+    sections: list[Section]
+    files: tuple[int, int, int, int]
+    report: Report
+
+
+def read_sections_of_all(
     root: str, overlay: Overlay, known: Callable[[], Collection[str]]
-) -> tuple[list[Part], list[Notice]]:
-    """Read all conf files; ``known`` is as in conf_files()."""
-    parts, notices = [], []
+) -> tuple[list[Sections], Sets]:
+    """Read all conf files, and the sets in them; ``known`` is as in conf_files()."""
+    found = []
+    sets = Sets(root)
     for path, problem in conf_files(root, overlay, known):
-        if problem is not None:
-            parts.append(Part(path, Form(), [problem]))
-            continue
         report = Report()
+        if problem is not None:
+            report.problems.append(problem)
+            found.append(Sections(path, [], NO_FILES, report))
+            continue
         files = _state(path)
-        form = _read_file(root, path, overlay, report)
-        parts.append(Part(path, form, list(dict.fromkeys(report.problems)), files))
-        notices += report.notices
+        sections = read_sections(_content(root, path, overlay, report))
+        for section in sections:
+            if section.name == SETS_SECTION:
+                sets.add(section, path, report)
+        found.append(Sections(path, sections, files, report))
+    of = {file.path: file.report for file in found}
+    for problem in sets.unknown():
+        of[problem.place.path].problems.append(problem)
+    return found, sets
+
+
+def read_conf(files: Iterable[Sections], sets: Sets) -> tuple[list[Part], list[Notice]]:
+    """The rules and options of all conf files."""
+    parts, notices = [], []
+    for file in files:
+        form = _form(file, sets)
+        state = together(file.files, sets.state()) if _names_sets(file) else file.files
+        parts.append(Part(file.path, form, list(dict.fromkeys(file.report.problems)), state))
+        notices += file.report.notices
     return parts, notices
+
+
+def _names_sets(file: Sections) -> bool:
+    return names_in(entry.value for section in file.sections for entry in section.entries)
 
 
 def options_of(given: Iterable[Mapping[str, bool]]) -> Options:
@@ -109,12 +143,15 @@ def _state(path: str) -> tuple[int, int, int, int]:
         return NO_FILES
 
 
-def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
+def _form(file: Sections, sets: Sets) -> Form:
+    path, report = file.path, file.report
     lists: dict[str, RuleLists] = defaultdict(no_rules)
     options: dict[str, bool] = {}
     drops: list[tuple[str, Action]] = []
     ends: dict[Place, int] = {}
-    for section in read_sections(_content(root, path, overlay, report)):
+    for section in file.sections:
+        if section.name == SETS_SECTION:
+            continue
         if section.name == OPTIONS_SECTION:
             _read_options(section, path, options, report)
         elif _is_label(section, path, report):
@@ -126,6 +163,7 @@ def _read_file(root: str, path: str, overlay: Overlay, report: Report) -> Form:
                 lists=lists[section.name],
                 report=report,
                 ends=ends,
+                find_set=sets.prefixes,
                 others=[grants.KEY],
             )
             _check_grants(section, path, report)
@@ -182,7 +220,8 @@ def _is_label(section: Section, path: str, report: Report) -> bool:
     wrong = label_problem(section.name)
     if wrong:
         add_section_problems(section, path, report)
-        text = f"section [{section.name}]: the label {wrong}; only [{OPTIONS_SECTION}] is no label"
+        text = f"section [{section.name}]: the label {wrong}; only [{OPTIONS_SECTION}] and "
+        text += f"[{SETS_SECTION}] are no labels"
         report.problems.append(Problem(Place(path, section.line), text))
     return not wrong
 

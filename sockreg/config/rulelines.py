@@ -9,6 +9,7 @@ from sockreg.config.report import Notice, Problem, Report
 from sockreg.model import Action, Binding, Place
 from sockreg.printable import shortened
 from sockreg.rules.ending import WORD, split_end
+from sockreg.rules.prefixes import FindSet
 from sockreg.rules.syntax import parse_rule
 from sockreg.systemd.keyfile import Section
 
@@ -32,6 +33,7 @@ def add_rules(
     report: Report,
     ends: dict[Place, int],
     expand: Callable[[str], str] | None = None,
+    find_set: FindSet | None = None,
     others: Collection[str] = (),
 ) -> list[Action]:
     """Add a section's rules to those of earlier sections. Returns the actions whose earlier rules
@@ -66,7 +68,7 @@ def add_rules(
             if WORD in value:
                 words, end = split_end(value.split())
                 value = " ".join(words)
-            found = parse_rule(action, value, labels[action], place, remarks)
+            found = parse_rule(action, value, labels[action], place, remarks, find_set)
         except ValueError as problem:
             text = f"{key}={shortened(value, _SHOWN)}: {shortened(str(problem), _SHOWN)}"
             report.problems.append(Problem(place, text))

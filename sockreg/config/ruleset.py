@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sockreg import garbage
-from sockreg.config.conf import Options, Overlay, options_of, read_conf
+from sockreg.config.conf import Options, Overlay, options_of, read_conf, read_sections_of_all
 from sockreg.config.counted import counted_units
 from sockreg.config.listens import ports_of, read_listens, settle_unit
 from sockreg.config.networks import elsewhere
@@ -28,6 +28,7 @@ from sockreg.config.same_label import UnitFiles as UnitFiles
 from sockreg.config.same_label import label_refusal as label_refusal
 from sockreg.config.same_label import same_label_problem
 from sockreg.config.same_label import same_labels as same_labels
+from sockreg.config.sets import Sets, names_in, together
 from sockreg.config.socketunit import (
     SocketUnit,
     label_place,
@@ -212,10 +213,11 @@ def _read(
     """All parts in the order in which they are read. ``known`` are the parts that were in force."""
     counted = counted_units(root, active)
     notices = list(counted.notices)
+    conf, sets = read_sections_of_all(root, overlay, known)
     parts = []
     for unit in counted.units.values():
         report = Report()
-        parts.append(_unit_part(root, unit, report))
+        parts.append(_unit_part(root, unit, report, sets))
         notices += report.notices
     parts += [_unread_part(name, *unread) for name, unread in counted.unread.items()]
     for problem in counted.directories:
@@ -224,7 +226,7 @@ def _read(
         unread = [_unread_part(name, problem) for name in units]
         parts += unread or [Part(problem.place.path, Form(), [problem])]
     parts.sort(key=lambda part: part.name)
-    from_conf, of_conf = read_conf(root, overlay, known)
+    from_conf, of_conf = read_conf(conf, sets)
     files = {part.name: part.unit for part in parts if part.unit is not None}
     from_conf, unclear = _with_listeners(from_conf, configured(files), live)
     return parts + from_conf, list(dict.fromkeys(notices + of_conf + unclear))
@@ -260,11 +262,11 @@ def configured(units: Mapping[str, UnitFiles]) -> Listening:
     return found
 
 
-def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
+def _unit_part(root: str, unit: SocketUnit, report: Report, sets: Sets) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
     report.problems.extend(unit.problems)
-    rules, ends = unit_rules(unit, label, report)
+    rules, ends = unit_rules(unit, label, report, sets.prefixes)
     away = elsewhere(root, Unit(unit.name, unit.paths, unit.sections))
     if away and rules:
         report.problems.append(_elsewhere_problem(unit.name, *away))
@@ -276,7 +278,11 @@ def _unit_part(root: str, unit: SocketUnit, report: Report) -> Part:
         ports=only_ports(files.ports),
         ends=ends,
     )
-    return Part(unit.name, form, list(dict.fromkeys(report.problems)), unit.state, files)
+    state = unit.state
+    values = (it.value for _, section in unit.sections for it in section.entries)
+    if names_in(values):
+        state = together(state, sets.state())
+    return Part(unit.name, form, list(dict.fromkeys(report.problems)), state, files)
 
 
 def _elsewhere_problem(unit: str, key: str, setting: Setting) -> Problem:

@@ -11,6 +11,7 @@ from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Kind, Notice, Problem, Report
 from sockreg.config.rulelines import add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
+from sockreg.rules.prefixes import FindSet
 from sockreg.systemd.keyfile import Section, read_sections, too_large
 from sockreg.systemd.specifiers import expand_specifiers
 from sockreg.systemd.unit_label import (
@@ -136,7 +137,7 @@ def label_place(unit: SocketUnit) -> Place:
 
 
 def unit_rules(
-    unit: SocketUnit, label: str, report: Report
+    unit: SocketUnit, label: str, report: Report, find_set: FindSet
 ) -> tuple[list[Binding], dict[Place, int]]:
     """The bindings of the unit's [X-Sockreg] sections, for sockets under ``label``.
 
@@ -156,6 +157,7 @@ def unit_rules(
                 report=report,
                 ends=ends,
                 expand=expand,
+                find_set=find_set,
                 others=_OTHER_KEYS,
             )
     wrong = label_problem(label)

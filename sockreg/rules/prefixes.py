@@ -1,31 +1,42 @@
-"""Addresses as text: a prefix, a range of addresses, or a list of both.
+"""Addresses as text: a prefix, a range of addresses, a set, or a list of these.
 
-``192.0.2.0/24``, ``192.0.2.10-192.0.2.50`` or ``192.0.2.7,198.51.100.0/24``. A range becomes the
-fewest prefixes that make it up.
+``192.0.2.0/24``, ``192.0.2.10-192.0.2.50``, ``@anycast`` or ``192.0.2.7,198.51.100.0/24``. A range
+becomes the fewest prefixes that make it up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from socket import inet_ntop, inet_pton
 
 from sockreg.model import FAMILY_BITS, INET, INET6
 
 Prefix = tuple[int, int, int]  # family, address, length
 
-PREFIXES_MAX = 65536  # of one line
+PREFIXES_MAX = 1 << 20  # of one line, or of a set
+SET = "@"  # begins the name of a set
+
+FindSet = Callable[[str], Sequence[Prefix]]  # raises ValueError
 
 
-def parse_prefixes(text: str, notices: list[str]) -> list[Prefix]:
-    """Read a list of prefixes and ranges. What occurs twice counts once.
+def parse_prefixes(text: str, notices: list[str], find_set: FindSet | None = None) -> list[Prefix]:
+    """Read a list of prefixes, ranges and sets. What occurs twice counts once.
 
-    ``notices`` are as in parse_prefix(). Raises ValueError.
+    ``notices`` are as in parse_prefix(). Without ``find_set``, there are no sets. Raises
+    ValueError.
     """
-    if "," not in text and "-" not in text:
+    if "," not in text and "-" not in text and SET not in text:
         return [parse_prefix(text, notices)]
     found: dict[Prefix, None] = {}
     for item in text.split(","):
-        if "-" in item.partition("/")[0]:
+        if item.startswith(SET):
+            if find_set is None:
+                raise ValueError(f"{item}: only rules in files name sets")
+            prefixes = find_set(item.removeprefix(SET))
+            if not prefixes:
+                notices.append(f"set {item} is empty")
+            found |= dict.fromkeys(prefixes)
+        elif "-" in item.partition("/")[0]:
             found |= dict.fromkeys(_parse_range(item))
         else:
             found[parse_prefix(item, notices)] = None

@@ -16,13 +16,13 @@ from sockreg.model import (
     Binding,
     Place,
 )
-from sockreg.rules.prefixes import format_prefix, number, parse_prefix, parse_prefixes
+from sockreg.rules.prefixes import SET, FindSet, format_prefix, number, parse_prefix, parse_prefixes
 from sockreg.rules.unasked import why_unasked
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _FORM = "PROTOCOL PREFIX PORTS"
 _CONDITIONS = "'to PORT', 'from PREFIX', 'dev INTERFACE', 'missing=pass' or 'until=TIME'"
-RULES_MAX = 65536  # that one line may make
+RULES_MAX = 1 << 20  # that one line may make
 _OF_NUMBERS = "0123456789-,*"  # no service is named with these only
 _PORTS = (
     "numbers from 1 to 65535, ranges such as 8000-8999 and names of services, separated by commas, "
@@ -34,19 +34,30 @@ Conditions = tuple[tuple[int, int] | None, str | None, bool, int]
 
 
 def parse_rule(
-    action: Action, text: str, label: str, place: Place, notices: list[str]
+    action: Action,
+    text: str,
+    label: str,
+    place: Place,
+    notices: list[str],
+    find_set: FindSet | None = None,
 ) -> list[Binding]:
     """Read the value of one ``Bind=``, ``Reject=`` or ``Pass=`` line.
 
-    A list of ports or prefixes gives one binding per item, and a range of addresses one for each
-    prefix that it is made of. If something is read differently from how it is
-    written, a sentence is appended to ``notices``. Raises ValueError.
+    A list of ports or prefixes gives one binding per item, and a range of addresses or a set one
+    for each prefix that it is made of. Without ``find_set``, there are no sets. If something is
+    read differently from how it is written, a sentence is appended to ``notices``. Raises
+    ValueError.
     """
-    return parse_words(action, text.split(), label, place, notices)
+    return parse_words(action, text.split(), label, place, notices, find_set)
 
 
 def parse_words(
-    action: Action, words: list[str], label: str, place: Place, notices: list[str]
+    action: Action,
+    words: list[str],
+    label: str,
+    place: Place,
+    notices: list[str],
+    find_set: FindSet | None = None,
 ) -> list[Binding]:
     """Like parse_rule(), for a rule in words, such as the arguments of a command."""
     if len(words) < 3:
@@ -54,7 +65,7 @@ def parse_words(
     protocol = _PROTOCOLS.get(words[0])
     if protocol is None:
         raise ValueError(f"protocol {words[0]!r}: 'tcp' or 'udp' expected")
-    prefixes = parse_prefixes(words[1], notices)
+    prefixes = parse_prefixes(words[1], notices, find_set)
     for prefix in prefixes:
         _check_asked(action, words[1], prefix, notices)
     ranges = parse_ports(words[2], words[0])
@@ -94,7 +105,11 @@ def _check_asked(
     happens.
     """
     why = why_unasked(*prefix)
-    if why and text != (piece := format_prefix(*prefix)) and ("," in text or "-" in text):
+    if (
+        why
+        and text != (piece := format_prefix(*prefix))
+        and ("," in text or "-" in text or text.startswith(SET))
+    ):
         text = f"{piece} of {text}"
     if why and action is Action.PASS:
         notices.append(f"{text} never meets a rule, so nothing has to pass: {why}")

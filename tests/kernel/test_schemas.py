@@ -140,6 +140,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def test_sets(host: Host) -> None:
+    host.conf("[:prefixes]", "all=192.0.2.0/24 @lost", "some=192.0.2.1", "[web]",
+              "Bind=tcp @some 80")  # fmt: skip
+    assert [it["name"] for it in printed(host, "rules", "--sets")] == ["all", "some"]
+
+
 def test_flows_that_stay(host: Host) -> None:
     start(host, "Flows=sticky", members=1)
     with Pool(host, UDP) as pool:

@@ -154,9 +154,12 @@ def test_all_problems_of_all_files_at_once(tree: Tree) -> None:
         "etc/sockreg/a.conf:1: 'early=1' is before the first [section]",
         (
             "etc/sockreg/a.conf:2: section [we:b]: the label contains ':'; "
-            "only [:registry] is no label"
+            "only [:registry] and [:prefixes] are no labels"
         ),
-        "etc/sockreg/a.conf:4: section []: the label is empty; only [:registry] is no label",
+        (
+            "etc/sockreg/a.conf:4: section []: the label is empty; only [:registry] and "
+            "[:prefixes] are no labels"
+        ),
         "etc/sockreg/a.conf:7: 'word' is not KEY=VALUE",
         "etc/sockreg/a.conf:6: unknown key 'Binde': Bind=, Reject=, Pass=, Register= expected",
         (

@@ -10,8 +10,11 @@ from sockreg.api import Registry
 from sockreg.cli import arguments, rule_filter
 from sockreg.cli.printing import print_json, print_table
 from sockreg.cli.verb import Group, Verb
+from sockreg.errors import UsageError
 from sockreg.plural import plural
 from sockreg.streams import err, out
+
+_SHOWN = 4  # prefixes of a set
 
 if TYPE_CHECKING:
     from sockreg.views.rules import Filter, Rules
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     rule_filter.add(parser, of="rules")
+    parser.add_argument(
+        "--sets", action="store_true", help="show the sets of prefixes that the files have now"
+    )
     parser.add_argument(
         "--count",
         metavar="SECONDS",
@@ -31,6 +37,11 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.views import rules
 
     wanted = rule_filter.read(options, "rules")
+    if options.sets:
+        if options.count is not None or rule_filter.given(options):
+            raise UsageError("rules: --sets takes no other option")
+        _show_sets(registry, options)
+        return
     if options.count is not None:
         _count(registry, wanted, options)
         return
@@ -61,6 +72,34 @@ def _print(found: Rules) -> None:
         print_table([*head, "LEFT"], rows)
     else:
         print_table(head, list(map(rules.row, found.bindings)))
+
+
+def _show_sets(registry: Registry, options: argparse.Namespace) -> None:
+    found = registry.sets()
+    if options.json:
+        print_json(
+            "sets",
+            [
+                {
+                    "name": it.name,
+                    "file": it.place.path,
+                    "line": it.place.line,
+                    "prefixes": it.prefixes,
+                    "problem": it.problem,
+                    "users": [{"file": user.path, "line": user.line} for user in it.users],
+                }
+                for it in found
+            ],
+        )
+        return
+    rows = []
+    for it in found:
+        shown = it.problem or ", ".join(it.prefixes[:_SHOWN])
+        more = len(it.prefixes) - _SHOWN
+        if more > 0:
+            shown += f" and {more} more"
+        rows.append((f"@{it.name}", len(it.prefixes), len(it.users), shown or "-", it.place))
+    print_table(("SET", "PREFIXES", "USES", "", "PLACE"), rows)
 
 
 def _count(registry: Registry, wanted: Filter, options: argparse.Namespace) -> None:

@@ -1,0 +1,202 @@
+"""Sets of prefixes: what they are made of, and what is wrong with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+import pytest
+
+from sockreg.config.ruleset import examine_rule_set, read_rule_set, read_sound
+from sockreg.errors import ConfigError
+from sockreg.rules.syntax import format_rule
+
+CONF = "etc/sockreg"
+UNITS = "etc/systemd/system"
+
+
+def write(root: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def rules(root: Path, files: Mapping[str, str], active: tuple[str, ...] = ()) -> list[str]:
+    write(root, files)
+    return [f"{it.label}: {format_rule(it)}" for it in read_rule_set(str(root), active).bindings]
+
+
+def problems(root: Path, files: Mapping[str, str]) -> list[str]:
+    write(root, files)
+    with pytest.raises(ConfigError) as caught:
+        read_rule_set(str(root))
+    return caught.value.message.replace(f"{root}/", "").splitlines()
+
+
+def test_a_set_is_its_prefixes_wherever_it_is(tmp_path: Path) -> None:
+    """Files are read in the order of their names, and the sets of all before any rule."""
+    found = rules(tmp_path, {
+        f"{CONF}/10-rules.conf": "[web]\nBind=tcp @anycast 443\nBind=tcp 192.0.2.7,@one 80\n",
+        f"{CONF}/20-sets.conf": "[:prefixes]\nanycast=192.0.2.0/24 2001:db8::/32\n",
+        f"{CONF}/30-sets.conf": "[:prefixes]\nanycast=198.51.100.0-198.51.100.5\none=@two\n"
+                                "two=203.0.113.9\n",
+    })  # fmt: skip
+    assert found == [
+        "web: tcp 192.0.2.0/24 443",
+        "web: tcp 2001:db8::/32 443",
+        "web: tcp 198.51.100.0/30 443",
+        "web: tcp 198.51.100.4/31 443",
+        "web: tcp 192.0.2.7 80",
+        "web: tcp 203.0.113.9 80",
+    ]
+
+
+def test_units_name_sets(tmp_path: Path) -> None:
+    found = rules(tmp_path, {
+        f"{CONF}/sets.conf": "[:prefixes]\nall=192.0.2.0/24\n",
+        f"{UNITS}/web.socket": "[Socket]\nListenStream=8080\n[X-Sockreg]\n"
+                               "Bind=tcp @all https\nReject=udp @all *\n",
+    }, ("web.socket",))  # fmt: skip
+    assert found == ["web.socket: tcp 192.0.2.0/24 443", "web.socket: udp 192.0.2.0/24 *"]
+
+
+def test_an_empty_value_drops_what_was_before(tmp_path: Path) -> None:
+    found = rules(tmp_path, {
+        f"{CONF}/a.conf": "[:prefixes]\nall=192.0.2.1 192.0.2.2\n[web]\nBind=tcp @all 80\n",
+        f"{CONF}/b.conf": "[:prefixes]\nall=\nall=192.0.2.3\n",
+    })  # fmt: skip
+    assert found == ["web: tcp 192.0.2.3 80"]
+
+
+def test_a_set_of_a_file(tmp_path: Path) -> None:
+    found = rules(tmp_path, {
+        f"{CONF}/a.conf": "[:prefixes]\nall=file:/etc/lists/all.txt\n[web]\nBind=tcp @all 80\n",
+        "etc/lists/all.txt": "# ours\n192.0.2.1 # one\n\n192.0.2.4-192.0.2.5\n192.0.2.1/32\n",
+    })  # fmt: skip
+    assert found == ["web: tcp 192.0.2.1 80", "web: tcp 192.0.2.4/31 80"]
+
+
+def test_a_file_of_a_set_that_is_not_there(tmp_path: Path) -> None:
+    (said,) = problems(tmp_path, {f"{CONF}/a.conf": "[:prefixes]\nall=file:/none\n"})
+    assert said.startswith(f"{CONF}/a.conf:2: set all: ")
+    assert said.endswith("none: cannot be read: No such file or directory")
+
+
+def test_an_empty_set_makes_no_rule_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, {f"{CONF}/a.conf": "[:prefixes]\nall=\n[web]\nBind=tcp @all 80\n"})
+    found = read_rule_set(str(tmp_path))
+    assert found.bindings == []
+    assert [notice.text for notice in found.notices] == ["set @all is empty"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ("", ["a.conf:2: Bind=tcp @all 80: there is no set @all"]),
+        ("all=192.0.2.300", [
+            ("a.conf:2: Bind=tcp @all 80: set @all of ROOT/etc/sockreg/b.conf:2: prefix "
+            "'192.0.2.300': expected an IPv4 or IPv6 address with or without /LENGTH"),
+            ("b.conf:2: set all: prefix '192.0.2.300': expected an IPv4 or IPv6 address with or "
+            "without /LENGTH"),
+        ]),
+        ("all=@more", [
+            "a.conf:2: Bind=tcp @all 80: there is no set @more",
+            "b.conf:2: set all: there is no set @more",
+        ]),
+        ("all=@more\nmore=@all", [
+            "a.conf:2: Bind=tcp @all 80: a set cannot be in itself: @all names @more names @all",
+            "b.conf:2: set all: a set cannot be in itself: @all names @more names @all",
+            "b.conf:3: set more: a set cannot be in itself: @more names @all names @more",
+        ]),
+        ("all=file:lists/all", [
+            ("a.conf:2: Bind=tcp @all 80: set @all of ROOT/etc/sockreg/b.conf:2: file:lists/all: a "
+            "path that begins with '/' is expected"),
+            "b.conf:2: set all: file:lists/all: a path that begins with '/' is expected",
+        ]),
+        ("all=224.0.0.0/24", [
+            ("a.conf:2: Bind=tcp @all 80: prefix '224.0.0.0/24 of @all' never matches: packets to "
+            "multicast addresses never meet a rule"),
+        ]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_of_the_set_and_of_each_use(
+    tmp_path: Path, sets: str, said: list[str]
+) -> None:
+    found = problems(tmp_path, {
+        f"{CONF}/a.conf": "[web]\nBind=tcp @all 80\n", f"{CONF}/b.conf": f"[:prefixes]\n{sets}\n",
+    })  # fmt: skip
+    expected = [f"{CONF}/{line}".replace("ROOT/", "") for line in said]
+    if "224" in sets:
+        assert found[0].startswith(expected[0].rpartition(": ")[0])
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("name", ["we b", "a@b", "ä", "x/y", "a,b"])
+def test_names_that_no_set_can_have(tmp_path: Path, name: str) -> None:
+    (said,) = problems(tmp_path, {f"{CONF}/a.conf": f"[:prefixes]\n{name}=192.0.2.1\n"})
+    assert "is no name of a set" in said
+
+
+def test_a_file_of_a_set_that_others_may_write_is_not_trusted(tmp_path: Path) -> None:
+    write(tmp_path, {f"{CONF}/a.conf": "[:prefixes]\nall=file:/etc/all.txt\n",
+                     "etc/all.txt": "192.0.2.1\n"})  # fmt: skip
+    (tmp_path / "etc/all.txt").chmod(0o666)
+    (said,) = problems(tmp_path, {})
+    assert "etc/all.txt: can be written by everybody" in said
+
+
+def test_a_part_with_a_wrong_set_stays_as_it_was(tmp_path: Path) -> None:
+    """All other parts count, and so does the state of the set's files in that of the part."""
+    files = {
+        f"{CONF}/a.conf": "[web]\nBind=tcp @all 80\n",
+        f"{CONF}/b.conf": "[other]\nBind=tcp ::1 1\n",
+        f"{CONF}/c.conf": "[:prefixes]\nall=192.0.2.1\n",
+    }  # fmt: skip
+    write(tmp_path, files)
+    before = read_sound(str(tmp_path), (), {}, dict)
+    earlier = before.selection.forms
+    write(tmp_path, {f"{CONF}/c.conf": "[:prefixes]\nall=192.0.2.1/99\n"})
+    after = read_sound(str(tmp_path), (), {}, lambda: earlier)
+    assert [format_rule(it) for it in after.bindings] == ["tcp 192.0.2.1 80", "tcp ::1 1"]
+    wrong = {left.part.rpartition("/")[2]: left.earlier for left in after.left_out}
+    assert wrong == {"a.conf": True, "c.conf": True}
+    write(tmp_path, {f"{CONF}/c.conf": "[:prefixes]\nall=192.0.2.1/98\n"})
+    again = read_sound(str(tmp_path), (), {}, lambda: earlier)
+    assert [left.files for left in again.left_out] != [left.files for left in after.left_out]
+
+
+def test_sets_agree_with_the_standard_library(tmp_path: Path) -> None:
+    """Nested sets of many prefixes are the union of all."""
+    chance = random.Random(11)
+    for number in range(60):
+        lines = ["[:prefixes]"]
+        wanted: dict[int, set[IPv4Network | IPv6Network]] = {}
+        for name in range(8):
+            words: list[str] = []
+            union: set[IPv4Network | IPv6Network] = set()
+            for _ in range(chance.randint(0, 5)):
+                if name and chance.random() < 0.4:
+                    other = chance.randrange(name)
+                    words.append(f"@s{other}")
+                    union |= wanted[other]
+                else:
+                    bits = chance.randint(20, 32)
+                    address = (0x0A000000 + chance.getrandbits(16)) >> (32 - bits) << (32 - bits)
+                    network = ip_network((address, bits))
+                    words.append(str(network))
+                    union.add(network)
+            wanted[name] = union
+            lines.append(f"s{name}={' '.join(words)}")
+        chance.shuffle(lines[1:])
+        lines += ["[web]", *(f"Bind=tcp @s{name} {1000 + name}" for name in range(8))]
+        root = tmp_path / str(number)
+        write(root, {f"{CONF}/a.conf": "\n".join(lines) + "\n"})
+        bindings = examine_rule_set(str(root))[0].bindings
+        for name in range(8):
+            found = [ip_network((b.address, b.length)) for b in bindings if b.first == 1000 + name]
+            assert set(found) == wanted[name]
+            assert len(found) == len(wanted[name])
