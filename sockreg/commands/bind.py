@@ -14,10 +14,10 @@ from sockreg.context import Context
 from sockreg.errors import ConfigError, UsageError
 from sockreg.model import Binding
 from sockreg.registry import generation_record, generations, relabel
-from sockreg.rules.ending import format_end, split_end
+from sockreg.rules.ending import format_end, format_time, split_end
 from sockreg.rules.listener import settle_listeners
 from sockreg.rules.syntax import format_line
-from sockreg.systemd.timespan import parse_span
+from sockreg.systemd.timespan import format_span, parse_span
 
 SECONDS_MAX = 10 * 366 * 86400
 
@@ -42,6 +42,7 @@ def bind(
     """
     with configuring(context, force=force) as writer:
         notices: list[str] = []
+        end = _end(words, lasting)
         _refuse_unclear(writer, label, words)
         active = writer.active_units()
         files = add_binding(
@@ -50,11 +51,14 @@ def bind(
             words,
             runtime=runtime,
             notices=notices,
-            end=_end(words, lasting),
+            end=end,
             replace=replace,
             active=active,
         )
         change = put_in_force(writer, active, files, changes=files, force=force)
+        if end is not None:
+            left = format_span(end - time.time())
+            notices.append(f"this ends by itself in {left}, at {format_time(end)}")
     return _told(change, notices)
 
 

@@ -100,6 +100,8 @@ def add_binding(
         for old, its_end in same:
             if its_end is None and end is not None:
                 raise _not_back(old, its_end)
+            if its_end is not None and end is None:
+                notices.append(f"{_named(old)} of {old.place} does not end any more")
         added = format_line(binding) + (f" {format_end(end)}" if end is not None else "")
         text = _without(text, binding._replace(listener=0), path)
         after[path] = _with_line(text, label, added)

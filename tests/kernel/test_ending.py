@@ -68,6 +68,7 @@ def until(seconds: float) -> str:
 def test_it_goes_by_itself(served: Host) -> None:
     told = served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "3s")
     assert "+ bind help: tcp 192.0.2.7 80" in told
+    assert "this ends by itself in " in told
     assert served.ask("192.0.2.7", 80) == "help"
     ending, lasting = (
         next(rule for rule in served.json("rules") if rule["label"] == label)
@@ -187,7 +188,7 @@ def test_a_rule_that_lasts_is_not_lost_to_one_that_ends(served: Host) -> None:
     served.ok("bind", "help", *rule, "--for", "1h")
     served.ok("bind", "help", *rule, "--for", "2h")
     assert served.json("status")["ending"][0]["seconds_left"] > 3600
-    served.ok("bind", "help", *rule)
+    assert "90-bind.conf:6 does not end any more" in served.ok("bind", "help", *rule)
     assert served.json("status")["ending"] == []
     # The same rule in two files lasts as long as the one that lasts longer.
     served.conf("[help]", "Bind=tcp 192.0.2.7 80", name="99-later.conf")
