@@ -164,7 +164,8 @@ class Registry:
         """Problems, present and future, most severe first.
 
         ``files_only`` checks units and rule files, but not this kernel. ``probe`` sends a datagram
-        to UDP servers through a rule, to see where answers come from; this may start them.
+        to UDP servers through a rule, to see where answers come from, and connects to TCP servers
+        from a network namespace of its own; this may start them.
         """
         from sockreg import garbage
         from sockreg.check.gather import gather, gather_files

@@ -165,6 +165,10 @@ EXECUTORS = {
     "starts-loader": f"{_S}fixes.py::test_a_unit_that_starts_the_loader",
     "stop-hook": f"{_N}fixes.py::test_a_command_at_the_stop_that_gets_the_sockets",
     "syntax: ": f"{_K}fixes.py::test_a_line_that_is_wrong",
+    "tcp-client: run": f"{_K}visits.py::test_it_takes_root",
+    "tcp-client: fix": (
+        f"{_K}visits.py::test_what_a_packet_filter_does_is_seen_and_what_is_said_helps"
+    ),
     "tie: ": f"{_K}fixes.py::test_a_tie",
     "udp-address": (
         f"{_K}probe.py::test_a_server_that_answers_from_the_address_that_was_asked"

@@ -483,7 +483,7 @@ complete -c sockreg -n '_shtab_sockreg_using check' -l object -xka "(__fish_comp
 complete -c sockreg -n '_shtab_sockreg_using check' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using check' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using check' -l files -d 'check only files, not this kernel'
-complete -c sockreg -n '_shtab_sockreg_using check' -l probe -d 'also send a datagram to each UDP label, to see where answers come from'
+complete -c sockreg -n '_shtab_sockreg_using check' -l probe -d 'also try each label: send it a datagram, or connect from a namespace of its own'
 complete -c sockreg -n '_shtab_sockreg_using check' -l all -d 'show more than 10 findings of a kind'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a demo -d 'show what sockreg does, in namespaces of its own'
 complete -c sockreg -n '_shtab_sockreg_using demo' -s h -l help -d 'show this help message and exit'

@@ -111,7 +111,7 @@ _shtab_sockreg_check_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   "--files[check only files, not this kernel]"
-  "--probe[also send a datagram to each UDP label, to see where answers come from]"
+  "--probe[also try each label\: send it a datagram, or connect from a namespace of its own]"
   "--all[show more than 10 findings of a kind]"
 )
 

@@ -8,6 +8,7 @@ from sockreg.check.catalogue import Concern, live_check
 from sockreg.check.facts import Facts, Host
 from sockreg.check.finding import Finding, Severity
 from sockreg.check.probe import Probe
+from sockreg.host import outside
 from sockreg.host.listener import address_text
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_ADDRESS, FAMILY_BITS, INET6, UDP, Action, Binding, Destination
@@ -84,6 +85,64 @@ def probed(_: Facts, host: Host) -> Iterator[Finding]:
             )
         else:
             yield _misled(host, probe, asked)
+
+
+@live_check(Concern.ANSWERS)
+def visited(_: Facts, host: Host) -> Iterator[Finding]:
+    """What clients of TCP from elsewhere got through the rules that they have tried."""
+    for seen in host.visits:
+        rule, target = format_line(seen.binding), seen.target
+        where = address_text(*target)
+        explain = f"'sockreg explain tcp {target.address} {target.port}'"
+        if not seen.outcome:
+            yield Finding(
+                severity=Severity.NOTE,
+                check="tcp-client",
+                where=str(seen.binding.place),
+                what="what a client of TCP gets was not tried",
+                why=seen.why,
+                fix="run 'sockreg check --probe' as root, with ip(8) installed",
+            )
+            continue
+        severity, got, why, fix = _got(seen.outcome, explain)
+        yield Finding(
+            severity=severity,
+            check="tcp-client",
+            where=str(seen.binding.place),
+            what=f"{rule}: a client that connects to {where} {got}",
+            why=why,
+            fix=fix,
+        )
+
+
+def _got(outcome: str, explain: str) -> tuple[Severity, str, str, str]:
+    """How bad it is, what the client got, why, and what to do."""
+    if outcome == outside.CONNECTED:
+        why = "it came in from a network namespace of its own, like one of another host"
+        return Severity.NOTE, "gets a connection", why, "nothing has to be done"
+    if outcome in (outside.CLOSED, outside.RESET):
+        return (
+            Severity.WARNING,
+            f"gets a connection that is {outcome} at once",
+            "the server, or what passes the connection on to it, does not want this client",
+            "look at the log of the server: it may allow only some addresses",
+        )
+    if outcome == outside.REFUSED:
+        return (
+            Severity.ERROR,
+            "is refused",
+            "the label has a socket, so something before it refuses, or the kernel does",
+            f"{explain} names what is before the rules",
+        )
+    what = "gets no answer" if outcome == outside.TIMEOUT else f"fails: {outcome}"
+    why = "a packet filter drops its packets, or the queue of the server is full; a filter may let "
+    why += "those of another interface through"
+    return (
+        Severity.WARNING,
+        what,
+        why,
+        f"{explain} names what is before the rules, and 'sockreg check' a queue that stays full",
+    )
 
 
 def _misled(host: Host, probe: Probe, asked: str) -> Finding:

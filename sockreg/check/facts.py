@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from sockreg.check.probe import Probe
+from sockreg.check.probe import Probe, Visit
 from sockreg.commands.unfinished import Before
 from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
@@ -48,9 +48,10 @@ class Host:
     (place, sentence, how to keep the port open). By the cookies of members, ``nonblocking`` is
     whether O_NONBLOCK is set, and ``asked_for`` whether a UDP server receives the destination
     address of datagrams. Both are empty without permission to look into sockets. ``probes`` are
-    what UDP servers answered, with --probe. ``jams`` are the members, or sockets of their
-    SO_REUSEPORT groups, whose queue was full at two looks, by their cookies. ``unfinished`` is
-    the note of an enable that died. ``loopholes`` are those of registry/access.py.
+    what UDP servers answered, with --probe, and ``visits`` what clients from elsewhere got.
+    ``jams`` are the members, or sockets of their SO_REUSEPORT groups, whose queue was full at two
+    looks, by their cookies. ``unfinished`` is the note of an enable that died. ``loopholes`` are
+    those of registry/access.py.
     """
 
     kernel: tuple[int, int]
@@ -66,6 +67,7 @@ class Host:
     nonblocking: Mapping[int, bool] = field(default_factory=dict)
     asked_for: Mapping[int, bool] = field(default_factory=dict)
     probes: Sequence[Probe] = ()
+    visits: Sequence[Visit] = ()
     jams: Mapping[int, Jam] = field(default_factory=dict)
     filter: Filter | None = None
     states: Mapping[str, SystemdState] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sockreg.check.facts import Facts, Host, SystemdState, Unit
 from sockreg.check.probe import probe as ask
+from sockreg.check.probe import visit
 from sockreg.commands import unfinished
 from sockreg.config.counted import lost_units, units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
@@ -166,6 +167,7 @@ def _host(context: Context, facts: Facts, *, probe: bool) -> Host:
         nonblocking=nonblocking,
         asked_for=asked_for,
         probes=ask(there) if probe else (),
+        visits=visit(there) if probe else (),
         jams=_jams(there),
         filter=Filter(packetfilter.read()),
         states=_states(context, [*facts.sockets, *facts.services, INTERFACES_SOCKET]),

@@ -26,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--probe",
         action="store_true",
-        help="also send a datagram to each UDP label, to see where answers come from",
+        help="also try each label: send it a datagram, or connect from a namespace of its own",
     )
     parser.add_argument(
         "--all", action="store_true", help=f"show more than {_EACH} findings of a kind"
