@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import replace
 
+from sockreg import interrupts
 from sockreg.commands.names import check_label
 from sockreg.context import Context
 from sockreg.errors import RefusedError
@@ -39,6 +40,7 @@ def expect(context: Context, label: str, port: int | None) -> None:
         Maps(registry) as maps,
         sockops.expectations(registry) as entries,
         Lock(registry),
+        interrupts.dropped(),
     ):
         drop_stale_members(maps)  # the program itself cannot make room for its records
         for key, slot in of_label(maps, label).items():

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from sockreg import interrupts
 from sockreg.commands.take_choice import Candidate, Selector, choose, with_mates
 from sockreg.commands.take_refusals import (
     check_netns,
@@ -86,16 +87,17 @@ def take(context: Context, order: Order) -> list[str]:
             # What was found may be of another process, which has got its number.
             raise no_process(order.pid)
         received = [(fd, order.label) for fd, _ in taken]
-        skipped = registration.register(
-            received,
-            registrant,
-            context.bpffs,
-            netns=context.netns.cookie,
-            weight=order.weight,
-            replace=order.replace,
-            exact=order.exact,
-        )
-    _confirm(context, order, [candidate for _, candidate in taken])
+        with interrupts.dropped():
+            skipped = registration.register(
+                received,
+                registrant,
+                context.bpffs,
+                netns=context.netns.cookie,
+                weight=order.weight,
+                replace=order.replace,
+                exact=order.exact,
+            )
+            _confirm(context, order, [candidate for _, candidate in taken])
     return skipped
 
 

@@ -34,7 +34,7 @@ class Scenario:
 
     def run(self, host: Host, servers: dict[str, Server]) -> tuple[int, str]:
         """Run the command; returns its exit status and what it printed."""
-        words = [word.format(root=host.root, pid="{pid}") for word in self.command]
+        words = [word.format(root=host.root, pid=host.pid) for word in self.command]
         if self.passes:
             sockets = [(name.rstrip("12"), servers[name].sock) for name in self.passes]
             done = host.register(sockets, *words[1:])
@@ -114,9 +114,7 @@ def importable(host: Host, servers: dict[str, Server]) -> None:
     loaded(host, servers)
     path = Path(f"{host.root}{TUBULAR}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        '{"bindings": [{"label": "new", "protocol": "tcp", "prefix": "192.0.2.7/32", "port": 80}]}'
-    )
+    path.write_text('{"bindings": [{"label": "new", "port": 80, "prefix": "192.0.2.7/32"}]}')
 
 
 SCENARIOS = [
@@ -207,5 +205,29 @@ SCENARIOS = [
         command=["unload", "--sock-ops"],
         repeat=(EXIT_OK, 1, 5),
     ),
+    Scenario(
+        name="import",
+        before=importable,
+        command=[
+            "import",
+            "tubular",
+            f"{{root}}{TUBULAR}",
+            "--force",
+            "--output",
+            "{root}/etc/sockreg/imported.conf",
+        ],
+    ),
+    Scenario(
+        name="bind-for",
+        before=loaded,
+        command=["bind", "--for", "1h", "new", "tcp", "192.0.2.7", "80"],
+        repeat=None,
+    ),
+    Scenario(
+        name="register-pid",
+        before=lambda host, _: host.load(*OLD),
+        command=["register", "old", "--pid", "{pid}", "--local", "127.0.0.1:8081"],
+    ),
+    Scenario(name="expect", before=with_sock_ops, command=["expect", "third"]),
     Scenario(name="trace", before=loaded, command=["trace", "--seconds", "0"]),
 ]

@@ -38,7 +38,8 @@ def test_every_command_that_changes_something_has_a_scenario() -> None:
     verbs = {scenario.command[0] for scenario in SCENARIOS}
     assert verbs >= {
         "load", "apply", "confirm", "rollback", "bind", "unbind", "upgrade", "unload",
-        "register", "unregister", "weight", "drain", "metrics", "report", "trace",
+        "register", "unregister", "weight", "drain", "metrics", "report", "trace", "import",
+        "expect",
     }  # fmt: skip
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
 

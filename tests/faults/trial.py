@@ -96,6 +96,7 @@ def _pin(path: Path, bpffs: Path) -> str:
     """A pin without the numbers that differ from time to time."""
     name = re.sub(r"^sockreg/\d+", "sockreg/N", str(path.relative_to(bpffs)))
     name = re.sub(r"generations/\d+", "generations/N", name)
+    name = re.sub(r"/end-\d+", "/end-N", name)
     return re.sub(r"unconfirmed-\d+-\d+", "unconfirmed-N", name)
 
 

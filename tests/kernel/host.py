@@ -68,6 +68,7 @@ class Host:
         self.namespace = namespace
         self.bpffs = bpffs
         self.root = root
+        self.pid = os.getpid()  # of the process that has the servers
         self._patch = patch
         namespace.sysctl("net.unix.max_dgram_qlen", "4096")  # else a writer blocks after ten
         self._journal = namespace.new_socket(socket.AF_UNIX, socket.SOCK_DGRAM)
