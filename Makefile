@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, test, which is everything else, fuzz or browser.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb rpm lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -33,6 +33,7 @@ help:
 	@echo 'make man     make the manual page $(MAN)'
 	@echo 'make completion make units/sockreg.{bash-completion,zsh,fish}'
 	@echo 'make deb     build the Debian package in dist/; make setup FOR=deb installs what it needs'
+	@echo 'make rpm     build the RPM package in dist/, with rpmbuild(1) of this system'
 	@echo 'make clean   remove what was built and installed here'
 
 setup:
@@ -151,6 +152,10 @@ completion:
 deb:
 	@tests/prepare --check deb
 	@units/debian/build.sh
+
+# On a system with RPMs, dnf builddep installs what the spec file names.
+rpm:
+	@units/rpm/build.sh
 
 lint:
 	@tests/prepare --check test

@@ -43,7 +43,7 @@ def uninstall_units(context: Context) -> list[Path]:
         )
     live = context.root == "/" and unit_control.is_running()
     if live:
-        _stop(context)
+        stop(context)
     removed = []
     try:
         for path in install.targets(Path(context.root), installation):
@@ -62,7 +62,7 @@ def uninstall_units(context: Context) -> list[Path]:
     return removed
 
 
-def _stop(context: Context) -> None:
+def stop(context: Context) -> None:
     """Stop all units of sockreg, and take everything out of the kernel."""
     found = unit_control.states([*_FIRST, *_THEN])
     there = {unit for unit, state in found.items() if state.load != "not-found"}

@@ -84,6 +84,40 @@ def test_autopkgtest_is_content(box: Sandbox) -> None:
     box.run(["dpkg", "-P", "sockreg"])
 
 
+def test_rpmbuild_and_rpmlint_are_content(box: Sandbox) -> None:
+    """With those of Debian."""
+    box.run(["/root/source/units/rpm/build.sh", BUILT], timeout=300)
+    files = f"{BUILT}/*.rpm /root/source/units/rpm/sockreg.spec"
+    config = "/root/source/units/rpm/rpmlint.toml"
+    said = box.run(["sh", "-c", f"rpmlint --config {config} {files}"], timeout=300).stdout
+    assert ": W: " not in said, said
+    assert " 0 errors, 0 warnings" in said, said
+
+
+def test_the_rpm_serves_and_leaves_nothing(box: Sandbox) -> None:
+    """Upgraded in between. Debian's Python does not look where that of RPM systems does."""
+    script = """
+        set -e
+        rpm -i --nodeps /root/built/sockreg-*.noarch.rpm
+        rpm -ql sockreg | sed -n 's,/sockreg$,,p' | grep site-packages \\
+            >/usr/lib/python3/dist-packages/of-rpm.pth
+        sockreg enable --mode companion web.socket
+        rpm -U --nodeps --replacepkgs /root/built/sockreg-*.noarch.rpm
+    """
+    box.run(["sh", "-c", script], timeout=120)
+    assert box.ask("127.0.0.1", 80) == "web 127.0.0.1:80"
+    assert "generation 3, " in box.run(["sockreg", "status"]).stdout, "after the upgrade"
+    box.systemctl("start", "sockreg-metrics.socket")
+    box.run(["rpm", "-e", "sockreg"], timeout=120)
+    assert box.ask("127.0.0.1", 80) == "refused"
+    assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
+    assert box.systemctl("--failed", "--no-legend").stdout == ""
+    left = "find /run -maxdepth 1 -name 'sockreg*'; find /sys/fs/bpf /usr -name '*sockreg*'"
+    assert box.run(["sh", "-c", left]).stdout == ""
+    box.run(["sh", "-c", "rm -r /etc/systemd/system/*/sockreg@web.service /var/lib/sockreg"])
+    box.systemctl("daemon-reload")
+
+
 def test_the_package_serves(box: Sandbox) -> None:
     box.run(["sh", "-c", f"dpkg -i {BUILT}/sockreg_*.deb"], timeout=120)
     box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])

@@ -160,6 +160,13 @@ def test_the_debian_package_has_this_version() -> None:
     assert f"apt install ./dist/sockreg_{package}_all.deb" in (ROOT / "README.md").read_text()
 
 
+def test_the_rpm_has_this_version() -> None:
+    spec = (ROOT / "units/rpm/sockreg.spec").read_text()
+    assert re.search(rf"^Version: +{re.escape(__version__)}$", spec, re.MULTILINE)
+    _, _, changes = spec.partition("%changelog\n")
+    assert changes.splitlines()[0].endswith(f" - {__version__}-1")
+
+
 def test_what_the_debian_package_is_built_with_is_here() -> None:
     # -I: Debian takes build-essential for granted, whose compilers nothing here needs.
     run(["dpkg-checkbuilddeps", "-I", str(ROOT / "units/debian/control")])

@@ -43,6 +43,10 @@ def _places(project: dict[str, object]) -> dict[str, list[tuple[str, str]]]:
             (r"(?m)^Repository: .*", f"Repository: {repository}"),
             (r"(?m)^Repository-Browse: .*", f"Repository-Browse: {home}"),
         ],
+        "units/rpm/sockreg.spec": [
+            (r"(?m)^URL: .*", f"URL:            {home}"),
+            (r"(?m)^(\* \w+ \w+ \d+ \d+) .* - ", rf"\1 {maintainer} - "),
+        ],
         "units/debian/watch": [(r"(?m)^https://\S*/tags", f"{home}/tags")],
     }
 
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> int:
     for name, replacements in _places(project).items():
         before = text = (ROOT / name).read_text()
         for pattern, new in replacements:
-            text, count = re.subn(pattern, lambda _, new=new: new, text, count=1)  # type: ignore[misc]
+            text, count = re.subn(pattern, new, text, count=1)
             if count == 0:
                 print(f"identity: {name} has nothing like {pattern}", file=sys.stderr)
                 status = 1
