@@ -13,6 +13,7 @@ import pytest
 from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 from sockreg.rules.ending import format_end
 from sockreg.systemd import journal
+from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 
 PERSISTENT = "etc/sockreg/90-bind.conf"
@@ -28,7 +29,7 @@ def served(host: Host) -> Iterator[Host]:
         assert host.register([("usual", usual.sock), ("help", help_.sock)]).status == EXIT_OK
         yield host
         host.ok("unload")
-        wait_until(lambda: not waiting(host))
+        kill_waiting(host)  # it would end by itself
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -51,10 +52,11 @@ def waiting(host: Host) -> list[int]:
     return found
 
 
-def kill(pids: list[int]) -> None:
+def kill_waiting(host: Host) -> None:
+    pids = waiting(host)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
+    wait_until(lambda: not {*pids} & {*waiting(host)})
 
 
 def lands(host: Host, label: str, address: str = "192.0.2.7") -> None:
@@ -95,8 +97,8 @@ def test_it_goes_by_itself(served: Host) -> None:
 
 def test_several_in_one_file_end_one_after_the_other(served: Host) -> None:
     served.ok("bind", "help", "tcp", "192.0.2.1", "80")
-    served.ok("bind", "help", "tcp", "192.0.2.2", "80", "--for", "6")
-    served.ok("bind", "help", "tcp", "192.0.2.3", "80,81", "--for", "3")
+    served.ok("bind", "help", "tcp", "192.0.2.2", "80", "--for", "5")
+    served.ok("bind", "help", "tcp", "192.0.2.3", "80,81", "--for", "2")
     served.ok("unbind", "help", "tcp", "192.0.2.3", "81")
     assert len(waiting(served)) >= 1
     lands(served, "usual", "192.0.2.3")
@@ -105,11 +107,25 @@ def test_several_in_one_file_end_one_after_the_other(served: Host) -> None:
     assert served.ask("192.0.2.1", 80) == "help"
 
 
-def test_it_heals_if_what_waits_is_killed(served: Host) -> None:
-    served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "2")
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the wall clock of commands forward: those that run in this process."""
+    real = time.time
+    return lambda seconds: monkeypatch.setattr(time, "time", lambda: real() + seconds)
+
+
+def test_it_heals_if_what_waits_is_killed(served: Host, later: Callable[[float], None]) -> None:
+    served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "1h")
     wait_until(lambda: waiting(served))
-    kill(waiting(served))
-    wait_until(lambda: "has ended, but is in force" in served.ok("status"))
+    kill_waiting(served)
+    # Any apply starts another one.
+    assert "nothing to change" in served.ok("apply")
+    wait_until(lambda: waiting(served))
+    kill_waiting(served)
+    later(3000)
+    assert "ends in" in served.ok("status")
+    later(3602)
+    assert "has ended, but is in force" in served.ok("status")
     assert served.ask("192.0.2.7", 80) == "help"
     assert "ended" in served.ok("rules")
     assert "- bind help: tcp 192.0.2.7 80" in served.ok("apply", "--check")
@@ -119,15 +135,31 @@ def test_it_heals_if_what_waits_is_killed(served: Host) -> None:
     assert entry["SOCKREG_LABEL"] == ["help"]
     assert "has ended: its time was 20" in entry["MESSAGE"][0]
     assert served.ask("192.0.2.7", 80) == "usual"
-    # Before that, any apply starts another one.
-    served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "5")
-    wait_until(lambda: waiting(served))
-    kill(waiting(served))
-    assert "nothing to change" in served.ok("apply")
-    lands(served, "usual")
 
 
-def test_unbind_and_a_rollback(served: Host) -> None:
+def test_a_death_leaves_the_rules_before_or_after(
+    served: Host, later: Callable[[float], None]
+) -> None:
+    bind = ("bind", "help", "tcp", "192.0.2.7", "80", "--for", "1h")
+    served.ok(*bind)
+    seen = set()
+
+    def end() -> None:
+        later(3602)
+        served.ok("apply", "--ended", "1")
+
+    for _ in deaths(end):
+        seen.add(served.ask("192.0.2.7", 80))
+        end()
+        assert served.ask("192.0.2.7", 80) == "usual"
+        assert [rule["label"] for rule in served.json("rules")] == ["usual"]
+        later(0)
+        served.ok(*bind)
+        assert served.ask("192.0.2.7", 80) == "help"
+    assert seen == {"help", "usual"}
+
+
+def test_unbind_and_a_rollback(served: Host, later: Callable[[float], None]) -> None:
     served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "1h")
     served.ok("unbind", "help", "tcp", "192.0.2.7", "80")
     assert served.ask("192.0.2.7", 80) == "usual"
@@ -135,32 +167,31 @@ def test_unbind_and_a_rollback(served: Host) -> None:
     assert served.json("status")["ending"] == []
     wait_until(lambda: not waiting(served))
     # A generation with a rule that has ended does not come back with it.
-    served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "2")
+    served.ok("bind", "help", "tcp", "192.0.2.7", "80", "--for", "1h")
     served.ok("bind", "help", "tcp", "192.0.2.8", "80")
-    kill(waiting(served))
-    time.sleep(3)
+    later(3602)
     served.ok("apply")
     served.ok("rollback")
     assert served.ask("192.0.2.7", 80) == "usual"
     assert served.ask("192.0.2.8", 80) == "help"
 
 
-def test_a_load_skips_what_has_ended(served: Host) -> None:
+def test_a_load_skips_what_has_ended(served: Host, later: Callable[[float], None]) -> None:
     state = str(served.root / "state")
     served.ok("unload")
     served.ok("load", "--state", state)
     path = served.conf(
         "[help]",
         "Bind=tcp 192.0.2.6 80",
-        f"Bind=tcp 192.0.2.7 80 {until(3)}",
-        f"Reject=tcp 192.0.2.5 80 {until(600)}",
+        f"Bind=tcp 192.0.2.7 80 {until(60)}",
+        f"Reject=tcp 192.0.2.5 80 {until(6000)}",
         name="50-more.conf",
     )
     served.ok("apply")
     assert {rule["label"] for rule in served.json("status")["ending"]} == {"help"}
     # The rules of the last boot are known, and one of them has ended since.
     served.ok("unload")
-    time.sleep(4)
+    later(100)
     path.write_text("[help]\nBind=nonsense\n")
     served.ok("load", "--state", state)
     rules = [rule["rule"] for rule in served.json("rules") if rule["label"] == "help"]
@@ -168,7 +199,9 @@ def test_a_load_skips_what_has_ended(served: Host) -> None:
     assert len(served.json("status")["ending"]) == 1
 
 
-def test_a_rule_that_lasts_is_not_lost_to_one_that_ends(served: Host) -> None:
+def test_a_rule_that_lasts_is_not_lost_to_one_that_ends(
+    served: Host, later: Callable[[float], None]
+) -> None:
     rule = ("tcp", "192.0.2.7", "80")
     served.ok("bind", "help", *rule)
     assert "has no end" in served.fails(EXIT_CONFIG, "bind", "help", *rule, "--for", "1h")
@@ -180,9 +213,13 @@ def test_a_rule_that_lasts_is_not_lost_to_one_that_ends(served: Host) -> None:
     wide = ("tcp", "192.0.2.8/30", "80")
     hint = served.fails(EXIT_CONFIG, "bind", "--replace", "usual", *wide, "--for", "1h")
     assert "name fewer addresses" in hint
-    served.ok("bind", "usual", "tcp", "192.0.2.9", "80", "--for", "2")
+    served.ok("bind", "usual", "tcp", "192.0.2.9", "80", "--for", "1h")
     assert served.ask("192.0.2.9", 80) == "usual"
-    lands(served, "help", "192.0.2.9")
+    later(3602)
+    served.ok("apply")
+    assert served.ask("192.0.2.9", 80) == "help"
+    later(0)
+    served.ok("unbind", "usual", "tcp", "192.0.2.9", "80")
     # A lasting one takes the place of one that ends.
     served.ok("unbind", "help", *rule)
     served.ok("bind", "help", *rule, "--for", "1h")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sockreg.commands import stalls
 from sockreg.errors import EXIT_OK, EXIT_USAGE
 from sockreg.systemd import journal
 from tests.kernel.dying import deaths
@@ -72,7 +73,8 @@ class Pool:
 
 
 @pytest.fixture
-def pool(host: Host) -> Iterator[Pool]:
+def pool(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    monkeypatch.setattr(stalls, "_BETWEEN", 0.2)
     write_unit(host, 1, "Drain=stalled")
     write_unit(host, 2, "Drain=stalled")
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sockreg.check import probe
 from sockreg.errors import EXIT_CONFIG, EXIT_OK
 from tests.kernel import privileges
 from tests.kernel.host import Host, Outcome
@@ -20,6 +21,11 @@ from tests.tree import ROOT
 
 ADDRESS = "192.0.2.1"
 RULES = ("[web]", "Bind=tcp 192.0.2.0/24 80", "Bind=tcp 2001:db8::/64 80")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_LONGER", 1.0)
 
 
 @pytest.fixture
