@@ -18,9 +18,11 @@ from sockreg.systemd import unit_control
 # What holds or takes sockets of the package's own, and the loader; then what only notes things.
 _FIRST = (
     "sockreg-metrics.socket", "sockreg-metrics.service", "sockreg-receive.socket",
-    "sockreg-sockops.service", "sockreg-interfaces.socket", "sockreg.service",
+    "sockreg-sockops.service", "sockreg-interfaces.socket", "sockreg-stalled.timer",
+    "sockreg-stalled.service", "sockreg.service",
 )  # fmt: skip
 _THEN = ("sockreg-needed.service", "sockreg-booted.service")
+_TRANSIENT = ("sockreg-end-*.timer", "sockreg-end-*.service")
 _RUNTIME = (
     "/sys/fs/bpf/sockreg", "/run/sockreg/bpf/sockreg", "/run/sockreg/bpf", "/run/sockreg/enable",
     "/run/sockreg",
@@ -69,7 +71,7 @@ def stop(context: Context) -> None:
     if first := [unit for unit in _FIRST if unit in there]:
         unit_control.run(["stop", "--", *first])
     then = [unit for unit in _THEN if unit in there]
-    unit_control.run(["stop", "--", "sockreg@*.service", *then])
+    unit_control.run(["stop", "--", "sockreg@*.service", *_TRANSIENT, *then])
     with contextlib.suppress(NotLoadedError):
         load.unload(context)
     for directory in _RUNTIME:

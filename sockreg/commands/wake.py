@@ -26,7 +26,9 @@ _MARK = "end-"  # of a directory in the registry, which the process that waits h
 _SOON = 10  # s; a timer for a time that has passed when systemd sees it would never run
 _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 # It cannot end the rules while another command holds the lock for long.
-_AGAIN = ("Restart=on-failure", "RestartSec=10")
+_AGAIN = (
+    "Restart=on-failure", "RestartSec=10", "StartLimitIntervalSec=3600", "StartLimitBurst=20"
+)  # fmt: skip
 
 
 def set_timers(context: Context, before: Header | None, after: Header) -> None:
@@ -55,11 +57,11 @@ def wake_at_end(context: Context, header: Header) -> None:
 def _set_timer(when: int, command: list[str]) -> None:
     """Set a timer of systemd, unless it is set already."""
     name = f"sockreg-end-{when}"
-    systemctl = ["systemctl", "is-active", "--quiet", f"{name}.timer"]
-    if subprocess.run(systemctl, check=False, capture_output=True).returncode == 0:
+    told = format_time(when)
+    stay = f"the rules that end at {told} stay until an apply after that"
+    if _run(["systemctl", "is-active", "--quiet", f"{name}.timer"], stay).returncode == 0:
         return
     left = when - time.time()
-    told = format_time(when)
     day, clock = told.rstrip("Z").split("T")
     at = f"--on-calendar={day} {clock} UTC"
     if left < _SOON:
@@ -68,17 +70,23 @@ def _set_timer(when: int, command: list[str]) -> None:
     settings += [f"--property={setting}" for setting in _AGAIN]
     about = f"--description=Socket registry, rules that end at {told}"
     run = ["systemd-run", "--quiet", at, *settings, "--collect", f"--unit={name}", about, "--"]
-    done = subprocess.run(
-        [*run, *command],
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-    )
+    done = _run([*run, *command], stay)
     if done.returncode != 0:
-        raise SockregError(
-            f"systemd-run: {done.stderr.strip()}; the rules that end at {told} stay until an apply"
+        raise SockregError(f"systemd-run: {done.stderr.strip()}; {stay}")
+
+
+def _run(command: list[str], otherwise: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of systemd. Raises SockregError if it is not there."""
+    try:
+        return subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
         )
+    except OSError as error:
+        raise SockregError(f"{command[0]}: {error.strerror}; {otherwise}") from None
 
 
 def _leave_waiting(registry: str, when: int, command: list[str]) -> None:

@@ -226,6 +226,10 @@ def runtime(box: Sandbox) -> str:
     return box.run(["sh", "-c", places]).stdout
 
 
+def timers(box: Sandbox) -> str:
+    return box.systemctl("list-units", "--plain", "--no-legend", "--all", "sockreg*.timer").stdout
+
+
 def test_from_installation_to_purge(packages: Path) -> None:
     with bare_box(packages) as box:
         before = files(box)
@@ -240,6 +244,7 @@ def test_from_installation_to_purge(packages: Path) -> None:
         box.run(["sockreg", "bind", "web", "tcp", "127.0.0.1", "81"])
         box.reboot()
         box.run(["sockreg", "bind", "--runtime", "web", "tcp", "127.0.0.1", "82"])
+        box.run(["sockreg", "bind", "--for", "1 week", "web", "tcp", "127.0.0.1", "83"])
         assert [box.ask("127.0.0.1", port) for port in (80, 81, 82)] == [
             f"web 127.0.0.1:{port}" for port in (80, 81, 82)
         ]
@@ -248,6 +253,7 @@ def test_from_installation_to_purge(packages: Path) -> None:
         fail_units(box)
         assert "warning" not in dpkg(box, "-r", "sockreg")
         assert box.systemctl("--failed", "--no-legend", "--plain").stdout == ""
+        assert timers(box) == ""
         assert box.ask("127.0.0.1", 80) == "refused"
         assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
         box.run(["rm", "/run/sockreg/91-bind-runtime.conf"])  # the operator's, until a purge
@@ -296,6 +302,8 @@ def test_from_install_units_to_uninstall_units(tmp_path: Path) -> None:
         box.run(["sockreg", "enable", "--mode", "companion", "web.socket"])
         box.systemctl("enable", "--now", "sockreg-metrics.socket", "sockreg-receive.socket")
         assert box.ask("127.0.0.1", 80) == ANSWER
+        box.run(["sockreg", "bind", "--for", "1 week", "web", "tcp", "127.0.0.1", "83"])
+        assert timers(box) != ""
         fail_units(box)
         done = box.run(["sockreg", "uninstall-units"])
         removed = {line for line in done.stdout.splitlines() if line.startswith("removed ")}
@@ -303,10 +311,11 @@ def test_from_install_units_to_uninstall_units(tmp_path: Path) -> None:
         assert box.ask("127.0.0.1", 80) == "refused"
         assert box.ask("127.0.0.1", 8080) == "web 127.0.0.1:8080"
         assert box.systemctl("--failed", "--no-legend", "--plain").stdout == ""
+        assert timers(box) == ""
         assert runtime(box) == ""
         again = box.run(["sockreg", "uninstall-units"])
         assert "removed" not in again.stdout
-        box.run(["rm", "-r", "/opt/sockreg", "/usr/local/bin/sockreg"])
+        box.run(["rm", "-r", "/opt/sockreg", "/usr/local/bin/sockreg", "/etc/sockreg"])
         left = {path for path in files(box).keys() - before.keys() if "sockreg" in path}
         left = {path for path in left if ".wants/sockreg" not in path}
         assert left == {"/var/lib/sockreg", "/var/lib/sockreg/rules"}, "those of the last boot"
