@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 _STANDARD = 3  # descriptors
 
 _lost: OSError | None = None
+_printed = False
 
 
 def begin() -> None:
     """Prepare the streams of a command."""
-    global _lost  # noqa: PLW0603  # of the process, like its streams
-    _lost = None
+    global _lost, _printed  # of the process, like its streams
+    _lost, _printed = None, False
     for fd in range(_STANDARD):
         try:
             posix.fstat(fd)
@@ -91,12 +92,19 @@ def flush() -> None:
             _lose(error)
 
 
+def has_printed() -> bool:
+    """Whether there was something for standard output since begin()."""
+    return _printed
+
+
 def lost() -> OSError | None:
     """The first failure to write to standard output."""
     return _lost
 
 
 def _write_out(text: str) -> None:
+    global _printed  # noqa: PLW0603
+    _printed = True
     if _lost is not None:
         return
     if sys.stdout is None:  # it was closed when the process began

@@ -76,6 +76,7 @@ def _text(part: ast.expr) -> str:
     return str(part.value) if isinstance(part, ast.Constant) else "{}"
 
 
+_P = "tests/pure/test_"
 _K, _S, _L = "tests/kernel/test_", "tests/systemd/test_", "tests/systemd/test_lacking.py::test_"
 _H, _N = "tests/systemd/test_hints.py::test_", "tests/systemd257/test_"
 _BROKEN = f"{_S}broken_host.py::test_every_fault_is_named_with_its_fix_and_goes_by_it"
@@ -182,6 +183,8 @@ EXECUTORS = {
     "commands/enable_checks.py: 'systemctl unmask": (
         f"{_S}enable.py::test_a_masked_loader_is_said"
     ),
+    "cli/main.py: 'sockreg help {}' explains": f"{_P}manners.py::test_help_and_version",
+    "cli/main.py: 'sockreg help' lists": f"{_P}manners.py::test_help_and_version",
     "cli/change.py: 'sockreg apply'": "tests/faults/test_faults.py::test_around_the_swap",
     "commands/enable.py: undo this first": f"{_N}fixes.py::test_the_other_mode",
     "commands/enable_checks.py: 'systemctl start sockreg@NAME.service'": (

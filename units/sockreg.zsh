@@ -217,7 +217,7 @@ _shtab_sockreg_explain_options=(
   "--json[print JSON]"
   {-v,--verbose}"[show the messages of libbpf and the verifier]"
   ":tcp or udp:(tcp udp)"
-  ":ADDR:"
+  ":192.0.2.1, or with its port 192.0.2.1\:80:"
   ":PORT:"
   "(*)::from ADDR\[\:PORT\] (IPv6 with a port\: \[ADDR\]\:PORT), dev INTERFACE:_sockreg_offer _sockreg_packet_conditions"
 )

@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parse(own)
     except SystemExit as done:  # with help, or with what is wrong
         return _unless_unheard(int(done.code or 0), only_shows=True)
+    except UsageError as error:
+        _fail(error, as_json="--json" in own)
+        return _unless_unheard(error.status, only_shows=True)
     options.command = command
     return _unless_unheard(_run(options, command), only_shows=_only_shows(options))
 
@@ -66,14 +69,15 @@ def _run(options: argparse.Namespace, command: list[str] | None) -> int:
 
             become(command)
     except SockregError as error:
-        _fail(error)
+        _fail(error, as_json=options.json)
         return error.status
     except ImportError as error:
-        told = missing(error)
-        _fail(told)
-        return told.status
+        lacking = missing(error)
+        _fail(lacking, as_json=options.json)
+        return lacking.status
     except OSError as error:
-        _fail(context.damage(error) or SockregError(f"{options.verb}: {error}"))
+        told = context.damage(error) or SockregError(f"{options.verb}: {error}")
+        _fail(told, as_json=options.json)
         return EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -92,8 +96,16 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _fail(error: SockregError) -> None:
-    """Print to standard error; several problems are several lines."""
+def _fail(error: SockregError, *, as_json: bool) -> None:
+    """Print to standard error; several problems are several lines.
+
+    A program that has asked for JSON gets the same on standard output, unless it has got something
+    already: what a command prints is one object.
+    """
+    if as_json and not streams.has_printed():
+        from sockreg.cli.printing import print_json
+
+        print_json("error", {"status": error.status, "problems": error.lines, "hint": error.hint})
     for line in [*error.lines, error.hint]:
         if line:
             streams.err(f"sockreg: {line}")
@@ -124,6 +136,10 @@ def _unless_unheard(status: int, *, only_shows: bool) -> int:
     if status == EXIT_OK:
         streams.err(f"sockreg: done, but {why}")
     return status
+
+
+_WORDS_FOR_HELP = ("help", "version")
+_GLOBAL_WITH_VALUE = ("--netns", "--bpffs", "--root", "--object")
 
 
 class _IncompleteError(Exception):
@@ -158,14 +174,87 @@ class _SomeVerbs(_Parser):
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse with the verbs among the arguments; with all verbs if that does not do."""
+    """Parse with the verbs among the arguments; with all verbs if that does not do.
+
+    Raises UsageError for a verb, an option or an argument that there is not.
+    """
+    at = _verb_at(arguments)
+    if at is not None and arguments[at] in _WORDS_FOR_HELP:
+        arguments = _as_option(arguments, at)
+    elif at is not None and arguments[at] not in WHERE:
+        raise _no_verb(arguments[at])
     named = [name for name in WHERE if name in arguments]
     if (named or "--version" in arguments) and not {"-h", "--help"}.intersection(arguments):
         try:
             return parser(named, _SomeVerbs).parse_args(arguments)
         except _IncompleteError:
             pass
-    return parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        raise _not_understood(options.verb, unknown)
+    return options
+
+
+def _verb_at(arguments: list[str]) -> int | None:
+    """Where the verb is, behind global options and their values."""
+    takes_value = False
+    for at, word in enumerate(arguments):
+        if takes_value:
+            takes_value = False
+        elif word in _GLOBAL_WITH_VALUE:
+            takes_value = True
+        elif not word.startswith("-"):
+            return at
+    return None
+
+
+def _as_option(arguments: list[str], at: int) -> list[str]:
+    """``help bind`` as ``bind --help``, and ``version`` as ``--version``."""
+    before, word, rest = arguments[:at], arguments[at], arguments[at + 1 :]
+    if word == "version":
+        return [*before, "--version", *rest]
+    for verb in rest[:1]:
+        if verb not in WHERE:
+            raise _no_verb(verb)
+    return [*before, *rest[:1], "--help"]
+
+
+def _no_verb(word: str) -> UsageError:
+    near = _near(word, [*WHERE, *_WORDS_FOR_HELP])
+    return UsageError(f"there is no verb {word!r}{near}", "'sockreg help' lists the verbs")
+
+
+def _not_understood(verb: str, words: list[str]) -> UsageError:
+    """The verb was understood, and these of its arguments were not."""
+    word = words[0]
+    if not word.startswith("-"):
+        what = f"{verb}: argument {word!r} is too much"
+    else:
+        option = word.partition("=")[0]
+        known = [
+            name
+            for action in _parser_of(verb)._actions
+            for name in action.option_strings
+            if name.startswith("--")
+        ]
+        what = f"{verb}: there is no option {option}{_near(option, known)}"
+    usage = " ".join(_parser_of(verb).format_usage().split())
+    return UsageError([what, usage], f"'sockreg help {verb}' explains it")
+
+
+def _parser_of(verb: str) -> argparse.ArgumentParser:
+    for action in parser([verb])._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found: argparse.ArgumentParser = action.choices[verb]
+            return found
+    raise AssertionError(verb)
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def parser(
@@ -178,7 +267,8 @@ def parser(
         usage="sockreg [OPTION...] VERB ...",
         formatter_class=functools.partial(_InGroups, verbs=verbs, max_help_position=18),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
-        epilog="Rules are read from .socket units and /etc/sockreg/*.conf; see sockreg(8).",
+        epilog="'sockreg help VERB' explains a verb. Rules are read from .socket units and "
+        "/etc/sockreg/*.conf; see sockreg(8).",
     )
     main_parser.add_argument("--version", action="version", version=f"sockreg {__version__}")
     _add_global(main_parser, defaults=True)

@@ -333,7 +333,7 @@ def test_it_counts_as_one_lookup(host: Host) -> None:
     [
         "tcp 192.0.2.300 80",
         "tcp 192.0.2.1 0",
-        "tcp 192.0.2.1 http",
+        "tcp 192.0.2.1 htttp",
         "tcp 192.0.2.1 80 from ::1",
         "tcp 192.0.2.1 80 via eth0",
         "tcp 192.0.2.1 80 from",
@@ -347,3 +347,13 @@ def test_wrong_words(host: Host, words: str) -> None:
 
 def test_nothing_is_loaded(host: Host) -> None:
     host.fails(EXIT_NOT_LOADED, "explain", "tcp", "192.0.2.1", "80")
+
+
+def test_the_port_may_stand_behind_the_address(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80", "Bind=tcp 2001:db8::/32 443 from 2001:db8::1")
+    with host.serve("web", "::", 8080):
+        for words in (["192.0.2.7", "80"], ["192.0.2.7:80"], ["192.0.2.7:http"]):
+            assert "tcp 192.0.2.0/24 80" in host.ok("explain", "tcp", *words)
+        condition = ["from", "2001:db8::1"]
+        for words in (["2001:db8::7", "443"], ["[2001:db8::7]:443"], ["[2001:db8::7]", "https"]):
+            assert "2001:db8::/32 443" in host.ok("explain", "tcp", *words, *condition)

@@ -100,7 +100,7 @@ def test_host_bits_are_cleared_with_a_notice(host: Host) -> None:
         (("--prefix", "::ffff:192.0.2.1"), "write 192.0.2.1"),
         (("--prefix", ""), "expected an IPv4 or IPv6 address"),
         (("--port", "0"), "there is no port 0"),
-        (("--port", "http"), "expected numbers from 1 to 65535"),
+        (("--port", "htttp"), "expected numbers from 1 to 65535"),
         (("--port", ""), "expected numbers from 1 to 65535"),
         (("--proto", "sctp"), "--proto"),
         (("--label", "a:b"), "contains ':'"),

@@ -92,7 +92,10 @@ def test_changes(host: Host) -> None:
     ):
         assert printed(host, *command)["swapped"]
     host.conf("[web]", "Bind=tcp nonsense 80")
-    assert host.run("--json", "apply").out == ""
+    failed = host.run("--json", "apply")
+    kind, error = validated(failed.out)
+    assert (kind, error["status"]) == ("error", EXIT_CONFIG)
+    assert "nonsense" in error["problems"][0]
     assert printed(host, "status")["applied"]["status"] == EXIT_CONFIG
 
 

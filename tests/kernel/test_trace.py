@@ -280,7 +280,7 @@ def test_rules_that_decide(host: Host) -> None:
     with (
         host.serve("lo", "127.0.0.1", 8080),
         subprocess.Popen(
-            host.command("--json", "rules", "--count", "1", "--proto", "tcp"),
+            host.command("--json", "rules", "--count", "3", "--proto", "tcp"),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -24,8 +24,8 @@ _SHOWN = 10  # limit on the rules that lost
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("protocol", metavar="PROTO", choices=("tcp", "udp"), help="tcp or udp")
-    parser.add_argument("address", metavar="ADDR")
-    parser.add_argument("port", metavar="PORT")
+    parser.add_argument("address", metavar="ADDR", help="192.0.2.1, or with its port 192.0.2.1:80")
+    parser.add_argument("port", metavar="PORT", nargs="?")
     parser.add_argument(
         "conditions",
         metavar="CONDITION",
@@ -35,11 +35,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
-    source, source_port, interface = _conditions(options.conditions)
+    address, port, conditions = _asked(options)
+    source, source_port, interface = _conditions(conditions)
     found = registry.explain(
         options.protocol,
-        options.address,
-        _named_port(options.port, options.protocol),
+        address,
+        _named_port(port, options.protocol),
         source=source,
         source_port=source_port,
         interface=interface,
@@ -48,6 +49,18 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         print_json("explanation", found)
     else:
         _show(options.protocol, found)
+
+
+def _asked(options: argparse.Namespace) -> tuple[str, str, list[str]]:
+    """Address, port and conditions. The port may be behind the address, as ``ss`` shows it."""
+    address, port = options.address, options.port
+    host, colon, behind = address.rpartition(":")
+    if colon and (":" not in host or (host.startswith("[") and host.endswith("]"))):
+        conditions = options.conditions if port is None else [port, *options.conditions]
+        return host.strip("[]"), behind, conditions
+    if port is None:
+        raise _usage("PORT is missing: 'explain tcp 192.0.2.1 80', or 192.0.2.1:80")
+    return address.strip("[]"), port, options.conditions
 
 
 def _conditions(words: list[str]) -> tuple[str | None, int, str | None]:
