@@ -299,6 +299,8 @@ def _judge(
     )
     matching = _matching(there, header.index_of, query)
     notes = [*_never(there, query), *rules.pending_lines(_like(waiting, query), header.refused)]
+    if matching and (end := header.end_of.get(matching[0].place)):
+        notes.append(f"the rule {rules.end_text(end)}")
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
         no_interface = "a test run cannot set an interface; this verdict comes from the rules"

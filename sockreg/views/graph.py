@@ -132,7 +132,7 @@ def _label(
             cookie=member.cookie,
             protocol=destination.protocol,
             address=member.address,
-            weight=member.weight,
+            weight=0 if member.stalled else member.weight,  # while others have a share
             unit=member.unit,
         )
         for destination in destinations

@@ -80,6 +80,8 @@ def test_it_goes_by_itself(served: Host) -> None:
     assert (lasting["until"], lasting["seconds_left"]) == (None, None)
     line = f"Bind=tcp 192.0.2.7 80 until={ending['until']}\n"
     assert line in (served.root / PERSISTENT).read_text()
+    assert "the rule ends in " in served.ok("explain", "tcp", "192.0.2.7", "80")
+    assert "ends in" not in served.ok("explain", "tcp", "192.0.2.8", "80")
     (of_status,) = served.json("status")["ending"]
     assert (of_status["label"], of_status["until"]) == ("help", ending["until"])
     # What somebody has begun to edit must not come into force when a rule ends.
