@@ -264,8 +264,7 @@ def _remove(plan: Plan) -> None:
     """Remove what was only for this command; systemd forgets it at the next daemon-reload."""
     if plan.temporary:
         marks.remove_all(plan.units)
-        for path in plan.temporary:
-            files.remove(str(path))
+        unfinished.restore({str(path): None for path in plan.temporary})
 
 
 def _before(context: Context, plan: Plan) -> unfinished.Before:

@@ -14,6 +14,7 @@ from sockreg.errors import (
     EXIT_REFUSED,
     EXIT_USAGE,
 )
+from sockreg.systemd import journal
 from tests.sandbox import Sandbox
 from tests.schemas import validated
 from tests.systemd.conftest import MakeBox
@@ -526,6 +527,13 @@ def test_several_units_are_enabled_at_once(make_box: MakeBox) -> None:
     assert said.count("is registered for 1 destination") == 8
     for at, name in enumerate(names):
         assert box.ask(f"127.0.1.{at}", 80) == f"{name} 127.0.1.{at}:80"
+    # One process registered all of them, and nothing is left of how it was told to.
+    registered = box.journal(f"MESSAGE_ID={journal.REGISTERED}")
+    assert {entry["_SYSTEMD_UNIT"] for entry in registered} == {"sockreg-boot@enable-0.service"}
+    assert box.run(["ls", "/run/systemd/system", "/run/sockreg-registered"]).stdout.split() == [
+        "/run/sockreg-registered:",
+        "/run/systemd/system:",
+    ]
     # All rules came into force at once.
     generation = json.loads(box.run(["sockreg", "--json", "status"]).stdout)["status"]["generation"]
     assert generation == 2
@@ -533,6 +541,30 @@ def test_several_units_are_enabled_at_once(make_box: MakeBox) -> None:
     assert box.run(["sockreg", "rules"]).stdout.count("\n") == 1
     for at, _ in enumerate(names):
         assert box.ask(f"127.0.1.{at}", 80) == "refused"
+
+
+def test_many_units_all_or_none(make_box: MakeBox) -> None:
+    """One of those that one process would register does not even listen."""
+    files = web()
+    for at, name in enumerate(("shop", "other", "mail")):
+        address = "192.0.2.77:80" if name == "mail" else f"127.0.0.1:{9000 + at}"
+        files[f"{UNITS}/{name}.socket"] = socket_unit(
+            address, label=name, rules=[f"Bind=tcp 127.0.1.{at} 80"]
+        )
+        files[f"{UNITS}/{name}.service"] = service_unit(
+            f"accept_loop {name}", dependencies=[f"Requires={name}.socket"]
+        )
+    box = make_box(files=files)
+    before = state(box)
+    said = fails(box, EXIT_FAILURE, "enable", "web", "shop", "other", "mail")
+    assert "mail.socket: Failed to create listening socket (192.0.2.77:80)" in said
+    assert state(box) == before
+    box.write(f"{UNITS}/mail.socket.d/address.conf", "[Socket]\nListenStream=\n"
+              "ListenStream=127.0.0.1:9009\n")  # fmt: skip
+    box.run(["sockreg", "enable", "web", "shop", "other", "mail"])
+    assert box.ask("127.0.1.2", 80) == "mail 127.0.1.2:80"
+    box.systemctl("restart", "mail.socket", "shop.socket")
+    box.wait(lambda: box.ask("127.0.1.0", 80) == "shop 127.0.1.0:80", "the registration")
 
 
 def test_several_units_all_or_none(make_box: MakeBox) -> None:
