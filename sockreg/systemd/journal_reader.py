@@ -1,10 +1,12 @@
-"""The latest journal entries of sockreg, read with systemd-python."""
+"""Journal entries: the latest of sockreg, with systemd-python, and complaints about units."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sockreg.systemd.journal import ERR, OF_UNIT, WARNING
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from systemd._reader import _Reader
 
 _LOCAL_ONLY = 1  # SD_JOURNAL_LOCAL_ONLY, sd_journal_open(3)
+_ABOUT = ("UNIT", "_SYSTEMD_UNIT", OF_UNIT)  # fields that name the unit that an entry is about
+_FIELDS = (*_ABOUT, "MESSAGE", "MESSAGE_ID", "PRIORITY", "_TRANSPORT")
 
 
 def latest(count: int) -> list[str]:
@@ -41,12 +45,8 @@ def _backwards(reader: _Reader, count: int) -> Iterator[str]:
 
 def end() -> str | None:
     """The cursor of the last entry there is, for complaints(); None if there is none."""
-    from systemd import journal
-
-    reader = journal.Reader()
-    reader.seek_tail()
-    entry = reader.get_previous()
-    return str(entry["__CURSOR"]) if entry else None
+    entries = list(_entries(["--lines=1"]))
+    return str(entries[-1]["__CURSOR"]) if entries else None
 
 
 def complaints(
@@ -57,34 +57,46 @@ def complaints(
     ``kind`` is the MESSAGE_ID= of the only entries that count; None counts all. Each sentence
     appears once. Without permission to read the journal, there is none.
     """
-    import subprocess
-    import uuid
-
-    from systemd import journal
-
     # journald writes in its own time.
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
-    reader = journal.Reader()
-    reader.this_boot()
-    for field in ("UNIT", "_SYSTEMD_UNIT", OF_UNIT):
-        for unit in units:
-            reader.add_match(**{field: unit})
-        reader.add_disjunction()
-    if after is None:
-        reader.seek_head()
-    else:
-        reader.seek_cursor(after)
+    # --after-cursor= also skips the first match if the entry at the cursor is no match.
+    where = ["--boot"] if after is None else [f"--cursor={after}"]
+    for field in _ABOUT:
+        where += [*(f"{field}={unit}" for unit in units), "+"]
     found: dict[str, dict[str, None]] = {unit: {} for unit in units}
-    for entry in reader:
+    for entry in _entries(where[:-1]):
         if entry["__CURSOR"] == after:
             continue
-        if kind is not None and entry.get("MESSAGE_ID") != uuid.UUID(kind):
+        if kind is not None and entry.get("MESSAGE_ID") != kind:
             continue
-        if entry.get("PRIORITY", ERR) > WARNING and entry.get("_TRANSPORT") != "stdout":
+        if int(_text(entry, "PRIORITY") or ERR) > WARNING and entry.get("_TRANSPORT") != "stdout":
             continue
-        about = {entry.get(field) for field in ("UNIT", "_SYSTEMD_UNIT")}
-        of = entry.get(OF_UNIT)
-        about |= set(of) if isinstance(of, list) else {of}
-        for unit in about & found.keys():
-            found[unit][str(entry.get("MESSAGE", ""))] = None
+        for unit in found.keys() & {name for field in _ABOUT for name in _values(entry, field)}:
+            found[unit][_text(entry, "MESSAGE")] = None
     return {unit: list(sentences) for unit, sentences in found.items()}
+
+
+def _entries(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Entries in the JSON of journalctl(1), which also those have who lack systemd-python."""
+    options = ["--quiet", "--all", "--output=json", f"--output-fields={','.join(_FIELDS)}"]
+    done = subprocess.run(
+        ["journalctl", *options, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    for line in done.stdout.splitlines():
+        yield json.loads(line)
+
+
+def _values(entry: dict[str, Any], field: str) -> list[str]:
+    """The values of a field, which may have several."""
+    value = entry.get(field, [])
+    return value if isinstance(value, list) else [value]
+
+
+def _text(entry: dict[str, Any], field: str) -> str:
+    """The first value. One that is no text is a list of bytes."""
+    value = entry.get(field)
+    if isinstance(value, list):
+        if value and all(isinstance(byte, int) for byte in value):
+            return bytes(value).decode("utf-8", "backslashreplace")
+        value = value[0] if value else ""
+    return str(value or "")

@@ -172,7 +172,7 @@ def test_what_the_debian_package_is_built_with_is_here() -> None:
     run(["dpkg-checkbuilddeps", "-I", str(ROOT / "units/debian/control")])
 
 
-@pytest.mark.parametrize("kind", ["test", "fuzz"])
+@pytest.mark.parametrize("kind", ["test", "fuzz", "release"])
 def test_what_is_taken_from_the_index_is_pinned_with_hashes(kind: str) -> None:
     """And has the versions that pyproject.toml asks for; tests/requirements/update writes it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
