@@ -233,6 +233,45 @@ def test_alerts_speak_of_metrics_that_there_are(exposed: str) -> None:
     assert "SUCCESS: 8 rules found" in done.stdout
 
 
+def test_alerts_on_queues_fire_after_a_burst_and_not_in_it(tmp_path: Path) -> None:
+    """A full queue for one minute, then for three; and losses for the time after minute ten."""
+    names = '{label="web",unit="web.socket",instance="a"}'
+    firing = 'count(ALERTS{alertname="%s",alertstate="firing"}) or vector(0)'
+    tests = [
+        {
+            "interval": "15s",
+            "input_series": [
+                {
+                    "series": f"sockreg_member_queue_full{names}",
+                    "values": "1x4 0x4 1x12 0x40",
+                },
+                {
+                    "series": f"sockreg_member_queue_dropped_total{names}",
+                    "values": "5x40 6+1x80",
+                },
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": firing % alert,
+                    "eval_time": when,
+                    "exp_samples": [{"labels": "{}", "value": value}],
+                }
+                for alert, when, value in (
+                    ("SockregQueueFull", "1m", 0),
+                    ("SockregQueueFull", "5m", 1),
+                    ("SockregQueueFull", "8m", 0),
+                    ("SockregQueueOverflows", "12m", 0),
+                    ("SockregQueueOverflows", "25m", 1),
+                )
+            ],
+        }
+    ]
+    wanted = tmp_path / "tests.json"  # JSON is YAML
+    wanted.write_text(json.dumps({"rule_files": [str(ALERTS)], "tests": tests}))
+    done = run(["promtool", "test", "rules", str(wanted)])
+    assert "SUCCESS" in done.stdout
+
+
 def expressions_in(part: Any) -> Iterator[str]:
     """All queries of a dashboard, wherever they stand."""
     if isinstance(part, dict):
