@@ -18,7 +18,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sockreg import __version__
-from tests.bench import apply, boot, connections, flows, fullpath, lookup, pool, startup, swap
+from tests.bench import (
+    apply,
+    boot,
+    connections,
+    flows,
+    fullpath,
+    lookup,
+    pool,
+    startup,
+    swap,
+    trace,
+)
 from tests.bench.report import Aim, Part, Table, machine, show, verdict
 
 _QUICK_STARTS = 20
@@ -60,6 +71,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
     "connections": connections.measure,
     "pool": pool.measure,
     "flows": flows.measure,
+    "trace": trace.measure,
     "startup": _startup,
     "boot": boot.measure,
 }
