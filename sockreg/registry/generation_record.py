@@ -359,7 +359,9 @@ def decode_header(content: bytes) -> Header:
 
 
 def _part(name: str, rules: int, drops: list[list[Any]], *rest: Any) -> PartRecord:
-    return PartRecord(name, rules, [(label, action) for label, action in drops], *rest)
+    part = PartRecord(name, rules, [(label, action) for label, action in drops], *rest)
+    # As they were written: the fingerprint of a generation made from this one depends on it.
+    return part._replace(ports=[tuple(port) for port in part.ports])
 
 
 def _left_out(

@@ -39,6 +39,15 @@ def test_every_part_of_a_rule_comes_back() -> None:
     header = _header(packed)
     content = generation_record.encode(header, packed.records)
     assert generation_record.decode_header(content) == header
+    parts = [
+        generation_record.PartRecord(
+            "web.socket", 2, [("web", 1)], {"counters": True}, "web", 7, True, [(2, 6, 8080)]
+        )
+    ]
+    header = replace(header, parts=parts, ends=[("/a.conf", 3, 4)], drains=["web.socket"])
+    again = generation_record.decode_header(generation_record.encode(header, packed.records))
+    assert again == header
+    assert repr(again.parts) == repr(parts)
     assert generation_record.decode(content) == packed
     assert generation_record.decode_bindings(content) == RULES
     assert generation_record.unpack(packed, [3, 0]) == [RULES[3], RULES[0]]

@@ -48,6 +48,8 @@ def test_a_timer_takes_it_out_also_after_a_reboot(box: Sandbox) -> None:
     box.wait(lambda: not timers(box), "the timer to go")
     assert box.systemctl("--failed", "--no-legend").stdout.strip() == ""
     assert box.ask("127.0.0.1", 80).split()[0] == "web"
+    # Files and rules in force agree, without a word from anybody.
+    assert "nothing to change" in box.run(["sockreg", "apply"]).stdout
 
     # One rule ends while the host is down, and one does not.
     box.run(["sockreg", "bind", "--for", "1s", "web", *RULE])
