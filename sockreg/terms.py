@@ -37,6 +37,7 @@ INTERFACES_SERVICE = "sockreg-interfaces.service"
 NEEDED = "sockreg-needed.service"  # starts the loader, unless that was stopped
 SHUTDOWN = "shutdown.target"
 METRICS = "sockreg-metrics.service"
+RECEIVER_SOCKET = "sockreg-receive.socket"
 SOCK_OPS = "sockreg-sockops.service"
 NO_UNIT = "-"  # the unit of a process or a socket without one
 COMPANION_PREFIX = "sockreg@"

@@ -13,9 +13,10 @@ from sockreg.config.report import Problem
 from sockreg.config.ruleset import RuleSet
 from sockreg.config.unit import Setting as Setting
 from sockreg.config.unit import Unit as Unit
+from sockreg.grants import Grant
 from sockreg.host.links import Above
 from sockreg.host.queues import Jam
-from sockreg.model import Action, Binding, Destination
+from sockreg.model import Action, Binding, Destination, Place
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
 from sockreg.terms import adding_unit, companion
@@ -96,6 +97,17 @@ class Host:
         )
 
 
+class Granted(NamedTuple):
+    """A grant of a label, and where it is; ``known`` is whether there is such a user, group or unit
+    on this host.
+    """
+
+    label: str
+    place: Place
+    grant: Grant
+    known: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """``sockets`` are all .socket units; ``counted`` names those whose rules count.
@@ -106,7 +118,7 @@ class Facts:
     loader is.
     ``lost`` has units that would register their own sockets but are not there, each with its
     drop-in.
-    ``host`` is None if only files are checked.
+    ``host`` is None if only files are checked. ``grants`` are the Register= lines.
     """
 
     rules: RuleSet
@@ -119,6 +131,7 @@ class Facts:
     masked: frozenset[str]
     host: Host | None
     loader_masked: bool = False
+    grants: Sequence[Granted] = ()
 
     @property
     def bindings(self) -> Sequence[Binding]:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import resource
 import subprocess
-from collections.abc import Collection, Iterable
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sockreg.check.facts import Facts, Host, SystemdState, Unit
+from sockreg import grants
+from sockreg.check.facts import Facts, Granted, Host, SystemdState, Unit
 from sockreg.check.probe import probe as ask
 from sockreg.check.probe import visit
 from sockreg.commands import unfinished
+from sockreg.config.conf import read_sections_of_all
 from sockreg.config.counted import lost_units, units_of_companions
 from sockreg.config.ruleset import RuleSet, examine_rule_set
 from sockreg.config.ruleset import read_units as read_unit_files
 from sockreg.config.socketunit import read_socket_unit
 from sockreg.context import Context
 from sockreg.errors import SockregError
+from sockreg.grants import Grant
 from sockreg.guards import root, ssh, ssh_doors
 from sockreg.host import links, packetfilter, queues, release
-from sockreg.model import UDP
+from sockreg.model import UDP, Place, label_problem
 from sockreg.registry import access, attachment, generations
 from sockreg.registry.maps import Maps
 from sockreg.registry.units import active_units, read_units
@@ -82,7 +87,39 @@ def gather_files(root: str, active: Collection[str] = (), first: Collection[str]
         masked=frozenset(name for name in wanted if _is_masked(root, companion(name))),
         host=None,
         loader_masked=_is_masked(root, LOADER),
+        grants=[*_grants(root)],
     )
+
+
+def _grants(root: str) -> Iterator[Granted]:
+    files, _ = read_sections_of_all(root, {}, list)
+    for file in files:
+        for section in file.sections:
+            for line, _, key, value in section.entries:
+                if key != grants.KEY or not value or label_problem(section.name):
+                    continue
+                with suppress(ValueError):  # the rule set says so
+                    grant = grants.parse(value)
+                    place = Place(file.path, line)
+                    yield Granted(section.name, place, grant, _is_known(root, grant))
+
+
+def _is_known(root: str, grant: Grant) -> bool:
+    """Whether somebody can have a grant. Below another root, nobody knows its users."""
+    if grant.kind == "unit":
+        names = [grant.name, f"{grant.name.partition('@')[0]}@.{grant.name.rpartition('.')[2]}"]
+        return grant.name.endswith(".scope") or any(
+            os.path.lexists(f"{directory}/{name}")
+            for directory in search_path(root)
+            for name in names
+        )
+    if grant.name.isdecimal() or root != "/":
+        return True
+    try:
+        pwd.getpwnam(grant.name) if grant.kind == "user" else grp.getgrnam(grant.name)
+    except KeyError:
+        return False
+    return True
 
 
 def _counting(context: Context) -> tuple[set[str], set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sockreg.check import (  # noqa: F401  # their checks add themselves to the list
     answers,
+    granted,
     kernel,
     labels,
     passed_sockets,

@@ -433,6 +433,23 @@ def test_nothing_is_wrong_with_the_machine(tmp_path: Path) -> None:
     assert found_on(tmp_path) == []
 
 
+def test_grants_that_nobody_can_use(tmp_path: Path) -> None:
+    conf = (
+        "[web]\nRegister=user:root 2\nRegister=unit:web.service\nRegister=unit:made@.service\n"
+        "[idle]\nRegister=group:root\n"
+    )
+    listening = {"sockreg-receive.socket": SystemdState("active", "listening", 0)}
+    found = found_on(tmp_path / "1", conf, states=listening)
+    assert [(it.check, it.where.rpartition(":")[2]) for it in found] == [
+        ("unknown-holder", "4"), ("grant-without-rules", "6"),
+    ]  # fmt: skip
+    assert "unit:made@.service of label web: there is no such unit" in found[0].what
+    assert "no rule leads to it" in found[1].what
+    found = found_on(tmp_path / "2", "[web]\nRegister=user:1000\n")
+    said = only(found, "no-receiver")
+    assert said.fix == "systemctl enable --now sockreg-receive.socket"
+
+
 def test_a_rule_that_is_pending_takes_no_packet(tmp_path: Path) -> None:
     """An address and a socket may come with the interface. Errors are of rules in force."""
     conf = "[vpn]\nBind=tcp 198.51.100.0/24 80 dev eth7\n"

@@ -11,6 +11,7 @@ from sockreg.systemd import journal
 from tests.netns import TCP, UDP
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
+from tests.systemd.lint import follow, kinds
 from tests.systemd.load import flooding
 from tests.systemd.units import UNITS, messages, service_unit, socket_unit
 
@@ -106,6 +107,23 @@ def test_a_group_with_a_grant_may_register(make_box: MakeBox) -> None:
     box.systemctl("start", "mine.service")
     asked(box)
     assert f"{UNITS}" not in "".join(said(box))
+
+
+def test_check_says_which_grants_nobody_can_use(make_box: MakeBox) -> None:
+    """Each of its findings goes by what it says, and then the grant serves."""
+    files = LET_IN | passing(user=f"User=daemon\nSupplementaryGroups={GROUP}")
+    grants = "/etc/sockreg/grant.conf"
+    box = make_box(files={grants: "[lost]\nRegister=group:wwww-data\n"} | RECEIVE | files)
+    box.systemctl("enable", "--now", "sockreg.service")
+    ours = {"unknown-holder", "no-receiver", "grant-without-rules"}
+    assert ours <= set(kinds(box))
+    follow(box, "no-receiver")
+    box.write(grants, f"[lost]\nRegister=group:{GROUP}\n")
+    assert ours & set(kinds(box)) == {"grant-without-rules"}
+    box.write(grants, f"[web]\nRegister=group:{GROUP}\n")
+    assert ours & set(kinds(box)) == set()
+    box.systemctl("start", "mine.service")
+    asked(box)
 
 
 def test_a_flood_of_connections_ends_nothing(make_box: MakeBox) -> None:
