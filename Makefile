@@ -23,7 +23,7 @@ help:
 	@echo 'make test-fuzz look for input that is not borne, for SECONDS=600 (needs make setup FOR=fuzz)'
 	@echo 'make test-257 run the tests that need systemd 257, in a Debian 13 (root)'
 	@echo 'make test-newest run the same tests with the newest systemd, in a Debian sid (root)'
-	@echo 'make test-bare run the commands of the README in a bare Debian 12 (root)'
+	@echo 'make test-bare run the commands of the README in a bare Debian 12, 13 and sid (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make test-packages build packages in Debian 12, 13 and sid; check units of others (root)'
 	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
@@ -111,10 +111,11 @@ test-257:
 test-newest:
 	@$(MAKE) test-257 SUITE=sid
 
-# The README, literally, in a Debian 12 that debootstrap has made. Takes as long as `make test`.
+# The README, literally, in Debian 12, 13 and sid as debootstrap makes them. Takes as long as `make test`
+# and ten minutes. BARE= names some of the suites.
 test-bare:
 	@tests/prepare --check test
-	@$(PYTHON) -m tests.bare
+	@$(PYTHON) -m tests.bare $(BARE)
 
 # On kernels of Debian and Ubuntu, in QEMU without KVM. SUITES= names others than the usual ones.
 test-kernels:

@@ -1,8 +1,9 @@
-"""``make test-bare``: the commands of the README in a bare Debian 12, as root typed them there.
+"""``make test-bare``: the commands of the README in a bare Debian, as root typed them there.
 
-debootstrap(8) makes the Debian, once. A copy of it, with a clone of this tree in /root/sockreg,
-runs in namespaces of its own, on this machine's kernel and network; all of it goes at the end.
-What pip installs there it takes from this machine's index, beforehand.
+In a Debian 12 those that try sockreg in a clone; in a Debian 13 and sid the demo, and then the
+package, with the demo in it. debootstrap(8) makes each Debian, once. A copy of it, with a clone of
+this tree in /root/sockreg, runs in namespaces of its own, on this machine's kernel and network; all
+of it goes at the end. What pip installs there it takes from this machine's index, beforehand.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.linux import private_mounts
 from tests.sandbox.host import HostPlace
 from tests.tree import ROOT
 
+_SUITES = ("bookworm", "trixie", "sid")
 # Where pip looks inside.
 _WHEELS = "/root/wheels"
 
@@ -46,22 +48,36 @@ exec "$@"
 """
 
 
-def main() -> int:
-    """Play the README's first commands; returns the exit status of the one that failed, or 0."""
+def main(suites: Sequence[str]) -> int:
+    """Play the README's first commands in these suites of Debian.
+
+    Returns the exit status of the one that failed, or 0.
+    """
     if os.geteuid() != 0:
         print("test-bare: it takes root", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    commands = _commands()
+    private_mounts()
+    for suite in suites or _SUITES:
+        status = _play(suite, _commands(suite))
+        if status != 0:
+            return status
+    return 0
+
+
+def _play(suite: str, commands: list[str]) -> int:
     made = subprocess.run(
-        [ROOT / "tests/debian-root", "bookworm"], stdout=subprocess.PIPE, text=True, check=False
+        [ROOT / "tests/debian-root", suite],
+        env=os.environ | {"NAME": f"{suite}-bare"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if made.returncode != 0:
         return made.returncode
-    private_mounts()
     with _bare_root(Path(made.stdout.strip())) as (root, cgroup):
         for command in commands:
-            print(f"test-bare: # {command}", flush=True)
+            print(f"test-bare: {suite} # {command}", flush=True)
             began = time.monotonic()
             status = _run(root, cgroup, command)
             minutes = (time.monotonic() - began) / 60
@@ -71,11 +87,18 @@ def main() -> int:
     return 0
 
 
-def _commands() -> list[str]:
-    """Those of the README's section "Try it"."""
+def _commands(suite: str) -> list[str]:
+    """Those of the README's section "Try it", or the first of it and of the package."""
     (readme,) = (path for path in DOCUMENTS if path.name == "README.md")
-    (scene,) = (scene for scene in scenes(readme) if scene.title == "README.md: Try it")
-    return [command.line for command in scene.commands()]
+    titled = {scene.title: scene for scene in scenes(readme)}
+    tried = [command.line for command in titled["README.md: Try it"].commands()]
+    if suite == "bookworm":
+        return tried
+    installed = [command.line for command in titled["README.md: Install"].commands()]
+    package = [line for line in installed if "setup FOR=deb" in line or "make deb" in line]
+    package += [f"{line} -y" for line in installed if line.startswith("apt install ./dist/")]
+    assert len(package) == 3, installed
+    return [tried[0], *package, "sockreg demo"]
 
 
 @contextmanager
@@ -143,4 +166,4 @@ def _run(root: Path, cgroup: Path, command: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
