@@ -6,7 +6,6 @@ a command that ends a moment later, it must wait.
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -34,12 +33,15 @@ def _noted() -> Iterator[list[int]]:
     def note(number: int, _: FrameType | None) -> None:
         seen.append(number)
 
-    # Only the main thread gets them. Where they are ignored already, they stay so.
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    # Where they are ignored already, they stay so.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield seen
         return
-    signal.signal(signal.SIGINT, note)
+    try:
+        signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which gets them
+        yield seen
+        return
     try:
         yield seen
     finally:

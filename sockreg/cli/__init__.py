@@ -1,3 +1,15 @@
 from sockreg.later import load_when_used
 
-load_when_used("inspect")
+# What modules import that every command or every change needs, and what these do not use.
+load_when_used(
+    "bz2",
+    "inspect",
+    "ipaddress",
+    "lzma",
+    "numpy.ctypeslib",
+    "numpy.fft",
+    "numpy.ma",
+    "numpy.polynomial",
+    "numpy.random",
+    "subprocess",
+)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sockreg import streams
+
+if TYPE_CHECKING:
+    import threading
 
 QUIET = 1.0  # seconds before anything is shown
 
@@ -27,6 +30,8 @@ class _Line:
     """First drawn by a timer in a separate thread, and from then on by the steps."""
 
     def __init__(self) -> None:
+        import threading
+
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._what = ""
@@ -38,6 +43,8 @@ class _Line:
             if self._drawn:
                 self._draw()
             elif self._timer is None and what:
+                import threading
+
                 self._timer = threading.Timer(QUIET, self._begin)
                 self._timer.daemon = True
                 self._timer.start()

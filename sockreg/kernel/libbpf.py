@@ -140,7 +140,8 @@ def _print(level: int, pattern: bytes, arguments: int) -> int:
     if level > _INFO:
         return 0
     # libbpf passes a va_list: on every ABI that it supports, that is one pointer.
-    text = ctypes.create_string_buffer(_LOG_MAX)
+    # Mapped, not created by ctypes, which would write to every byte of it.
+    text = (ctypes.c_char * _LOG_MAX).from_buffer(mmap.mmap(-1, _LOG_MAX))
     _libc.vsnprintf(text, len(text), pattern, arguments)
     _log.append(text.value.decode("utf-8", "replace"))
     return 0

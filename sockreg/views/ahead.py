@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 from sockreg.host.packetfilter import Ruleset
@@ -446,6 +445,8 @@ def _numbers(value: Any) -> tuple[int, int] | None:
 def _network(value: Any, family: int) -> tuple[int, int] | None:
     if isinstance(value, dict) and "elem" in value:
         value = value["elem"].get("val")
+    from ipaddress import ip_network
+
     try:
         if isinstance(value, dict) and "prefix" in value:
             value = f"{value['prefix']['addr']}/{value['prefix']['len']}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+import pytest
+
 from tests.process import run
 from tests.tree import ROOT
 
@@ -29,6 +31,14 @@ def test_a_use_loads_the_module_for_all() -> None:
                   "print(rgb_to_hsv(0, 0, 0))") == "(0.0, 0.0, 0)"  # fmt: skip
 
 
+def test_a_module_of_a_package_is_put_in_the_package() -> None:
+    assert loaded('load_when_used("xml.dom"); import xml.dom as dom, xml; before = xml.dom is dom\n'
+                  'dom.Node; import xml.dom.minidom; '
+                  'print(before, xml.dom is sys.modules["xml.dom"], '
+                  'xml.dom.minidom.parseString("<a/>").documentElement.tagName)'
+                  ) == "True True a"  # fmt: skip
+
+
 def test_what_is_loaded_already_stays() -> None:
     assert loaded('import colorsys; load_when_used("colorsys"); '
                   'print(sys.modules["colorsys"] is colorsys)') == "True"  # fmt: skip
@@ -47,3 +57,42 @@ def test_every_dataclass_has_a_docstring_and_so_needs_no_inspect() -> None:
     shown = loaded("from sockreg.cli import main\nfrom sockreg.views import explain, status\n"
                    "print('signature' in vars(sys.modules['inspect']))")  # fmt: skip
     assert shown == "False"
+
+
+# What each looking verb imports beside the command line, and what it must not load for few rules.
+_VIEWS = ("status", "rules", "explain", "listeners", "sets", "flows", "inspect")
+_HEAVY = {
+    "asyncio", "bz2", "inspect", "ipaddress", "lzma", "numpy", "subprocess", "systemd.journal",
+    "sockreg.commands.apply", "sockreg.compile", "threading", "unittest", "urllib.request",
+}  # fmt: skip
+
+
+def _loaded_of(names: set[str], statements: str) -> set[str]:
+    """Those of these modules that have been loaded after the statements."""
+    said = loaded(
+        f"{statements}\nfrom sockreg.later import is_loaded\n"
+        f"print(*(name for name in {sorted(names)!r} if is_loaded(name)))"
+    )
+    return set(said.split())
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+def test_to_look_loads_none_of_what_takes_long(view: str) -> None:
+    statements = (
+        "from sockreg.cli import main\nfrom sockreg.cli.verbs import WHERE, verb_named\n"
+        f"if {view!r} in WHERE: verb_named({view!r})\nimport sockreg.views.{view}"
+    )
+    assert _loaded_of(_HEAVY, statements) == set()
+
+
+def test_a_change_loads_only_what_it_uses_of_numpy() -> None:
+    statements = (
+        "from sockreg.cli import main\nfrom sockreg.commands import bind\n"
+        "from sockreg.compile import compile_rules\ncompile_rules([], {})"
+    )
+    seldom = {"numpy.ma", "numpy.polynomial", "numpy.random", "numpy.fft", "ipaddress", "numpy"}
+    assert _loaded_of(seldom, statements) == {"numpy"}
+    # All of numpy is there for those who use it.
+    assert loaded(f"{statements}\nimport numpy.fft, numpy\nprint(len(numpy.fft.fft([1, 2])), "
+                  "numpy.ma.masked_array([1]).sum(), numpy.random.default_rng(1).random() < 1)"
+                  ) == "2 1 True"  # fmt: skip
