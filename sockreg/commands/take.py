@@ -79,15 +79,16 @@ def take(context: Context, order: Order) -> list[str]:
     registered. The registry is unchanged then.
     """
     context.loaded_registry()
-    with ExitStack() as stack:
-        held = None if order.pid is None else stack.enter_context(_process(order.pid))
-        taken = _wait_for(context, order, stack)
-        registrant = order.registrant or _registrant(order, taken[0][1])
-        if order.pid is not None and held is not None and not pidfd.is_alive(held):
-            # What was found may be of another process, which has got its number.
-            raise no_process(order.pid)
-        received = [(fd, order.label) for fd, _ in taken]
-        with interrupts.dropped():
+    with ExitStack() as until_the_end:
+        with ExitStack() as stack:
+            held = None if order.pid is None else stack.enter_context(_process(order.pid))
+            taken = _wait_for(context, order, stack)
+            registrant = order.registrant or _registrant(order, taken[0][1])
+            if order.pid is not None and held is not None and not pidfd.is_alive(held):
+                # What was found may be of another process, which has got its number.
+                raise no_process(order.pid)
+            received = [(fd, order.label) for fd, _ in taken]
+            until_the_end.enter_context(interrupts.dropped())
             skipped = registration.register(
                 received,
                 registrant,
@@ -97,7 +98,8 @@ def take(context: Context, order: Order) -> list[str]:
                 replace=order.replace,
                 exact=order.exact,
             )
-            _confirm(context, order, [candidate for _, candidate in taken])
+        # Our duplicates are closed now: what the server has closed is gone.
+        _confirm(context, order, [candidate for _, candidate in taken])
     return skipped
 
 

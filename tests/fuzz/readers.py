@@ -310,6 +310,10 @@ def arguments(data: bytes) -> None:
             command_line._parse(words)
         except SystemExit as ended:
             done = ended.code
+        except UsageError as error:
+            done = error.status
+            for line in error.lines:
+                streams.err(line)
         else:
             done = 0
         assert done in (0, 2)
