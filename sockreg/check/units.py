@@ -18,6 +18,7 @@ from sockreg.terms import (
     APPLYING_PREFIX,
     BOOT_PREFIX,
     COMPANION_PREFIX,
+    FILES_SERVICE,
     INTERFACES_SERVICE,
     LOADER,
     METRICS,
@@ -294,6 +295,7 @@ def _is_ours(name: str) -> bool:
         LOADER,
         INTERFACES_SERVICE,
         STALLED_SERVICE,
+        FILES_SERVICE,
         METRICS,
         SOCK_OPS,
     ) or name.startswith((COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX, BOOT_PREFIX))

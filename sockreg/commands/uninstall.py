@@ -19,7 +19,8 @@ from sockreg.systemd import unit_control
 _FIRST = (
     "sockreg-metrics.socket", "sockreg-metrics.service", "sockreg-receive.socket",
     "sockreg-sockops.service", "sockreg-interfaces.socket", "sockreg-stalled.timer",
-    "sockreg-stalled.service", "sockreg.service",
+    "sockreg-stalled.service", "sockreg-files.path", "sockreg-files.service",
+    "sockreg-files-apply.service", "sockreg.service",
 )  # fmt: skip
 _THEN = ("sockreg-needed.service", "sockreg-booted.service")
 _TRANSIENT = ("sockreg-end-*.timer", "sockreg-end-*.service")

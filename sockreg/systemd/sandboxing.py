@@ -16,6 +16,7 @@ _RULES = (
     "sockreg-apply@.service",
     "sockreg-interfaces.service",
     "sockreg-stalled.service",
+    "sockreg-files-apply.service",
     "sockreg-sockops.service",
 )
 _SOCKETS = ("sockreg-add@.service", "sockreg-receive@.service")

@@ -15,7 +15,7 @@ from tests.prose import prose
 from tests.pure.test_lint import files, text_lines
 from tests.tree import ROOT
 
-UNITS = {".service", ".socket", ".mount", ".sysusers", ".catalog"}
+UNITS = {".service", ".socket", ".path", ".mount", ".sysusers", ".catalog"}
 TEXTS = [
     *DOCUMENTS,
     *sorted(path for path in (ROOT / "units").iterdir() if path.suffix in UNITS),

@@ -124,7 +124,7 @@ def test_a_wheel_installs_units_manual_page_and_completion(wheel: Path, tmp_path
         "share/man/man8/sockreg.8",
         *(
             f"lib/systemd/system/{path.name}"
-            for kind in ("service", "socket", "mount", "timer")
+            for kind in ("service", "socket", "mount", "path", "timer")
             for path in (ROOT / "units").glob(f"*.{kind}")
         ),
         "lib/systemd/user/sockreg@.service",

@@ -27,6 +27,8 @@ CAP_BPF = 39
         ("sockreg-receive@1.service", 0.8),
         ("sockreg-sockops.service", 1.5),
         ("sockreg-interfaces.service", 1.5),
+        ("sockreg-files-apply.service", 1.7),
+        ("sockreg-files.service", 2.7),  # it only waits, and asks for no namespaces
         ("sockreg-stalled.service", 1.6),  # it asks the kernel what waits at sockets
         ("sockreg-metrics.service", 1.1),  # it asks the kernel what waits at sockets
     ],
@@ -41,8 +43,9 @@ def test_exposure(module_box: Sandbox, unit: str, most: float) -> None:
 def test_systemd_finds_nothing_to_complain_about(make_box: MakeBox) -> None:
     box = make_box(files=web())
     kinds = ("sockreg@web", "sockreg-add@web", "sockreg-apply@web", "sockreg-settled@web",
-             "sockreg", "sockreg-boot@0", "sockreg-booted")  # fmt: skip
-    units = [*(f"{kind}.service" for kind in kinds), "web.socket"]
+             "sockreg", "sockreg-boot@0", "sockreg-booted", "sockreg-files",
+             "sockreg-files-apply")  # fmt: skip
+    units = [*(f"{kind}.service" for kind in kinds), "web.socket", "sockreg-files.path"]
     done = box.run(["systemd-analyze", "verify", "--man=no", *units])
     assert done.stdout + done.stderr == ""
 

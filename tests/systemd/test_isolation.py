@@ -35,6 +35,7 @@ SERVICES = (
     *("sockreg.service", "sockreg@web.service", "sockreg-add@web.service"),
     *("sockreg-sockops.service", "sockreg-interfaces.service", "sockreg-receive@.service"),
     *("sockreg-metrics.service", "sockreg-needed.service", "sockreg-stalled.service"),
+    *("sockreg-files-apply.service",),
 )
 
 
