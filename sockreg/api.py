@@ -7,7 +7,7 @@ what it needs when it is called.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sockreg import context as contexts
@@ -209,23 +209,47 @@ class Registry:
         same step. A rule with ``lasting`` ends by itself after this time, by the wall clock and
         across boots: seconds, or a time span as in systemd.time(7), ``1h 30min``.
         """
-        from sockreg.commands.bind import bind
+        from sockreg.commands.bind import Typed, bind
 
         return bind(
             self.context,
-            label,
-            rule.split(),
+            [Typed(label, rule.split())],
             runtime,
             force=force,
             replace=replace,
             lasting=lasting,
         )
 
+    def bind_all(
+        self,
+        rules: Iterable[tuple[str, str]],
+        *,
+        runtime: bool = False,
+        force: bool = False,
+        replace: bool = False,
+        lasting: float | str | None = None,
+    ) -> Change:
+        """Add rules, each with its label before it, and apply once: all come into force, or none.
+
+        An error names the rule by its number, from 1. The rest is as in bind().
+        """
+        from sockreg.commands.bind import Typed, bind
+
+        many = [Typed(label, rule.split(), at) for at, (label, rule) in enumerate(rules, 1)]
+        return bind(self.context, many, runtime, force=force, replace=replace, lasting=lasting)
+
     def unbind(self, label: str, rule: str, *, force: bool = False) -> Change:
         """Remove a rule that bind() added, and apply. ``force`` is as in apply()."""
-        from sockreg.commands.bind import unbind
+        from sockreg.commands.bind import Typed, unbind
 
-        return unbind(self.context, label, rule.split(), force=force)
+        return unbind(self.context, [Typed(label, rule.split())], force=force)
+
+    def unbind_all(self, rules: Iterable[tuple[str, str]], *, force: bool = False) -> Change:
+        """Remove rules that bind() added, as in bind_all(), and apply once."""
+        from sockreg.commands.bind import Typed, unbind
+
+        many = [Typed(label, rule.split(), at) for at, (label, rule) in enumerate(rules, 1)]
+        return unbind(self.context, many, force=force)
 
     def rollback(self, *, force: bool = False) -> Change:
         """Put the previous generation back in force. Files stay as they are.

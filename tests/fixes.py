@@ -188,6 +188,7 @@ EXECUTORS = {
     ),
     "cli/main.py: 'sockreg help {}' explains": f"{_P}manners.py::test_help_and_version",
     "cli/main.py: 'sockreg help' lists": f"{_P}manners.py::test_help_and_version",
+    "cli/verbs/bind.py: 'sockreg help {}' explains": f"{_P}manners.py::test_help_and_version",
     "cli/change.py: 'sockreg apply'": "tests/faults/test_faults.py::test_around_the_swap",
     "commands/enable.py: undo this first": f"{_N}fixes.py::test_the_other_mode",
     "commands/enable_checks.py: 'systemctl start sockreg@NAME.service'": (

@@ -51,7 +51,7 @@ def _parts() -> list[list[str]]:
     boxes = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/systemd/test_*.py"))
     kernel = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/kernel/test_*.py"))
     rest = ["tests/pure", "tests/truth", "tests/faults", "tests/soak"]
-    return [boxes[::2], boxes[1::2], kernel[::2], kernel[1::2], rest]
+    return [*(boxes[at::4] for at in range(4)), kernel[::2], kernel[1::2], rest]
 
 
 def _started(arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:

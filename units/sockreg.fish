@@ -221,7 +221,7 @@ complete -c sockreg -n '_shtab_sockreg_using bind' -l runtime -d 'only until the
 complete -c sockreg -n '_shtab_sockreg_using bind' -l for -x -d 'the rule ends by itself after SPAN, such as 2h or '"'"'1h 30min'"'"', by the wall clock'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l replace -d 'replace rules for the same packets that bind added, in one step'
 complete -c sockreg -n '_shtab_sockreg_using bind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
-complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
+complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d 'or '"'"'-'"'"' and nothing after it: standard input has a rule in each line, label first'
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
 complete -c sockreg -n '_shtab_sockreg_using bind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass, until=TIME'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a unbind -d 'remove a rule that bind added'
@@ -233,7 +233,7 @@ complete -c sockreg -n '_shtab_sockreg_using unbind' -l object -xka "(__fish_com
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l json -d 'print JSON'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -s v -l verbose -d 'show the messages of libbpf and the verifier'
 complete -c sockreg -n '_shtab_sockreg_using unbind' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'
-complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d LABEL
+complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 0' -ka "(_sockreg_labels)" -d 'or '"'"'-'"'"' and nothing after it: standard input has a rule in each line, label first'
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -eq 1' -ka "(_sockreg_protocols)" -d 'tcp or udp'
 complete -c sockreg -n '_shtab_sockreg_using unbind; and test $_shtab_sockreg_npos -ge 4' -ka "(_sockreg_rule_conditions)" -d 'to PORT, from PREFIX, dev INTERFACE, missing=pass, until=TIME'
 complete -c sockreg -n '_shtab_sockreg_using; and test $_shtab_sockreg_npos -eq 0' -a import -d 'convert another program'"'"'s rules to a conf file'

@@ -8,14 +8,12 @@ overlay for read_sound(), and then written.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Iterable
-from itertools import pairwise
-from typing import NamedTuple
+from functools import cached_property
 
 from sockreg import trust
+from sockreg.config.bindtext import BindText, is_rival, placeless, same_rule
 from sockreg.config.conf import Overlay
-from sockreg.config.rulelines import RULE_KEYS
 from sockreg.config.ruleset import examine_rule_set
 from sockreg.errors import (
     ConfigError,
@@ -25,10 +23,9 @@ from sockreg.errors import (
 )
 from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
-from sockreg.rules.ending import WORD, format_end, format_time, split_end
-from sockreg.rules.prefixes import SET
-from sockreg.rules.syntax import format_line, parse_rule, parse_words
-from sockreg.systemd.keyfile import Entry, Section, read_sections, too_large
+from sockreg.rules.ending import format_time, split_end
+from sockreg.rules.syntax import format_line, parse_words
+from sockreg.systemd.keyfile import too_large
 
 PERSISTENT = "/etc/sockreg/90-bind.conf"
 RUNTIME = "/run/sockreg/91-bind-runtime.conf"
@@ -39,114 +36,117 @@ _HEADER = """\
 """
 
 
-class _Line(NamedTuple):
-    """A ``Bind=`` line of the file, parsed. ``end`` is when its rules end, or None."""
-
-    entry: Entry
-    bindings: list[Binding]
-    end: int | None
-
-
 def bind_path(root: str, runtime: bool) -> str:
     """The file that ``bind`` writes."""
     return root.rstrip("/") + (RUNTIME if runtime else PERSISTENT)
 
 
-def add_binding(
-    root: str,
-    label: str,
-    words: list[str],
-    *,
-    runtime: bool,
-    notices: list[str],
-    end: int | None = None,
-    replace: bool = False,
-    active: Collection[str] = (),
-) -> Overlay:
-    """What to write to add ``Bind=WORDS`` to the file under the label.
+class BindFiles:
+    """Both files, and changes of them that are not written yet.
 
-    With ``end``, the line says that the rule ends then. Lines that have ended are removed. Empty if
-    the line is there already. A binding of the label for the same packets that differs in
-    its listener or ``missing=pass`` is replaced. ``replace`` also replaces the bindings of other
-    labels for exactly the same packets, in either file, with a notice each. ``active`` is as in
-    read_sound(). Raises UsageError for wrong arguments and ConfigError for a wrong file. With
-    ``replace``, raises ConfigError if such a rule is in another file, which it names. Raises
-    ConfigError if a rule that ends, or a ``runtime`` one, would replace one that lasts longer.
+    ``active`` is as in read_sound(). Raises ConfigError for files that are wrong.
     """
-    path = bind_path(root, runtime)
-    # The file that is added to comes first: if only this one is written, the rule is in both.
-    paths = [path, bind_path(root, not runtime)] if replace else [path]
-    before = {path: _read(path) or "" for path in paths}
-    after = {path: _without_ended(text) for path, text in before.items()}
-    for binding in _parse_typed(label, words, path, notices):
-        if replace:
-            _refuse_elsewhere(root, binding, paths, active)
-            for old, its_end in _rivals(before, binding):
-                if runtime and old.place.path != path:
+
+    def __init__(self, root: str, active: Collection[str] = ()) -> None:
+        self._root = root
+        self._active = active
+        self._before: dict[str, str] = {}
+        self._texts: dict[str, BindText] = {}
+
+    def _text(self, runtime: bool) -> BindText:
+        """One of the files. The other one may be wrong."""
+        path = bind_path(self._root, runtime)
+        if path not in self._texts:
+            self._before[path] = _read(path) or ""
+            self._texts[path] = BindText(path, self._before[path], _HEADER)
+        return self._texts[path]
+
+    def _both(self) -> dict[str, BindText]:
+        return {bind_path(self._root, runtime): self._text(runtime) for runtime in (False, True)}
+
+    def changes(self, *, runtime_first: bool = False) -> Overlay:
+        """What to write: the files that differ. Those without any rules left are removed.
+
+        If only the first one is written, a rule that moves from one to the other is in both.
+        """
+        paths = sorted(self._texts, reverse=runtime_first)
+        after = {path: self._texts[path].text for path in paths}
+        return {path: text for path, text in after.items() if (text or "") != self._before[path]}
+
+    def add(
+        self,
+        label: str,
+        words: list[str],
+        *,
+        runtime: bool,
+        notices: list[str],
+        end: int | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Add ``Bind=WORDS`` under the label.
+
+        With ``end``, the line says that the rule ends then. Nothing changes if the line is there
+        already. A binding of the label for the same packets that differs in its listener or
+        ``missing=pass`` is replaced. ``replace`` also replaces the bindings of other labels for
+        exactly the same packets, in either file, with a notice each. Raises UsageError for wrong
+        arguments and ConfigError for a wrong file. With ``replace``, raises ConfigError if such a
+        rule is in another file, which it names. Raises ConfigError if a rule that ends, or a
+        ``runtime`` one, would replace one that lasts longer.
+        """
+        text = self._text(runtime)
+        for binding in _parse_typed(label, words, text.path, notices):
+            if replace:
+                self._replace_rivals(binding, text.path, end, notices)
+            of_label = binding._replace(listener=0)
+            same = list(text.same(of_label))
+            if any(placeless(old) == placeless(binding) and its == end for old, its in same):
+                continue
+            for old, its_end in same:
+                if its_end is None and end is not None:
+                    raise _not_back(old, its_end)
+                if its_end is not None and end is None:
+                    notices.append(f"{_named(old)} of {old.place} does not end any more")
+            text.remove(of_label)
+            text.add(binding, end)
+
+    def remove(self, label: str, words: list[str], *, notices: list[str]) -> None:
+        """Remove ``Bind=WORDS`` from both files.
+
+        ``to PORT`` and ``missing=pass`` need not be repeated, nor when it ends. Raises ConfigError
+        if the binding is in another file, which it names, or in none.
+        """
+        for binding in _parse_typed(label, words, bind_path(self._root, runtime=False), notices):
+            if not any(text.had(binding) for text in self._both().values()):
+                raise _not_here(self._root, binding, self._active)
+            for text in self._both().values():
+                text.remove(binding)
+
+    def _replace_rivals(
+        self, binding: Binding, path: str, end: int | None, notices: list[str]
+    ) -> None:
+        for old in self._elsewhere.get(binding.matched, ()):
+            if is_rival(old, binding):
+                raise ConfigError(
+                    f"{_named(old)} is in {old.place}",
+                    "change it there: --replace only replaces rules that bind added",
+                )
+        for there, text in self._both().items():
+            for old, its_end in text.rivals(binding):
+                if path == bind_path(self._root, runtime=True) != there:
                     raise _lasting(old)
                 if _lasts_longer(its_end, end):
                     raise _not_back(old, its_end)
-                after[old.place.path] = _without(after[old.place.path], old, old.place.path)
+                text.remove(old)
                 notices.append(f"{_named(old)} of {old.place} is replaced")
-        text = after[path]
-        same = [
-            (old, line.end)
-            for line in _lines_of(text, label, path)
-            for old in line.bindings
-            if _same_rule(old, binding._replace(listener=0))
-        ]
-        if any(_placeless(old) == _placeless(binding) and its == end for old, its in same):
-            continue
-        for old, its_end in same:
-            if its_end is None and end is not None:
-                raise _not_back(old, its_end)
-            if its_end is not None and end is None:
-                notices.append(f"{_named(old)} of {old.place} does not end any more")
-        added = format_line(binding) + (f" {format_end(end)}" if end is not None else "")
-        text = _without(text, binding._replace(listener=0), path)
-        after[path] = _with_line(text, label, added)
-    return _changed(before, after)
 
-
-def _changed(before: dict[str, str], after: dict[str, str]) -> Overlay:
-    """The files that differ. Those without any rules left are removed."""
-    return {
-        path: None if text in ("", _HEADER) else text
-        for path, text in after.items()
-        if text != before[path]
-    }
-
-
-def _rivals(texts: dict[str, str], binding: Binding) -> list[tuple[Binding, int | None]]:
-    """The bindings in the files that match exactly the same packets and do something else, each
-    with its end.
-    """
-    return [
-        (old, line.end)
-        for path, text in texts.items()
-        for label in dict.fromkeys(section.name for section in _sections(text))
-        for line in (_lines_of(text, label, path) if label_problem(label) == "" else ())
-        for old in line.bindings
-        if _is_rival(old, binding)
-    ]
-
-
-def _is_rival(old: Binding, binding: Binding) -> bool:
-    return old.matched == binding.matched and old.outcome != binding.outcome
-
-
-def _refuse_elsewhere(
-    root: str, binding: Binding, paths: Collection[str], active: Collection[str]
-) -> None:
-    """Raises ConfigError for a rival that is no Bind= line of the files in ``paths``."""
-    rules, _ = examine_rule_set(root, active)
-    for old in rules.bindings:
-        ours = old.action is Action.BIND and old.place.path in paths
-        if _is_rival(old, binding) and not ours:
-            raise ConfigError(
-                f"{_named(old)} is in {old.place}",
-                "change it there: --replace only replaces rules that bind added",
-            )
+    @cached_property
+    def _elsewhere(self) -> dict[tuple[object, ...], list[Binding]]:
+        """The rules that bind did not add, by what they match."""
+        found: dict[tuple[object, ...], list[Binding]] = {}
+        for old in examine_rule_set(self._root, self._active)[0].bindings:
+            if old.action is not Action.BIND or old.place.path not in self._both():
+                found.setdefault(old.matched, []).append(old)
+        return found
 
 
 def _lasting(old: Binding) -> ConfigError:
@@ -180,25 +180,6 @@ def typed(label: str, words: list[str]) -> list[Binding]:
     return _parse_typed(label, words, "", [])
 
 
-def remove_binding(
-    root: str, label: str, words: list[str], *, active: Collection[str], notices: list[str]
-) -> Overlay:
-    """What to write to remove ``Bind=WORDS`` from both files.
-
-    ``to PORT`` and ``missing=pass`` need not be repeated, nor when it ends. A file without any
-    rules left is removed. ``active`` is as in read_sound(). Raises ConfigError if the binding is in
-    another file, which it names, or in none.
-    """
-    paths = [bind_path(root, runtime) for runtime in (False, True)]
-    before = {path: _read(path) or "" for path in paths}
-    after = {path: _without_ended(text) for path, text in before.items()}
-    for binding in _parse_typed(label, words, paths[0], notices):
-        after = {path: _without(text, binding, path) for path, text in after.items()}
-        if not any(_holds(text, binding, path) for path, text in before.items()):
-            raise _not_here(root, binding, active)
-    return _changed(before, after)
-
-
 def is_left(
     root: str, label: str, words: list[str], in_force: Iterable[Binding], active: Collection[str]
 ) -> bool:
@@ -209,10 +190,10 @@ def is_left(
     paths = {bind_path(root, runtime) for runtime in (False, True)}
     wanted = _parse_typed(label, words, "", [])
     there = [rule for rule in in_force if rule.place.path in paths]
-    if not all(any(_same_rule(rule, other) for other in there) for rule in wanted):
+    if not all(any(same_rule(rule, other) for other in there) for rule in wanted):
         return False
     written = examine_rule_set(root, active)[0].bindings
-    return not any(_same_rule(rule, other) for other in written for rule in wanted)
+    return not any(same_rule(rule, other) for other in written for rule in wanted)
 
 
 def write_files(changes: Overlay) -> Overlay:
@@ -248,120 +229,13 @@ def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) ->
         raise UsageError(f"{' '.join(words)}: {problem}") from None
 
 
-def _placeless(binding: Binding) -> Binding:
-    return binding._replace(place=Place("", 0))
-
-
-def _same_rule(one: Binding, other: Binding) -> bool:
-    """Whether both give the same packets to the same label, and to the listener ``other`` names."""
-    listener = one.listener if other.listener else 0
-    same = one._replace(missing_pass=other.missing_pass, listener=listener)
-    return _placeless(same) == _placeless(other)
-
-
-def _holds(text: str, binding: Binding, path: str) -> bool:
-    lines = _lines_of(text, binding.label, path)
-    return any(_same_rule(b, binding) for line in lines for b in line.bindings)
-
-
 def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
     rule = _named(binding)
     rules, _ = examine_rule_set(root, active)
     for other in rules.bindings:
-        if _same_rule(other, binding):
+        if same_rule(other, binding):
             return ConfigError(f"{rule} is in {other.place}", hint="remove it there")
     return ConfigError(f"there is no rule {rule}", hint="'sockreg rules' lists the rules in force")
-
-
-def _sections(text: str) -> list[Section]:
-    return read_sections(text.encode(errors="surrogateescape"))
-
-
-def _lines_of(text: str, label: str, path: str) -> list[_Line]:
-    """The label's ``Bind=`` lines after the last reset. Wrong ones raise SockregError."""
-    lines: list[_Line] = []
-    for section in _sections(text):
-        if section.name == label:
-            for entry in section.entries:
-                place = Place(path, entry.line)
-                if entry.key == "Bind" and entry.value:
-                    lines.append(_line(entry, label, place))
-                elif entry.key == "Bind":
-                    lines.clear()
-    return lines
-
-
-def _line(entry: Entry, label: str, place: Place) -> _Line:
-    try:
-        words, end = split_end(entry.value.split())
-        if SET in " ".join(words[1:2]):  # somebody has written it, and its set is elsewhere
-            return _Line(entry, [], end)
-        return _Line(entry, parse_rule(Action.BIND, " ".join(words), label, place, []), end)
-    except ValueError as problem:
-        raise ConfigError(f"{place}: Bind={entry.value}: {problem}") from None
-
-
-def _with_line(text: str, label: str, added: str) -> str:
-    """Add a line at the end of the label's last section. Creates the section if there is none."""
-    ours = [section for section in _sections(text) if section.name == label]
-    lines = (text or _HEADER).removesuffix("\n").split("\n")
-    if ours:
-        last = ours[-1]
-        lines.insert(last.entries[-1].end if last.entries else last.line, added)
-    else:
-        lines += ["", f"[{label}]", added]
-    return "\n".join([*lines, ""])
-
-
-def _without(text: str, binding: Binding, path: str) -> str:
-    """Remove the binding from every line that has it. Other ports of a list stay."""
-    lines = text.split("\n")
-    taken = False
-    for line in reversed(_lines_of(text, binding.label, path)):
-        left = [b for b in line.bindings if not _same_rule(b, binding)]
-        if len(left) < len(line.bindings):
-            taken = True
-            start, end = line.entry.line - 1, line.entry.end
-            until = f" {format_end(line.end)}" if line.end is not None else ""
-            lines[start:end] = [format_line(other) + until for other in left]
-    return _without_empty_sections("\n".join(lines), binding.label) if taken else text
-
-
-def _without_ended(text: str) -> str:
-    """Remove the lines whose rules have ended. What is wrong in others is left to those who read.
-
-    Their sections go with them, if nothing else is in these.
-    """
-    if WORD not in text:
-        return text
-    now = time.time()
-    lines = text.split("\n")
-    labels = []
-    for section in reversed(_sections(text)):
-        for entry in reversed(section.entries):
-            try:
-                _, end = split_end(entry.value.split())
-            except ValueError:
-                continue
-            if entry.key in RULE_KEYS and end is not None and end <= now:
-                del lines[entry.line - 1 : entry.end]
-                labels.append(section.name)
-    text = "\n".join(lines)
-    for label in dict.fromkeys(labels):
-        text = _without_empty_sections(text, label)
-    return text
-
-
-def _without_empty_sections(text: str, label: str) -> str:
-    """Remove the label's sections that are empty, without even a comment."""
-    lines = text.split("\n")
-    sections = _sections(text)
-    after_last = Section("", len(lines) + 1, [], [])
-    for section, following in reversed(list(pairwise([*sections, after_last]))):
-        start, end = section.line - 1, following.line - 1
-        if section.name == label and not any(line.strip() for line in lines[start + 1 : end]):
-            del lines[start:end]
-    return "\n".join(lines)
 
 
 def _read(path: str) -> str | None:

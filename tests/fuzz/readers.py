@@ -155,16 +155,19 @@ def bind_file(data: bytes) -> None:
     """What an operator has in the file that bind writes stays, and the rule is added."""
     words = ["tcp", "192.0.2.0/24", "80"]
     with _file("etc/sockreg/90-bind.conf", data) as path:
+        files = bindfile.BindFiles(str(_root()))
         try:
-            changes = bindfile.add_binding(str(_root()), _LABEL, words, runtime=False, notices=[])
+            files.add(_LABEL, words, runtime=False, notices=[])
         except ConfigError:
             return
+        changes = files.changes()
         if changes:
             text = changes[str(path)]
             assert text is not None
             path.write_bytes(text.encode(errors="surrogateescape"))
-        again = bindfile.add_binding(str(_root()), _LABEL, words, runtime=False, notices=[])
-        assert not again
+        again = bindfile.BindFiles(str(_root()))
+        again.add(_LABEL, words, runtime=False, notices=[])
+        assert not again.changes()
 
 
 def tubular_json(data: bytes) -> None:

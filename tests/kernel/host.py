@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 import pytest
 
@@ -115,11 +116,12 @@ class Host:
 
     # Commands
 
-    def run(self, *arguments: str) -> Outcome:
-        """Run a command in this process."""
+    def run(self, *arguments: str, typed: str = "") -> Outcome:
+        """Run a command in this process, with ``typed`` as its standard input."""
         self.entries()
         out, err = io.StringIO(), io.StringIO()
         with (
+            mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(typed.encode()))),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             _leaving_nothing_open(),
@@ -130,15 +132,15 @@ class Host:
                 status = int(left.code or 0)
         return Outcome(status, out.getvalue(), err.getvalue())
 
-    def ok(self, *arguments: str) -> str:
+    def ok(self, *arguments: str, typed: str = "") -> str:
         """Run a command that must succeed; returns what it printed."""
-        outcome = self.run(*arguments)
+        outcome = self.run(*arguments, typed=typed)
         assert outcome.status == EXIT_OK, outcome.text
         return outcome.text
 
-    def fails(self, status: int, *arguments: str) -> str:
+    def fails(self, status: int, *arguments: str, typed: str = "") -> str:
         """Run a command that must fail with ``status``; returns what it said."""
-        outcome = self.run(*arguments)
+        outcome = self.run(*arguments, typed=typed)
         assert outcome.status == status, outcome.text
         assert outcome.err.startswith("sockreg: "), outcome.err
         return outcome.err

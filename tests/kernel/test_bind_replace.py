@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_REFUSED
+from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 from tests.netns import UDP
@@ -208,3 +208,37 @@ def test_a_death_leaves_the_old_or_the_new_label(served: Host, before: tuple[str
         served.ok("unbind", "new", *RULE)
         served.ok("bind", *before, "old", *RULE)
     assert seen == {"old", "new"}
+
+
+def test_many_rules_come_and_go_in_one_step(served: Host) -> None:
+    rules = "# comment\n\nold tcp 192.0.2.1 80\nnew tcp 192.0.2.2 80,81\n"
+    told = served.ok("bind", "-", typed=rules)
+    assert "generation 2 in force: 3 rules (3 added, 0 removed)" in told
+    assert [served.ask(f"192.0.2.{host}", 80) for host in (1, 2)] == ["old", "new"]
+    # Later lines see what earlier ones have replaced.
+    swapped = "new tcp 192.0.2.1 80\nold tcp 192.0.2.2 80\n"
+    told = served.ok("bind", "--replace", "-", typed=swapped)
+    assert "generation 3 in force: 3 rules (2 added, 2 removed)" in told
+    assert [served.ask(f"192.0.2.{host}", 80) for host in (1, 2)] == ["new", "old"]
+    assert "nothing to change" in served.ok("bind", "--replace", "-", typed=swapped)
+    left = served.ok("unbind", "-", typed=f"{swapped}new tcp 192.0.2.2 81\n")
+    assert "generation 4 in force: 0 rules (0 added, 3 removed)" in left
+    assert not (served.root / PERSISTENT).exists()
+
+
+def test_a_list_with_a_wrong_rule_is_refused_whole(served: Host) -> None:
+    served.ok("bind", "old", *RULE)
+    before = (served.root / PERSISTENT).read_text()
+    good = "new tcp 192.0.2.9 80\n"
+    for status, wrong, message in (
+        (EXIT_USAGE, "new tcp 192.0.2.300 80", "rule 2 of the list, new: tcp 192.0.2.300 80: "),
+        (EXIT_USAGE, "new", "rule 2 of the list, new: "),
+        (EXIT_CONFIG, "new tcp 192.0.2.0/24 80", "ties with"),
+    ):
+        assert message in served.fails(status, "bind", "-", typed=good + wrong)
+    said = served.fails(EXIT_CONFIG, "unbind", "-", typed=f"old {' '.join(RULE)}\n{good}")
+    assert "rule 2 of the list, new: there is no rule" in said
+    assert "standard input has no rules" in served.fails(EXIT_USAGE, "bind", "-", typed="# none\n")
+    assert "bind: PORTS is missing" in served.fails(EXIT_USAGE, "bind", "new", "tcp", "192.0.2.9")
+    assert (served.root / PERSISTENT).read_text() == before
+    assert labels(served) == [("old", " ".join(RULE))]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.config.bindfile import add_binding, bind_path, remove_binding, write_files
+from sockreg.config.bindfile import BindFiles, bind_path, write_files
+from sockreg.config.conf import Overlay
 from sockreg.config.ruleset import read_rule_set
 from sockreg.errors import EXIT_CONFIG, EXIT_USAGE, SockregError
 from sockreg.rules.syntax import format_rule
@@ -24,12 +25,21 @@ def root(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+def added(root: str, label: str, rule: str, *, runtime: bool = False) -> Overlay:
+    """What bind would write."""
+    files = BindFiles(root)
+    files.add(label, rule.split(), runtime=runtime, notices=[])
+    return files.changes()
+
+
 def bind(root: str, label: str, rule: str, *, runtime: bool = False) -> None:
-    write_files(add_binding(root, label, rule.split(), runtime=runtime, notices=[]))
+    write_files(added(root, label, rule, runtime=runtime))
 
 
 def unbind(root: str, label: str, rule: str) -> None:
-    write_files(remove_binding(root, label, rule.split(), active=(), notices=[]))
+    files = BindFiles(root)
+    files.remove(label, rule.split(), notices=[])
+    write_files(files.changes())
 
 
 def put(root: str, text: str, *, runtime: bool = False) -> None:
@@ -78,9 +88,9 @@ def test_runtime_rules_live_beside_persistent_ones(root: str) -> None:
 
 def test_binding_again_changes_nothing(root: str) -> None:
     bind(root, "web", "tcp ::1 80,443")
-    assert add_binding(root, "web", ["tcp", "::1/128", "443"], runtime=False, notices=[]) == {}
+    assert added(root, "web", "tcp ::1/128 443") == {}
     put(root, "[web]\nBind=tcp ::1 443,80\n")
-    assert add_binding(root, "web", ["tcp", "::1", "80,443"], runtime=False, notices=[]) == {}
+    assert added(root, "web", "tcp ::1 80,443") == {}
 
 
 def test_binding_again_with_another_outcome_replaces(root: str) -> None:
@@ -140,7 +150,7 @@ Reject=tcp ::1 22
 def test_empty_sections_go_with_their_last_rule(root: str) -> None:
     put(root, "[a]\nBind=tcp ::1 1\n\n[b]\nBind=tcp ::1 2\n\n[c]\nBind=tcp ::1 3")
     unbind(root, "b", "tcp ::1 2")
-    assert content(root) == "[a]\nBind=tcp ::1 1\n\n[c]\nBind=tcp ::1 3"
+    assert content(root) == "[a]\nBind=tcp ::1 1\n\n[c]\nBind=tcp ::1 3\n"
     bind(root, "d", "tcp ::1 4")
     unbind(root, "d", "tcp ::1 4")
     assert content(root) == "[a]\nBind=tcp ::1 1\n\n[c]\nBind=tcp ::1 3\n"
@@ -162,19 +172,17 @@ def test_bytes_that_are_not_utf8_survive(root: str) -> None:
 
 def test_the_rule_set_can_be_checked_before_anything_is_written(root: str) -> None:
     bind(root, "a", "tcp ::1 1")
-    change = add_binding(root, "b", ["tcp", "::1", "1"], runtime=True, notices=[])
+    change = added(root, "b", "tcp ::1 1", runtime=True)
     with pytest.raises(SockregError, match=r"91-bind-runtime.conf:5: .*ties with.*90-bind.conf:5"):
         read_rule_set(root, overlay=change)
     assert rules(root) == ["a: tcp ::1 1"]
 
 
 def test_changes_can_be_undone(root: str) -> None:
-    undo = write_files(add_binding(root, "a", ["tcp", "::1", "1"], runtime=False, notices=[]))
+    undo = write_files(added(root, "a", "tcp ::1 1"))
     assert undo == {bind_path(root, runtime=False): None}
     before = content(root)
-    undo_second = write_files(
-        add_binding(root, "a", ["tcp", "::1", "2"], runtime=False, notices=[])
-    )
+    undo_second = write_files(added(root, "a", "tcp ::1 2"))
     assert content(root) != before
     write_files(undo_second)
     assert content(root) == before
@@ -201,7 +209,7 @@ def test_a_failed_write_puts_the_files_before_it_back(root: str) -> None:
 
 def test_notices_of_what_was_typed(root: str) -> None:
     notices: list[str] = []
-    add_binding(root, "a", ["tcp", "192.0.2.7/24", "1"], runtime=False, notices=notices)
+    BindFiles(root).add("a", ["tcp", "192.0.2.7/24", "1"], runtime=False, notices=notices)
     assert notices == ["192.0.2.7/24 has host bits set and is read as 192.0.2.0/24"]
 
 
@@ -243,7 +251,8 @@ def test_unbind_names_the_unit_in_which_the_rule_stands(root: str) -> None:
     unit.parent.mkdir(parents=True)
     unit.write_text("[X-Sockreg]\nBind=tcp ::1 80\n")
     with pytest.raises(SockregError, match=r"web.socket\) is in .*/web.socket:2$"):
-        remove_binding(root, "web.socket", ["tcp", "::1", "80"], active=["web.socket"], notices=[])
+        files = BindFiles(root, active=["web.socket"])
+        files.remove("web.socket", ["tcp", "::1", "80"], notices=[])
 
 
 def test_unbind_of_no_rule(root: str) -> None:

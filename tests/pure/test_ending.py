@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockreg.config.bindfile import add_binding, bind_path, remove_binding, write_files
+from sockreg.config.bindfile import BindFiles, bind_path, write_files
 from sockreg.config.ruleset import read_rule_set, read_sound
 from sockreg.model import Action, Binding, Place
 from sockreg.rules.ending import format_end, format_time, split_end, without_outlived
@@ -130,8 +130,14 @@ def test_what_bind_and_unbind_write(tmp_path: Path) -> None:
     path = put(tmp_path, "# mine", "[web]", "Bind=tcp ::1 1", ended, "[gone]", ended)
 
     def bind(rule: str, end: int | None) -> None:
-        files = add_binding(root, "web", rule.split(), runtime=False, notices=[], end=end)
-        write_files(files)
+        files = BindFiles(root)
+        files.add("web", rule.split(), runtime=False, notices=[], end=end)
+        write_files(files.changes())
+
+    def unbind(rule: str) -> None:
+        files = BindFiles(root)
+        files.remove("web", rule.split(), notices=[])
+        write_files(files.changes())
 
     bind("tcp ::1 2,3", FUTURE)
     until = f"until={format_time(FUTURE)}"
@@ -143,10 +149,9 @@ def test_what_bind_and_unbind_write(tmp_path: Path) -> None:
     assert path.read_text() == f"{head}Bind=tcp ::1 2 {later}\nBind=tcp ::1 3\n"
     # Of a line with several rules, the others keep their end.
     path.write_text(f"[web]\nBind=tcp ::1 2,3 {until}\n")
-    write_files(remove_binding(root, "web", ["tcp", "::1", "2"], active=(), notices=[]))
+    unbind("tcp ::1 2")
     assert path.read_text() == f"[web]\nBind=tcp ::1 3 {until}\n"
-    words = ["tcp", "::1", "3", until]
-    write_files(remove_binding(root, "web", words, active=(), notices=[]))
+    unbind(f"tcp ::1 3 {until}")
     assert not path.exists()
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
 from sockreg.cli.arguments import add_force
 from sockreg.cli.change import show_change
 from sockreg.cli.verb import Group, Verb
+from sockreg.errors import UsageError
+
+if TYPE_CHECKING:
+    from sockreg.commands.change import Change
+
+_STDIN = "-"
+_SIZE_MAX = 16 << 20  # bytes
+_NOTHING = "nothing was changed"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +43,16 @@ def _add_unbind_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("label", metavar="LABEL")
-    parser.add_argument("protocol", metavar="PROTO", help="tcp or udp")
-    parser.add_argument("prefix", metavar="PREFIX", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1")
-    parser.add_argument("ports", metavar="PORTS", help="80, 8000-8999, 80,443 or '*'")
+    parser.add_argument(
+        "label",
+        metavar="LABEL",
+        help="or '-' and nothing after it: standard input has a rule in each line, label first",
+    )
+    parser.add_argument("protocol", metavar="PROTO", nargs="?", help="tcp or udp")
+    parser.add_argument(
+        "prefix", metavar="PREFIX", nargs="?", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1"
+    )
+    parser.add_argument("ports", metavar="PORTS", nargs="?", help="80, 8000-8999, 80,443 or '*'")
     parser.add_argument(
         "conditions",
         metavar="CONDITION",
@@ -46,20 +62,53 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
 
 
 def _bind(registry: Registry, options: argparse.Namespace) -> None:
-    change = registry.bind(
-        options.label,
-        _rule(options),
-        runtime=options.runtime,
-        force=options.force,
-        replace=options.replace,
-        lasting=options.lasting,
-    )
+    how = {name: getattr(options, name) for name in ("runtime", "force", "replace", "lasting")}
+    change: Change
+    if _reads_list(options):
+        change = registry.bind_all(_list(), **how)
+    else:
+        change = registry.bind(options.label, _rule(options), **how)
     show_change(change, as_json=options.json)
 
 
 def _unbind(registry: Registry, options: argparse.Namespace) -> None:
-    change = registry.unbind(options.label, _rule(options), force=options.force)
+    change: Change
+    if _reads_list(options):
+        change = registry.unbind_all(_list(), force=options.force)
+    else:
+        change = registry.unbind(options.label, _rule(options), force=options.force)
     show_change(change, as_json=options.json)
+
+
+def _reads_list(options: argparse.Namespace) -> bool:
+    """Whether the rules are in standard input. Raises UsageError if the rule is not complete."""
+    if options.label == _STDIN and options.protocol is None:
+        return True
+    for name in ("protocol", "prefix", "ports"):
+        if getattr(options, name) is None:
+            missing = {"protocol": "PROTO", "prefix": "PREFIX", "ports": "PORTS"}[name]
+            raise UsageError(
+                f"{options.verb}: {missing} is missing",
+                f"'sockreg help {options.verb}' explains it",
+            )
+    return False
+
+
+def _list() -> list[tuple[str, str]]:
+    """The labels and rules in standard input, one in each line; '#' begins a comment line."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", _NOTHING)
+    content = sys.stdin.buffer.read(_SIZE_MAX + 1)
+    if len(content) > _SIZE_MAX:
+        raise UsageError(f"standard input: longer than {_SIZE_MAX >> 20} MiB", _NOTHING)
+    rules: list[tuple[str, str]] = []
+    for line in content.decode(errors="surrogateescape").split("\n"):
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            rules.append((words[0], " ".join(words[1:])))
+    if not rules:
+        raise UsageError("standard input has no rules", _NOTHING)
+    return rules
 
 
 def _rule(options: argparse.Namespace) -> str:
