@@ -132,7 +132,7 @@ function _shtab_sockreg_using
 end
 
 set -g _shtab_sockreg_commands load unload upgrade apply confirm rollback bind unbind import enable disable install-units uninstall-units register send expect unregister weight drain rules status inspect explain listeners flows trace top graph report metrics check demo
-set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --root --sample --seconds --serve --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
+set -g _shtab_sockreg_opts_with_value --bpffs --confirm --cookie --count --ended --for --guard --interval --label --lines --local --mode --netns --object --of-unit --outcome --output --pid --port --prefix --proto --put --remove --root --sample --seconds --serve --socket --start --state --stop --unconfirmed --unit --wait --watch --weight -n
 
 complete -c sockreg -e
 complete -c sockreg -f
@@ -188,6 +188,8 @@ complete -c sockreg -n '_shtab_sockreg_using apply' -l check -d 'print what woul
 complete -c sockreg -n '_shtab_sockreg_using apply' -l confirm -x -d 'revert by itself unless '"'"'sockreg confirm'"'"' follows within SECONDS'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l interfaces -d 'look which interfaces there are, for rules that name one; reads no file'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l ended -x -d 'at TIME, in seconds since the epoch, take rules that have ended out of force; reads no file'
+complete -c sockreg -n '_shtab_sockreg_using apply' -l put -xka "(__fish_complete_path (commandline -ct))" -d 'in the same step, write what is in SOURCE to the conf file PATH'
+complete -c sockreg -n '_shtab_sockreg_using apply' -l remove -xka "(__fish_complete_path (commandline -ct))" -d 'in the same step, remove the conf file PATH'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l start -xka "(_sockreg_socket_units)" -d 'from now on, count UNIT.socket as active'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l stop -xka "(_sockreg_socket_units)" -d 'no longer count UNIT.socket as active'
 complete -c sockreg -n '_shtab_sockreg_using apply' -l force -d 'apply even if a rule takes the port of ssh, or --root is another than before'

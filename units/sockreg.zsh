@@ -72,6 +72,8 @@ _shtab_sockreg_apply_options=(
   "--confirm=[revert by itself unless \'sockreg confirm\' follows within SECONDS]:SECONDS:"
   "--interfaces[look which interfaces there are, for rules that name one\; reads no file]"
   "--ended=[at TIME, in seconds since the epoch, take rules that have ended out of force\; reads no file]:TIME:"
+  "*--put[in the same step, write what is in SOURCE to the conf file PATH]:('PATH', 'SOURCE'):_files"
+  "*--remove[in the same step, remove the conf file PATH]:PATH:_files"
   "--start=[from now on, count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--stop=[no longer count UNIT.socket as active]:UNIT:_sockreg_offer _sockreg_socket_units"
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"

@@ -124,16 +124,20 @@ def apply(
     stop: str | None = None,
     upgrade: bool = False,
     force: bool = False,
+    files: Overlay | None = None,
 ) -> Change:
     """Compile the configured rules and swap them in, if they differ from those in force.
 
-    ``start`` and ``stop`` name a .socket unit that starts or stops to count as active. ``upgrade``
-    makes a new generation even from the same rules. ``force`` lets rules take the ssh port, and
-    lets them come from another root than those in force. If this raises SockregError, the rules in
-    force have not changed. Parts of the configuration that are wrong are refused if this is about
-    them; see commands/beside.py.
+    ``files`` are written in the same step, as in put_in_force(). ``start`` and ``stop`` name a
+    .socket unit that starts or stops to count as active. ``upgrade`` makes a new generation even
+    from the same rules. ``force`` lets rules take the ssh port, and lets them come from another
+    root than those in force. If this raises SockregError, the rules in force have not changed.
+    Parts of the configuration that are wrong are refused if this is about them; see
+    commands/beside.py.
     """
-    change = put_configured(context, start=start, stop=stop, upgrade=upgrade, force=force)
+    change = put_configured(
+        context, start=start, stop=stop, upgrade=upgrade, force=force, files=files
+    )
     tell.applied(change)
     if change.taken_in:
         from sockreg.commands.bring_back import bring_back_taken_in
@@ -151,6 +155,7 @@ def put_configured(
     force: bool = False,
     attach: bool = False,
     starting: bool = False,
+    files: Overlay | None = None,
 ) -> Change:
     """Like apply(), without a journal entry.
 
@@ -173,7 +178,7 @@ def put_configured(
             return put_in_force(
                 writer,
                 active,
-                {},
+                files or {},
                 changes=about if about or upgrade or starting else None,
                 upgrade=upgrade,
                 force=force,
@@ -195,10 +200,17 @@ def failure_published(registry: str) -> Iterator[None]:
         raise
 
 
-def preview(context: Context, *, start: Collection[str] = (), force: bool = False) -> Change:
+def preview(
+    context: Context,
+    *,
+    start: Collection[str] = (),
+    force: bool = False,
+    files: Overlay | None = None,
+) -> Change:
     """Read and compile like apply. Returns what would change, and changes nothing.
 
-    ``start`` names .socket units that would start to count. ``force`` is as in apply().
+    ``start`` names .socket units that would start to count. ``force`` and ``files`` are
+    as in apply().
     """
     root = context.root
     registry = context.loaded_registry()
@@ -208,8 +220,8 @@ def preview(context: Context, *, start: Collection[str] = (), force: bool = Fals
             current = generations.in_force_for_readers(registry)
             before = _Before.of(context, current)
             active = active_units(maps).union(start)
-            rules = _read(context, active, {}, before, maps)
-            intent = _Intent(before, start or None)
+            rules = _read(context, active, files or {}, before, maps)
+            intent = _Intent(before, start or None, files or ())
             rules = _with_free_labels(intent.sound(rules), intent, maps)
             rules = _with_ssh(rules, intent, maps, root=context.root, force=force)
             content = _content(rules, before)

@@ -16,6 +16,7 @@ from sockreg.commands import tell
 from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
 from sockreg.commands.rollback import swap_back
+from sockreg.config.conf import Overlay
 from sockreg.context import Context
 from sockreg.errors import (
     EXIT_FAILURE,
@@ -35,12 +36,13 @@ _SETTINGS = ("AccuracySec=100ms", "RemainAfterElapse=no")
 
 
 def apply_on_trial(
-    context: Context, seconds: int, *, force: bool = False
+    context: Context, seconds: int, *, force: bool = False, files: Overlay | None = None
 ) -> tuple[Change, Unconfirmed | None]:
     """Apply, and revert after ``seconds`` unless ``confirm`` comes first.
 
     Rules may take the ssh port. ``force`` lets them come from another root. The second value is
-    None if nothing changed. If this raises SockregError, the rules in force have not changed, and
+    None if nothing changed. ``files`` are written in the same step, and stay as they are when the
+    rules go back. If this raises SockregError, the rules in force have not changed, and
     an earlier trial continues.
     """
     if not 1 <= seconds <= SECONDS_MAX:
@@ -59,7 +61,9 @@ def apply_on_trial(
             # First, because a change that nothing would revert must not come into force.
             with failure_published(writer.registry):
                 _arm(context, waiting, seconds)
-                change = put_in_force(writer, writer.active_units(), {}, force=True, on_trial=True)
+                change = put_in_force(
+                    writer, writer.active_units(), files or {}, force=True, on_trial=True
+                )
         except BaseException:
             trial.write(writer.registry, earlier)
             raise

@@ -75,7 +75,8 @@ def _mark(verb: str, target: argparse.ArgumentParser) -> None:
         takes_value = action.nargs != 0 and not isinstance(action, argparse._SubParsersAction)
         if not takes_value or action.choices:
             continue
-        word = str(action.metavar or action.dest.upper())
+        named = action.metavar or action.dest.upper()
+        word = named if isinstance(named, str) else named[0]
         offered = _NARROWER.get((verb, action.dest), _OFFERED[word])
         if offered in _SHTABS_OWN:
             action.complete = _SHTABS_OWN[offered]  # type: ignore[attr-defined]

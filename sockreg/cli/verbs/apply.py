@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from sockreg.api import Registry
 from sockreg.cli import arguments
@@ -37,6 +38,21 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at TIME, in seconds since the epoch, take rules that have ended out of force; reads "
         "no file",
     )
+    parser.add_argument(
+        "--put",
+        metavar=("PATH", "SOURCE"),
+        nargs=2,
+        action="append",
+        default=[],
+        help="in the same step, write what is in SOURCE to the conf file PATH",
+    )
+    parser.add_argument(
+        "--remove",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="in the same step, remove the conf file PATH",
+    )
     parser.add_argument("--start", metavar="UNIT", help="from now on, count UNIT.socket as active")
     parser.add_argument("--stop", metavar="UNIT", help="no longer count UNIT.socket as active")
     add_force(parser)
@@ -44,7 +60,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
     if options.check:
-        show_preview(registry.preview(force=options.force), as_json=options.json)
+        from sockreg.commands.apply import preview
+
+        change = preview(registry.context, force=options.force, files=_files(registry, options))
+        show_preview(change, as_json=options.json)
     elif options.interfaces:
         _look_at_interfaces(registry, options)
     elif options.ended is not None:
@@ -55,18 +74,28 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         from sockreg.commands.apply import apply
 
         change = apply(
-            registry.context, start=options.start, stop=options.stop, force=options.force
+            registry.context,
+            start=options.start,
+            stop=options.stop,
+            force=options.force,
+            files=_files(registry, options),
         )
         show_change(change, as_json=options.json)
+
+
+def _files(registry: Registry, options: argparse.Namespace) -> Mapping[str, str | None]:
+    """The conf files that come with the command, with their texts; None for one that goes."""
+    if not options.put and not options.remove:
+        return {}
+    from sockreg.commands.given_files import given_files
+
+    return given_files(registry.context.root, map(tuple, options.put), options.remove)
 
 
 def _look_at_interfaces(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands import interfaces
 
-    if options.start or options.stop or options.force:
-        raise UsageError(
-            "--interfaces reads no file: it cannot be combined with --start, --stop or --force", ""
-        )
+    _refuse_options("--interfaces", options)
     if interfaces.is_followed(registry.context):
         return
     change = interfaces.refresh(registry.context) or interfaces.unchanged(registry.context)
@@ -76,13 +105,19 @@ def _look_at_interfaces(registry: Registry, options: argparse.Namespace) -> None
 def _end_rules(registry: Registry, options: argparse.Namespace) -> None:
     from sockreg.commands.ending import end_rules
 
-    if options.start or options.stop or options.force:
-        raise UsageError(
-            "--ended reads no file: it cannot be combined with --start, --stop or --force", ""
-        )
+    _refuse_options("--ended", options)
     change = end_rules(registry.context, options.ended)
     if change is not None:
         show_change(change, as_json=options.json)
+
+
+def _refuse_options(option: str, options: argparse.Namespace) -> None:
+    if options.start or options.stop or options.force or options.put or options.remove:
+        raise UsageError(
+            f"{option} reads no file: it cannot be combined with --start, --stop, --put, --remove "
+            "or --force",
+            "",
+        )
 
 
 def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:
@@ -94,7 +129,12 @@ def _apply_on_trial(registry: Registry, options: argparse.Namespace) -> None:
             "--stop",
             "start the sockreg@ unit first",
         )
-    change, waiting = apply_on_trial(registry.context, options.confirm, force=options.force)
+    change, waiting = apply_on_trial(
+        registry.context,
+        options.confirm,
+        force=options.force,
+        files=_files(registry, options),
+    )
     show_change(change, as_json=options.json)
     if waiting is not None and not options.json:
         out(
