@@ -134,7 +134,7 @@ struct head {
 
 /*
  * The most nodes of one class on a path: addresses of 32 and 128 bits, ports. The compiler creates
- * no deeper tables (sockreg/compile/branches.py and portnodes.py say why).
+ * no deeper tables (sockreg/compile/shape.py and functions.py say why).
  */
 #define STEPS4_MAX 12
 #define STEPS6_MAX 28

@@ -6,10 +6,5 @@ load_when_used(
     "inspect",
     "ipaddress",
     "lzma",
-    "numpy.ctypeslib",
-    "numpy.fft",
-    "numpy.ma",
-    "numpy.polynomial",
-    "numpy.random",
     "subprocess",
 )

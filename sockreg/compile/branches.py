@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sockreg.compile import words
+from sockreg.compile.arrays import Ints, Words, encode_branches, padded
 from sockreg.compile.budget import Budget
 from sockreg.compile.forest import (
     Flags,
@@ -25,24 +26,8 @@ from sockreg.compile.forest import (
     high_mask,
     low_mask,
 )
-from sockreg.compile.words import Ints, Words
-
-# A node takes the stride that separates most of its prefixes while at least this share of its
-# branches is in use. Wider nodes save steps but take memory, and memory takes time: the caches
-# hold less of the table.
-OCCUPANCY = 0.2
-
-# More branches than this per prefix of a node do not pay off either.
-BRANCHES_PER_PREFIX = 4
-
-# After this many nodes, strides are wide whatever it takes: only prefixes that nest on purpose
-# get there. It keeps paths within STEPS4_MAX and STEPS6_MAX. The constants above allow two bits
-# for two prefixes; so each of these nodes takes its path at least two bits further, by its stride
-# or by bits that the next one skips, and each one after them eight. That makes 8 + 2 nodes for 32
-# bits, and 8 + 14 for 128; besides, one may verify skipped bits first, and one end early where the
-# second half of the address begins.
-DEEP = 8
-DEEP_STRIDE = 8
+from sockreg.compile.shape import BRANCHES_PER_PREFIX, DEEP, DEEP_STRIDE, OCCUPANCY
+from sockreg.compile.shortcuts import Row
 
 
 class Made(NamedTuple):
@@ -66,6 +51,20 @@ class Branches:
     wide: bool
     first: int  # how nodes refer to the first branch
     made: Made
+
+    def root(self, tree: int) -> int:
+        """First word of a tree."""
+        return int(self.roots[tree])
+
+    def otherwise_of(self, tree: int) -> int:
+        """The word for addresses in no prefix of a tree but /0."""
+        return int(self.otherwise[tree])
+
+    def rows(self, first: int, count: int) -> list[Row]:
+        """Some branches, as nodes refer to them."""
+        start = first - self.first
+        columns = (column[start : start + count].tolist() for column in self.made)
+        return [Row(*row) for row in zip(*columns, strict=True)]
 
 
 class _Nodes(NamedTuple):
@@ -143,8 +142,8 @@ def build_branches(
     # The words for a miss are behind the branches, each of them once.
     misses, position = np.unique(made.miss, return_inverse=True)
     position += base + size * len(made.match)
-    encoded = words.encode_branches(wide, made.high, made.low, made.length, made.match, position)
-    content = words.padded(np.concatenate((encoded, misses)))
+    encoded = encode_branches(wide, made.high, made.low, made.length, made.match, position)
+    content = padded(np.concatenate((encoded, misses)))
     return Branches(roots, otherwise, content, len(rounds) - 1, wide, base // size, made)
 
 

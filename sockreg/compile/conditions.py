@@ -7,14 +7,10 @@ numbers start at CELLS, so they are never those of destinations.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from sockreg.compile.branches import Branches, build_branches
-from sockreg.compile.budget import Budget
-from sockreg.compile.forest import build_forest
-from sockreg.compile.words import INTERFACE, SOURCE, Words, always
+from sockreg.compile.words import INTERFACE, SOURCE, always
 from sockreg.errors import ConfigError
 
 CELLS = 1 << 16
@@ -67,15 +63,37 @@ class Cells:
         return CELLS + number
 
 
-class SecondStage(NamedTuple):
-    """The first word of every cell, and the branches behind them."""
+class Tree(NamedTuple):
+    """A prefix of one of several tries, aligned to the left of 128 bits; its order is theirs."""
 
-    first_words: list[int]
-    words: Words
+    tree: int
+    high: int
+    low: int
+    length: int
+
+
+class Grown(NamedTuple):
+    """Tries as words: the first one of each tree, and the nodes on the longest path."""
+
+    roots: Sequence[int]
+    words: Sequence[int]
+    steps: int
+
+
+# (prefixes in order, the word of each, the word of each tree for addresses in none of its prefixes,
+# class of the nodes, whether branches are wide, first word) -> tries
+Grow = Callable[[Sequence[Tree], Sequence[int], Sequence[int], int, bool, int], Grown]
+
+
+class SecondStage(NamedTuple):
+    """The first word of every cell, and the parts of the table with the branches behind them."""
+
+    first_words: Sequence[int]
+    parts: list[Sequence[int]]
     steps: dict[int, int]
 
 
-def build_second_stage(cells: Cells, base: int, budget: Budget) -> SecondStage:
+def build_second_stage(cells: Cells, base: int, grow: Grow) -> SecondStage:
     """Branches for all cells, from word ``base`` on: interfaces first, then sources.
 
     Every cell has one tree of sources for each interface that its rules name, and one for all other
@@ -92,30 +110,26 @@ def build_second_stage(cells: Cells, base: int, budget: Budget) -> SecondStage:
             for_named.append((wide, sources[wide].add(conditional, otherwise, interface)))
         for_others.append((wide, sources[wide].add(conditional, otherwise, 0)))
 
-    parts: list[Words] = []
+    parts: list[Sequence[int]] = []
     steps = {SOURCE: 0, INTERFACE: 0}
-    roots: dict[bool, Words] = {}
+    roots: dict[bool, Sequence[int]] = {}
     for wide, trees in sources.items():
-        tries = trees.build(base, budget)
+        tries = trees.build(base, grow)
         parts.append(tries.words)
         base += len(tries.words)
         roots[wide] = tries.roots
         steps[SOURCE] = max(steps[SOURCE], tries.steps)
 
-    cell, interface = np.array(named, np.int64).reshape(-1, 2).T
-    index = interface.astype(np.uint64) << np.uint64(32)
-    forest = build_forest(cell, index, np.zeros_like(index), np.full_like(cell, 32))
-    tries = build_branches(
-        forest,
-        np.array([roots[wide][tree] for wide, tree in for_named], np.uint64),
-        np.array([roots[wide][tree] for wide, tree in for_others], np.uint64),
+    tries = grow(
+        [Tree(cell, interface << 32, 0, 32) for cell, interface in named],
+        [roots[wide][tree] for wide, tree in for_named],
+        [roots[wide][tree] for wide, tree in for_others],
         INTERFACE,
-        wide=False,
-        base=base,
-        budget=budget,
+        False,
+        base,
     )
     steps[INTERFACE] = tries.steps
-    return SecondStage(tries.roots.tolist(), np.concatenate((*parts, tries.words)), steps)
+    return SecondStage(tries.roots, [*parts, tries.words], steps)
 
 
 class _SourceTrees:
@@ -123,7 +137,8 @@ class _SourceTrees:
 
     def __init__(self, wide: bool) -> None:
         self._wide = wide
-        self._rows: list[tuple[int, int, int, int, int]] = []  # tree, prefix, best outcome
+        self._prefixes: list[Tree] = []
+        self._best: list[int] = []  # outcome of each
         self._otherwise: list[int] = []
 
     def add(self, conditional: Conditional, otherwise: int, interface: int) -> int:
@@ -148,25 +163,15 @@ class _SourceTrees:
             if enclosing:
                 rank = min(rank, enclosing[-1][3])
             enclosing.append((high, low, length, rank))
-            self._rows.append((tree, high, low, length, outcomes[rank]))
+            self._prefixes.append(Tree(tree, high, low, length))
+            self._best.append(outcomes[rank])
         return tree
 
-    def build(self, base: int, budget: Budget) -> Branches:
-        tree, high, low, length, outcome = zip(*self._rows, strict=True) if self._rows else [()] * 5
-        forest = build_forest(
-            np.array(tree, np.int64),
-            np.array(high, np.uint64),
-            np.array(low, np.uint64),
-            np.array(length, np.int64),
-        )
-        otherwise = _leaves(self._otherwise)
-        return build_branches(forest, _leaves(outcome), otherwise, SOURCE, self._wide, base, budget)
+    def build(self, base: int, grow: Grow) -> Grown:
+        best, otherwise = map(always, self._best), map(always, self._otherwise)
+        return grow(self._prefixes, list(best), list(otherwise), SOURCE, self._wide, base)
 
 
 def _encloses(prefix: tuple[int, int, int, int], high: int, low: int) -> bool:
     outside = 128 - prefix[2]
     return (prefix[0] << 64 | prefix[1]) >> outside == (high << 64 | low) >> outside
-
-
-def _leaves(outcomes: tuple[int, ...] | list[int]) -> Words:
-    return np.array([always(outcome) for outcome in outcomes], np.uint64)

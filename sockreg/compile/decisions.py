@@ -12,34 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sockreg.compile.arrays import Ints
 from sockreg.compile.conditions import Cells
 from sockreg.compile.forest import Forest
-from sockreg.compile.ports import (
-    COPY_MAX,
-    PORTS,
-    OwnStep,
-    PortRule,
-    Step,
-    Steps,
-    combine,
-    leaf_of,
-    own_steps,
-    section,
-    steps_of,
-)
+from sockreg.compile.functions import PAIRS_MAX, Functions
+from sockreg.compile.ports import COPY_MAX, PORTS, PortRule, Steps
 from sockreg.compile.rows import Rows
-from sockreg.compile.words import INSIDE_SHIFT, OUTSIDE_SHIFT, STEPS_PORT_MAX, Ints
-from sockreg.errors import ConfigError
-
-# A lookup walks a chain of pairs one by one, so longer chains become port functions, unless
-# these had to be copies of a big one. A function itself takes at most FUNCTION_NODES; see
-# ``sockreg.compile.portnodes``.
-PAIRS_MAX = 4
-FUNCTION_NODES = 7
-
-# Steps of all port functions together. A million rules on a few prefixes take two million.
-# This bounds the time and memory for rule sets that multiply ports by nesting.
-STEPS_MAX = 8_000_000
+from sockreg.compile.words import INSIDE_SHIFT, OUTSIDE_SHIFT, STEPS_PORT_MAX
 
 
 class Decisions(NamedTuple):
@@ -77,7 +56,12 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
     decision = np.zeros(count, np.int64)
     # For each decision: pairs in a row, steps of its port function, nodes on its longest path.
     pairs, size, nodes = np.zeros((3, count), np.int64)
-    rest = _Rest(rows, first_row, forest, cells, Decisions(decision, own, [], nodes), size)
+
+    def rules_of(prefix: int) -> list[PortRule]:
+        start, stop = first_row[prefix : prefix + 2].tolist()
+        return [rows.port_rule(row) for row in range(start, stop)]
+
+    rest = Functions(rules_of, forest.parent, cells, decision, own, nodes, size)
     # A prefix is longer than the prefix that encloses it, so this order handles the latter first.
     order = np.argsort(forest.length, kind="stable")
     lengths = forest.length[order]
@@ -99,97 +83,4 @@ def decide(rows: Rows, first_row: Ints, forest: Forest, cells: Cells) -> Decisio
         size[here] = np.where(is_pair, size[parent] + 2, 3)
         for prefix in here[~(is_leaf | is_pair)].tolist():
             rest.decide(prefix)
-    return rest.decisions
-
-
-class _Rest:
-    """Decisions one by one; each distinct problem is solved once."""
-
-    def __init__(
-        self,
-        rows: Rows,
-        first_row: Ints,
-        forest: Forest,
-        cells: Cells,
-        decisions: Decisions,
-        size: Ints,
-    ) -> None:
-        self.decisions = decisions
-        self._rows = rows
-        self._first_row = first_row
-        self._forest = forest
-        self._cells = cells
-        self._size = size
-        self._own: dict[tuple[PortRule, ...], list[OwnStep]] = {}
-        self._numbers: dict[Steps, int] = {}
-        self._steps = 0
-
-    def decide(self, prefix: int) -> None:
-        """Set the decision of a prefix whose parent has one."""
-        start, stop = self._first_row[prefix : prefix + 2].tolist()
-        rules = tuple(sorted(self._rows.port_rule(row) for row in range(start, stop)))
-        own = self._own.get(rules)
-        if own is None:
-            own = self._own[rules] = own_steps(rules)
-        parent = int(self._forest.parent[prefix])
-        inherited: Steps = ((0, 0),)
-        nodes, size = 0, 0
-        if parent >= 0:
-            decision = int(self.decisions.decision[parent])
-            nodes, size = int(self.decisions.nodes[parent]), int(self._size[parent])
-            # Long decisions are not copied, unless there are as many rules or the path gets too
-            # long.
-            refer = size > max(COPY_MAX, len(own)) and nodes + FUNCTION_NODES <= STEPS_PORT_MAX
-            if refer and decision < 0:
-                inherited = ((0, decision),)
-            else:
-                inherited, nodes, size = self.resolve(decision), 0, 0
-        steps = combine(own, inherited, self._cells, self.resolve)
-        word = leaf_of(steps)
-        if word is None:
-            self.decisions.decision[prefix] = self._number(steps)
-            self.decisions.nodes[prefix] = nodes + FUNCTION_NODES
-        else:
-            self.decisions.decision[prefix] = word
-        self._size[prefix] = size + len(steps)
-
-    def _number(self, steps: Steps) -> int:
-        functions = self.decisions.functions
-        number = self._numbers.setdefault(steps, len(functions))
-        if number == len(functions):
-            functions.append(steps)
-            self._steps += len(steps)
-            if self._steps > STEPS_MAX:
-                raise ConfigError(
-                    "the rule set is too big: prefixes with many ports nest so that these take "
-                    f"more than {STEPS_MAX} entries",
-                    "use fewer ports in prefixes that are inside each other",
-                )
-        return -1 - len(self.decisions.decision) - number
-
-    def resolve(self, decision: int) -> Steps:
-        """The steps of a decision, without references to other decisions."""
-        if decision >= 0:
-            return steps_of(decision)
-        number = -1 - decision
-        prefixes = len(self.decisions.decision)
-        if number >= prefixes:
-            steps = self.decisions.functions[number - prefixes]
-            pieces: list[Step] = []
-            ends = [port for port, _ in steps[1:]] + [PORTS]
-            for (port, outcome), end in zip(steps, ends, strict=True):
-                if outcome < 0:
-                    pieces += section(self.resolve(outcome), port, end)
-                else:
-                    pieces.append((port, outcome))
-            return tuple(pieces)
-        own = int(self.decisions.own[number])
-        first, last, outcome = (
-            own >> 16 & 0xFFFF,
-            (own >> 16 & 0xFFFF) + (own & 0xFFFF),
-            own >> INSIDE_SHIFT,
-        )
-        below = self.resolve(int(self.decisions.decision[self._forest.parent[number]]))
-        before = section(below, 0, first) if first > 0 else []
-        after = section(below, last + 1, PORTS) if last + 1 < PORTS else []
-        return (*before, (first, outcome), *after)
+    return Decisions(decision, own, rest.functions, nodes)

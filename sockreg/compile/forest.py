@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sockreg.compile.words import Ints, Words
+from sockreg.compile.arrays import Ints, Words
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -40,6 +40,13 @@ class PortRule(NamedTuple):
     condition: Condition | None
     outcome: int
 
+    @staticmethod
+    def of(first: int, last: int, condition: Condition | None, outcome: int) -> PortRule:
+        """The part of a rule for these ports."""
+        any_interface = condition is None or condition.interface == 0
+        shorter_source = -condition.length if condition else 0
+        return PortRule(last - first, any_interface, shorter_source, first, condition, outcome)
+
 
 class OwnStep(NamedTuple):
     """From ``port`` on, these conditional rules apply in turn, then ``outcome``.

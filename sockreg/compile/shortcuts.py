@@ -8,11 +8,9 @@ not lengthen the path to these.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from sockreg.compile.branches import Branches
 from sockreg.compile.words import (
     ADDRESS,
     BRANCH6_WORDS,
@@ -22,8 +20,7 @@ from sockreg.compile.words import (
     MASK_SHIFT,
     SHIFT_SHIFT,
     SHORTCUTS_MAX,
-    Words,
-    encode_branches,
+    branch6,
 )
 
 # Nodes with more branches are not looked into.
@@ -53,8 +50,8 @@ class Head(NamedTuple):
     otherwise: int
 
 
-class _Row(NamedTuple):
-    """One branch, see Made of ``sockreg.compile.branches``."""
+class Row(NamedTuple):
+    """One branch: the prefix that it compares, and the words after a match and after a miss."""
 
     high: int
     low: int
@@ -63,12 +60,27 @@ class _Row(NamedTuple):
     miss: int
 
 
+class Tries(Protocol):
+    """Tries of addresses as branch nodes. Nodes refer to their first branch by number."""
+
+    @property
+    def wide(self) -> bool: ...
+    def root(self, tree: int) -> int:
+        """First word of a tree."""
+
+    def otherwise_of(self, tree: int) -> int:
+        """The word for addresses in no prefix of a tree but /0."""
+
+    def rows(self, first: int, count: int) -> Sequence[Row]:
+        """Some branches."""
+
+
 _EVERYTHING = Shortcut(0, 0, 0, 0)
 
 
-def build_head(branches: Branches, tree: int) -> Head:
+def build_head(branches: Tries, tree: int) -> Head:
     """Replace nodes of a tree by their branches, from the root on, while the list is short."""
-    root, otherwise = int(branches.roots[tree]), int(branches.otherwise[tree])
+    root, otherwise = branches.root(tree), branches.otherwise_of(tree)
     shortcuts = [_EVERYTHING._replace(word=root)]
     at = 0
     while at < len(shortcuts):
@@ -86,14 +98,12 @@ def build_head(branches: Branches, tree: int) -> Head:
     return Head(shortcuts, otherwise)
 
 
-def _expanded(branches: Branches, node: Shortcut, outer: int) -> list[Shortcut]:
+def _expanded(branches: Tries, node: Shortcut, outer: int) -> list[Shortcut]:
     """The branches of the node that a shortcut leads to; ``outer`` is what comes after it."""
     count = (node.word >> MASK_SHIFT & MASK_BITS) + 1
     if node.word >> CLASS_SHIFT != ADDRESS or count > BRANCHES_MAX:
         return [node]
-    first = (node.word & 0xFFFFFFFF) - branches.first
-    columns = (column[first : first + count].tolist() for column in branches.made)
-    rows = [_Row(*row) for row in zip(*columns, strict=True)]
+    rows = branches.rows(node.word & 0xFFFFFFFF, count)
     reach = _reach(node.word, branches.wide)
     # A branch that compares its whole block cannot be missed by what is in the node's prefix.
     whole = [count > 1 and row.length == reach for row in rows]
@@ -119,25 +129,18 @@ def _reach(node: int, wide: bool) -> int:
     return (128 if node >> LOW_SHIFT & 1 else 64) - shift
 
 
-def _block(row: _Row, length: int) -> Shortcut:
+def _block(row: Row, length: int) -> Shortcut:
     """All addresses that reach a branch, to continue with its word after a miss."""
     address = (row.high << 64 | row.low) >> 128 - length << 128 - length
     return Shortcut(address >> 64, address & (1 << 64) - 1, length, row.miss)
 
 
-def encode_heads(heads: list[Head]) -> Words:
-    """struct head of each."""
-    words = np.zeros((len(heads), 1 + SHORTCUTS_MAX, BRANCH6_WORDS), np.uint64)
-    for head, part in zip(heads, words, strict=True):
-        part[0, 0] = head.otherwise
-        if head.shortcuts:
-            high, low, length, word = zip(*head.shortcuts, strict=True)
-            part[1 : 1 + len(length)] = encode_branches(
-                True,
-                np.array(high, np.uint64),
-                np.array(low, np.uint64),
-                np.array(length, np.int64),
-                np.array(word, np.uint64),
-                np.zeros(len(length), np.int64),
-            ).reshape(-1, BRANCH6_WORDS)
-    return words.ravel()
+def encode_heads(heads: list[Head]) -> list[int]:
+    """struct head of each, as words."""
+    words: list[int] = []
+    for head in heads:
+        words += [head.otherwise, *([0] * (BRANCH6_WORDS - 1))]
+        for high, low, length, word in head.shortcuts:
+            words += branch6(high, low, length, word, 0)
+        words += [0] * (BRANCH6_WORDS * (SHORTCUTS_MAX - len(head.shortcuts)))
+    return words

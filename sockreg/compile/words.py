@@ -7,13 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-# Like numpy.typing.NDArray, which takes 5 ms to import.
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 WORD_SIZE = 8
 # What nodes choose from, in words: struct branch4, branch6 and wide_pair.
@@ -114,19 +107,14 @@ def port_node(base: int, stride: int, shift: int) -> int:
     return PORT << CLASS_SHIFT | mask << MASK_SHIFT | shift << SHIFT_SHIFT | base
 
 
-def pairs(leaves: Ints, elsewhere: Ints) -> Words:
-    """Pairs: inside as these leaves, then word number ``elsewhere`` of those behind the heads."""
-    return (leaves | elsewhere << ELSEWHERE_SHIFT | PAIR).astype(np.uint64)
+def pair(own: int, elsewhere: int) -> int:
+    """A pair: inside as this leaf, then word number ``elsewhere`` of those behind the heads."""
+    return own | elsewhere << ELSEWHERE_SHIFT | PAIR
 
 
 def wide_pair_node(pair: int) -> int:
     """A node with one wide pair, number ``pair`` from the start of the table."""
     return PORT << CLASS_SHIFT | 1 << LOW_SHIFT | pair
-
-
-def wide_pair_nodes(pairs: Ints) -> Words:
-    """wide_pair_node() of each."""
-    return np.uint64(wide_pair_node(0)) | pairs.astype(np.uint64)
 
 
 def pack_config(
@@ -138,24 +126,20 @@ def pack_config(
     return CONFIG.pack(words, *nodes, counters, bytes(shortcuts), flows, b"")
 
 
-def padded(content: Words) -> Words:
-    """With zeros up to a multiple of ALIGNMENT."""
-    return np.append(content, np.zeros(-len(content) % ALIGNMENT, np.uint64))
+def padding(words: int) -> int:
+    """How many zeros follow so many words, up to a multiple of ALIGNMENT."""
+    return -words % ALIGNMENT
 
 
-def encode_branches(
-    wide: bool, high: Words, low: Words, length: Ints, match: Words, miss: Ints
-) -> Words:
-    """struct branch6 (``wide``) or struct branch4 of one prefix each, as flat words.
+def branch4(high: int, length: int, match: int, miss: int) -> tuple[int, int]:
+    """struct branch4 of one prefix, aligned to the left of ``high``; ``miss`` is a position."""
+    return match, high | miss << MISS_SHIFT | (32 - length)
 
-    Addresses are aligned to the left of 128 bits; ``miss`` is a position in the table.
-    """
-    if not wide:
-        rest = miss << MISS_SHIFT | (32 - length)
-        return np.column_stack((match, high | rest.astype(np.uint64))).ravel()
+
+def branch6(high: int, low: int, length: int, match: int, miss: int) -> tuple[int, int, int, int]:
+    """struct branch6 of one prefix; ``miss`` is a position in the table."""
     # A shift by 64 is none, so ignoring a whole half takes two shifts by 32.
-    first = np.where(length > 64, 128 - length, 32)
-    second = np.where(length > 64, 0, 32)
-    shift = 64 - np.minimum(length, 64)
+    first, second = (128 - length, 0) if length > 64 else (32, 32)
+    shift = 64 - min(length, 64)
     rest = second << SECOND6_SHIFT | first << FIRST6_SHIFT | miss << MISS_SHIFT | shift
-    return np.column_stack((high, low, match, rest.astype(np.uint64))).ravel()
+    return high, low, match, rest

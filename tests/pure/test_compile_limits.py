@@ -40,7 +40,7 @@ def test_a_table_above_the_limit_is_refused_with_both_sizes(shape: str) -> None:
 def test_slots_end_where_a_leaf_ends() -> None:
     bindings = [rule("web", TCP, INET, 1, 32, (80, 80))]
     last = words.SLOTS_MAX - 1
-    assert compile_rules(bindings, lambda _: last).words.any()
+    assert any(compile_rules(bindings, lambda _: last).words)
     with pytest.raises(SockregError, match="rules can point to 16382 destinations"):
         compile_rules(bindings, lambda _: words.SLOTS_MAX)
 
@@ -63,7 +63,7 @@ def test_ports_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         for port in range(length, 60000, 301)
     ]
     compile_rules(bindings, slots(bindings))
-    monkeypatch.setattr("sockreg.compile.decisions.STEPS_MAX", 10_000)
+    monkeypatch.setattr("sockreg.compile.functions.STEPS_MAX", 10_000)
     assert "more than 10000" in refusal(bindings).message
 
 

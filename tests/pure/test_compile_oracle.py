@@ -47,7 +47,8 @@ def test_pairs_that_have_no_number_to_go_on_with(
     monkeypatch: pytest.MonkeyPatch, seed: int, numbered: int
 ) -> None:
     """As in rule sets where pairs go on with more than 65,536 different words."""
-    monkeypatch.setattr("sockreg.compile.portnodes.ELSEWHERE_MAX", numbered)
+    for module in ("portnodes", "few"):
+        monkeypatch.setattr(f"sockreg.compile.{module}.ELSEWHERE_MAX", numbered)
     rng = Random(seed)
     bindings = nested_rules(rng)
     tables = compile_rules(bindings, slots(bindings))

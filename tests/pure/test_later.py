@@ -85,14 +85,9 @@ def test_to_look_loads_none_of_what_takes_long(view: str) -> None:
     assert _loaded_of(_HEAVY, statements) == set()
 
 
-def test_a_change_loads_only_what_it_uses_of_numpy() -> None:
+def test_a_change_of_few_rules_loads_none_of_it_either() -> None:
     statements = (
         "from sockreg.cli import main\nfrom sockreg.commands import bind\n"
         "from sockreg.compile import compile_rules\ncompile_rules([], {})"
     )
-    seldom = {"numpy.ma", "numpy.polynomial", "numpy.random", "numpy.fft", "ipaddress", "numpy"}
-    assert _loaded_of(seldom, statements) == {"numpy"}
-    # All of numpy is there for those who use it.
-    assert loaded(f"{statements}\nimport numpy.fft, numpy\nprint(len(numpy.fft.fft([1, 2])), "
-                  "numpy.ma.masked_array([1]).sum(), numpy.random.default_rng(1).random() < 1)"
-                  ) == "2 1 True"  # fmt: skip
+    assert _loaded_of({"ipaddress", "numpy", "bz2", "lzma"}, statements) == set()
