@@ -6,10 +6,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PYTHON := .venv/bin/python
 MAN := docs/man/sockreg.8
-# What `make setup` prepares for: demo, deb, test, which is everything else, fuzz or browser.
+# What `make setup` prepares for: demo, deb, test, which is everything else, fuzz, browser, fleet or site.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser bench bpf man completion deb rpm lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser test-fleet bench bpf man completion deb rpm lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make test-packages build packages in Debian 12, 13 and sid; check units of others (root)'
 	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
+	@echo 'make test-fleet bring rules to three hosts with Ansible and etcd (needs make setup FOR=fleet)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
 	@echo 'make lint    run only the linters'
 	@echo 'make bpf     compile bpf/*.bpf.o'
@@ -126,6 +127,11 @@ test-kernels:
 test-packages:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest tests/packaged
+
+# The Ansible collection, and etcd as the source of rules, each with three booted hosts.
+test-fleet:
+	@tests/prepare --check fleet
+	@$(PYTHON) -m pytest -m "long or not long" tests/fleet tests/systemd/test_files.py
 
 # The page of sockreg report on screens of two widths, light and dark, and on paper.
 test-browser:

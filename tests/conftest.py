@@ -23,6 +23,7 @@ _LAYERS = {
     "soak": "kernel",
     "kernels": "kernel",
     "truth": "kernel",
+    "fleet": "systemd",
     "packaged": "systemd",
     "systemd257": "systemd",
 }

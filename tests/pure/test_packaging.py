@@ -167,12 +167,16 @@ def test_the_rpm_has_this_version() -> None:
     assert changes.splitlines()[0].endswith(f" - {__version__}-1")
 
 
+def test_the_ansible_collection_has_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "units/ansible/galaxy.yml").read_text()
+
+
 def test_what_the_debian_package_is_built_with_is_here() -> None:
     # -I: Debian takes build-essential for granted, whose compilers nothing here needs.
     run(["dpkg-checkbuilddeps", "-I", str(ROOT / "units/debian/control")])
 
 
-@pytest.mark.parametrize("kind", ["test", "fuzz", "release"])
+@pytest.mark.parametrize("kind", ["test", "fuzz", "fleet", "site", "release"])
 def test_what_is_taken_from_the_index_is_pinned_with_hashes(kind: str) -> None:
     """And has the versions that pyproject.toml asks for; tests/requirements/update writes it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

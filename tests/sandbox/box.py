@@ -98,6 +98,11 @@ class Sandbox(Closing):
         """Its cgroup on the host, the same for all its boots."""
         return self._in_place().cgroup
 
+    @property
+    def pid(self) -> int:
+        """Its first process, as the host sees it."""
+        return self._pid
+
     # Power
 
     def boot(self) -> None:

@@ -26,6 +26,13 @@ def _places(project: dict[str, object]) -> dict[str, list[tuple[str, str]]]:
         "SECURITY.md": [(r"<[^<>\s]+@[^<>\s]+>", f"<{email}>")],
         ".github/ISSUE_TEMPLATE/config.yml": [(r"mailto:\S+", f"mailto:{email}")],
         "docs/CONTRIBUTING.md": [(r"\[issues\]\(\S+\)", f"[issues]({issues})")],
+        "units/ansible/galaxy.yml": [
+            (r"(?m)^  - .* <.*>", f"  - {maintainer}"),
+            (r"(?m)^repository: .*", f"repository: {repository}"),
+            (r"(?m)^documentation: .*", f"documentation: {home}"),
+            (r"(?m)^homepage: .*", f"homepage: {home}"),
+            (r"(?m)^issues: .*", f"issues: {issues}"),
+        ],
         "units/debian/changelog": [(r"(?m)^ -- .* <.*>", f" -- {maintainer}")],
         "units/debian/control": [
             (r"(?m)^Maintainer: .*", f"Maintainer: {maintainer}"),

@@ -1,0 +1,1 @@
+"""Several boxes, as hosts of a fleet."""
