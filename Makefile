@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, test, which is everything else, fuzz, browser, fleet or site.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-browser test-fleet bench bpf man completion deb rpm lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-recipes test-browser test-fleet bench bpf man completion deb rpm lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-bare run the commands of the README in a bare Debian 12, 13 and sid (root)'
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make test-packages build packages in Debian 12, 13 and sid; check units of others (root)'
+	@echo 'make test-recipes play docs/recipes with the servers of Debian 12 and 13 (root)'
 	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
 	@echo 'make test-fleet bring rules to three hosts with Ansible and etcd (needs make setup FOR=fleet)'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
@@ -127,6 +128,11 @@ test-kernels:
 test-packages:
 	@tests/prepare --check test
 	@$(PYTHON) -m pytest tests/packaged
+
+# Takes two Debian systems with the servers, from where this machine's apt does, once.
+test-recipes:
+	@tests/prepare --check test
+	@$(PYTHON) -m pytest tests/recipes
 
 # The Ansible collection, and etcd as the source of rules, each with three booted hosts.
 test-fleet:

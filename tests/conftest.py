@@ -25,6 +25,7 @@ _LAYERS = {
     "truth": "kernel",
     "fleet": "systemd",
     "packaged": "systemd",
+    "recipes": "systemd",
     "systemd257": "systemd",
 }
 _NO_SKIPS = pytest.StashKey[bool]()

@@ -10,10 +10,12 @@ from tests.tree import ROOT
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 MAN_PAGE = ROOT / "docs/man/sockreg.8.md"
+# Played by tests/recipes, with servers that the other documents do without.
+RECIPES = [path for path in DOCUMENTS if path.parent == ROOT / "docs/recipes"]
 
 _SECTION = re.compile(r"#{1,2} (.*)")
 _FILE = re.compile(r"[#;%/]+ (/\S+)")
-_PROMPT = "# "
+_PROMPT = re.compile(r"(client\$|#) (.*)")
 
 
 class Block(NamedTuple):
@@ -35,11 +37,15 @@ class File(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command line of the document and the lines shown below it."""
+    """A command line of the document and the lines shown below it.
+
+    A client types it on another machine, or root on this one.
+    """
 
     place: str
     line: str
     shown: list[str]
+    by_client: bool = False
 
 
 class Scene(NamedTuple):
@@ -112,8 +118,9 @@ def _commands(block: Block) -> list[Command]:
         if unfinished:
             last = found[-1]
             found[-1] = last._replace(line=f"{last.line}\n{line}")
-        elif line.startswith(_PROMPT):
-            found.append(Command(place(block.document, number), line.removeprefix(_PROMPT), []))
+        elif prompt := _PROMPT.fullmatch(line):
+            where = place(block.document, number)
+            found.append(Command(where, prompt[2], [], by_client=prompt[1] != "#"))
         else:
             assert found, f"{place(block.document, number)}: output without a command"
             found[-1].shown.append(line)

@@ -32,9 +32,9 @@ def play(box: Sandbox, scene: Scene, played: Callable[[Command], None] | None = 
     """
     for action in scene.actions:
         if isinstance(action, File):
-            _write(box, action)
+            write(box, action)
         elif not is_left_out(action):
-            _run(box, action)
+            run(box, action)
             if played is not None:
                 played(action)
 
@@ -44,16 +44,24 @@ def is_left_out(command: Command) -> bool:
     return command.line.startswith(tuple(NOT_PLAYED))
 
 
-def _write(box: Sandbox, file: File) -> None:
+def write(box: Sandbox, file: File) -> None:
+    """Write a file of the document; one that begins with #! is a program."""
     box.write(file.path, file.text)
     if file.text.startswith("#!"):
         box.run(["chmod", "+x", file.path])
 
 
-def _run(box: Sandbox, command: Command) -> None:
+def run(
+    box: Sandbox,
+    command: Command,
+    *,
+    directory: str = "/root/sockreg",
+    within: Sequence[str] = (),
+) -> None:
+    """Run a command of root and compare what it prints, in another place ``within`` a command."""
     box.run(["journalctl", "--sync"])  # what happened before shows in the journal
-    script = f"cd /root/sockreg; exec 2>&1\n{command.line}"
-    done = box.run(["bash", "-c", script], check=False, timeout=120)
+    script = f"cd {directory}; exec 2>&1\n{command.line}"
+    done = box.run([*within, "bash", "-c", script], check=False, timeout=120)
     seen = (
         f"{command.place}: {command.line}\nended with {done.returncode} and printed\n{done.stdout}"
     )

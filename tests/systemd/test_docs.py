@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import DOCUMENTS, Command, Scene, scenes
+from tests.docs import DOCUMENTS, RECIPES, Command, Scene, scenes
 from tests.docs.play import is_left_out, play
 from tests.netns import Namespace, connect
 from tests.sandbox import Sandbox
@@ -19,6 +19,7 @@ from tests.tree import ROOT
 SCENES = {
     scene.title: scene
     for document in DOCUMENTS
+    if document not in RECIPES
     for scene in scenes(document)
     if not all(isinstance(action, Command) and is_left_out(action) for action in scene.actions)
 }
