@@ -179,6 +179,7 @@ EXECUTORS = {
     ),
     "udp-port: ": f"{_K}fixes.py::test_replies_from_another_port",
     "unfinished-enable": f"{_S}enable.py::test_a_death_is_healed",
+    "unused-set": f"{_K}fixes.py::test_a_set_that_nothing_names",
     "unsteerable": f"{_S}fixes.py::test_sockets_of_a_wrong_kind",
     "which-listener": (
         f"{_K}several_listeners.py::test_what_remains_unclear_is_refused_and_told"

@@ -14,7 +14,7 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ANY_PORT, TCP, UDP, Action, Binding
 from sockreg.plural import plural
 from sockreg.rules.covered import never_win
-from sockreg.rules.prefixes import format_prefix
+from sockreg.rules.prefixes import SET, format_prefix
 from sockreg.rules.syntax import format_line
 from sockreg.rules.taken import Endpoint, pass_line, takers
 from sockreg.terms import NO_UNIT
@@ -114,6 +114,20 @@ def notices(facts: Facts) -> Iterator[Finding]:
             what=notice.text,
             why="this may not be what you meant",
             fix="write the line as it is read",
+        )
+
+
+@check(Concern.UNUSED)
+def unused_sets(facts: Facts) -> Iterator[Finding]:
+    """Sets of prefixes that neither a rule that counts nor another set names."""
+    for name, place in facts.rules.unused.items():
+        yield Finding(
+            severity=Severity.NOTE,
+            check="unused-set",
+            where=str(place),
+            what=f"no rule that counts names the set {SET}{name}",
+            why="its prefixes get no rule: the name may be misspelt here or in a rule",
+            fix=f"name it in a rule, as in 'Bind=tcp {SET}{name} 443', or remove it",
         )
 
 

@@ -20,11 +20,11 @@ from sockreg.config.parts import NO_FILES, Form, Part
 from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
 from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.config.sets import SECTION as SETS_SECTION
-from sockreg.config.sets import Sets, names_in, together
+from sockreg.config.sets import Sets, names_in, state_of, together
 from sockreg.model import Action, Place, label_problem
 from sockreg.printable import shortened
 from sockreg.systemd.keyfile import Section, read_sections, too_large
-from sockreg.systemd.unitpaths import files_state, winners
+from sockreg.systemd.unitpaths import winners
 from sockreg.systemd.values import boolean
 from sockreg.terms import CONF_DIRECTORIES
 
@@ -101,11 +101,11 @@ def read_sections_of_all(
             report.problems.append(problem)
             found.append(Sections(path, [], NO_FILES, report))
             continue
-        files = _state(path)
+        files = state_of(path)
         sections = read_sections(_content(root, path, overlay, report))
         for section in sections:
             if section.name == SETS_SECTION:
-                sets.add(section, path, report)
+                sets.add(section, path, files, report)
         found.append(Sections(path, sections, files, report))
     of = {file.path: file.report for file in found}
     for problem in sets.unknown():
@@ -134,13 +134,6 @@ def options_of(given: Iterable[Mapping[str, bool]]) -> Options:
     for options in given:
         settled.update(options)
     return replace(Options(), **settled)
-
-
-def _state(path: str) -> tuple[int, int, int, int]:
-    try:
-        return files_state([path])
-    except OSError:
-        return NO_FILES
 
 
 def _form(file: Sections, sets: Sets) -> Form:

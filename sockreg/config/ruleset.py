@@ -58,7 +58,8 @@ from sockreg.terms import DEFAULT_WEIGHT
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSet:
-    """``bindings`` has no ties and no repetitions. ``units`` are all units that count.
+    """``bindings`` has no ties and no repetitions. ``units`` are all units that count. ``unused``
+    are the sets that nothing names, with their first lines, of examine_rule_set() only.
 
     ``selection`` says which parts the bindings are from.
     """
@@ -67,6 +68,7 @@ class RuleSet:
     notices: list[Notice]
     units: dict[str, UnitFiles]
     options: Options
+    unused: Mapping[str, Place] = field(default_factory=dict, compare=False)
     selection: Selection = field(default_factory=lambda: Selection((), dict), compare=False)
 
     @cached_property
@@ -138,7 +140,7 @@ def examine_rule_set(
     The rule set then has the bindings of all correct lines, including ties.
     """
     with _reading():
-        parts, notices = _read(root, active, overlay or {}, list, live)
+        parts, notices, sets = _read(root, active, overlay or {}, list, live)
         kept, ties = settle(written_bindings(parts))
     units = {part.name: part.unit for part in parts if part.unit is not None}
     problems = [problem for part in parts for problem in part.problems]
@@ -149,6 +151,7 @@ def examine_rule_set(
         notices=notices,
         units=units,
         options=options_of(part.form.options for part in parts),
+        unused={name: sets.places[name] for name in sets.unused()},
     )
     return rules, Report(problems, notices)
 
@@ -167,7 +170,7 @@ def read_sound(
     ``earlier`` returns what was last in force. It is only called if something is wrong.
     """
     with _reading():
-        parts, notices = _read(root, active, overlay, lambda: list(earlier()), live)
+        parts, notices, _ = _read(root, active, overlay, lambda: list(earlier()), live)
         return _of(Selection(parts, earlier, first), notices)
 
 
@@ -209,8 +212,11 @@ def _read(
     overlay: Overlay,
     known: Callable[[], Collection[str]],
     live: Listening,
-) -> tuple[list[Part], list[Notice]]:
-    """All parts in the order in which they are read. ``known`` are the parts that were in force."""
+) -> tuple[list[Part], list[Notice], Sets]:
+    """All parts in the order in which they are read, and the sets of prefixes.
+
+    ``known`` are the parts that were in force.
+    """
     counted = counted_units(root, active)
     notices = list(counted.notices)
     conf, sets = read_sections_of_all(root, overlay, known)
@@ -229,7 +235,7 @@ def _read(
     from_conf, of_conf = read_conf(conf, sets)
     files = {part.name: part.unit for part in parts if part.unit is not None}
     from_conf, unclear = _with_listeners(from_conf, configured(files), live)
-    return parts + from_conf, list(dict.fromkeys(notices + of_conf + unclear))
+    return parts + from_conf, list(dict.fromkeys(notices + of_conf + unclear)), sets
 
 
 def _with_listeners(

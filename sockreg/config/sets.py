@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sockreg import trust
+from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Notice, Problem, Report, unreadable
 from sockreg.model import Place
 from sockreg.printable import shortened
@@ -39,19 +40,24 @@ class _Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Sets:
-    """The sets of all conf files. ``places`` are the first line of each, and ``paths`` the files
-    that they are made of.
+    """The sets of all conf files. ``places`` are the first line of each.
+
+    ``files`` are what the sets are made of, each with its files_state() from before it was read.
+    ``named`` are the sets that a rule or another set has named, once the rules are read.
     """
 
     root: str
     items: dict[str, list[_Item]] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
-    paths: dict[str, None] = field(default_factory=dict)
+    files: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     _known: dict[str, tuple[Prefix, ...]] = field(default_factory=dict)
 
-    def add(self, section: Section, path: str, report: Report) -> None:
-        """Read a section ``[:prefixes]`` of a conf file."""
-        self.paths[path] = None
+    def add(
+        self, section: Section, path: str, state: tuple[int, int, int, int], report: Report
+    ) -> None:
+        """Read a section ``[:prefixes]`` of a conf file. ``state`` is as in ``files``."""
+        self.files[path] = state
         report.problems.extend(Problem(Place(path, line), text) for line, text in section.problems)
         for line, _, name, value in section.entries:
             place = Place(path, line)
@@ -86,6 +92,7 @@ class Sets:
 
         Raises ValueError if there is no such set, or if something is wrong with it.
         """
+        self.named.add(name)
         if name in within:
             circle = " names ".join(f"{SET}{it}" for it in (*within[within.index(name) :], name))
             raise ValueError(f"a set cannot be in itself: {circle}")
@@ -107,8 +114,12 @@ class Sets:
         return self._known[name]
 
     def state(self) -> tuple[int, int, int, int]:
-        """files_state() of the files that the sets are made of."""
-        return files_state(list(self.paths))
+        """files_state() of the files that the sets are made of, from before they were read."""
+        return together(NO_FILES, *self.files.values())
+
+    def unused(self) -> Iterator[str]:
+        """The sets that neither a rule nor another set names, once the rules are read."""
+        yield from (name for name in self.items if name not in self.named)
 
     def _item(self, word: str, place: Place, remarks: list[str]) -> _Item:
         if word.startswith(SET):
@@ -125,7 +136,7 @@ class Sets:
         if not name.startswith("/"):
             raise ValueError(f"{_FILE}{name}: a path that begins with '/' is expected")
         path = self.root.rstrip("/") + name
-        self.paths[path] = None
+        self.files[path] = state_of(path)
         try:
             content = trust.read(self.root, path)
         except OSError as error:
@@ -139,6 +150,14 @@ class Sets:
                     yield from parse_prefixes(text, remarks)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
+
+
+def state_of(path: str) -> tuple[int, int, int, int]:
+    """files_state() of a file; that of nothing if there is no such file, or none that is found."""
+    try:
+        return files_state([path])
+    except (OSError, ValueError):  # ValueError: no file can have this name
+        return NO_FILES
 
 
 def together(*states: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -111,6 +111,19 @@ def test_a_line_that_is_read_differently(host: Host) -> None:
         assert kinds(host) == set()
 
 
+def test_a_set_that_nothing_names(host: Host) -> None:
+    sets = ["[:prefixes]", "office=192.0.2.0/24"]
+    host.load(*sets, "[web]", "Bind=tcp @lost,192.0.2.1 80", "[:prefixes]", "lost=")
+    with host.serve("web", "127.0.0.1", 8080):
+        assert host.ask("192.0.2.9", 443) == "refused"
+        (line,) = re.findall(r"'Bind=(.*)'", fix(host, "unused-set"))
+        host.apply(*sets, "[web]", f"Bind={line}")
+        assert host.ask("192.0.2.9", 443) == "web"
+        assert "unused-set" not in kinds(host)
+        host.apply("[web]", "Bind=tcp 192.0.2.1 80")
+        assert "unused-set" not in kinds(host)
+
+
 def test_a_rule_that_never_wins(host: Host) -> None:
     wide, halves = "Bind=tcp 192.0.2.0/24 80", ["Reject=tcp 192.0.2.0/25 80-81"]
     halves += ["Reject=tcp 192.0.2.128/25 80-81"]

@@ -183,6 +183,11 @@ FILES = {
         {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.1/24 81\n"},
         "etc/sockreg/x.conf:2",
     ),
+    "unused-set": (
+        Severity.NOTE,
+        {"etc/sockreg/x.conf": "[:prefixes]\nall=192.0.2.1\nmore=@all\n"},
+        "etc/sockreg/x.conf:3",
+    ),
     "later-binds": (
         Severity.NOTE,
         {"etc/sockreg/x.conf": "[web]\nBind=tcp 192.0.2.1 *\n"},

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from sockreg.compile import compile_rules
 from sockreg.config.ruleset import examine_rule_set, read_rule_set, read_sound
 from sockreg.errors import ConfigError
+from sockreg.model import INET, TCP, Packet
+from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import format_rule
+from tests.pure.emulator import look_up
+from tests.rulesets import destination_of, slots
 
 CONF = "etc/sockreg"
 UNITS = "etc/systemd/system"
@@ -167,6 +172,64 @@ def test_a_part_with_a_wrong_set_stays_as_it_was(tmp_path: Path) -> None:
     write(tmp_path, {f"{CONF}/c.conf": "[:prefixes]\nall=192.0.2.1/98\n"})
     again = read_sound(str(tmp_path), (), {}, lambda: earlier)
     assert [left.files for left in again.left_out] != [left.files for left in after.left_out]
+
+
+@pytest.mark.parametrize("path", ["/etc/sockreg/b.conf/all", "/a\0b", "/" + "x" * 300, "/loop/all"])
+def test_a_path_that_leads_nowhere_costs_only_the_parts_that_need_it(
+    tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    write(tmp_path, {
+        f"{CONF}/a.conf": "[web]\nBind=tcp @all 80\n",
+        f"{CONF}/b.conf": "[other]\nBind=tcp ::1 1\n",
+        f"{CONF}/c.conf": f"[:prefixes]\nall=file:{path}\n",
+    })  # fmt: skip
+    found = read_sound(str(tmp_path), (), {}, dict)
+    assert [format_rule(it) for it in found.bindings] == ["tcp ::1 1"]
+    assert [left.part.rpartition("/")[2] for left in found.left_out] == ["a.conf", "c.conf"]
+
+
+def test_the_oracle_knows_sets_and_ranges(tmp_path: Path) -> None:
+    """Each line is compared with the packet's address as a number: prefixes have no part in it.
+
+    Rules for other ports than the packet's would hide nothing, so each line has a port of its own.
+    """
+    chance = random.Random(12)
+    base = 0x0A000000
+    for number in range(40):
+        wanted: dict[str, set[int]] = {}  # by name, the addresses as distances from the base
+        lines = ["[:prefixes]"]
+        for name in ("a", "b", "c", "d"):
+            words, union = [], set[int]()
+            for _ in range(chance.randint(0, 4)):
+                if wanted and chance.random() < 0.3:
+                    other = chance.choice(list(wanted))
+                    words.append(f"@{other}")
+                    union |= wanted[other]
+                else:
+                    low, high = sorted(chance.choices(range(256), k=2))
+                    words.append(f"10.0.0.{low}-10.0.0.{high}")
+                    union |= set(range(low, high + 1))
+            wanted[name] = union
+            lines.append(f"{name}={' '.join(words)}")
+        low, high = sorted(chance.choices(range(256), k=2))
+        lines += ["[web]", f"Bind=tcp @a,@d,10.0.0.{low}-10.0.0.{high} 1", "Reject=tcp @b,@c 2"]
+        root = tmp_path / str(number)
+        write(root, {f"{CONF}/a.conf": "\n".join(lines) + "\n"})
+        bindings = read_rule_set(str(root)).bindings
+        slot_of = slots(bindings)
+        tables = compile_rules(bindings, slot_of)
+        of_port = {
+            1: wanted["a"] | wanted["d"] | set(range(low, high + 1)),
+            2: wanted["b"] | wanted["c"],
+            3: set[int](),
+        }
+        for port, addresses in of_port.items():
+            for distance in range(256):
+                packet = Packet(TCP, INET, base + distance, port)
+                won = decide(bindings, packet)
+                assert (won is not None) == (distance in addresses), (lines, packet)
+                assert look_up(tables, packet, 0) == destination_of(won, slot_of)
 
 
 def test_sets_agree_with_the_standard_library(tmp_path: Path) -> None:
