@@ -16,6 +16,7 @@ from sockreg.commands import tell
 from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
 from sockreg.commands.rollback import swap_back
+from sockreg.commands.watch import is_systemds
 from sockreg.config.conf import Overlay
 from sockreg.context import Context
 from sockreg.errors import (
@@ -87,7 +88,7 @@ def confirm(context: Context) -> int:
             )
         with interrupts.dropped():
             trial.write(writer.registry, [])
-    if context.is_of_systemd:
+    if context.is_of_systemd or _may_be_of_systemd(context):
         # They would do nothing, but would be listed among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]
         subprocess.run(["systemctl", "stop", *timers], check=False, capture_output=True)
@@ -160,24 +161,42 @@ def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
     command = [sys.executable, "-I", str(shipped.PACKAGE / "__main__.py"), *arguments]
     command += ["rollback", "--unconfirmed", waiting.token]
     if not context.is_of_systemd:
+        # systemd kills it with the unit that it belongs to.
         detached.run(command)
+        if _may_be_of_systemd(context):
+            _set_timer(waiting, seconds, command)
         return
+    done = _set_timer(waiting, seconds, command)
+    if done.returncode != 0:
+        raise SockregError(
+            f"cannot set the timer that would revert the change: {done.stderr.strip()}",
+            "nothing was changed; 'systemd-run --on-active=1 true' should work here",
+        )
+
+
+def _may_be_of_systemd(context: Context) -> bool:
+    """Whether a timer of systemd perhaps finds this registry.
+
+    A unit that has mounts of its own cannot know. Where the timer finds another registry, or none,
+    it does nothing.
+    """
+    return context.root == "/" and is_systemds(context)
+
+
+def _set_timer(
+    waiting: Unconfirmed, seconds: int, command: list[str]
+) -> subprocess.CompletedProcess[str]:
     timer = [f"--timer-property={setting}" for setting in _SETTINGS]
     unit = ["--collect", f"--unit={_unit(waiting)}"]
     about = f"--description=Socket registry, return to generation {waiting.base}"
     run = ["systemd-run", "--quiet", f"--on-active={seconds}s", *timer, *unit, about, "--"]
-    done = subprocess.run(
+    return subprocess.run(
         [*run, *command],
         check=False,
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",
     )
-    if done.returncode != 0:
-        raise SockregError(
-            f"cannot set the timer that would revert the change: {done.stderr.strip()}",
-            "nothing was changed; 'systemd-run --on-active=1 true' should work here",
-        )
 
 
 def _unit(waiting: Unconfirmed) -> str:
