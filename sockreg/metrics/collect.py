@@ -15,7 +15,7 @@ from sockreg.errors import EXIT_OK, SockregError
 from sockreg.host import files
 from sockreg.metrics.server import Application
 from sockreg.printable import printable
-from sockreg.views import status
+from sockreg.views import rules, status
 from sockreg.views.status import DestinationStatus, Status
 
 _DESTINATION = ("label", "protocol", "family")
@@ -33,6 +33,8 @@ class RegistryCollector(Collector):
         self.failure: SockregError | OSError | None = None
         self._context = context
         self._failures = 0
+        self._checksum: rules.Checksum | None = None
+        self._seen: tuple[str, int] | None = None  # registry, and when its generation was made
 
     def collect(self) -> Iterator[Metric]:
         seen = self._look()
@@ -49,6 +51,12 @@ class RegistryCollector(Collector):
         yield build
         if seen is not None:
             yield from _of_registry(seen)
+            if self._checksum is not None:
+                yield _gauge(
+                    "rules_checksum",
+                    "A number that is the same on all hosts with the same rules in force",
+                    self._checksum.number,
+                )
             yield from _of_destinations(seen.destinations)
             yield from _of_members(seen.destinations)
             yield from _of_flows(seen)
@@ -56,12 +64,20 @@ class RegistryCollector(Collector):
     def _look(self) -> Status | None:
         try:
             seen = status.read(self._context)
+            self._checksum = rules.checksum(self._context, self._known(seen))
         except (SockregError, OSError) as error:
             self.failure = error
             self._failures += 1
             return None
         self.failure = None
         return seen
+
+    def _known(self, seen: Status) -> rules.Checksum | None:
+        """The checksum of the last look, unless there is another generation."""
+        generation = (seen.registry, seen.header.created if seen.header else 0)
+        known = self._checksum if generation == self._seen else None
+        self._seen = generation
+        return known
 
 
 def exposition(collector: RegistryCollector) -> bytes:

@@ -9,6 +9,7 @@
 Reading commands show the rules in force from here, never from files.
 """
 
+import hashlib
 import json
 import struct
 import zlib
@@ -281,6 +282,14 @@ def _meanings(packed: Packed) -> list[bytes]:
         labels[label] + interfaces[interface] + rest
         for label, interface, rest in _MEANING.iter_unpack(packed.records)
     ]
+
+
+def checksum(packed: Packed) -> int:
+    """A number of 48 bits that is the same for the same rules, wherever they are written."""
+    hashed = hashlib.sha256()
+    for meaning in sorted(_meanings(packed)):
+        hashed.update(b"%d:%b" % (len(meaning), meaning))
+    return int.from_bytes(hashed.digest()[:6], "big")
 
 
 class Lasting(NamedTuple):

@@ -20,6 +20,28 @@ from sockreg.rules.syntax import format_rule, parse_ports
 from sockreg.systemd.timespan import format_span
 
 
+class Checksum(NamedTuple):
+    """A number for the rules of a generation: the same for the same rules on all hosts."""
+
+    generation: int
+    number: int
+
+
+def checksum(context: Context, known: Checksum | None = None) -> Checksum | None:
+    """That of the rules in force; None if there are none.
+
+    ``known`` is that of a generation, which is not read again. Raises SockregError.
+    """
+
+    def read(current: generations.Generation) -> Checksum:
+        if known is not None and known.generation == current.number:
+            return known
+        packed = generation_record.decode(generations.read_rules(current))
+        return Checksum(current.number, generation_record.checksum(packed))
+
+    return generations.read_in_force(context.loaded_registry(), read)
+
+
 class Filter(NamedTuple):
     """Which rules to show: those that meet every condition. None is no condition.
 

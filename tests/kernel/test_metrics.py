@@ -74,3 +74,17 @@ def test_nothing_loaded_is_said_by_the_metrics_too(host: Host) -> None:
 def test_serving_takes_a_socket(host: Host) -> None:
     host.load(*WEB)
     assert "no sockets were passed" in host.fails(EXIT_USAGE, "metrics", "--serve")
+
+
+def test_the_checksum_is_that_of_the_rules_wherever_they_are_written(host: Host) -> None:
+    host.load(*WEB)
+    first = value(host.ok("metrics"), "sockreg_rules_checksum")
+    host.conf("# elsewhere", *WEB, name="other.conf")
+    host.conf(name="rules.conf")
+    host.ok("apply")
+    assert value(host.ok("metrics"), "sockreg_rules_checksum") == first
+    host.apply("[web]", "Bind=tcp 192.0.2.9 8080")
+    other = value(host.ok("metrics"), "sockreg_rules_checksum")
+    assert other not in (None, first)
+    host.ok("rollback")
+    assert value(host.ok("metrics"), "sockreg_rules_checksum") == first

@@ -18,14 +18,17 @@ from sockreg.metrics import collect
 from sockreg.metrics.collect import RegistryCollector
 from sockreg.registry.counters import Causes
 from sockreg.registry.generation_record import Header
-from sockreg.views import status
+from sockreg.views import rules, status
 from sockreg.views.status import Counters, DestinationStatus, FlowCounts, LastApply, Member, Status
 from tests.exposition import samples
 from tests.process import run
 from tests.tree import ROOT
 
+CHECKSUM = (1 << 48) - 1
 ALERTS = ROOT / "docs/alerts.yml"
+FLEET_ALERTS = ROOT / "docs/fleet-alerts.yml"
 DASHBOARD = ROOT / "docs/grafana-dashboard.json"
+DASHBOARDS = [DASHBOARD, ROOT / "docs/fleet-dashboard.json"]
 # Names of metrics in text that also says "sockreg-collect.socket" and the like.
 _NAMED = re.compile(r"\bsockreg_[a-z_]+\b")
 
@@ -104,6 +107,7 @@ def collector(patch: pytest.MonkeyPatch, seen: Status | Exception) -> RegistryCo
         return seen
 
     patch.setattr(status, "read", read)
+    patch.setattr(rules, "checksum", lambda *_: rules.Checksum(7, CHECKSUM))
     return RegistryCollector(cast("Context", None))
 
 
@@ -129,6 +133,7 @@ def test_values(exposed: str) -> None:
         ("sockreg_generation", ()): 7,
         ("sockreg_generation_created_timestamp_seconds", ()): 1_700_000_000.5,
         ("sockreg_bindings", ()): 3,
+        ("sockreg_rules_checksum", ()): CHECKSUM,
         ("sockreg_pending_bindings", ("eth0",)): 0,
         ("sockreg_pending_bindings", ("wg0",)): 2,
         ("sockreg_table_bytes", ()): 256,
@@ -225,12 +230,71 @@ def test_the_document_lists_every_metric(exposed: str) -> None:
         assert labels == sample.labels.keys(), sample.name
 
 
-def test_alerts_speak_of_metrics_that_there_are(exposed: str) -> None:
-    expressions = re.findall(r"^ +expr: (.*)", ALERTS.read_text(), re.MULTILINE)
-    assert len(expressions) == 8
+@pytest.mark.parametrize(("alerts", "count"), [(ALERTS, 8), (FLEET_ALERTS, 4)])
+def test_alerts_speak_of_metrics_that_there_are(exposed: str, alerts: Path, count: int) -> None:
+    expressions = re.findall(r"^ +expr: ((?:.*\n)+?) +for:", alerts.read_text(), re.MULTILINE)
+    assert len(expressions) == count
     assert {name for it in expressions for name in _NAMED.findall(it)} <= names(exposed)
-    done = run(["promtool", "check", "rules", str(ALERTS)])
-    assert "SUCCESS: 8 rules found" in done.stdout
+    done = run(["promtool", "check", "rules", str(alerts)])
+    assert f"SUCCESS: {count} rules found" in done.stdout
+
+
+def test_alerts_on_a_fleet_name_the_host_that_differs(tmp_path: Path) -> None:
+    """Five hosts: at minute 10, two have new rules, at minute 20 four; the fifth is left behind."""
+
+    def series(metric: str, host: int, values: str) -> dict[str, str]:
+        return {
+            "series": f'{metric}{{job="sockreg",instance="host{host}"}}',
+            "values": values,
+        }
+
+    new_from = {1: 10, 2: 10, 3: 20, 4: 20, 5: 999}
+    firing = 'count by (instance) (ALERTS{alertname="%s",alertstate="firing"})'
+    inputs = [
+        series("sockreg_rules_checksum", host, f"11x{min(when, 60) - 1} 22x{max(60 - when, 0)}")
+        for host, when in new_from.items()
+    ]
+    inputs += [series("up", host, "1x60") for host in range(1, 5)]
+    inputs += [series("up", 5, "1x39 0x20")]
+    inputs += [series("sockreg_up", host, "1x60") for host in new_from]
+    inputs += [series("sockreg_generation", host, "1x60") for host in new_from]
+    inputs += [series("sockreg_last_apply_success", host, "1x60") for host in (1, 2, 3)]
+    inputs += [series("sockreg_last_apply_success", 4, "1x29 0x5 1x25")]
+    inputs += [series("sockreg_last_apply_success", 5, "1x29 0x30")]
+    inputs += [
+        {**series("sockreg_parts_left_out", 3, "0x49 2x10")},
+    ]
+    cases = [
+        ("SockregFleetRulesDiffer", "24m", []),  # a roll-out that takes ten minutes
+        ("SockregFleetRulesDiffer", "40m", ["host5"]),
+        ("SockregFleetRefuses", "29m", []),
+        ("SockregFleetRefuses", "33m", [""]),
+        ("SockregFleetRefuses", "39m", []),  # one host only
+        ("SockregFleetDegraded", "49m", []),
+        ("SockregFleetDegraded", "59m", [""]),
+        ("SockregFleetHostSilent", "39m", []),
+        ("SockregFleetHostSilent", "50m", ["host5"]),
+    ]
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": inputs,
+            "promql_expr_test": [
+                {
+                    "expr": firing % name,
+                    "eval_time": when,
+                    "exp_samples": [
+                        {"labels": f'{{instance="{host}"}}' if host else "{}", "value": 1}
+                        for host in hosts
+                    ],
+                }
+                for name, when, hosts in cases
+            ],
+        }
+    ]
+    path = tmp_path / "tests.yml"
+    path.write_text(json.dumps({"rule_files": [str(FLEET_ALERTS)], "tests": tests}))
+    run(["promtool", "test", "rules", str(path)])
 
 
 def test_alerts_on_queues_fire_after_a_burst_and_not_in_it(tmp_path: Path) -> None:
@@ -285,8 +349,9 @@ def expressions_in(part: Any) -> Iterator[str]:
             yield from expressions_in(value)
 
 
-def test_the_dashboard_speaks_of_metrics_that_there_are(exposed: str) -> None:
-    dashboard = json.loads(DASHBOARD.read_text())
+@pytest.mark.parametrize("path", DASHBOARDS)
+def test_the_dashboard_speaks_of_metrics_that_there_are(exposed: str, path: Path) -> None:
+    dashboard = json.loads(path.read_text())
     queries = list(expressions_in(dashboard))
     assert {name for it in queries for name in _NAMED.findall(it)} <= names(exposed)
     assert len(queries) > 10
@@ -294,24 +359,26 @@ def test_the_dashboard_speaks_of_metrics_that_there_are(exposed: str) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", DASHBOARDS)
+def test_every_query_of_the_dashboard_is_valid(tmp_path: Path, path: Path) -> None:
     """promtool reads queries in rules; what Grafana replaces gets a value."""
-    variables = {"$__rate_interval": "1m", "$instance": ".*", "$label": ".*"}
+    variables = {"$__rate_interval": "1m", "$instance": ".*", "$label": ".*", "$job": ".*"}
     lines = ["groups:", "- name: dashboard", "  rules:"]
-    for number, query in enumerate(expressions_in(json.loads(DASHBOARD.read_text()))):
+    for number, query in enumerate(expressions_in(json.loads(path.read_text()))):
         if query.startswith("label_values("):
             continue
         for variable, value in variables.items():
             query = query.replace(variable, value)
         lines += [f"  - record: panel:{number}", f"    expr: {json.dumps(query)}"]
-    rules = tmp_path / "rules.yml"
-    rules.write_text("\n".join(lines) + "\n")
-    run(["promtool", "check", "rules", str(rules)])
+    written = tmp_path / "rules.yml"
+    written.write_text("\n".join(lines) + "\n")
+    run(["promtool", "check", "rules", str(written)])
 
 
-def test_panels_do_not_overlap() -> None:
+@pytest.mark.parametrize("path", DASHBOARDS)
+def test_panels_do_not_overlap(path: Path) -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+    for panel in json.loads(path.read_text())["panels"]:
         at = panel["gridPos"]
         assert at["x"] + at["w"] <= 24
         cells = {
