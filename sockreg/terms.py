@@ -34,6 +34,7 @@ INTERFACES_SOCKET = "sockreg-interfaces.socket"  # the kernel reports interfaces
 STALLED_TIMER = "sockreg-stalled.timer"  # looks for stalled members of pools
 STALLED_SERVICE = "sockreg-stalled.service"
 INTERFACES_SERVICE = "sockreg-interfaces.service"
+ETCD_SERVICE = "sockreg-etcd.service"  # follows keys of etcd
 FILES_SERVICE = "sockreg-files-apply.service"  # applies files that have changed
 NEEDED = "sockreg-needed.service"  # starts the loader, unless that was stopped
 SHUTDOWN = "shutdown.target"

@@ -34,6 +34,7 @@ from sockreg.registry.units import active_units, read_units
 from sockreg.systemd import unit_control
 from sockreg.systemd.unitpaths import files_in, is_masked, is_template, search_path
 from sockreg.terms import (
+    ETCD_SERVICE,
     FILES_SERVICE,
     INTERFACES_SERVICE,
     INTERFACES_SOCKET,
@@ -168,7 +169,15 @@ def _read(root: str, name: str) -> Unit | None:
 
 
 def _services(root: str, found: dict[str, Unit], counted: Iterable[str]) -> dict[str, Unit]:
-    names = {LOADER, INTERFACES_SERVICE, STALLED_SERVICE, FILES_SERVICE, METRICS, SOCK_OPS}
+    names = {
+        LOADER,
+        INTERFACES_SERVICE,
+        STALLED_SERVICE,
+        FILES_SERVICE,
+        ETCD_SERVICE,
+        METRICS,
+        SOCK_OPS,
+    }
     for name in counted:
         names |= {companion(name), adding_unit(name), applying_unit(name)}
         names.add(name.removesuffix(".socket") + ".service")

@@ -18,6 +18,7 @@ from sockreg.terms import (
     APPLYING_PREFIX,
     BOOT_PREFIX,
     COMPANION_PREFIX,
+    ETCD_SERVICE,
     FILES_SERVICE,
     INTERFACES_SERVICE,
     LOADER,
@@ -296,6 +297,7 @@ def _is_ours(name: str) -> bool:
         INTERFACES_SERVICE,
         STALLED_SERVICE,
         FILES_SERVICE,
+        ETCD_SERVICE,
         METRICS,
         SOCK_OPS,
     ) or name.startswith((COMPANION_PREFIX, ADDING_PREFIX, APPLYING_PREFIX, BOOT_PREFIX))

@@ -70,6 +70,7 @@ def rendered(text: str, installation: Installation) -> str:
         text.replace("@SOCKREG@", installation.command)
         .replace("@PYTHON@", installation.interpreter)
         .replace("@COMPANION@", f"{installation.package}/companion/__main__.py")
+        .replace("@FOLLOWER@", f"{installation.package}/follow/__main__.py")
         .replace("@RECEIVER@", f"{installation.package}/receive/__main__.py")
     )
 

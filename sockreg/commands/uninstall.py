@@ -20,7 +20,7 @@ _FIRST = (
     "sockreg-metrics.socket", "sockreg-metrics.service", "sockreg-receive.socket",
     "sockreg-sockops.service", "sockreg-interfaces.socket", "sockreg-stalled.timer",
     "sockreg-stalled.service", "sockreg-files.path", "sockreg-files.service",
-    "sockreg-files-apply.service", "sockreg.service",
+    "sockreg-files-apply.service", "sockreg-etcd.service", "sockreg.service",
 )  # fmt: skip
 _THEN = ("sockreg-needed.service", "sockreg-booted.service")
 _TRANSIENT = ("sockreg-end-*.timer", "sockreg-end-*.service")

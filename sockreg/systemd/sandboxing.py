@@ -17,6 +17,7 @@ _RULES = (
     "sockreg-interfaces.service",
     "sockreg-stalled.service",
     "sockreg-files-apply.service",
+    "sockreg-etcd.service",
     "sockreg-sockops.service",
 )
 _SOCKETS = ("sockreg-add@.service", "sockreg-receive@.service")

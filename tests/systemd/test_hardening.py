@@ -28,6 +28,7 @@ CAP_BPF = 39
         ("sockreg-sockops.service", 1.5),
         ("sockreg-interfaces.service", 1.5),
         ("sockreg-files-apply.service", 1.7),
+        ("sockreg-etcd.service", 2.4),  # and it speaks to etcd
         ("sockreg-files.service", 2.7),  # it only waits, and asks for no namespaces
         ("sockreg-stalled.service", 1.6),  # it asks the kernel what waits at sockets
         ("sockreg-metrics.service", 1.1),  # it asks the kernel what waits at sockets
@@ -44,7 +45,7 @@ def test_systemd_finds_nothing_to_complain_about(make_box: MakeBox) -> None:
     box = make_box(files=web())
     kinds = ("sockreg@web", "sockreg-add@web", "sockreg-apply@web", "sockreg-settled@web",
              "sockreg", "sockreg-boot@0", "sockreg-booted", "sockreg-files",
-             "sockreg-files-apply")  # fmt: skip
+             "sockreg-files-apply", "sockreg-etcd")  # fmt: skip
     units = [*(f"{kind}.service" for kind in kinds), "web.socket", "sockreg-files.path"]
     done = box.run(["systemd-analyze", "verify", "--man=no", *units])
     assert done.stdout + done.stderr == ""
