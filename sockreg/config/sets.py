@@ -70,7 +70,7 @@ class Sets:
                 self.items[name] = []
                 continue
             remarks: list[str] = []
-            found = [self._item(word, place, remarks) for word in value.split()]
+            found = [self._item(word, place, remarks) for word in _words(value)]
             self.items.setdefault(name, []).extend(found)
             report.notices.extend(Notice(place, remark) for remark in remarks)
             report.problems.extend(
@@ -143,13 +143,26 @@ class Sets:
             raise ValueError(str(unreadable(error, path))) from None
         if large := too_large(content):
             raise ValueError(f"{path}: {large}")
-        for number, line in enumerate(content.decode("utf-8", "surrogateescape").split("\n"), 1):
+        # Some editors begin a file with a mark of the byte order.
+        lines = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
+        for number, line in enumerate(lines, 1):
             text = line.partition("#")[0].strip()
             try:
-                if text:
-                    yield from parse_prefixes(text, remarks)
+                for word in _words(text):
+                    if word.startswith(SET):
+                        raise ValueError(f"{word}: only conf files name sets")
+                    yield from parse_prefixes(word, remarks)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
+
+
+def _words(value: str) -> Iterator[str]:
+    """The items of a line. Commas separate them as well, as in a rule, but a path may have some."""
+    for word in value.split():
+        items, _, path = word.partition(_FILE)
+        yield from (item for item in items.split(",") if item)
+        if path or not items:
+            yield _FILE + path
 
 
 def state_of(path: str) -> tuple[int, int, int, int]:

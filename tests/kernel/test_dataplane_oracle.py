@@ -48,6 +48,7 @@ def test_random_rule_sets_and_changes(conditions: bool) -> None:
     found = ask(1, 40_000, of_each=250, conditions=conditions)
     assert found.differences == ()
     assert min(found.handed_over, found.refused, found.changes) > 100
+    assert found.of_files > 10
 
 
 @pytest.mark.parametrize("numbered", [0, 1, 65_536])

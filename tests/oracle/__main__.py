@@ -41,8 +41,9 @@ def main() -> int:
                 print(f"\r{total.packets} packets", end="", file=sys.stderr, flush=True)
     print(
         f"seed {given.seed}: {total.packets} packets over {total.rule_sets} rule sets, "
-        f"{total.changes} of them by a set of changes: {total.handed_over} handed over, "
-        f"{total.refused} refused, {len(total.differences)} differences"
+        f"{total.of_files} of them written as files, {total.changes} of them by a set of changes: "
+        f"{total.handed_over} handed over, {total.refused} refused, "
+        f"{len(total.differences)} differences"
     )
     return 1 if total.differences else 0
 

@@ -16,19 +16,18 @@ _HALF = 1 << 64
 
 
 def winners(bindings: Sequence[Binding], packets: Sequence[Packet]) -> list[Binding | None]:
-    """The binding that wins each packet, or None. Packets have no interface."""
+    """The binding that wins each packet, or None."""
     count = len(packets)
     protocol = np.array([packet.protocol for packet in packets])
     family = np.array([packet.family for packet in packets])
     port = np.array([packet.port for packet in packets])
+    interface = np.array([packet.interface or "" for packet in packets])
     address = _halves([packet.address for packet in packets])
     source = _halves([packet.source_address for packet in packets])
     winner = np.full(count, -1)
     ranked = sorted(range(len(bindings)), key=lambda number: _preference(bindings[number]))
     for number in ranked:
         rule = bindings[number]
-        if rule.interface is not None:
-            continue
         found = (
             (winner < 0)
             & (port >= rule.first)
@@ -36,6 +35,8 @@ def winners(bindings: Sequence[Binding], packets: Sequence[Packet]) -> list[Bind
             & (protocol == rule.protocol)
             & (family == rule.family)
         )
+        if rule.interface is not None:
+            found &= interface == rule.interface
         at = np.flatnonzero(found)
         for halves, prefix in ((address, (rule.address, rule.length)), (source, rule.source)):
             if prefix is not None and len(at):

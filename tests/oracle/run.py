@@ -1,18 +1,29 @@
-"""Ask the program in the kernel about packets, over random rule sets and chains of changes."""
+"""Ask the program in the kernel about packets, over random rule sets and chains of changes.
+
+Some rule sets are written as files: sockreg reads them, and for the reference does
+tests/oracle/reading.py.
+"""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from sockreg.compile import compile_rules
+from sockreg.config.ruleset import read_rule_set
 from sockreg.model import INET, INET6, TCP, UDP, Action, Binding, Destination, Packet
 from sockreg.registry import generation_record
 from sockreg.rules.oracle import decide
 from tests.kernel.lookups import Lookups
 from tests.netns import Namespace
+from tests.oracle import reading
 from tests.oracle.reference import winners
+from tests.oracle.writing import LISTENER, Drawn
 from tests.rulesets import (
     INTERFACES,
     LABELS,
@@ -24,8 +35,8 @@ from tests.rulesets import (
 )
 
 _CHANGES = 3  # sets of changes after each drawn rule set
-_PORT = 8443  # rules say 'to PORT' with it
 _SHAPE_EVERY = 40  # one in so many sets is of an adversarial shape
+_FILES = 0.3  # so many are written as files
 _COMPARED = 5  # packets of each set for which the reference is compared with rules/oracle.py
 _SIZES = (1, 2, 3, 5, 10, 20, 40, 100, 200, 400)
 
@@ -35,7 +46,7 @@ DESTINATIONS = [
     for label in LABELS
     for family in (INET, INET6)
     for protocol in (TCP, UDP)
-    for listener in (0, _PORT)
+    for listener in (0, LISTENER)
 ]
 SLOTS = {destination: 2 + number for number, destination in enumerate(DESTINATIONS)}
 
@@ -45,6 +56,7 @@ class Count(NamedTuple):
 
     packets: int = 0
     rule_sets: int = 0
+    of_files: int = 0
     changes: int = 0
     handed_over: int = 0
     refused: int = 0
@@ -54,6 +66,7 @@ class Count(NamedTuple):
         return Count(
             self.packets + other.packets,
             self.rule_sets + other.rule_sets,
+            self.of_files + other.of_files,
             self.changes + other.changes,
             self.handed_over + other.handed_over,
             self.refused + other.refused,
@@ -84,18 +97,54 @@ def ask(seed: int, wanted: int, *, of_each: int = 2000, conditions: bool = True)
         while total.packets < wanted:
             number = total.rule_sets
             before: list[Binding] = []
-            for bindings in _chain(rng, conditions):
+            for bindings, meant in _chain(rng, conditions):
                 where = f"seed {seed}, rule set {number}"
-                total = total.plus(_judged(lookups, bindings, rng, where, of_each))
-                total = total._replace(changes=total.changes + bool(before))
+                total = total.plus(_judged(lookups, bindings, meant, rng, where, of_each))
+                total = total._replace(
+                    changes=total.changes + bool(before),
+                    of_files=total.of_files + (meant is not bindings),
+                )
                 assert _recorded(before, bindings), f"{where}: its record says something else"
                 before = bindings
                 number += 1
     return total
 
 
-def _chain(rng: Random, conditions: bool) -> Iterator[list[Binding]]:
-    """A rule set, and what it becomes by some sets of changes."""
+def _chain(rng: Random, conditions: bool) -> Iterator[tuple[list[Binding], list[Binding]]]:
+    """A rule set, and what it becomes by some sets of changes; as sockreg has read it, and as the
+    reference has.
+    """
+    if rng.random() < _FILES:
+        yield from _written_chain(rng, conditions)
+        return
+    for bindings in _plain_chain(rng, conditions):
+        yield bindings, bindings
+
+
+def _written_chain(rng: Random, conditions: bool) -> Iterator[tuple[list[Binding], list[Binding]]]:
+    drawn = Drawn(rng, conditions=conditions)
+    for number in range(1 + _CHANGES):
+        if number:
+            drawn.change()
+        meant = reading.read(drawn.files, time.time())
+        if meant:
+            yield _read(drawn.files), meant
+
+
+def _read(files: reading.Files) -> list[Binding]:
+    """What sockreg reads in files."""
+    root = Path(tempfile.mkdtemp(prefix="sockreg-oracle-"))
+    try:
+        for path, text in files.items():
+            there = root / path.lstrip("/")
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_text(text)
+        return read_rule_set(str(root)).bindings
+    finally:
+        shutil.rmtree(root)
+
+
+def _plain_chain(rng: Random, conditions: bool) -> Iterator[list[Binding]]:
     if rng.randrange(_SHAPE_EVERY) == 0:
         yield rng.choice(list(adversarial().values()))
         return
@@ -112,7 +161,7 @@ def _drawn(rng: Random, conditions: bool) -> list[Binding]:
         found = nested_rules(rng)
     else:
         found = random_rules(rng, rng.choice(_SIZES), conditions and rng.random() < 0.5)
-    listeners = [_PORT if rng.random() < 0.2 else 0 for _ in found]
+    listeners = [LISTENER if rng.random() < 0.2 else 0 for _ in found]
     return without_ties(
         rule._replace(listener=listener) if rule.action is Action.BIND else rule
         for rule, listener in zip(found, listeners, strict=True)
@@ -120,14 +169,19 @@ def _drawn(rng: Random, conditions: bool) -> list[Binding]:
 
 
 def _judged(
-    lookups: Lookups, bindings: list[Binding], rng: Random, where: str, count: int
+    lookups: Lookups,
+    bindings: list[Binding],
+    meant: list[Binding],
+    rng: Random,
+    where: str,
+    count: int,
 ) -> Count:
     program = lookups.load(compile_rules(bindings, SLOTS, interfaces=INTERFACES))
     # No interface in test runs: see context().
-    asked = [it._replace(interface=None) for it in packets(rng, bindings, count)]
+    asked = [it._replace(interface=None) for it in packets(rng, meant, count)]
     found = lookups.ask_all(program, asked)
     lookups.unload(program)
-    expected = [outcome(winner) for winner in winners(bindings, asked)]
+    expected = [outcome(winner) for winner in winners(meant, asked)]
     for packet, wanted in zip(asked[:_COMPARED], expected, strict=False):
         assert outcome(decide(bindings, packet)) == wanted, f"{where}: two oracles differ: {packet}"
     return Count(

@@ -84,6 +84,35 @@ def test_a_set_of_a_file(tmp_path: Path) -> None:
     assert found == ["web: tcp 192.0.2.1 80", "web: tcp 192.0.2.4/31 80"]
 
 
+def test_a_set_of_a_file_that_another_system_wrote(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_bytes(
+        b"\xef\xbb\xbf192.0.2.1\r\n\r\n192.0.2.3, # two\r\n2001:db8::1"
+    )
+    found = rules(tmp_path, {
+        f"{CONF}/a.conf": "\ufeff[:prefixes]\r\nall=file:/all.txt\r\n[web]\r\nBind=tcp @all 80\r\n",
+    })  # fmt: skip
+    assert found == ["web: tcp 192.0.2.1 80", "web: tcp 192.0.2.3 80", "web: tcp 2001:db8::1 80"]
+
+
+def test_commas_separate_the_items_of_a_set_as_well(tmp_path: Path) -> None:
+    found = rules(tmp_path, {
+        f"{CONF}/a.conf": "[:prefixes]\none=192.0.2.1,192.0.2.3, 192.0.2.5\n"
+                          "all=@one,::1,file:/a,b\n"
+                          "[web]\nBind=tcp @all 80\n",
+        "a,b": "192.0.2.7\n",
+    })  # fmt: skip
+    assert [it.split()[2] for it in found] == [
+        "192.0.2.1", "192.0.2.3", "192.0.2.5", "::1", "192.0.2.7"
+    ]  # fmt: skip
+
+
+def test_a_file_of_prefixes_names_no_sets(tmp_path: Path) -> None:
+    (said,) = problems(tmp_path, {
+        f"{CONF}/a.conf": "[:prefixes]\none=192.0.2.1\nall=file:/all\n", "all": "192.0.2.3\n@one\n",
+    })  # fmt: skip
+    assert said == f"{CONF}/a.conf:3: set all: all:2: @one: only conf files name sets"
+
+
 def test_a_file_of_a_set_that_is_not_there(tmp_path: Path) -> None:
     (said,) = problems(tmp_path, {f"{CONF}/a.conf": "[:prefixes]\nall=file:/none\n"})
     assert said.startswith(f"{CONF}/a.conf:2: set all: ")

@@ -197,15 +197,16 @@ class Told:
                 yield "nothing is loaded, but it was steered"
 
     def _steered(self, asked: Asked, told: Explanation) -> list[Steered]:
-        rules = []
-        for each in self.listeners.steered:
-            if each.place != told.place or each.protocol != asked.protocol:
-                continue
-            _, _, ports = each.local.rpartition(":")
-            first, _, last = ports.partition("-")
-            if ports == "*" or int(first) <= asked.port <= int(last or first):
-                rules.append(each)
-        return rules
+        """What listeners shows of this rule: a line may make several."""
+        assert told.rule is not None
+        _, prefix, ports = told.rule.split()[:3]
+        bracketed = f"[{prefix}]" if ":" in prefix else prefix
+        return [
+            each
+            for each in self.listeners.steered
+            if (each.place, each.protocol) == (told.place, asked.protocol)
+            and each.local == f"{bracketed}:{ports}"
+        ]
 
     def _destination(self, asked: Asked, told: Explanation) -> DestinationStatus | None:
         assert self.status is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from sockreg.api import Registry, open_registry
 from sockreg.errors import NotLoadedError
 from sockreg.host import packetfilter
+from sockreg.model import Packet
 from sockreg.views.explain import Explanation, Outcome
 from tests.netns import TCP, UDP
+from tests.oracle.reference import winners
 from tests.truth.claims import Asked, Told
 from tests.truth.wire import on_one_processor
 from tests.truth.world import ADDRESSES, NAME_OF, PORTS, V4, V6, World
@@ -113,12 +116,29 @@ def _packet(
             count.outcomes[explanation.outcome] += 1
             expected = told.expected(asked, explanation)
             wrong = [] if expected.holds(found) else [f"explain foretells {expected}"]
+            wrong += _meant(world, asked, explanation)
             wrong += told.contradictions(asked, explanation, found)
             if rng.random() < _PRINTED:
                 count.printed += 1
                 wrong += _printed(world, asked, explanation)
         if wrong:
             yield (f"asked {asked}", f"told {explanation}", f"found {found}", *wrong)
+
+
+def _meant(world: World, asked: Asked, told: Explanation) -> Iterator[str]:
+    """The line whose packet this is, if it is not the one that is told."""
+    if not world.follows_interfaces and asked.device == "eth1":
+        return  # nobody has looked at the interface that was made since then
+    # What this host sends to an address of an interface comes from there.
+    to_eth0 = asked.device == "lo" and asked.address == ADDRESSES[asked.family][2]
+    packet = Packet(
+        {"tcp": TCP, "udp": UDP}[asked.protocol], asked.family, int(ip_address(asked.address)),
+        asked.port, int(ip_address(asked.source)), "eth0" if to_eth0 else asked.device,
+    )  # fmt: skip
+    (winner,) = winners(world.meant, [packet])
+    meant = None if winner is None else f"{world.host.root}{winner.place}"
+    if told.place != meant:
+        yield f"by what the files say, it is the packet of {meant}"
 
 
 def _printed(world: World, asked: Asked, told: Explanation) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -15,11 +16,13 @@ from typing import cast
 
 import pytest
 
+from sockreg.model import Binding
 from tests.closing import Closing
 from tests.kernel.foreign import NAMES, Foreign
 from tests.kernel.host import Host, cookie
 from tests.netns import TCP, UDP, Namespace, bpffs
 from tests.netns import Server as NamedServer
+from tests.oracle import reading
 from tests.truth.wire import Client, Server
 
 V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
@@ -49,6 +52,29 @@ PREFIXES = {
         "::/0",
     ),
 }
+# The same in other words. Sets have prefixes of both families, or of one.
+WRITTEN = {
+    V4: (
+        "192.0.2.1-192.0.2.9",
+        "192.0.2.9,198.51.100.0-198.51.100.99",
+        "@near4",
+        "@near4,192.0.2.1",
+    ),
+    V6: ("2001:db8::1-2001:db8::9", "2001:db8::9,2001:db8:1::/64", "@near6", "@near6,2001:db8::1"),
+}
+MIXED = ("@all", "@all,203.0.113.0/24", "@none")
+MEMBERS = {
+    "near4": (
+        "192.0.2.0/24",
+        "192.0.2.8-192.0.2.15",
+        "198.51.100.1",
+        "192.0.2.1/25",
+        "file:{}/4.txt",
+    ),
+    "near6": ("2001:db8::/64", "2001:db8::8-2001:db8::f", "2001:db8:1::1", "2001:db8::1/126"),
+    "all": ("@near4", "@near6", "203.0.113.7", "0.0.0.0/0", "::/0"),
+}
+HOSTS = "# two\n192.0.2.9  # one\n192.0.2.0/30"
 SOURCES = {V4: ("198.51.100.0/24", "198.51.101.2"), V6: ("2001:db8:1::/64", "2001:db8:2::2")}
 NEAR6 = "2001:db8:9::1"  # of this host's own client: what ::1 sends arrives by lo alone
 LABELS = ("web", "shared", "mail", "group", "empty")
@@ -85,6 +111,8 @@ class World(Closing):
         self.history = [f"seed {seed}"]
         self.servers: dict[str, Server] = {}
         self.loaded = False
+        self.meant: list[Binding] = []  # the rules in force, as tests/oracle/reading.py reads them
+        self.follows_interfaces = True  # since the last change of one
         self.foreign: list[Foreign] = []
         self._members: dict[str, tuple[str, str]] = {}  # of a server: label and unit
         self._numbers = itertools.count(1)
@@ -142,8 +170,7 @@ class World(Closing):
         self.clients["lo"] = Client(here, here, "lo", {V4: "127.0.0.1", V6: NEAR6}, "127.0.0.1")
         self._stack.callback(self._close_all)
         self.change_rules()
-        self.host.ok("load")
-        self.loaded = True
+        self._load()
         for _ in range(12):
             self.history.append(self.register_one())
         for _ in range(5):
@@ -196,6 +223,7 @@ class World(Closing):
         self.clients[device] = Client(there, here, device, {V4: far4, V6: far6}, near4)
 
     def remake_interface(self) -> str:
+        self.follows_interfaces = False
         if "eth1" in self.clients:
             self.clients.pop("eth1").close()
             self.host.namespace.run("ip", "link", "del", "eth1")
@@ -206,6 +234,7 @@ class World(Closing):
 
     def look_at_interfaces(self) -> str:
         self.host.run("apply", "--interfaces")
+        self.follows_interfaces = self.loaded
         return "apply --interfaces"
 
     def change_routes(self) -> str:
@@ -220,8 +249,11 @@ class World(Closing):
     def change_rules(self) -> str:
         lines = self.rules()
         self.host.conf(*lines)
+        self.host.conf(HOSTS, name="4.txt")
         if self.loaded:
             outcome = self.host.run("apply")
+            if outcome.status == 0:
+                self._note_rules()
             return f"apply ({outcome.status}): {' | '.join(lines)}"
         self.history.append(" | ".join(lines))
         return "rules are written"
@@ -229,24 +261,45 @@ class World(Closing):
     def rules(self) -> list[str]:
         """Sections of a configuration, without rules that tie."""
         rng = self.rng
-        lines, taken = [], set()
+        sets = ["[:prefixes]", "none="]
+        for name, members in MEMBERS.items():
+            chosen = rng.sample(members, rng.choice((1, 1, 2)))
+            sets.append(f"{name}={' '.join(chosen).format('/etc/sockreg')}")
+        lines, taken = [], set[tuple[object, ...]]()
         for _ in range(rng.choice((4, 20, 40, 60))):
-            family = rng.choice((V4, V6))
-            ports = rng.choice(("80", "80", "80", "81", "80-81", "*", "9090"))
-            source = f" from {rng.choice(SOURCES[family])}" if rng.random() < 0.2 else ""
-            device = f" dev {rng.choice(('eth0', 'eth1', 'absent0', 'lo'))}"
-            device = device if rng.random() < 0.25 else ""
-            prefix = rng.choice(PREFIXES[family])
-            matched = f"{rng.choice(('tcp', 'udp'))} {prefix} {ports}"
-            if (matched, source, device) in taken:
-                continue
-            taken.add((matched, source, device))
-            label = rng.choice(LABELS)
-            kind = rng.choice(("Bind",) * 6 + ("Reject", "Pass"))
-            to = f" to {rng.choice(LISTENERS)}" if (kind, label) == ("Bind", "mail") else ""
-            missing = " missing=pass" if kind == "Bind" and rng.random() < 0.25 else ""
-            lines += [f"[{label}]", f"{kind}={matched}{to}{source}{device}{missing}"]
-        return lines
+            rule = self._rule()
+            text = "\n".join([*sets, *rule])
+            files = {"/rules.conf": text, "/etc/sockreg/4.txt": HOSTS}
+            parts = {it.matched for it in reading.read(files, 0)}
+            if not parts & taken:
+                taken |= parts
+                lines += rule
+        return [*sets, *lines]
+
+    def _rule(self) -> list[str]:
+        """A section with one line."""
+        rng = self.rng
+        family = rng.choice((V4, V6))
+        protocol = rng.choice(("tcp", "udp"))
+        ports = rng.choice(("80", "80", "80", "81", "80-81", "*", "9090", "81,9090", "http,90"))
+        if protocol == "udp":
+            ports = ports.replace("http", "kerberos")
+        source = f" from {rng.choice(SOURCES[family])}" if rng.random() < 0.2 else ""
+        device = f" dev {rng.choice(('eth0', 'eth1', 'absent0', 'lo'))}"
+        device = device if rng.random() < 0.25 else ""
+        prefix = rng.choice((*PREFIXES[family], *WRITTEN[family]))
+        if rng.random() < 0.1:
+            prefix, source = rng.choice(MIXED), ""
+        label = rng.choice(LABELS)
+        kind = rng.choice(("Bind",) * 6 + ("Reject", "Pass"))
+        to = f" to {rng.choice(LISTENERS)}" if (kind, label) == ("Bind", "mail") else ""
+        missing = " missing=pass" if kind == "Bind" and rng.random() < 0.25 else ""
+        until = f" until={rng.choice(('2001', '2199'))}-01-02T03:04:05Z"
+        until = until if rng.random() < 0.1 else ""
+        return [
+            f"[{label}]",
+            f"{kind}={protocol} {prefix} {ports}{to}{source}{device}{missing}{until}",
+        ]
 
     def take_out_of_force(self) -> str:
         if self.loaded:
@@ -255,10 +308,21 @@ class World(Closing):
             if not keep:
                 self._members.clear()
             self.loaded = False
+            self.meant = []
             return f"unload {' '.join(keep)}"
+        self._load()
+        return "load"
+
+    def _load(self) -> None:
         self.host.ok("load")
         self.loaded = True
-        return "load"
+        self._note_rules()
+
+    def _note_rules(self) -> None:
+        paths = (self.host.root / "etc/sockreg").iterdir()
+        files = {f"/etc/sockreg/{path.name}": path.read_text() for path in paths}
+        self.meant = reading.read(files, time.time())
+        self.follows_interfaces = True
 
     # Sockets
 
