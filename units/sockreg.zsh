@@ -96,7 +96,7 @@ _shtab_sockreg_bind_options=(
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":or \'-\' and nothing after it\: standard input has a rule in each line, label first:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
-  ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
+  ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1-192.0.2.9, or a set, \@NAME:"
   ":80, 8000-8999, 80,443 or \'\*\':"
   "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass, until\=TIME:_sockreg_offer _sockreg_rule_conditions"
 )
@@ -499,7 +499,7 @@ _shtab_sockreg_unbind_options=(
   "--force[apply even if a rule takes the port of ssh, or --root is another than before]"
   ":or \'-\' and nothing after it\: standard input has a rule in each line, label first:_sockreg_offer _sockreg_labels"
   ":tcp or udp:_sockreg_offer _sockreg_protocols"
-  ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1:"
+  ":192.0.2.0\/24, 2001\:db8\:\:\/32, 192.0.2.1-192.0.2.9, or a set, \@NAME:"
   ":80, 8000-8999, 80,443 or \'\*\':"
   "(*)::to PORT, from PREFIX, dev INTERFACE, missing\=pass, until\=TIME:_sockreg_offer _sockreg_rule_conditions"
 )

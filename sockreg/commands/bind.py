@@ -11,7 +11,7 @@ from sockreg.commands import tell
 from sockreg.commands.apply import Writer, configuring, put_in_force
 from sockreg.commands.change import Change
 from sockreg.config import ruleset
-from sockreg.config.bindfile import BindFiles, bind_path, is_left, typed
+from sockreg.config.bindfile import BindFiles, bind_path, is_left, sets_of, typed
 from sockreg.config.report import Notice
 from sockreg.context import Context
 from sockreg.errors import ConfigError, SockregError, UsageError
@@ -119,7 +119,8 @@ def _refuse_unclear(writer: Writer, rules: Sequence[Typed]) -> None:
     """Raises ConfigError if a rule does not say which of several listeners it means."""
     units = ruleset.read_units(writer.context.root, writer.active_units())
     live = relabel.listening(writer.maps)
-    bindings = [binding for rule in rules for binding in typed(rule.label, rule.words)]
+    find_set = sets_of(writer.context.root)
+    bindings = [it for rule in rules for it in typed(rule.label, rule.words, find_set)]
     _, unclear = settle_listeners(bindings, ruleset.configured(units), live)
     for each in unclear:
         raise ConfigError(f"{format_line(each.binding)}: {each}")

@@ -8,13 +8,15 @@ overlay for read_sound(), and then written.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
-from functools import cached_property
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache, cached_property
 
 from sockreg import trust
-from sockreg.config.bindtext import BindText, is_rival, placeless, same_rule
-from sockreg.config.conf import Overlay
+from sockreg.config.bindtext import BindText
+from sockreg.config.conf import Overlay, read_sections_of_all
 from sockreg.config.ruleset import examine_rule_set
+from sockreg.config.sets import Sets
+from sockreg.config.written import Written, parse_written, same_rule
 from sockreg.errors import (
     ConfigError,
     SockregError,
@@ -24,7 +26,8 @@ from sockreg.errors import (
 from sockreg.host import files
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.ending import format_time, split_end
-from sockreg.rules.syntax import format_line, parse_words
+from sockreg.rules.prefixes import FindSet, Prefix
+from sockreg.rules.syntax import parse_words
 from sockreg.systemd.keyfile import too_large
 
 PERSISTENT = "/etc/sockreg/90-bind.conf"
@@ -94,20 +97,20 @@ class BindFiles:
         ``runtime`` one, would replace one that lasts longer.
         """
         text = self._text(runtime)
-        for binding in _parse_typed(label, words, text.path, notices):
+        for rule in _parse_typed(label, words, text.path, notices):
             if replace:
-                self._replace_rivals(binding, text.path, end, notices)
-            of_label = binding._replace(listener=0)
+                self._replace_rivals(rule, text.path, end, notices)
+            of_label = rule._replace(binding=rule.binding._replace(listener=0))
             same = list(text.same(of_label))
-            if any(placeless(old) == placeless(binding) and its == end for old, its in same):
+            if any(old.placeless == rule.placeless and its == end for old, its in same):
                 continue
             for old, its_end in same:
                 if its_end is None and end is not None:
                     raise _not_back(old, its_end)
                 if its_end is not None and end is None:
-                    notices.append(f"{_named(old)} of {old.place} does not end any more")
+                    notices.append(f"{_placed(old)} does not end any more")
             text.remove(of_label)
-            text.add(binding, end)
+            text.add(rule, end)
 
     def remove(self, label: str, words: list[str], *, notices: list[str]) -> None:
         """Remove ``Bind=WORDS`` from both files.
@@ -115,43 +118,43 @@ class BindFiles:
         ``to PORT`` and ``missing=pass`` need not be repeated, nor when it ends. Raises ConfigError
         if the binding is in another file, which it names, or in none.
         """
-        for binding in _parse_typed(label, words, bind_path(self._root, runtime=False), notices):
-            if not any(text.had(binding) for text in self._both().values()):
-                raise _not_here(self._root, binding, self._active)
+        for rule in _parse_typed(label, words, bind_path(self._root, runtime=False), notices):
+            if not any(text.had(rule) for text in self._both().values()):
+                raise _not_here(self._root, rule, self._active)
             for text in self._both().values():
-                text.remove(binding)
+                text.remove(rule)
 
     def _replace_rivals(
-        self, binding: Binding, path: str, end: int | None, notices: list[str]
+        self, rule: Written, path: str, end: int | None, notices: list[str]
     ) -> None:
-        for old in self._elsewhere.get(binding.matched, ()):
-            if is_rival(old, binding):
+        for other in self._elsewhere.get(rule.matched, ()):
+            if other.is_rival(rule):
                 raise ConfigError(
-                    f"{_named(old)} is in {old.place}",
+                    f"{_named(other)} is in {other.binding.place}",
                     "change it there: --replace only replaces rules that bind added",
                 )
         for there, text in self._both().items():
-            for old, its_end in text.rivals(binding):
+            for old, its_end in text.rivals(rule):
                 if path == bind_path(self._root, runtime=True) != there:
                     raise _lasting(old)
                 if _lasts_longer(its_end, end):
                     raise _not_back(old, its_end)
                 text.remove(old)
-                notices.append(f"{_named(old)} of {old.place} is replaced")
+                notices.append(f"{_placed(old)} is replaced")
 
     @cached_property
-    def _elsewhere(self) -> dict[tuple[object, ...], list[Binding]]:
+    def _elsewhere(self) -> dict[tuple[object, ...], list[Written]]:
         """The rules that bind did not add, by what they match."""
-        found: dict[tuple[object, ...], list[Binding]] = {}
+        found: dict[tuple[object, ...], list[Written]] = {}
         for old in examine_rule_set(self._root, self._active)[0].bindings:
             if old.action is not Action.BIND or old.place.path not in self._both():
-                found.setdefault(old.matched, []).append(old)
+                found.setdefault(Written(old).matched, []).append(Written(old))
         return found
 
 
-def _lasting(old: Binding) -> ConfigError:
+def _lasting(old: Written) -> ConfigError:
     return ConfigError(
-        f"{_named(old)} of {old.place} lasts, and a rule with --runtime ends at the next boot",
+        f"{_placed(old)} lasts, and a rule with --runtime ends at the next boot",
         "leave out --runtime, or remove the lasting rule first: 'sockreg unbind'",
     )
 
@@ -161,23 +164,49 @@ def _lasts_longer(one: int | None, end: int | None) -> bool:
     return end is not None and (one is None or one > end)
 
 
-def _not_back(old: Binding, its_end: int | None) -> ConfigError:
+def _not_back(old: Written, its_end: int | None) -> ConfigError:
     lasts = f"lasts until {format_time(its_end)}" if its_end is not None else "has no end"
     return ConfigError(
-        f"{_named(old)} of {old.place} {lasts}, and would not come back after a rule that "
-        "replaces it and ends",
+        f"{_placed(old)} {lasts}, and would not come back after a rule that replaces it and ends",
         "name fewer addresses or ports, so that both rules can be there: the narrower one wins as "
         "long as it lasts; or remove the other one first: 'sockreg unbind'",
     )
 
 
-def _named(binding: Binding) -> str:
-    return f"{format_line(binding)} ({binding.label})"
+def _named(rule: Written) -> str:
+    return f"{rule.line()} ({rule.label})"
 
 
-def typed(label: str, words: list[str]) -> list[Binding]:
-    """The bindings that words mean. Raises UsageError."""
-    return _parse_typed(label, words, "", [])
+def _placed(rule: Written) -> str:
+    return f"{_named(rule)} of {rule.binding.place}"
+
+
+def sets_of(root: str) -> FindSet:
+    """Finds the sets of the files. Reads these when it is first called."""
+
+    @cache
+    def read() -> Sets:
+        return read_sections_of_all(root, {}, list)[1]
+
+    def find(name: str) -> Sequence[Prefix]:
+        return read().prefixes(name)
+
+    return find
+
+
+def typed(label: str, words: list[str], find_set: FindSet) -> list[Binding]:
+    """The bindings that words mean; none if a set is wrong, as those who read the files will tell.
+
+    Raises UsageError.
+    """
+    rules = _parse_typed(label, words, "", [])
+    if not any(rule.of_set for rule in rules):
+        return [rule.binding for rule in rules]
+    try:
+        words, _ = split_end(words)
+        return parse_words(Action.BIND, words, label, Place("", 0), [], find_set)
+    except ValueError:
+        return []
 
 
 def is_left(
@@ -188,12 +217,12 @@ def is_left(
     ``active`` is as in read_sound().
     """
     paths = {bind_path(root, runtime) for runtime in (False, True)}
-    wanted = _parse_typed(label, words, "", [])
+    wanted = typed(label, words, sets_of(root))
     there = [rule for rule in in_force if rule.place.path in paths]
-    if not all(any(same_rule(rule, other) for other in there) for rule in wanted):
+    if not wanted or not all(any(same_rule(it, rule) for it in there) for rule in wanted):
         return False
     written = examine_rule_set(root, active)[0].bindings
-    return not any(same_rule(rule, other) for other in written for rule in wanted)
+    return not any(same_rule(it, rule) for it in written for rule in wanted)
 
 
 def write_files(changes: Overlay) -> Overlay:
@@ -218,24 +247,30 @@ def write_files(changes: Overlay) -> Overlay:
     return undo
 
 
-def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) -> list[Binding]:
+def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) -> list[Written]:
     wrong = label_problem(label)
     if wrong:
         raise UsageError(f"the label {label!r} {wrong}")
     try:
         words, _ = split_end(words)
-        return parse_words(Action.BIND, words, label, Place(path, 0), notices)
+        return parse_written(words, label, Place(path, 0), notices)
     except ValueError as problem:
         raise UsageError(f"{' '.join(words)}: {problem}") from None
 
 
-def _not_here(root: str, binding: Binding, active: Collection[str]) -> SockregError:
-    rule = _named(binding)
+def _not_here(root: str, rule: Written, active: Collection[str]) -> SockregError:
+    named = _named(rule)
+    if rule.of_set:
+        hint = "'sockreg rules --sets' shows the sets, and the lines that name them"
+        return ConfigError(f"bind has not added {named}", hint)
     rules, _ = examine_rule_set(root, active)
     for other in rules.bindings:
-        if same_rule(other, binding):
-            return ConfigError(f"{rule} is in {other.place}", hint="remove it there")
-    return ConfigError(f"there is no rule {rule}", hint="'sockreg rules' lists the rules in force")
+        if same_rule(other, rule.binding):
+            hint = "remove it there"
+            if other.place.path in {bind_path(root, runtime) for runtime in (False, True)}:
+                hint = "a set brings it: take it out of the set, or 'sockreg unbind' the set"
+            return ConfigError(f"{named} is in {other.place}", hint)
+    return ConfigError(f"there is no rule {named}", hint="'sockreg rules' lists the rules in force")
 
 
 def _read(path: str) -> str | None:

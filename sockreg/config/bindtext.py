@@ -12,11 +12,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sockreg.config.rulelines import RULE_KEYS
+from sockreg.config.written import Written, parse_written
 from sockreg.errors import ConfigError
-from sockreg.model import Action, Binding, Place, label_problem
-from sockreg.rules.ending import WORD, format_end, split_end
-from sockreg.rules.prefixes import SET
-from sockreg.rules.syntax import format_line, parse_rule
+from sockreg.model import Place, label_problem
+from sockreg.rules.ending import WORD, split_end
 from sockreg.systemd.keyfile import Entry, Section, read_sections
 
 
@@ -26,7 +25,7 @@ class _Line(NamedTuple):
     ``cell`` has its text ``written``. The other lines of an entry that goes on are in ``more``.
     """
 
-    bindings: list[Binding]
+    rules: list[Written]
     end: int | None
     written: str
     cell: list[str]
@@ -75,35 +74,35 @@ class BindText:
                 text = _without_empty_sections(text, label)
         return None if text in ("", self._header) else text
 
-    def had(self, binding: Binding) -> bool:
+    def had(self, rule: Written) -> bool:
         """Whether the rule is there, or was there until it ended."""
-        if any(self.same(binding)):
+        if any(self.same(rule)):
             return True
         if self._start == self._written:
             return False
-        return any(BindText(self.path, self._written, self._header, ended=True).same(binding))
+        return any(BindText(self.path, self._written, self._header, ended=True).same(rule))
 
-    def same(self, binding: Binding) -> Iterator[tuple[Binding, int | None]]:
-        """The file's rules that same_rule() says are this one, each with its end."""
-        for line in self._of(binding.label).get(binding.matched, ()):
-            for old in line.bindings:
-                if same_rule(old, binding):
+    def same(self, rule: Written) -> Iterator[tuple[Written, int | None]]:
+        """The file's rules that are meant by this one, each with its end."""
+        for line in self._of(rule.label).get(rule.matched, ()):
+            for old in line.rules:
+                if old.means(rule):
                     yield old, line.end
 
-    def rivals(self, binding: Binding) -> list[tuple[Binding, int | None]]:
+    def rivals(self, rule: Written) -> list[tuple[Written, int | None]]:
         """The rules that match exactly the same packets and do something else, with their ends."""
         return [
             (old, line.end)
             for label in dict.fromkeys((*self._sections, *self._last))
             if label_problem(label) == ""
-            for line in self._of(label).get(binding.matched, ())
-            for old in line.bindings
-            if is_rival(old, binding)
+            for line in self._of(label).get(rule.matched, ())
+            for old in line.rules
+            if old.is_rival(rule)
         ]
 
-    def add(self, binding: Binding, end: int | None) -> None:
+    def add(self, rule: Written, end: int | None) -> None:
         """Add a line for the rule at the end of the label's last section; else make a section."""
-        label, written = binding.label, _written(binding, end)
+        label, written = rule.label, rule.line(end)
         known = self._of(label)
         cell = self._last.get(label)
         if cell is None:
@@ -111,26 +110,26 @@ class BindText:
             self._cells.append(cell)
         cell.append(written)
         self._is_changed = True
-        known.setdefault(binding.matched, []).append(_Line([binding], end, written, cell, []))
+        known.setdefault(rule.matched, []).append(_Line([rule], end, written, cell, []))
 
-    def remove(self, binding: Binding) -> None:
+    def remove(self, rule: Written) -> None:
         """Remove the rule from every line that has it. Other ports of a list stay."""
-        known = self._of(binding.label)
-        for line in known.get(binding.matched, [])[:]:
-            left = [old for old in line.bindings if not same_rule(old, binding)]
-            if len(left) == len(line.bindings):
+        known = self._of(rule.label)
+        for line in known.get(rule.matched, [])[:]:
+            left = [old for old in line.rules if not old.means(rule)]
+            if len(left) == len(line.rules):
                 continue
-            for matched in {old.matched for old in line.bindings}:
+            for matched in {old.matched for old in line.rules}:
                 known[matched].remove(line)
             at = line.cell.index(line.written)
-            line.cell[at : at + 1] = [_written(old, line.end) for old in left]
+            line.cell[at : at + 1] = [old.line(line.end) for old in left]
             for rest in line.more:
                 del rest[0]
             for old in left:
-                part = _Line([old], line.end, _written(old, line.end), line.cell, [])
+                part = _Line([old], line.end, old.line(line.end), line.cell, [])
                 known.setdefault(old.matched, []).append(part)
             self._is_changed = True
-            self._thinned[binding.label] = None
+            self._thinned[rule.label] = None
 
     def _of(self, label: str) -> _Known:
         """The label's lines after the last reset."""
@@ -141,7 +140,7 @@ class BindText:
                 for entry in section.entries:
                     if entry.key == "Bind" and entry.value:
                         line = self._line(entry, label)
-                        for matched in {old.matched for old in line.bindings}:
+                        for matched in {old.matched for old in line.rules}:
                             known.setdefault(matched, []).append(line)
                     elif entry.key == "Bind":
                         known.clear()
@@ -151,35 +150,12 @@ class BindText:
     def _line(self, entry: Entry, label: str) -> _Line:
         place = Place(self.path, entry.line)
         cell, *more = self._cells[entry.line - 1 : entry.end]
-        bindings: list[Binding] = []
         try:
             words, end = split_end(entry.value.split())
-            if SET not in " ".join(words[1:2]):  # somebody has written it, and its set is elsewhere
-                bindings = parse_rule(Action.BIND, " ".join(words), label, place, [])
+            rules = parse_written(words, label, place, [])
         except ValueError as problem:
             raise ConfigError(f"{place}: Bind={entry.value}: {problem}") from None
-        return _Line(bindings, end, cell[0], cell, more)
-
-
-def same_rule(one: Binding, other: Binding) -> bool:
-    """Whether both give the same packets to the same label, and to the listener ``other`` names."""
-    listener = one.listener if other.listener else 0
-    same = one._replace(missing_pass=other.missing_pass, listener=listener)
-    return placeless(same) == placeless(other)
-
-
-def placeless(binding: Binding) -> Binding:
-    """The binding, whatever its place."""
-    return binding._replace(place=Place("", 0))
-
-
-def is_rival(old: Binding, binding: Binding) -> bool:
-    """Whether both match exactly the same packets and do different things."""
-    return old.matched == binding.matched and old.outcome != binding.outcome
-
-
-def _written(binding: Binding, end: int | None) -> str:
-    return format_line(binding) + (f" {format_end(end)}" if end is not None else "")
+        return _Line(rules, end, cell[0], cell, more)
 
 
 def _sections(text: str) -> list[Section]:

@@ -153,7 +153,7 @@ def _rules_read_back(*active: str) -> None:
 
 def bind_file(data: bytes) -> None:
     """What an operator has in the file that bind writes stays, and the rule is added."""
-    words = ["tcp", "192.0.2.0/24", "80"]
+    words = ["tcp", "192.0.2.0/24,@all", "80"]
     with _file("etc/sockreg/90-bind.conf", data) as path:
         files = bindfile.BindFiles(str(_root()))
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sockreg.errors import EXIT_CONFIG
+from sockreg.errors import EXIT_CONFIG, EXIT_USAGE
 from tests.kernel.host import Host
+from tests.kernel.test_ending import wait_until
 
 SETS = "etc/sockreg/sets.conf"
 
@@ -54,21 +55,58 @@ def test_sets_are_listed_with_their_uses(host: Host) -> None:
     assert "there is no set @lost" in listed
 
 
-def test_bind_takes_no_set_and_leaves_lines_with_one_alone(host: Host) -> None:
-    put(host, SETS, "[:prefixes]", "all=192.0.2.1 192.0.2.2")
-    host.load("[web]", "Bind=tcp 192.0.2.9 80")
-    refused = host.run("bind", "web", "tcp", "@all", "80")
-    assert refused.status != 0
-    assert "@all: only rules in files name sets" in refused.err
-    host.ok("bind", "web", "tcp", "192.0.2.7", "80")
+def test_a_bound_set_stays_a_set(host: Host) -> None:
+    put(host, SETS, "[:prefixes]", "all=192.0.2.1 2001:db8::1", "more=192.0.2.5")
+    host.load()
     bound = host.root / "etc/sockreg/90-bind.conf"
-    bound.write_text(bound.read_text().replace("[web]\n", "[web]\nBind=tcp @all 80\n"))
-    host.ok("apply")
-    with host.serve("web", "127.0.0.1", 8080):
-        host.ok("bind", "web", "tcp", "192.0.2.8", "80")
-        elsewhere = host.run("unbind", "web", "tcp", "192.0.2.1", "80")
-        assert elsewhere.status == EXIT_CONFIG
-        assert "is in " in elsewhere.err
-        host.ok("unbind", "web", "tcp", "192.0.2.7", "80")
+    with host.serve("web", "::", 8080), host.serve("canary", "::", 8081):
+        assert "+ bind web: tcp 2001:db8::1 80" in host.ok("bind", "web", "tcp", "@all", "80,http")
         assert "Bind=tcp @all 80\n" in bound.read_text()
-        assert answers(host, "192.0.2.1", "192.0.2.7", "192.0.2.8") == ["web", "refused", "web"]
+        host.ok("bind", "web", "tcp", "@more,192.0.2.7", "80", "from", "127.0.0.0/8")
+        asked = ("192.0.2.1", "192.0.2.2", "192.0.2.5", "192.0.2.7")
+        assert answers(host, *asked, "2001:db8::1") == ["web", "refused", "web", "web", "web"]
+        assert "nothing to change" in host.ok("bind", "web", "tcp", "@all", "80")
+        put(host, SETS, "[:prefixes]", "all=192.0.2.2", "more=192.0.2.5")
+        host.ok("apply")
+        assert answers(host, *asked, "2001:db8::1") == ["refused", "web", "web", "web", "refused"]
+        # Another label in one step.
+        assert "ties with" in host.fails(EXIT_CONFIG, "bind", "canary", "tcp", "@all", "80")
+        assert "Bind=tcp @all 80 (web) of " in host.ok(
+            "bind", "--replace", "canary", "tcp", "@all", "80"
+        )
+        assert answers(host, *asked) == ["refused", "canary", "web", "web"]
+        host.ok("unbind", "web", "tcp", "@more", "80", "from", "127.0.0.0/8")
+        assert answers(host, *asked) == ["refused", "canary", "refused", "web"]
+        host.ok("unbind", "canary", "tcp", "@all", "80")
+        assert [rule["rule"] for rule in host.json("rules")] == [
+            "tcp 192.0.2.7 80 from 127.0.0.0/8"
+        ]
+
+
+def test_a_bound_set_ends_by_itself(host: Host) -> None:
+    put(host, SETS, "[:prefixes]", "all=192.0.2.1")
+    host.load()
+    with host.serve("web", "127.0.0.1", 8080):
+        told = host.ok("bind", "--for", "1s", "web", "udp", "@all", "80", "from", "127.0.0.1")
+        assert "this ends by itself in " in told
+        (rule,) = host.json("rules")
+        assert rule["until"] is not None
+        wait_until(lambda: host.json("rules") == [])
+
+
+def test_what_is_wrong_with_a_bound_set_is_said(host: Host) -> None:
+    put(host, SETS, "[:prefixes]", "all=192.0.2.1 192.0.2.2", "none=")
+    host.load()
+    for name in ("@lost", "@", "@a,@b,", "@all/24"):
+        refused = host.run("bind", "web", "tcp", name, "80")
+        assert refused.status in (EXIT_CONFIG, EXIT_USAGE), name
+    assert "there is no set @lost" in host.fails(EXIT_CONFIG, "bind", "web", "tcp", "@lost", "80")
+    assert host.json("rules") == []
+    assert "set @none is empty" in host.ok("bind", "web", "tcp", "@none", "80")
+    host.ok("bind", "web", "tcp", "@all", "80")
+    part = host.fails(EXIT_CONFIG, "unbind", "web", "tcp", "192.0.2.1", "80")
+    assert "90-bind.conf:" in part
+    assert "take it out of the set, or 'sockreg unbind' the set" in part
+    absent = host.fails(EXIT_CONFIG, "unbind", "web", "tcp", "@lost", "80")
+    assert "bind has not added Bind=tcp @lost 80 (web)" in absent
+    assert "'sockreg rules --sets'" in absent

@@ -50,7 +50,10 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("protocol", metavar="PROTO", nargs="?", help="tcp or udp")
     parser.add_argument(
-        "prefix", metavar="PREFIX", nargs="?", help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1"
+        "prefix",
+        metavar="PREFIX",
+        nargs="?",
+        help="192.0.2.0/24, 2001:db8::/32, 192.0.2.1-192.0.2.9, or a set, @NAME",
     )
     parser.add_argument("ports", metavar="PORTS", nargs="?", help="80, 8000-8999, 80,443 or '*'")
     parser.add_argument(
