@@ -9,7 +9,7 @@ MAN := docs/man/sockreg.8
 # What `make setup` prepares for: demo, deb, test, which is everything else, fuzz, browser, fleet or site.
 FOR := test
 
-.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-recipes test-browser test-fleet bench bpf man completion deb rpm lint clean
+.PHONY: help setup demo test test-long test-oracle test-truth test-faults test-soak test-fuzz test-257 test-newest test-bare test-kernels test-packages test-recipes test-browser test-fleet bench docs-site bpf man completion deb rpm lint clean
 
 help:
 	@echo 'make setup   install the packages that the other targets need (root)'
@@ -27,8 +27,9 @@ help:
 	@echo 'make test-kernels run the tests of steering on kernels from 5.10 on, in QEMU (root)'
 	@echo 'make test-packages build packages in Debian 12, 13 and sid; check units of others (root)'
 	@echo 'make test-recipes play docs/recipes with the servers of Debian 12 and 13 (root)'
-	@echo 'make test-browser look at the report in Chromium (needs make setup FOR=browser)'
+	@echo 'make test-browser look at the report and the site in Chromium (needs make setup FOR=browser)'
 	@echo 'make test-fleet bring rules to three hosts with Ansible and etcd (needs make setup FOR=fleet)'
+	@echo 'make docs-site build the documentation as a site, in build/site'
 	@echo 'make bench   run the measurements of docs/benchmarks.md (root)'
 	@echo 'make lint    run only the linters'
 	@echo 'make bpf     compile bpf/*.bpf.o'
@@ -139,7 +140,13 @@ test-fleet:
 	@tests/prepare --check fleet
 	@$(PYTHON) -m pytest -m "long or not long" tests/fleet tests/systemd/test_files.py
 
-# The page of sockreg report on screens of two widths, light and dark, and on paper.
+# The documentation as a site, in build/site. Needs the network once, for mkdocs.
+docs-site:
+	@tests/prepare site
+	@.venv/apart/site/bin/python units/site/build.py build/site
+	@echo 'build/site/index.html'
+
+# The page of sockreg report, and the site of the documentation, on screens of two widths, light and dark, and on paper.
 test-browser:
 	@tests/prepare --check browser
 	@$(PYTHON) -m pytest tests/browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,12 @@ def test_what_is_wrong_is_refused_everywhere_and_told(hosts: Hosts, cluster: Clu
     all_report(hosts, cluster, "refused", "names no file")
     cluster.delete("/sockreg/rules/..%2f")
     all_serve(hosts, 82)
+    with ExitStack() as servers:
+        for box in hosts.values():
+            servers.enter_context(box.network.serve("sshd", "0.0.0.0", 22))
+        cluster.put(KEY, "[web]\nBind=tcp 0.0.0.0/0 *\n")
+        all_report(hosts, cluster, "refused", "which ssh listens on")
+        assert {box.ask("127.0.0.1", 22) for box in hosts.values()} == {"sshd"}
     # Wrong on one host only: it ties with a file of its own there.
     hosts["two"].write("/etc/sockreg/own.conf", "[own]\nBind=tcp 192.0.2.0/24 83\n")
     cluster.put(KEY, rules(83))

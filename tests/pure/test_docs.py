@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -24,6 +26,17 @@ from tests.docs.play import matches
 from tests.process import run
 from tests.tree import ROOT
 
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = _loaded(ROOT / "units/site/build.py")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
@@ -136,13 +149,45 @@ def test_the_manual_that_is_installed_is_the_one_that_is_written(tmp_path: Path)
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    broken = [
-        target
-        for target in _LINK.findall(document.read_text())
-        if not target.startswith(("https://", "#"))
-        and not (document.parent / target.partition("#")[0]).exists()
-    ]
-    assert not broken
+    assert not broken_links(document)
+
+
+def test_the_site_has_every_document_and_every_link_there_leads_somewhere(tmp_path: Path) -> None:
+    build.stage(tmp_path)
+    named = (ROOT / "units/site/mkdocs.yml").read_text() + "\n".join(build.recipes())
+    pages = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.md")}
+    assert pages == set(re.findall(r"[\w./-]+\.md", named)), "the nav of units/site/mkdocs.yml"
+    assert {name: broken for name in pages if (broken := broken_links(tmp_path / name))} == {}
+
+
+def broken_links(page: Path) -> list[str]:
+    """The links of a page to files and headings that there are not."""
+    broken = []
+    for target in _LINK.findall(page.read_text()):
+        path, _, anchor = target.partition("#")
+        other = page.parent / path if path else page
+        if re.match(r"(https|mailto):", target):
+            continue
+        is_there = other.exists()
+        if is_there and anchor and other.suffix == ".md":
+            is_there = anchor in build.anchors(other.read_text())
+        if not is_there:
+            broken.append(target)
+    return broken
+
+
+def test_the_commands_of_the_troubleshooting_exist() -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text()
+    commands = re.findall(r"`sockreg (?:-v )?([a-z][^`]*)`", text)
+    assert len(commands) > 20
+    for command in commands:
+        verb, *words = shlex.split(command)
+        known = options(verbs()[verb])
+        assert {word for word in words if word.startswith("-")} <= known, command
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text))
+    assert named <= set(
+        re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs/check.md").read_text(), re.M)
+    )
 
 
 def test_the_tests_that_the_features_name_exist() -> None:

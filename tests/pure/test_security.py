@@ -10,7 +10,7 @@ import pytest
 from tests.tree import ROOT
 
 PAGE = (ROOT / "docs/security.md").read_text()
-POSITIONS = ("user", "reader", "peer", "file", "container", "server", "exporter")
+POSITIONS = ("user", "reader", "peer", "file", "key", "container", "server", "exporter")
 
 
 def lines() -> list[tuple[str, str]]:

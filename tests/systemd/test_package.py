@@ -98,6 +98,19 @@ def test_a_connection_lands(box: Sandbox) -> None:
     assert dpkg(box, "--verify", "sockreg") == ""
 
 
+# Prints the links between the documents below a directory that lead nowhere.
+LINKS = r"""
+import pathlib, re, sys
+pages = list(pathlib.Path(sys.argv[1]).rglob("*.md"))
+assert len(pages) > 20
+for page in pages:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path = target.partition("#")[0]
+        if path and ":" not in path and not (page.parent / path).exists():
+            print(page, target)
+"""
+
+
 def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
     assert box.run(["sockreg", "--version"]).stdout == f"sockreg {__version__}\n"
     # Compiled, since the companion is started for every socket at boot.
@@ -115,6 +128,8 @@ def test_what_belongs_to_a_package_is_there(box: Sandbox) -> None:
     assert page == (ROOT / "docs/man/sockreg.8").read_text()
     for place in ("copyright", "changelog.gz", "README.md", "docs/rules.md", "docs/steering.svg"):
         box.run(["test", "-s", f"/usr/share/doc/sockreg/{place}"])
+    box.write("/root/links.py", LINKS)
+    assert box.run(["python3", "/root/links.py", "/usr/share/doc/sockreg"]).stdout == ""
 
 
 def test_modules_are_those_of_the_source_tree(box: Sandbox) -> None:
