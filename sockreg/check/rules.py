@@ -268,7 +268,7 @@ def ssh(facts: Facts, host: Host) -> Iterator[Finding]:
 def listeners(facts: Facts, host: Host) -> Iterator[Finding]:
     """Ordinary sockets that rules take traffic from."""
     for sock in host.situation.there:
-        if sock.cookie in host.situation.labels_of:
+        if host.situation.labels_for(sock):
             continue
         for endpoint in endpoints(sock):
             leaves = partial(host.situation.leaves, sock)

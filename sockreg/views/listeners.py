@@ -111,7 +111,7 @@ def _listener(situation: Situation, rules: ByPort, sock: DiagSocket) -> Listener
         cookie=cookie_text(sock.cookie),
         unit=situation.unit_of(sock),
         processes=[str(process) for process in holders],
-        labels=sorted(situation.labels_of.get(sock.cookie, ())),
+        labels=sorted(situation.labels_for(sock)),
         shadows=list(shadows(situation, rules, sock)),
         problem=ailment(sock, [] if situation.holders.hidden else holders, sock.protocol),
     )

@@ -29,16 +29,18 @@ def receiver(
     return best
 
 
-def same_address(one: DiagSocket, other: DiagSocket) -> bool:
-    """Whether both are in one reuseport group, or are the same socket.
+def bound(sock: DiagSocket) -> tuple[object, ...]:
+    """The same value for two sockets that are in one reuseport group.
 
     Sockets that share an address are in one group (reuseport_add_sock(), net/core) if the same user
     opened them.
     """
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("protocol", "family", "address", "port", "interface", "uid")
-    )
+    return sock.protocol, sock.family, sock.address, sock.port, sock.interface, sock.uid
+
+
+def same_address(one: DiagSocket, other: DiagSocket) -> bool:
+    """Whether both are in one reuseport group, or are the same socket."""
+    return bound(one) == bound(other)
 
 
 def _score(sock: DiagSocket, family: int, address: str, interface: int) -> int:

@@ -19,6 +19,7 @@ from sockreg.registry.members import Member, members_of, shares_of
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
 from sockreg.terms import NO_UNIT, ONLY
+from sockreg.views import ordinary
 from sockreg.views.locality import Locality, locality
 
 
@@ -58,6 +59,22 @@ class Situation:
             for member in members:
                 found.setdefault(member.cookie, set()).add(destination.label)
         return found
+
+    @cached_property
+    def _labels_of_groups(self) -> dict[tuple[object, ...], set[str]]:
+        """The labels of registered sockets whose SO_REUSEPORT group shares their packets."""
+        found: dict[tuple[object, ...], set[str]] = {}
+        for destination, members in self.members.items():
+            for member in members:
+                sock = self.by_cookie.get(member.cookie)
+                if sock is not None and not member.exact:
+                    found.setdefault(ordinary.bound(sock), set()).add(destination.label)
+        return found
+
+    def labels_for(self, sock: DiagSocket) -> set[str]:
+        """The labels whose packets this socket receives, also as one of a SO_REUSEPORT group."""
+        through_group = self._labels_of_groups.get(ordinary.bound(sock), set())
+        return self.labels_of.get(sock.cookie, set()) | through_group
 
     def held_by(self, sock: DiagSocket) -> list[Process]:
         """The processes that have the socket open, as far as visible. systemd, which keeps it, is
@@ -112,7 +129,11 @@ class Situation:
         usable = self.usable.get(binding.destination)
         if usable is None:
             return binding.missing_pass
-        return all(member.cookie == sock.cookie for member in usable)
+        return all(
+            member.cookie == sock.cookie
+            or (not member.exact and ordinary.same_address(self.by_cookie[member.cookie], sock))
+            for member in usable
+        )
 
 
 def read(context: Context) -> Situation:

@@ -300,3 +300,23 @@ def test_a_unit_says_that_it_is_meant_without_its_group(host: Host) -> None:
         write("Reuseport=perhaps")
         assert "'yes' or 'no' expected" in host.run("apply").err
         assert answers() == {"worker0"}
+
+
+@BOTH
+def test_no_socket_of_a_registered_group_is_in_the_shadow(host: Host, protocol: int) -> None:
+    """Their traffic is their own, whichever of them is registered; a stranger's is taken away."""
+    name = "tcp" if protocol == TCP else "udp"
+    host.load("[web]", f"Bind={name} 192.0.2.0/24 8080", f"Reject={name} 0.0.0.0/0 8080")
+    with ExitStack() as stack:
+        workers = group(stack, host, protocol, "0.0.0.0", 3)
+        host.register([("web", workers[0].sock)], unit="web.socket")
+        assert {host.ask("192.0.2.7", 8080, protocol) for _ in range(60)} == {
+            worker.name for worker in workers
+        }
+        assert "shadowed-listener" not in host.run("--json", "check").out
+        shown = [it for it in host.json("listeners")["listeners"] if it["port"] == 8080]
+        assert [it["labels"] for it in shown] == [["web"]] * 3
+        host.register([("web", workers[0].sock)], "--no-reuseport", unit="web.socket")
+        shown = [it for it in host.json("listeners")["listeners"] if it["port"] == 8080]
+        assert sorted(it["labels"] for it in shown) == [[], [], ["web"]]
+        assert "shadowed-listener" in host.run("--json", "check").out

@@ -21,7 +21,7 @@ from sockreg.rules.oracle import decide
 from sockreg.rules.syntax import parse_words
 from sockreg.systemd import journal
 from tests.commandline import options, verbs
-from tests.docs import DOCUMENTS, MAN_PAGE, Command, File, scenes
+from tests.docs import DOCUMENTS, MAN_PAGE, RECIPES, Command, File, scenes
 from tests.docs.play import matches
 from tests.process import run
 from tests.tree import ROOT
@@ -249,6 +249,7 @@ def commands(start: str) -> list[Command]:
     return [
         command
         for document in DOCUMENTS
+        if document not in RECIPES  # those run with others
         for scene in scenes(document)
         for command in scene.commands()
         if command.line.startswith(start)

@@ -17,10 +17,10 @@ _CLIENT = ("198.51.100.2/24", "2001:db8:ffff::2/64")
 _PREFIXES = ("192.0.2.0/24", "2001:db8::/64")
 
 
-# What daemons of packages have below /run.
+# What daemons of packages have below /run, and the settings of the kernel.
 _FILES = {
-    "/etc/systemd/system/sysinit.target.d/tmpfiles.conf": (
-        "[Unit]\nWants=systemd-tmpfiles-setup.service\n"
+    "/etc/systemd/system/sysinit.target.d/early.conf": (
+        "[Unit]\nWants=systemd-tmpfiles-setup.service systemd-sysctl.service\n"
     ),
 }
 

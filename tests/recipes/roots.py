@@ -12,10 +12,10 @@ from tests.docs import RECIPES, Command, scenes
 from tests.tree import ROOT
 
 APT_INSTALL = "apt install "
-# What sockreg depends on and recommends, and what clients use.
+# What sockreg depends on and recommends, what clients use, and what servers recommend.
 _NEEDED = (
     "iproute2 libbpf1 python3 python3-numpy python3-pyelftools python3-systemd systemd util-linux"
-    " bind9-dnsutils curl openssh-client"
+    " bind9-dnsutils curl openssh-client dns-root-data"
 )
 # The recipes for which Debian 12 has nothing.
 _NEWER = {"http3.md": "trixie"}

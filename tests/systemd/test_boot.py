@@ -166,3 +166,32 @@ def test_the_loader_that_does_not_start_leaves_all_as_it_is(make_box: MakeBox) -
     for number, name in enumerate(NAMES):
         assert box.ask(f"127.0.1.{number}", 8080).startswith(name)
         assert box.show(f"{name}.socket", "ActiveState") == "active"
+
+
+def test_a_boot_that_empties_tmp_loads(make_box: MakeBox) -> None:
+    """systemd makes PrivateDevices= in /tmp, which Debian 12 empties early at each boot."""
+    empties = (
+        "import os, shutil, time\n"
+        "end = time.monotonic() + 1\n"
+        "while time.monotonic() < end:\n"
+        "    for name in os.listdir('/tmp'):\n"
+        "        shutil.rmtree(f'/tmp/{name}', ignore_errors=True)\n"
+    )
+    box = make_box(
+        files=sites()
+        | {
+            "/root/empties.py": empties,
+            f"{UNITS}/systemd-tmpfiles-setup.service": (
+                "[Unit]\nDefaultDependencies=no\nAfter=local-fs.target\nBefore=sysinit.target\n"
+                "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+                "ExecStart=python3 /root/empties.py\n"
+            ),
+            f"{UNITS}/sysinit.target.d/tmpfiles.conf": (
+                "[Unit]\nWants=systemd-tmpfiles-setup.service\n"
+            ),
+        }
+    )
+    enable(box)
+    box.reboot()
+    assert answers(box) == NAMES
+    assert box.systemctl("is-system-running").stdout == "running\n"
