@@ -99,7 +99,7 @@ class Sets:
         if name in self._known:
             return self._known[name]
         if name not in self.items:
-            raise ValueError(f"there is no set {SET}{name}")
+            raise ValueError(f"there is no set {SET}{name}{self._near(name)}")
         found: dict[Prefix, None] = {}
         for item in self.items[name]:
             if item.wrong:
@@ -120,6 +120,13 @@ class Sets:
     def unused(self) -> Iterator[str]:
         """The sets that neither a rule nor another set names, once the rules are read."""
         yield from (name for name in self.items if name not in self.named)
+
+    def _near(self, name: str) -> str:
+        """The set that may have been meant."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.items, 1)
+        return f"; did you mean {SET}{near[0]}?" if near else ""
 
     def _item(self, word: str, place: Place, remarks: list[str]) -> _Item:
         if word.startswith(SET):

@@ -12,12 +12,13 @@ from sockreg.check.gather import gather as gather_facts
 from sockreg.check.run import run
 from sockreg.context import Context
 from sockreg.errors import SockregError
-from sockreg.views import inspect, listeners, rules, status
+from sockreg.views import inspect, listeners, rules, sets, status
 from sockreg.views.drawing import svg
 from sockreg.views.graph import arrange
 from sockreg.views.inspect import Details
 from sockreg.views.listeners import Listener
 from sockreg.views.rules import Rules
+from sockreg.views.sets import SetOfPrefixes
 from sockreg.views.status import Status
 
 _ENTRIES = 20  # lines of the journal
@@ -27,13 +28,15 @@ _ENTRIES = 20  # lines of the journal
 class Report:
     """``when`` is s since the epoch. ``details`` are those of the members of each label.
 
-    ``picture`` is SVG. ``listeners`` are the ordinary sockets.
+    ``sets`` are those that the files have now. ``picture`` is SVG. ``listeners`` are the ordinary
+    sockets.
     """
 
     host: str
     when: float
     status: Status
     rules: Rules
+    sets: list[SetOfPrefixes]
     findings: list[Finding]
     details: dict[str, list[Details]]
     listeners: list[Listener]
@@ -51,12 +54,20 @@ def gather(context: Context) -> Report:
             when=time.time(),
             status=seen,
             rules=there,
+            sets=_sets(context),
             findings=run(gather_facts(context)),
             details=_details(context, seen),
             listeners=listeners.read_listeners(context).listeners,
             picture=svg(arrange(there.in_force, seen)),
             entries=status.latest_entries(_ENTRIES),
         )
+
+
+def _sets(context: Context) -> list[SetOfPrefixes]:
+    try:
+        return sets.read(context)
+    except SockregError:
+        return []  # what is wrong with the files is among the findings
 
 
 def _details(context: Context, seen: Status) -> dict[str, list[Details]]:

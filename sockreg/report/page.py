@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sockreg.check.finding import Severity
 from sockreg.plural import plural
 from sockreg.printable import xml
 from sockreg.report.gather import Report
+from sockreg.rules.ending import format_time
+from sockreg.rules.prefixes import SET
 from sockreg.terms import NO_UNIT
 from sockreg.views import rules
 from sockreg.views.inspect import Details
 from sockreg.views.listeners import summed_up
+from sockreg.views.sets import SetOfPrefixes
+from sockreg.views.status import Status
 
 _RULES = 1000  # shown of all
 _LISTENERS = 200
+_PREFIXES = 12  # of a set
+_TEXT = ("remarks", "processes", "contents", "used in")  # columns whose cells have several lines
 _NUMBER = ' class="number"'
 
 _STYLE = """
@@ -68,6 +75,7 @@ def html(report: Report) -> str:
             *_labels(report),
             *_members(report),
             *_rules(report),
+            *_sets(report),
             *_listeners(report),
             *_entries(report),
         ]
@@ -155,15 +163,34 @@ def _labels(report: Report) -> Iterable[str]:
 
 def _members(report: Report) -> Iterable[str]:
     yield "<h2>Sockets and their health</h2>"
+    flows = _flows(report.status)
+    stalled = {it.cookie for one in report.status.destinations for it in one.members if it.stalled}
+    head = ["label", "socket", "address", "unit", "weight", "waiting", "limit", "dropped"]
+    rows = []
+    for label, details in report.details.items():
+        for it in details:
+            held = [flows.get(it.cookie, "-")] if flows else []
+            remarks = [*(["stalled: gets nothing new"] if it.cookie in stalled else []), *it.notes]
+            rows.append([label, *_member(it), *held, "; ".join(remarks)])
     yield from _table(
-        ["label", "socket", "address", "unit", "weight", "waiting", "limit", "dropped", "remarks"],
-        [
-            [label, *_member(it), "; ".join(it.notes)]
-            for label, details in report.details.items()
-            for it in details
-        ],
-        "No socket is registered.",
+        [*head, *(["flows"] if flows else []), "remarks"], rows, "No socket is registered."
     )
+    counts = report.status.flows
+    if counts is not None:
+        yield (
+            f'<p class="soft">{plural(counts.noted, "UDP flow")} with a member, room for '
+            f"{counts.room:,}; {counts.evicted:,} had to give way.</p>"
+        )
+
+
+def _flows(seen: Status) -> Counter[str]:
+    """How many flows of both families stay with each socket of a sticky pool."""
+    found: Counter[str] = Counter()
+    for destination in seen.destinations:
+        for it in destination.members:
+            if it.flows is not None:
+                found[it.cookie] += it.flows
+    return found
 
 
 def _member(it: Details) -> list[object]:
@@ -176,14 +203,43 @@ def _member(it: Details) -> list[object]:
 
 
 def _rules(report: Report) -> Iterable[str]:
-    there = report.rules.bindings
+    there, ends = report.rules.bindings, report.rules.ends
     yield "<h2>Rules in force</h2>"
-    yield from _table(
-        ["action", "label", "rule", "place"], map(rules.row, there[:_RULES]), "There is no rule."
-    )
+    head: list[str] = ["action", "label", "rule", "place"]
+    rows: list[Sequence[object]] = [rules.row(it) for it in there[:_RULES]]
+    if ends:
+        head.append("until")
+        rows = [[*row, _until(ends.get(it.place))] for row, it in zip(rows, there, strict=False)]
+    yield from _table(head, rows, "There is no rule.")
     yield from _more(len(there) - _RULES, "rule", "sockreg rules")
     for text in rules.pending_lines(report.rules.pending, report.rules.refused):
         yield f"<p>{xml(text)}</p>"
+
+
+def _until(end: int | None) -> str:
+    if end is None:
+        return "-"
+    left = rules.left_text(end)
+    return f"{format_time(end)}, {left if left == 'ended' else f'{left} left'}"
+
+
+def _sets(report: Report) -> Iterable[str]:
+    if report.sets:
+        yield "<h2>Sets of prefixes</h2>"
+        yield from _table(
+            ["set", "prefixes", "contents", "place", "used in"],
+            [_set(it) for it in report.sets],
+            "",
+        )
+
+
+def _set(it: SetOfPrefixes) -> list[object]:
+    shown = it.prefixes[:_PREFIXES]
+    if len(it.prefixes) > _PREFIXES:
+        shown.append(f"and {len(it.prefixes) - _PREFIXES:,} more")
+    contents = it.problem or ", ".join(shown) or "-"
+    users = ", ".join(map(str, it.users)) or "nothing"
+    return [SET + it.name, len(it.prefixes), contents, str(it.place), users]
 
 
 def _listeners(report: Report) -> Iterable[str]:
@@ -238,5 +294,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], nothing: str) 
 def _cell(cell: object, title: str) -> str:
     if isinstance(cell, int):
         return f"<td{_NUMBER}>{cell:,}</td>"
-    style = ' class="text"' if title in ("remarks", "processes") else ""
+    style = ' class="text"' if title in _TEXT else ""
     return f"<td{style}>{xml(str(cell))}</td>"

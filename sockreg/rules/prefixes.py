@@ -72,8 +72,10 @@ def parse_prefix(text: str, notices: list[str]) -> Prefix:
 
 def _parse_range(text: str) -> Iterator[Prefix]:
     low, _, high = text.partition("-")
-    if "/" in text or "-" in high:
-        raise ValueError(f"range {text!r}: expected two addresses without a length")
+    if "/" in text or "-" in high or not {".", ":"} & {*high}:
+        raise ValueError(
+            f"range {text!r}: expected two addresses without a length, as in 192.0.2.1-192.0.2.9"
+        )
     (family, first), (other, last) = _parse_address(low, text), _parse_address(high, text)
     if family != other:
         raise ValueError(f"range {text!r}: the addresses are of different families")

@@ -243,6 +243,8 @@ def _parse_listener(text: str) -> int:
 def _parse_source(text: str, families: set[int], notices: list[str]) -> tuple[int, int] | None:
     if not text:
         raise ValueError("a prefix is expected after 'from'")
+    if text.startswith(SET) or "," in text or "-" in text:
+        raise ValueError(f"source {text!r}: 'from' takes one prefix, and no set, list or range")
     source_family, address, length = parse_prefix(text, notices)
     if len(families) > 1:
         raise ValueError("'from' takes a rule whose prefixes are of one address family")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
+from typing import NamedTuple
 
 from sockreg.context import Context
 from sockreg.errors import AccessError, UsageError
@@ -28,6 +29,7 @@ from sockreg.registry.destinations import find_slot
 from sockreg.registry.label_members import several_listeners
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of, shares_of
+from sockreg.rules.ending import format_time
 from sockreg.rules.listener import unclear_text
 from sockreg.rules.oracle import matches
 from sockreg.rules.precedence import rank
@@ -98,8 +100,9 @@ class Explanation:
     verdict, or why it could not.
 
     ``agrees`` is False if the rules and the program differ, which is a bug to report. ``rule`` and
-    the fields after it belong to the winner; None if no rule matches. ``members`` counts the
-    sockets of its label. ``others`` are the other programs in the order they run, None if they are
+    the fields after it belong to the winner; None if no rule matches. ``until`` is when that ends
+    by itself, as in files; None if it does not. ``members`` counts the sockets of its label.
+    ``others`` are the other programs in the order they run, None if they are
     not known. ``notes`` has further facts for the operator.
     """
 
@@ -112,6 +115,7 @@ class Explanation:
     action: str | None
     label: str | None
     place: str | None
+    until: str | None
     reason: str
     beaten: list[Beaten]
     target: Target | None
@@ -173,7 +177,9 @@ def explain(context: Context, query: Query) -> Explanation:
     """
     registry = context.loaded_registry()
     judged = generations.read_in_force(registry, lambda current: _judge(current, query))
-    matching, others, verdict, asked = judged or ([], [], None, "no program is attached")
+    matching, others, verdict, asked, end = judged or _Judged(
+        [], [], None, "no program is attached"
+    )
     winner = matching[0] if matching else None
     with Maps(registry, read_only=True) as maps:
         members = _members(maps, winner)
@@ -214,6 +220,7 @@ def explain(context: Context, query: Query) -> Explanation:
         action=ACTION_NAMES[winner.action] if winner else None,
         label=winner.label if winner else None,
         place=str(winner.place) if winner else None,
+        until=None if end is None else format_time(end),
         reason=because(settled, _reason(winner, members, ours)),
         beaten=[_beaten(first, other) for first, other in pairwise(matching)],
         target=target,
@@ -279,12 +286,20 @@ def _found(maps: Maps, winner: Binding | None, query: Query) -> int:
     return 0 if slot is None else choice.chosen(maps, slot, _question(query)) or 0
 
 
-def _judge(
-    current: generations.Generation, query: Query
-) -> tuple[list[Binding], list[str], generations.Verdict | None, str]:
+class _Judged(NamedTuple):
     """The rules that match, the winner first; notes on rules that would match, if it were not for
-    their interface; the program's verdict; whether the program ran.
+    their interface; the program's verdict; whether the program ran; when the winner ends.
     """
+
+    matching: list[Binding]
+    notes: list[str]
+    verdict: generations.Verdict | None
+    asked: str
+    end: int | None = None
+
+
+def _judge(current: generations.Generation, query: Query) -> _Judged:
+    """What a generation says."""
     content = generations.read_rules(current)
     packed, header = generation_record.decode(content), generation_record.decode_header(content)
     candidates = generation_record.about_packet(
@@ -299,23 +314,24 @@ def _judge(
     )
     matching = _matching(there, header.index_of, query)
     notes = [*_never(there, query), *rules.pending_lines(_like(waiting, query), header.refused)]
-    if matching and (end := header.end_of.get(matching[0].place)):
+    end = header.end_of.get(matching[0].place) if matching else None
+    if end is not None:
         notes.append(f"the rule {rules.end_text(end)}")
     if matching and matching[0].interface is not None:
         # In a test run, packets arrive on interface 0, which no rule names.
         no_interface = "a test run cannot set an interface; this verdict comes from the rules"
-        return matching, notes, None, no_interface
+        return _Judged(matching, notes, None, no_interface, end)
     try:
         verdict = generations.ask(current, _question(query))
     except FileNotFoundError:
         raise  # a concurrent swap removed the program: run the newer one
     except AccessError:
         only_root = "only root can run the program; this verdict comes from the rules"
-        return matching, notes, None, only_root
+        return _Judged(matching, notes, None, only_root, end)
     except OSError as error:
         why = f"the program cannot be run: {error.strerror}; this verdict comes from the rules"
-        return matching, notes, None, why
-    return matching, notes, verdict, "the kernel's verdict"
+        return _Judged(matching, notes, None, why, end)
+    return _Judged(matching, notes, verdict, "the kernel's verdict", end)
 
 
 def _matching(there: list[Binding], index_of: Mapping[str, int], query: Query) -> list[Binding]:

@@ -11,6 +11,7 @@ from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import ACTION_NAMES, INET6, PROTOCOL_NAMES, Action, Binding
 from sockreg.registry.members import Member
 from sockreg.rules.byport import ByPort
+from sockreg.rules.ending import format_time
 from sockreg.rules.prefixes import format_prefix
 from sockreg.rules.syntax import format_conditions, format_ports
 from sockreg.rules.taken import takers
@@ -57,7 +58,7 @@ class Steered(NamedTuple):
     """A rule, shown like a listener.
 
     ``sockets`` are the cookies of the sockets that get its packets. ``problems`` are sentences that
-    say why none does.
+    say why none does. ``until`` is when it ends by itself, as in files; None if it does not.
     """
 
     protocol: str
@@ -69,6 +70,7 @@ class Steered(NamedTuple):
     sockets: list[str]
     place: str
     problems: list[str]
+    until: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,7 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
             lack = f"it does not say which listener it means: {' or '.join(unclear)}"
         then = "left to ordinary lookup" if binding.missing_pass else "refused"
         problems.append(f"{lack}: {then}")
+    end = situation.ends.get(binding.place)
     addresses = binding.family, binding.address, binding.length
     if situation.local.is_broadcast(*addresses):
         problems.append(f"a broadcast address, so it never matches: {BROADCAST}")
@@ -176,6 +179,7 @@ def _steered(situation: Situation, binding: Binding, inner: Mapping[str, links.A
         sockets=[cookie_text(member.cookie) for member in usable],
         place=str(binding.place),
         problems=problems,
+        until=None if end is None else format_time(end),
     )
 
 

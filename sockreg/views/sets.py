@@ -70,5 +70,6 @@ def _one(sets: Sets, name: str, users: list[Place]) -> SetOfPrefixes:
     try:
         prefixes = [format_prefix(*prefix) for prefix in sets.prefixes(name)]
     except ValueError as error:
-        problem = str(error)
+        # What the place says is not said twice.
+        problem = str(error).removeprefix(f"set {SET}{name} of {sets.places[name]}: ")
     return SetOfPrefixes(name, sets.places[name], prefixes, problem, users)

@@ -16,6 +16,7 @@ from sockreg.registry import generation_record, generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
 from sockreg.registry.members import Member, members_of, shares_of
+from sockreg.rules.ending import Ends
 from sockreg.rules.taken import Endpoint
 from sockreg.systemd import unit_of
 from sockreg.terms import NO_UNIT, ONLY
@@ -31,6 +32,8 @@ class Situation:
     ``bindings`` are in force; ``pending`` ones wait for their interface. ``left_out`` are the parts
     of the configuration that are not in force as they are written.
 
+    ``ends`` says which rules end by themselves, and when.
+
     ``there`` are all sockets that receive packets without a connection, registered or not.
     ``interface_names`` are by index.
     """
@@ -44,6 +47,7 @@ class Situation:
     in_force: bool
     pending: Sequence[Binding] = ()
     left_out: Sequence[LeftOut] = ()
+    ends: Ends = field(default_factory=dict)
     interface_names: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
@@ -141,6 +145,7 @@ def read(context: Context) -> Situation:
     bindings: list[Binding] = []
     pending: list[Binding] = []
     left_out: list[LeftOut] = []
+    ends: Ends = {}
     members: dict[Destination, list[Member]] = {}
     loaded = in_force = context.is_loaded
     if loaded:
@@ -149,7 +154,8 @@ def read(context: Context) -> Situation:
         with garbage.paused():
             if content is not None:
                 bindings, pending = generation_record.decode_parts(content)
-                left_out = generation_record.decode_header(content).left_out
+                header = generation_record.decode_header(content)
+                left_out, ends = header.left_out, header.end_of
         members = _members(context.registry)
     there = [sock for sock in sockdiag.receiving() if sock.port]  # UDP sockets begin without one
     return Situation(
@@ -162,6 +168,7 @@ def read(context: Context) -> Situation:
         local=locality(routes.read()),
         in_force=in_force,
         left_out=left_out,
+        ends=ends,
         interface_names=dict(socket.if_nameindex()),
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sockreg.host.queues import queue_text
+from sockreg.plural import plural
 from sockreg.views import rules
 from sockreg.views.decisions import Summary
 from sockreg.views.rates import Key, Rate, key_of, rate_text
-from sockreg.views.status import DestinationStatus, Status
+from sockreg.views.status import DestinationStatus, Ending, Status
 from sockreg.views.trace import Trace
 
 _NO_RATE = Rate(0.0, 0.0, 0.0)
@@ -39,6 +40,7 @@ def lines(seen: Status, rates: Mapping[Key, Rate], now: int) -> list[Line]:
     return [
         Line(_in_force(seen, now), "head"),
         Line(_together(rates)),
+        *([Line(_ending(seen.ending))] if seen.ending else []),
         Line(""),
         *_table(
             rows,
@@ -59,6 +61,13 @@ def _in_force(seen: Status, now: int) -> str:
         f"sockreg: generation {seen.generation}, {seen.header.count} rules, in force for "
         f"{hours}:{minutes:02}:{seconds:02}; {seen.rejected} packets rejected"
     )
+
+
+def _ending(ending: list[Ending]) -> str:
+    first = ending[0]
+    left = rules.left_text(first.until)
+    when = f"in {left}" if left != "ended" else "is over"
+    return f"{plural(len(ending), 'rule')} with an end; the next {when}: {rules.line(first.rule)}"
 
 
 def _together(rates: Mapping[Key, Rate]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from sockreg.api import open_registry
 from sockreg.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 from sockreg.rules.ending import format_end
 from sockreg.systemd import journal
+from sockreg.views.top import lines
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 
@@ -246,3 +249,13 @@ def test_wrong_words(served: Host) -> None:
     assert "leave one" in served.fails(EXIT_USAGE, *rule, until(60), "--for", "1h")
     assert "twice" in served.fails(EXIT_USAGE, *rule, until(60), until(61))
     assert not (served.root / PERSISTENT).exists()
+
+
+def test_top_says_which_rule_ends_next(served: Host) -> None:
+    served.ok("bind", "--for", "3h", "help", "tcp", "192.0.2.7", "80")
+    with open_registry(
+        served.namespace.path, bpffs=str(served.bpffs), root=str(served.root)
+    ) as registry:
+        shown = [line.text for line in lines(registry.status(), {}, time.time_ns())]
+    (told,) = (text for text in shown if "with an end" in text)
+    assert re.fullmatch(r"1 rule with an end; the next in (2h 59min|3h).*: bind help: tcp .*", told)

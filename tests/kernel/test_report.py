@@ -9,10 +9,14 @@ from xml.etree import ElementTree
 
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_USAGE
 from tests.kernel.host import Host
+from tests.kernel.pool import Pool
+from tests.kernel.test_flows import start
 from tests.kernel.test_hostile_names import HOSTILE, LABEL, named
+from tests.netns import UDP
 
 __all__ = ["named"]
 
+SETS = ["[:prefixes]", "all=192.0.2.1 192.0.2.4-192.0.2.7", "lost=192.0.2.9"]
 RULES = [
     "[web]", "Bind=tcp 192.0.2.0/24 80", "Bind=tcp 192.0.2.9 90 dev eth9",
     "[lacking]", "Bind=tcp 192.0.2.0/24 443",
@@ -63,6 +67,31 @@ def test_what_it_shows(host: Host) -> None:
     kind, _, data = image.attrib["src"].partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert "web.socket" in base64.b64decode(data).decode()
+
+
+def test_sets_ends_and_flows(host: Host) -> None:
+    until = "until=2199-01-02T03:04:05Z"
+    path = host.conf(
+        *SETS, "[dns]", "Bind=udp @all 53", f"Bind=tcp @all 53 {until}", name="sets.conf"
+    )
+    start(host, "Flows=sticky")
+    with Pool(host, UDP) as pool:
+        pool.add(1)
+        assert set(pool.flows(7)) == {"web1"}
+        page = read(host.ok("report"))
+        assert f"until {until[6:]}" in host.ok("listeners")
+        (rule,) = {it["until"] for it in host.json("listeners")["steered"] if it["until"]}
+        assert rule == until[6:] == host.json("explain", "tcp", "192.0.2.5", "53")["until"]
+    assert rows(page, "Sets of prefixes")[1:] == [
+        ["@all", "2", "192.0.2.1, 192.0.2.4/30", f"{path}:2", f"{path}:5, {path}:6"],
+        ["@lost", "1", "192.0.2.9", f"{path}:3", "nothing"],
+    ]
+    found = {row[2]: row[4] for row in rows(page, "Rules in force")[1:]}
+    assert found["udp 192.0.2.1 53"] == "-"
+    assert found["tcp 192.0.2.4/30 53"].startswith(f"{until[6:]}, ")
+    head, member = rows(page, "Sockets and their health")
+    assert member[head.index("flows")] == "7"
+    assert "7 UDP flows with a member, room for " in "".join(page.itertext())
 
 
 def test_it_needs_nothing_and_runs_nothing_whatever_the_names(named: Host) -> None:

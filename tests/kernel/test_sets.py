@@ -110,3 +110,12 @@ def test_what_is_wrong_with_a_bound_set_is_said(host: Host) -> None:
     absent = host.fails(EXIT_CONFIG, "unbind", "web", "tcp", "@lost", "80")
     assert "bind has not added Bind=tcp @lost 80 (web)" in absent
     assert "'sockreg rules --sets'" in absent
+
+
+def test_a_set_without_a_socket_is_one_remark(host: Host) -> None:
+    put(host, SETS, "[:prefixes]", "all=192.0.2.1 192.0.2.3 192.0.2.5")
+    host.load("[web]", "Bind=udp @all 53 until=2199-01-02T03:04:05Z", "Bind=udp 192.0.2.7 53")
+    shown = host.ok("listeners", "--udp")
+    assert shown.count("none    label web") == 4
+    assert shown.count("the label has no socket") == 2
+    assert "udp 192.0.2.1 53 (and 2 more rules of the line) ends in " in host.ok("status")

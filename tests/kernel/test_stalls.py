@@ -101,6 +101,7 @@ def test_a_member_that_hangs_gets_nothing_new_until_it_accepts(pool: Pool) -> No
         assert (member["stalled"], member["weight"]) == (True, 100)
         assert "web1.socket is stalled, and gets nothing new" in pool.host.ok("status")
         assert "sockreg_member_stalled{" in pool.host.ok("metrics")
+        assert "stalled: gets nothing new" in pool.host.ok("report")
         assert pool.look() == []
     assert pool.look() == []  # its clients have gone, but it has accepted none of them
     pool.accept()

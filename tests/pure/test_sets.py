@@ -130,6 +130,8 @@ def test_an_empty_set_makes_no_rule_and_says_so(tmp_path: Path) -> None:
     ("sets", "said"),
     [
         ("", ["a.conf:2: Bind=tcp @all 80: there is no set @all"]),
+        ("office=192.0.2.1", ["a.conf:2: Bind=tcp @all 80: there is no set @all"]),
+        ("al=192.0.2.1", ["a.conf:2: Bind=tcp @all 80: there is no set @all; did you mean @al?"]),
         ("all=192.0.2.300", [
             ("a.conf:2: Bind=tcp @all 80: set @all of ROOT/etc/sockreg/b.conf:2: prefix "
             "'192.0.2.300': expected an IPv4 or IPv6 address with or without /LENGTH"),

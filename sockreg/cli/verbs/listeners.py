@@ -27,7 +27,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Row(NamedTuple):
-    """``port`` orders the rows; ``remarks`` are printed below."""
+    """``port`` orders the rows; ``remarks`` are printed below.
+
+    ``of_line`` is whether they are about a line of a file, which may make many rules.
+    """
 
     protocol: str
     port: int
@@ -35,6 +38,7 @@ class _Row(NamedTuple):
     socket: str
     served_by: str
     remarks: list[str]
+    of_line: bool = False
 
 
 def _run(registry: Registry, options: argparse.Namespace) -> None:
@@ -87,13 +91,15 @@ def _of_rule(rule: Steered) -> _Row:
     else:
         sockets, served_by = "-", {"reject": "reject", "pass": "pass: ordinary lookup"}[rule.action]
     remarks = [f"{problem} ({rule.place})" for problem in rule.problems]
+    until = f"until {rule.until}" if rule.until else ""
     return _Row(
         rule.protocol,
         rule.first_port,
         rule.local,
         sockets,
-        f"{served_by}, {rule.conditions}" if rule.conditions else served_by,
+        ", ".join(filter(None, (served_by, rule.conditions, until))),
         remarks,
+        of_line=True,
     )
 
 
@@ -104,9 +110,13 @@ def _show(rows: list[_Row]) -> None:
     margin = " " * (widths[0] + 2)
     form = "".join(f"{{:{widest}}}  " for widest in widths) + "{}"
     lines = [form.format(*_HEAD)]
+    said: dict[str, None] = {}
     for row in rows:
         lines.append(form.format(row.protocol, row.local, row.socket, row.served_by))
         for remark in row.remarks:
+            if row.of_line and remark in said:
+                continue
+            said[remark] = None
             lines += _wrapped(f"{margin}! {remark}", width, f"{margin}  ")
     out_lines(lines)
 

@@ -18,6 +18,7 @@ from sockreg.streams import out, out_lines
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
+    from sockreg.model import Place
     from sockreg.views.rates import Key, Rate
     from sockreg.views.status import (
         DestinationStatus,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
 
 _INTERVAL = 2.0  # s
-_ENDING = 5  # rules that end by themselves, before the rest is summarized
+_ENDING = 5  # lines whose rules end by themselves, before the rest is summarized
 # Fields of Causes.
 _CAUSES = {
     "closed": "it was shut down, or connected to one peer",
@@ -155,17 +156,23 @@ def _print_head(seen: Status) -> None:
 
 
 def _ending(ending: list[Ending]) -> list[str]:
-    """The rules that end by themselves, one line for each."""
+    """The rules that end by themselves, one line for each line of a file."""
     if not ending:
         return []
     from sockreg.views import rules
 
+    of_line: dict[Place, list[Ending]] = {}
+    for it in ending:
+        of_line.setdefault(it.rule.place, []).append(it)
     lines: list[str] = []
-    for it in ending[:_ENDING]:
+    for first, *others in list(of_line.values())[:_ENDING]:
         head = "" if lines else "ending"
-        lines.append(f"{head:12}{rules.line(it.rule)} {rules.end_text(it.until)}")
-    if len(ending) > _ENDING:
-        lines.append(f"{'':12}and {len(ending) - _ENDING} more; 'sockreg rules' shows all")
+        also = f" (and {plural(len(others), 'more rule')} of the line)" if others else ""
+        end = rules.end_text(first.until)
+        lines.append(f"{head:12}{rules.line(first.rule)}{also} {end}")
+    if len(of_line) > _ENDING:
+        more = plural(len(of_line) - _ENDING, "more line")
+        lines.append(f"{'':12}and {more}; 'sockreg rules' shows all")
     return lines
 
 
