@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sockreg import __version__, garbage, interrupts
-from sockreg.commands import beside, earlier, ssh_known, tell
+from sockreg.commands import beside, earlier, ssh_known, tell, trial_files
 from sockreg.commands.change import Change, moves_between
 from sockreg.commands.earlier import LastInForce
 from sockreg.commands.rest import Rest
@@ -94,6 +94,7 @@ def configuring(context: Context, *, force: bool) -> Iterator[Writer]:
     root = context.root  # before anything else
     with writing(context) as writer:
         trial.drop_dead(writer.registry)
+        trial_files.settle(context, writer.registry)
         with _refusal_told():
             root_guard.guard(_header_in_force(writer.registry), root, force=force)
         yield writer

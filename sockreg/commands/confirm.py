@@ -12,7 +12,7 @@ import sys
 import time
 
 from sockreg import interrupts, shipped
-from sockreg.commands import tell
+from sockreg.commands import tell, trial_files
 from sockreg.commands.apply import configuring, failure_published, put_in_force, writing
 from sockreg.commands.change import Change
 from sockreg.commands.rollback import swap_back
@@ -41,10 +41,9 @@ def apply_on_trial(
 ) -> tuple[Change, Unconfirmed | None]:
     """Apply, and revert after ``seconds`` unless ``confirm`` comes first.
 
-    Rules may take the ssh port. ``force`` lets them come from another root. The second value is
-    None if nothing changed. ``files`` are written in the same step, and stay as they are when the
-    rules go back. If this raises SockregError, the rules in force have not changed, and
-    an earlier trial continues.
+    Rules may take the ssh port. ``force`` lets them come from another root. ``files`` are written
+    in the same step, and go back with the rules. The second value is None if nothing changed. If
+    this raises SockregError, the rules in force have not changed, and an earlier trial continues.
     """
     if not 1 <= seconds <= SECONDS_MAX:
         message = f"--confirm {seconds}: expected a number of seconds from 1 to {SECONDS_MAX}"
@@ -57,6 +56,7 @@ def apply_on_trial(
         # Of several changes in a row, the first determines the generation to return to.
         base = earlier[0].base if earlier else current.number
         waiting = trial.after(seconds, base)
+        noted = trial_files.note(context, writer.registry, files or {})
         trial.write(writer.registry, [waiting])
         try:
             # First, because a change that nothing would revert must not come into force.
@@ -67,10 +67,12 @@ def apply_on_trial(
                 )
         except BaseException:
             trial.write(writer.registry, earlier)
+            trial_files.note_again(context, noted)
             raise
         goes_back = change.swapped or bool(earlier)
         if not goes_back:
             trial.write(writer.registry, [])
+            trial_files.forget(context)
     tell.applied(change)
     return change, waiting if goes_back else None
 
@@ -88,6 +90,7 @@ def confirm(context: Context) -> int:
             )
         with interrupts.dropped():
             trial.write(writer.registry, [])
+            trial_files.forget(context)
     if context.is_of_systemd or _may_be_of_systemd(context):
         # They would do nothing, but would be listed among the timers until then.
         timers = [f"{_unit(waiting)}.timer" for waiting in found]
@@ -123,6 +126,7 @@ def end_trial(context: Context, token: str) -> Change | None:
                 )
             except RefusedError as error:
                 trial.write(writer.registry, [])
+                trial_files.forget(context)
                 stays = (
                     f"generation {current.number} stays in force, although it was not confirmed: "
                     f"generation {waiting.base}"
@@ -135,12 +139,15 @@ def end_trial(context: Context, token: str) -> Change | None:
                 raise
             # As after a failed apply, the files differ from the rules in force.
             published.publish_outcome(writer.registry, EXIT_FAILURE)
+            restored = trial_files.put_back(context)
             again = f"generation {waiting.base} is in force again"
             if change.generation != waiting.base:
                 again = f"the rules of generation {waiting.base} are in force again"
+            still = "the files still have its rules"
+            if restored:
+                still = f"what was in {', '.join(restored)} before is there again"
             journal.say(
-                f"{again}: generation {current.number} was not confirmed; the files still have "
-                "its rules",
+                f"{again}: generation {current.number} was not confirmed; {still}",
                 journal.WENT_BACK,
                 journal.WARNING,
                 {"SOCKREG_GENERATION": str(change.generation)},

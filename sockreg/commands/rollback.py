@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from sockreg import interrupts
-from sockreg.commands import beside, earlier, ssh_known, tell
+from sockreg.commands import beside, earlier, ssh_known, tell, trial_files
 from sockreg.commands.apply import Writer, entered, leaving, writing
 from sockreg.commands.change import Change
 from sockreg.commands.interfaces import changed_indices, renew
@@ -37,10 +37,10 @@ from sockreg.rules.ending import has_ended
 def rollback(context: Context, *, force: bool = False) -> Change:
     """Swap back to the generation that was replaced last.
 
-    During a trial, this is the generation that was confirmed last. Files stay as they are: the next
-    apply puts them in force again. Raises NotLoadedError if there is no previous generation, and
-    RefusedError if its rules newly take the ssh port, or give units a label back that belongs to
-    others now, unless ``force`` is given.
+    During a trial, this is the generation that was confirmed last, and files that came with the
+    trial go back. Other files stay as they are: the next apply puts them in force again. Raises
+    NotLoadedError if there is no previous generation, and RefusedError if its rules newly take the
+    ssh port, or give units a label back that belongs to others now, unless ``force`` is given.
     """
     with writing(context) as writer:
         trial.drop_dead(writer.registry)
@@ -56,6 +56,8 @@ def rollback(context: Context, *, force: bool = False) -> Change:
                 writer, current, number, force=force, take_labels=force, started=started
             )
             with rest.of("the end of the trial"):
+                if waiting:
+                    trial_files.put_back(context)
                 trial.write(writer.registry, [])
         change = replace(change, unfinished=[*change.unfinished, *rest.failures])
     tell.applied(change)

@@ -231,7 +231,7 @@ def write_files(changes: Overlay) -> Overlay:
     Each file is replaced as a whole and flushed to disk, with mode 0644. If one cannot be written,
     the files before it are restored. Raises AccessError or SockregError.
     """
-    before = {path: _read(path) for path in changes}
+    before = texts_of(changes)
     undo: dict[str, str | None] = {}
     for path, text in changes.items():
         undo[path] = before[path]
@@ -245,6 +245,11 @@ def write_files(changes: Overlay) -> Overlay:
             write_files(undo)
             raise problem from error
     return undo
+
+
+def texts_of(paths: Iterable[str]) -> Overlay:
+    """What is in these files, None for one that is not there. Raises SockregError."""
+    return {path: _read(path) for path in paths}
 
 
 def _parse_typed(label: str, words: list[str], path: str, notices: list[str]) -> list[Written]:

@@ -149,7 +149,7 @@ class Follower:
         except SockregError as error:
             with contextlib.suppress(CommandError):  # the trial may have ended by itself
                 self.command.rollback()
-            self.command.apply(files.changes({**present, **_texts(changes)}, present))
+            self.command.apply(files.changes(files.present(), present))
             raise _UnwellError(error.lines) from error
         return change
 
@@ -250,10 +250,6 @@ def _wanted(found: Found, present: Mapping[str, str], given: Settings) -> dict[s
             "to take all rules out of force, leave one key with a comment",
         )
     return files.wanted(found.values)
-
-
-def _texts(changes: Mapping[str, str | None]) -> dict[str, str]:
-    return {path: text for path, text in changes.items() if text is not None}
 
 
 def _without_revision(report: Mapping[str, Any]) -> dict[str, Any]:

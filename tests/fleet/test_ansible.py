@@ -130,6 +130,7 @@ def test_a_controller_that_dies_in_a_trial(
         playing.send_signal(signal.SIGKILL)
     box.wait(lambda: box.ask(SERVICE, 80) != "refused", "the return of the rules", deadline=60)
     assert answers(hosts) == {name: name for name in hosts}
+    box.wait(lambda: box.read(CONF) == RULES, "the return of the file")
     done = controller.roll_out({"sockreg_files": moved, "sockreg_health": ["true"]})
     assert done.status == 0, done.text
     assert answers(hosts, 81) == {name: name for name in hosts}

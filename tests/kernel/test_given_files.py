@@ -8,6 +8,7 @@ import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE
 from tests.kernel.host import Host
+from tests.kernel.test_queues import wait_until
 
 WEB = ["[web]", "Bind=tcp 192.0.2.0/24 80"]
 
@@ -68,13 +69,58 @@ def test_an_empty_file_hides_one_of_the_vendor(host: Host, given: Path) -> None:
     assert "+ bind web: tcp 192.0.2.0/24 81" in host.ok("apply", "--remove", str(rules))
 
 
-def test_a_trial_that_is_not_confirmed_leaves_the_file(host: Host, given: Path) -> None:
-    path = host.root / "etc/sockreg/more.conf"
+def test_the_files_of_a_trial_go_back_with_its_rules(host: Host, given: Path) -> None:
+    """By itself or by a command, and after several changes to what was there before the first."""
+    rules, more = host.root / "etc/sockreg/rules.conf", host.root / "etc/sockreg/more.conf"
+    before = rules.read_text()
+    put = ["--put", str(rules), str(given), "--put", str(more), str(given)]
+    for end in ("rollback", ""):
+        given.write_text("[web]\nBind=tcp 192.0.2.9 443\n")
+        host.ok("apply", "--confirm", "60", *put)
+        given.write_text("[web]\nBind=tcp 192.0.2.9 444\n")
+        host.ok("apply", "--confirm", "60" if end else "1", *put)
+        given.write_text("nonsense\n")
+        host.fails(EXIT_CONFIG, "apply", "--confirm", "60", *put)
+        assert "444" in more.read_text()
+        if end:
+            host.ok(end)
+        wait_until(lambda: rules.read_text() == before and not more.exists())
+        wait_until(lambda: "444" not in host.ok("rules"))
+        wait_until(lambda: "nothing to change" in host.ok("apply"))
+    assert not (host.root / "var/lib/sockreg/trial").exists()
+
+
+def test_files_of_a_trial_that_others_have_changed_stay(host: Host, given: Path) -> None:
+    rules, more = host.root / "etc/sockreg/rules.conf", host.root / "etc/sockreg/more.conf"
     given.write_text("[web]\nBind=tcp 192.0.2.9 443\n")
-    host.ok("apply", "--confirm", "60", "--put", str(path), str(given))
+    put = ["--put", str(rules), str(given), "--put", str(more), str(given)]
+    host.ok("apply", "--confirm", "60", *put)
+    more.write_text("# edited\n")
     host.ok("rollback")
-    assert path.exists()
-    assert "443" not in host.ok("rules")
+    assert more.read_text() == "# edited\n"
+    assert rules.read_text() == "\n".join(WEB) + "\n"
+
+
+def test_a_confirmed_trial_keeps_its_files(host: Host, given: Path) -> None:
+    more = host.root / "etc/sockreg/more.conf"
+    given.write_text("[web]\nBind=tcp 192.0.2.9 443\n")
+    host.ok("apply", "--confirm", "60", "--put", str(more), str(given))
+    host.ok("confirm")
+    host.ok("rollback")  # no trial any more: the file is that of the operator
+    assert more.exists()
+    assert "+ bind web: tcp 192.0.2.9 443" in host.ok("apply")
+
+
+def test_a_trial_that_ends_with_its_registry_is_said(host: Host, given: Path) -> None:
+    more = host.root / "etc/sockreg/more.conf"
+    given.write_text("[web]\nBind=tcp 192.0.2.9 443\n")
+    host.ok("apply", "--confirm", "60", "--put", str(more), str(given))
+    host.ok("unload")
+    host.ok("load")
+    said = [text for entry in host.entries() for text in entry["MESSAGE"]]
+    assert [text for text in said if f"nobody has confirmed the trial of what is in {more}" in text]
+    host.ok("apply")
+    assert not any("nobody has confirmed" in str(entry["MESSAGE"]) for entry in host.entries())
 
 
 def test_what_cannot_be_meant_is_refused(host: Host, given: Path) -> None:
