@@ -80,3 +80,8 @@ def shell(text: str) -> str:
         for byte in text.encode("utf-8", "surrogateescape")
     )
     return f"$'{written}'"
+
+
+def shell_words(*words: str) -> str:
+    """The words of a command that an operator copies to his shell; see shell()."""
+    return " ".join(map(shell, words))

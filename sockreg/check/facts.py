@@ -17,6 +17,7 @@ from sockreg.grants import Grant
 from sockreg.host.links import Above
 from sockreg.host.queues import Jam
 from sockreg.model import Action, Binding, Destination, Place
+from sockreg.printable import shell, shell_words
 from sockreg.registry.attachment import Other
 from sockreg.rules.byport import ByPort
 from sockreg.terms import adding_unit, companion
@@ -189,13 +190,13 @@ class Facts:
 
     def start(self, name: str) -> str:
         """The command that starts a socket unit and registers its sockets."""
-        return f"systemctl start {name if self.registers_itself(name) else companion(name)}"
+        return f"systemctl start {shell(name if self.registers_itself(name) else companion(name))}"
 
     def register(self, name: str) -> str:
         """The command that registers the sockets of a unit that listens."""
         if self.registers_itself(name):
-            return f"systemctl start {adding_unit(name)}"
-        return f"systemctl restart {companion(name)}"
+            return f"systemctl start {shell(adding_unit(name))}"
+        return f"systemctl restart {shell(companion(name))}"
 
     def open_again(self, name: str) -> str:
         """The commands that make a socket unit listen as its files say now.
@@ -207,10 +208,9 @@ class Facts:
         server = self.server_of(socket) if socket else None
         if server is None or self.is_tied(server, name):
             registers = "" if self.registers_itself(name) else f" && {self.start(name)}"
-            return f"systemctl daemon-reload && systemctl restart {name}{registers}"
-        return (
-            f"systemctl daemon-reload && systemctl stop {name} {server.name} && {self.start(name)}"
-        )
+            return f"systemctl daemon-reload && systemctl restart {shell(name)}{registers}"
+        both = shell_words(name, server.name)
+        return f"systemctl daemon-reload && systemctl stop {both} && {self.start(name)}"
 
     @staticmethod
     def is_tied(server: Unit, name: str) -> bool:

@@ -11,6 +11,7 @@ from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Setting, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.host.listener import cookie_text
+from sockreg.printable import shell
 from sockreg.terms import ADDING_PREFIX
 
 _HANGS = (
@@ -123,7 +124,8 @@ def live_nonblocking(facts: Facts, host: Host) -> Iterator[Finding]:
                     why=f"another unit that receives the sockets of {name} has cleared "
                     "O_NONBLOCK: an event loop hangs in accept(2), and everything it serves "
                     "hangs",
-                    fix=f"give that unit NonBlocking=yes, then 'systemctl restart {server.name}'",
+                    fix="give that unit NonBlocking=yes, then "
+                    f"'systemctl restart {shell(server.name)}'",
                 )
 
 

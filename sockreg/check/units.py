@@ -9,6 +9,7 @@ from sockreg.check.catalogue import Concern, check, live_check
 from sockreg.check.facts import Facts, Host, Unit
 from sockreg.check.finding import Finding, Severity
 from sockreg.config.rulelines import RULE_KEYS
+from sockreg.printable import shell, shell_words
 from sockreg.registry.directory import BPFFS, HOME
 from sockreg.systemd.sandboxing import fault_of
 from sockreg.systemd.unit_label import RULES_SECTION
@@ -49,7 +50,7 @@ def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
                 why=f"{name} registers its own sockets, but it is not enabled"
                 if itself
                 else f"{companion(name)} is neither enabled nor started.{masked}",
-                fix=f"systemctl enable --now {name if itself else companion(name)}",
+                fix=f"systemctl enable --now {shell(name if itself else companion(name))}",
             )
 
 
@@ -57,11 +58,11 @@ def sockets_without_companion(facts: Facts) -> Iterator[Finding]:
 def unfinished_enable(_: Facts, host: Host) -> Iterator[Finding]:
     """An enable that died in the middle."""
     if host.unfinished is not None:
-        units = " ".join(host.unfinished.units)
+        units = shell_words(*host.unfinished.units)
         yield Finding(
             severity=Severity.WARNING,
             check="unfinished-enable",
-            where=units,
+            where=" ".join(host.unfinished.units),
             what=f"'sockreg enable {units}' of {host.unfinished.when} died in the middle",
             why="links, drop-ins, open sockets or rules of these units may be left",
             fix=f"'sockreg disable {units}', which undoes it, or the same command again",
@@ -80,7 +81,7 @@ def companions_without_socket(facts: Facts) -> Iterator[Finding]:
                 what=f"{companion(name)} is enabled, but there is no {name}",
                 why="the companion cannot start: it is bound to the socket unit, which is "
                 "missing or masked",
-                fix=f"systemctl disable {companion(name)}, or create {name}",
+                fix=f"systemctl disable {shell(companion(name))}, or create {shell(name)}",
             )
     for name, dropin in facts.lost.items():
         yield Finding(
@@ -89,7 +90,7 @@ def companions_without_socket(facts: Facts) -> Iterator[Finding]:
             where=dropin,
             what=f"{name} is enabled with sockreg, but there is no {name}",
             why="the unit is missing or masked: it has no socket, and its rules do not count",
-            fix=f"sockreg disable {name}, or create {name}",
+            fix=f"sockreg disable {shell(name)}, or create {shell(name)}",
         )
 
 
@@ -137,7 +138,7 @@ def restarts(facts: Facts) -> Iterator[Finding]:
                 check="no-requires",
                 where=server.home,
                 what=f"{server.name} has neither Requires= nor PartOf={name}",
-                why=f"while the server runs, systemd refuses 'systemctl restart {name}' "
+                why=f"while the server runs, systemd refuses 'systemctl restart {shell(name)}' "
                 '("already active, refusing") and leaves the socket stopped',
                 fix=f"Requires={name} in [Unit] of {server.name}",
             )
@@ -156,7 +157,7 @@ def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
                 what=f"the server of {server.name} has ended, but the unit is still active",
                 why=f"systemd starts no new server while {name} listens: clients connect and hang",
                 fix=f"remove RemainAfterExit= from {server.name}; for now, run 'systemctl stop "
-                f"{server.name}', and the next client starts it again",
+                f"{shell(server.name)}', and the next client starts it again",
             )
         elif now.active == "failed":
             yield Finding(
@@ -166,8 +167,8 @@ def stays_active(facts: Facts, host: Host) -> Iterator[Finding]:
                 what=f"{server.name} has failed",
                 why=f"the next client may start it again, but after several failures {name} "
                 "fails, too",
-                fix=f"'systemctl status {server.name}' says why; then run 'systemctl reset-failed "
-                f"{server.name}'",
+                fix=f"'systemctl status {shell(server.name)}' says why; then run "
+                f"'systemctl reset-failed {shell(server.name)}'",
             )
 
 
@@ -183,7 +184,8 @@ def inactive_sockets(facts: Facts, host: Host) -> Iterator[Finding]:
                 where=facts.sockets[name].home,
                 what=f"the rules of {name} count, but the unit is {now.active}",
                 why="there is no socket, so traffic that its rules send to the label is refused",
-                fix=f"{facts.start(name)}; 'systemctl status {name}' says why it does not listen",
+                fix=f"{facts.start(name)}; 'systemctl status {shell(name)}' says why it does not "
+                "listen",
             )
 
 

@@ -15,6 +15,7 @@ from sockreg.commands.apply import apply
 from sockreg.context import Context
 from sockreg.errors import SockregError
 from sockreg.plural import plural
+from sockreg.printable import shell
 from sockreg.registry import sockops
 from sockreg.registry.locks import Lock
 from sockreg.registry.maps import Maps
@@ -63,7 +64,7 @@ def bring_back(context: Context) -> list[str]:
     _start([name for unit in lost if states.get(name := companion(unit)) not in (None, "active")])
     present = _present(registry)
     sentences = [
-        f"{unit} is not registered again: 'systemctl status {adding_unit(unit)}' says why"
+        f"{unit} is not registered again: 'systemctl status {shell(adding_unit(unit))}' says why"
         for unit in lost
         if unit not in present
     ]

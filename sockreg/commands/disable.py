@@ -19,6 +19,7 @@ from sockreg.config.socketunit import companion_wanted
 from sockreg.context import Context
 from sockreg.errors import RefusedError
 from sockreg.host import files
+from sockreg.printable import shell
 from sockreg.registry import registration
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -126,7 +127,7 @@ def _refuse_others(root: str, dropins: Mapping[str, str]) -> None:
     for name, own in dropins.items():
         for path in unitlinks.other_links_of(root, [companion(name)]):
             if name in counted and has_content(root, path):
-                fix = f"'systemctl mask {companion(name)}' undoes it"
+                fix = f"'systemctl mask {shell(companion(name))}' undoes it"
                 reasons.append(RefusedError(f"{path} enables {companion(name)}", fix))
         unit = counted.get(name)
         for place in companion_wanted(unit) if unit else ():

@@ -30,6 +30,7 @@ from sockreg.config.unit import Unit
 from sockreg.context import Context
 from sockreg.errors import SockregError, UsageError, failure
 from sockreg.host import files
+from sockreg.printable import shell_words
 from sockreg.registry import generations
 from sockreg.registry.destinations import read_destinations
 from sockreg.registry.maps import Maps
@@ -360,7 +361,7 @@ def _mode(context: Context, units: list[str], mode: Mode | None) -> Mode:
         raise UsageError(
             f"{', '.join(in_other)} {'is' if len(in_other) == 1 else 'are'} enabled already, in "
             f"mode {other.value}",
-            f"undo this first: 'sockreg disable {' '.join(in_other)}'",
+            f"undo this first: 'sockreg disable {shell_words(*in_other)}'",
         )
     return wanted
 

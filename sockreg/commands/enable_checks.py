@@ -298,7 +298,7 @@ def check_lasting(states: Mapping[str, State], units: Sequence[str], *, generate
         if states[unit].file == "transient":
             raise RefusedError(
                 f"{unit} is transient: it is gone when it stops",
-                f"'systemctl start {companion(unit)}' registers it for so long",
+                f"'systemctl start {shell(companion(unit))}' registers it for so long",
             )
         if states[unit].file == "generated" and not generated:
             raise RefusedError(

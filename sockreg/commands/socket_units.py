@@ -62,7 +62,7 @@ def complete(name: str) -> str:
     if _PATTERN.search(name):
         raise UsageError(
             f"{name} is a pattern; only names of units are taken",
-            f"'systemctl list-unit-files {name!r}' lists the units that match",
+            f"'systemctl list-unit-files {shell(name)}' lists the units that match",
         )
     wanted = name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}"
     if len(wanted) > _LENGTH or not _VALID.fullmatch(wanted.removesuffix(_SUFFIX)):

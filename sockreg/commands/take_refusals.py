@@ -14,6 +14,7 @@ from sockreg.host import pidfd, processes
 from sockreg.host.listener import UnfitError, address_text, cookie_text, inspect
 from sockreg.host.sockdiag import DiagSocket
 from sockreg.model import PROTOCOL_NAMES
+from sockreg.printable import shell
 from sockreg.terms import adding_unit
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
@@ -76,11 +77,11 @@ def nothing_of_unit(unit: str) -> SockregError:
     if unit.endswith(".socket"):
         return RefusedError(
             f"{unit} has no process: systemd itself has its sockets open",
-            f"'systemctl start {adding_unit(unit)}' registers them",
+            f"'systemctl start {shell(adding_unit(unit))}' registers them",
         )
     return SockregError(
         f"no process belongs to {unit}",
-        f"'systemctl status {unit}' says whether it runs",
+        f"'systemctl status {shell(unit)}' says whether it runs",
     )
 
 

@@ -21,6 +21,7 @@ from sockreg.commands.load import unload
 from sockreg.context import Context
 from sockreg.errors import AccessError, SockregError, failure
 from sockreg.host import files
+from sockreg.printable import shell_words
 from sockreg.registry import generations, registration
 from sockreg.registry.locks import DirectoryLock, Lock
 from sockreg.registry.units import drop_unit, read_units
@@ -112,7 +113,7 @@ def heal(context: Context) -> str:
     if before is None:
         return ""
     problems = undo(context, before)
-    what = f"'sockreg enable {' '.join(before.units)}' of {before.when} did not end"
+    what = f"'sockreg enable {shell_words(*before.units)}' of {before.when} did not end"
     if problems:
         raise SockregError([f"{what}, and cannot be undone:", *problems])
     tell.notice(f"{what}: it is undone")

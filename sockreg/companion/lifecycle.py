@@ -10,6 +10,7 @@ import posix
 from sockreg.companion import counting, marks
 from sockreg.companion.counting import own_registry
 from sockreg.errors import RefusedError, SockregError
+from sockreg.printable import shell
 from sockreg.registry import registration, ssh_labels
 from sockreg.registry.locks import REGISTRATION_PATIENCE, Lock
 from sockreg.registry.maps import Maps
@@ -46,7 +47,7 @@ def stop(unit: str, bpffs: str, root: str, command: list[str], *, listens: bool 
         raise RefusedError(
             f"{unit} stays registered: rules lead port {carried[0]} of this host to it, which ssh "
             "listens on, and stay in force while the unit is enabled",
-            f"'systemctl disable --now {companion(unit)}' takes both away",
+            f"'systemctl disable --now {shell(companion(unit))}' takes both away",
         )
     with Maps(registry) as maps, Lock(registry, REGISTRATION_PATIENCE):
         state = unit_state(maps, unit)

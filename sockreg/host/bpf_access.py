@@ -12,6 +12,7 @@ from pathlib import Path
 from sockreg.errors import AccessError
 from sockreg.host import capabilities, release
 from sockreg.kernel import bpf
+from sockreg.printable import shell
 from sockreg.systemd.unit_of import unit_of_this_process
 from sockreg.systemd.unitproperty import template_of, unit_property
 
@@ -71,8 +72,9 @@ def _filter_remedy(number: int) -> str:
     unit = unit_of_this_process()
     if unit.endswith(".service") and _leaves_out(unit_property(unit, "SystemCallFilter")):
         return (
-            f"SystemCallFilter= of {unit} leaves it out: run 'systemctl edit {template_of(unit)}' "
-            "and add SystemCallFilter=bpf to section [Service]"
+            f"SystemCallFilter= of {unit} leaves it out: run "
+            f"'systemctl edit {shell(template_of(unit))}' and add SystemCallFilter=bpf to section "
+            "[Service]"
         )
     if number == errno.ENOSYS:
         return (

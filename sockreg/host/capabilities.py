@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sockreg.errors import AccessError
+from sockreg.printable import shell
 from sockreg.systemd.unit_of import unit_of_this_process
 from sockreg.systemd.unitproperty import template_of, unit_property
 
@@ -35,7 +36,7 @@ def remedy(lacking: Sequence[str]) -> str:
     in_unit = unit.endswith(".service") and not unit.startswith("user@")
     if os.geteuid() != 0 and not in_unit:
         return "run it as root"
-    edit = f"run 'systemctl edit {template_of(unit)}' and add"
+    edit = f"run 'systemctl edit {shell(template_of(unit))}' and add"
     allowed = unit_property(unit, "CapabilityBoundingSet").upper().split() if in_unit else []
     if in_unit and (os.geteuid() != 0 or not set(lacking) <= set(allowed)):
         return (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sockreg.errors import AccessError, RefusedError
 from sockreg.host.mounts import mounts
+from sockreg.printable import shell
 from sockreg.registry.directory import BPFFS, HOME
 
 GROUP = "sockreg"
@@ -65,7 +66,7 @@ def loopholes() -> list[tuple[str, str]]:
         with contextlib.suppress(OSError):
             if os.stat(path).st_mode & stat.S_IWOTH:
                 what = f"everybody may make pins in the bpffs at {path}"
-                found.append((what, f"chmod go-w {path}"))
+                found.append((what, f"chmod go-w {shell(path)}"))
     with contextlib.suppress(OSError), open(UNPRIVILEGED, encoding="ascii") as setting:
         if setting.read().strip() == "0":
             what = "everybody may load BPF programs: kernel.unprivileged_bpf_disabled is 0"

@@ -70,7 +70,7 @@ def _home(bpffs: str) -> Path:
 
 def _mount(bpffs: str) -> str:
     """The command that mounts a bpffs; without a mode, everybody could make directories in it."""
-    return f"mount -t bpf -o mode=0700 bpf {bpffs}"
+    return f"mount -t bpf -o mode=0700 bpf {shell(bpffs)}"
 
 
 def _require_own(bpffs: str, directory: str) -> None:

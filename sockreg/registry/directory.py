@@ -27,6 +27,7 @@ import errno
 import posix
 
 from sockreg.errors import AccessError, NotLoadedError, SockregError
+from sockreg.printable import shell
 
 BPFFS = "/sys/fs/bpf"
 HOME = "sockreg"  # sockreg's directory in the bpffs
@@ -83,9 +84,9 @@ def damaged(path: str) -> SockregError:
     """The error for a pin that is not there, or is something else, in a registry that is there."""
     return SockregError(
         f"{path} is missing, or is not what sockreg had pinned there",
-        f"'rm -f {path}', then 'sockreg apply', puts a map back; if that is refused, 'sockreg "
-        "unload', then 'systemctl restart sockreg.service', makes the registry again with the "
-        "sockets of started units",
+        f"'rm -f {shell(path)}', then 'sockreg apply', puts a map back; if that is refused, "
+        "'sockreg unload', then 'systemctl restart sockreg.service', makes the registry again with "
+        "the sockets of started units",
     )
 
 

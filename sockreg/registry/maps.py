@@ -8,6 +8,7 @@ import posix
 
 from sockreg.errors import RefusedError
 from sockreg.kernel import bpf
+from sockreg.printable import shell
 from sockreg.registry import layout
 from sockreg.registry.directory import DENIED, damaged, denied, is_there, not_loaded
 
@@ -56,9 +57,9 @@ def refuse_other_layout(registry: str, pin: str, fd: int) -> None:
     if bpf.map_sizes(fd) != layout.SIZES[pin]:
         raise RefusedError(
             f"{registry}/{pin} is not a map of this version of sockreg",
-            f"if somebody has put it there: 'rm -f {registry}/{pin}', then 'sockreg apply'; if "
-            "another version has made the registry: 'sockreg unload', then 'systemctl restart "
-            "sockreg.service', which registers the sockets of started units",
+            f"if somebody has put it there: 'rm -f {shell(f'{registry}/{pin}')}', then "
+            "'sockreg apply'; if another version has made the registry: 'sockreg unload', then "
+            "'systemctl restart sockreg.service', which registers the sockets of started units",
         )
 
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from sockreg.printable import shell, shell_words
 from sockreg.systemd.unitproperty import template_of
 
 _RULES = (
@@ -155,9 +156,9 @@ def fault_of(name: str, status: int, has: Callable[[str], object]) -> Fault | No
     template = template_of(name)
     lines = " ".join(filter(None, step.undoing(template, asked)))
     units = step.units if template in step.units else (template,)
-    fix = f"run 'systemctl edit {' '.join(units)}' and add to section [Service]: {lines}"
+    fix = f"run 'systemctl edit {shell_words(*units)}' and add to section [Service]: {lines}"
     if not lines:
-        fix = _OTHER_HELP.get(step.name, f"'systemctl status {name}' says more")
+        fix = _OTHER_HELP.get(step.name, f"'systemctl status {shell(name)}' says more")
     why = step.why
     if asked:
         why += f", but the unit has {', '.join(f'{key}=' for key in asked)}"

@@ -6,6 +6,7 @@ On the start-up path of sockreg@.service: imports nothing costly.
 import posix
 
 from sockreg.errors import SockregError
+from sockreg.printable import shell
 
 _SYSTEMCTL = "/usr/bin/systemctl"
 
@@ -41,7 +42,8 @@ def jobs(*names: str) -> dict[str, str]:
         raise SockregError(
             f"systemd does not say why {names[0]} stops: 'systemctl list-jobs' ended with status "
             f"{status}",
-            f"its state stays as it is: run 'systemctl restart {names[0]}', or stop it again",
+            f"its state stays as it is: run "
+            f"'systemctl restart {shell(names[0])}', or stop it again",
         )
     # JOB UNIT TYPE STATE; escaped names may contain backslashes but no spaces.
     lines = [line.split() for line in output.split("\n")]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sockreg.host.packetfilter import Ruleset
 from sockreg.model import ANY_PORT, FAMILY_BITS, INET, INET6, PROTOCOL_NAMES
-from sockreg.printable import shell
+from sockreg.printable import shell, shell_words
 from sockreg.rules.syntax import format_ports
 
 _FAMILIES = {INET: ("ip", "inet"), INET6: ("ip6", "inet")}
@@ -223,9 +223,10 @@ def let_through(effect: Effect, protocol: int, prefix: str, ports: tuple[int, in
     if command == "nft":
         of = "ip6" if ":" in prefix else "ip"
         port = f"{name} dport {numbers}" if numbers else f"meta l4proto {name}"
-        return f"nft insert rule {family} {table} {chain} {of} daddr {prefix} {port} accept"
+        where = shell_words(family, table, chain)
+        return f"nft insert rule {where} {of} daddr {prefix} {port} accept"
     port = f" --dport {numbers.replace('-', ':')}" if numbers else ""
-    return f"{command} -t {table} -I {shell(chain)} -d {prefix} -p {name}{port} -j ACCEPT"
+    return f"{command} -t {shell(table)} -I {shell(chain)} -d {prefix} -p {name}{port} -j ACCEPT"
 
 
 # nftables

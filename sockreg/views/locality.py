@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from sockreg.host.routes import Elsewhere, LocalPrefix, Routes
 from sockreg.model import FAMILY_BITS, INET, INET6
+from sockreg.printable import shell
 from sockreg.rules.prefixes import format_prefix
 
 # On every link, whether a route says so or not: RFC 3927 and RFC 4291.
@@ -73,10 +74,11 @@ class Locality:
         bits = FAMILY_BITS[family]
         device = self._link_of(family, address, length)
         if length == bits:
-            return f"ip address add {prefix}/{bits} dev {device}, if no other host has this address"
+            add = f"ip address add {prefix}/{bits} dev {shell(device)}"
+            return f"{add}, if no other host has this address"
         return (
-            f"ip address add ADDRESS/{bits} dev {device}, for each address of {prefix} that this "
-            "host is to have (a local route to all of them would cut it off from the others)"
+            f"ip address add ADDRESS/{bits} dev {shell(device)}, for each address of {prefix} that "
+            "this host is to have (a local route to all of them would cut it off from the others)"
         )
 
     def remedy_that_lasts(self, family: int, address: int, length: int) -> str:
