@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 LABELS = 100
+PREFIXES = ("10.0.0.0/8", "2001:db8::/32")  # of all rules
 
 # Half of the rules are for any port, a tenth for a range, the others for one port.
 _SERVICES = (22, 25, 53, 80, 123, 443, 853, 8080, 8443)

@@ -122,11 +122,18 @@ class Situation:
         clear = {member.unit for member in self.members.get(destination, [])}
         return [
             f"{member.unit} {member.address}"
-            for other, members in sorted(self.members.items())
-            if other[:3] == destination[:3] and other.listener != ONLY
-            for member in members
+            for member in self._of_several.get(destination[:3], ())
             if member.unit not in clear
         ]
+
+    @cached_property
+    def _of_several(self) -> dict[tuple[str, int, int], list[Member]]:
+        """The members of units with several listeners, by label, family and protocol."""
+        found: dict[tuple[str, int, int], list[Member]] = {}
+        for destination, members in sorted(self.members.items()):
+            if destination.listener != ONLY:
+                found.setdefault(destination[:3], []).extend(members)
+        return found
 
     def leaves(self, sock: DiagSocket, binding: Binding) -> bool:
         """Whether packets that the binding wins reach this socket nevertheless."""

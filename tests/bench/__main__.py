@@ -21,6 +21,7 @@ from sockreg import __version__
 from tests.bench import (
     apply,
     boot,
+    commands,
     connections,
     flows,
     fullpath,
@@ -73,6 +74,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
     "flows": flows.measure,
     "trace": trace.measure,
     "startup": _startup,
+    "commands": commands.measure,
     "boot": boot.measure,
 }
 
