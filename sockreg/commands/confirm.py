@@ -56,12 +56,13 @@ def apply_on_trial(
         # Of several changes in a row, the first determines the generation to return to.
         base = earlier[0].base if earlier else current.number
         waiting = trial.after(seconds, base)
-        noted = trial_files.note(context, writer.registry, files or {})
+        noted = trial_files.noted(context)
         trial.write(writer.registry, [waiting])
         try:
             # First, because a change that nothing would revert must not come into force.
             with failure_published(writer.registry):
                 _arm(context, waiting, seconds)
+                trial_files.note(context, waiting, files or {})
                 change = put_in_force(
                     writer, writer.active_units(), files or {}, force=True, on_trial=True
                 )

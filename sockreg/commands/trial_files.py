@@ -8,8 +8,6 @@ them have rules that nobody has confirmed.
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 from sockreg import trust
@@ -20,56 +18,48 @@ from sockreg.errors import SockregError, failure
 from sockreg.host import files
 from sockreg.registry import trial
 from sockreg.registry.kept import DIRECTORY
+from sockreg.registry.trial import Unconfirmed
 from sockreg.systemd import journal
 
 _FILE = "trial"
-_BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class _Note(NamedTuple):
-    """``of`` is the registry of the trial. ``files`` are (path, text before, text of the trial)."""
+    """``token`` names the trial. ``files`` are (path, text before, text of the trial)."""
 
-    of: str
+    token: str
     files: list[tuple[str, str | None, str | None]]
 
 
-def note(context: Context, registry: str, given: Overlay) -> bytes | None:
+def noted(context: Context) -> _Note | None:
+    """What is noted now."""
+    return _read(context)
+
+
+def note(context: Context, waiting: Unconfirmed, given: Overlay) -> None:
     """Note what is in these files, before a trial writes them.
 
-    Of several changes in a row, the first one determines to what a file goes back. Returns what
-    was noted before, for note_again(). Raises SockregError.
+    Of several changes in a row, the first one determines to what a file goes back. Raises
+    SockregError.
     """
     found = _read(context)
-    earlier = json.dumps(found).encode() if found else None
-    if not given:
-        return earlier
-    of = _name(registry)
-    first = {path: before for path, before, _ in found.files} if found and found.of == of else {}
-    written = {path: text for path, _, text in found.files} if first and found else {}
-    before = texts_of(given)
-    noted = [
-        (path, first.get(path, before.get(path)), text)
-        for path, text in {**written, **given}.items()
-    ]
-    try:
-        files.replace(_path(context), json.dumps(_Note(of, noted)).encode(), mode=0o600)
-    except OSError as error:
-        raise failure(
-            error,
-            f"{_path(context)}: cannot be written: {error.strerror}",
-            "what is in the files now could not come back with the rules",
-        ) from error
-    return earlier
+    if not given and found is None:
+        return
+    before: dict[str, str | None] = {path: text for path, text, _ in found.files} if found else {}
+    written: dict[str, str | None] = {path: text for path, _, text in found.files} if found else {}
+    before = {**texts_of(given), **before}
+    of_all = {**written, **given}
+    _write(context, _Note(waiting.token, [(it, before[it], of_all[it]) for it in of_all]))
 
 
-def note_again(context: Context, earlier: bytes | None) -> None:
+def note_again(context: Context, earlier: _Note | None) -> None:
     """The change was refused: note what was noted before."""
     if earlier is None:
         forget(context)
         return
     try:
-        files.replace(_path(context), earlier, mode=0o600)
-    except OSError as error:
+        _write(context, earlier)
+    except SockregError as error:
         _warn(context, error)
 
 
@@ -106,15 +96,14 @@ def put_back(context: Context) -> list[str]:
 def settle(context: Context, registry: str) -> None:
     """Forget the files of a trial that does not wait any more."""
     found = _read(context)
-    if found is None or (found.of == _name(registry) and trial.read(registry)):
+    if found is None or found.token in {waiting.token for waiting in trial.read(registry)}:
         return
-    if found.of != _name(registry):
-        paths = ", ".join(path for path, _, _ in found.files)
-        journal.say(
-            f"nobody has confirmed the trial of what is in {paths}: it has ended with the boot or "
-            "the registry, and the files stay",
-            priority=journal.WARNING,
-        )
+    paths = ", ".join(path for path, _, _ in found.files)
+    journal.say(
+        f"nobody has confirmed the trial of what is in {paths}: it has ended with the boot, with "
+        "the registry or with what would have ended it, and the files stay",
+        priority=journal.WARNING,
+    )
     forget(context)
 
 
@@ -122,16 +111,22 @@ def _path(context: Context) -> str:
     return f"{context.root.rstrip('/')}{DIRECTORY}/{_FILE}"
 
 
-def _name(registry: str) -> str:
-    """A name of a registry, which a later registry does not get."""
-    return f"{Path(_BOOT).read_text().strip()} {os.stat(registry).st_ino}"
+def _write(context: Context, note: _Note) -> None:
+    try:
+        files.replace(_path(context), json.dumps(note).encode(), mode=0o600)
+    except OSError as error:
+        raise failure(
+            error,
+            f"{_path(context)}: cannot be written: {error.strerror}",
+            "what is in the files now could not come back with the rules",
+        ) from error
 
 
 def _read(context: Context) -> _Note | None:
     try:
         content = trust.read(context.root, _path(context))
-        of, noted = json.loads(content)
-        return _Note(str(of), [(str(path), before, text) for path, before, text in noted])
+        token, found = json.loads(content)
+        return _Note(str(token), [(str(path), before, text) for path, before, text in found])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -9,7 +9,14 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_REFUSED, SockregError
+from sockreg.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_OK,
+    EXIT_PARTLY,
+    EXIT_REFUSED,
+    SockregError,
+)
 
 _PATIENCE = 300.0  # s; a command waits a minute for another one
 
@@ -76,7 +83,7 @@ class Command:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CommandError([f"sockreg {arguments[0]}: {error}"]) from error
         body = _parsed(done.stdout)
-        if done.returncode == 0:
+        if done.returncode == EXIT_OK or (done.returncode == EXIT_PARTLY and body):
             return body
         problems = body.get("error", {}).get("problems") or done.stderr.splitlines()
         raise CommandError(

@@ -158,7 +158,7 @@ class Follower:
         deadline = time.monotonic() + self.settings.confirm / 3
         while True:
             try:
-                self.gateway.read(self.settings.report)
+                self.gateway.read(self.settings.rules)
                 break
             except UnreachableError:
                 if time.monotonic() > deadline:

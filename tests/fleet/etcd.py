@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 from tests.closing import Closing
 from tests.netns import Namespace, connect
+from tests.process import run
 from tests.sandbox import Sandbox
 
 NAMES = ("etcd1", "etcd2", "etcd3")
@@ -114,6 +116,12 @@ class Cluster(Closing):
                 yield
             finally:
                 assert process.wait(timeout=120) == 0
+
+    def control(self, *words: str, user: str = "") -> str:
+        """Run etcdctl(1) on a member, as a user with a password; returns what it prints."""
+        command = ["etcdctl", "--endpoints=127.0.0.1:2379", *([f"--user={user}"] if user else [])]
+        with self._member().entered():
+            return run([*command, *words], env={**os.environ, "ETCDCTL_API": "3"}).stdout
 
     def _member(self) -> Namespace:
         return self.members[next(iter(self._running))]

@@ -30,7 +30,11 @@ def answers(hosts: dict[str, Sandbox], port: int = 80) -> dict[str, str]:
 
 def test_a_roll_out(hosts: dict[str, Sandbox], controller: Controller) -> None:
     """What check mode shows comes, one host first; a second time there is nothing to do."""
+    foreseen = controller.roll_out(ROLE, "--check")
+    assert foreseen.status == 0, foreseen.text
+    assert foreseen.changed() == dict.fromkeys(hosts, 3)  # the loader, the unit, the rules
     for box in hosts.values():
+        assert box.show("sockreg.service", "ActiveState") == "inactive"
         box.systemctl("start", "sockreg.service")
     looked = controller.play(
         [{"sockreg.sockreg.rules": {"files": {"web.conf": RULES}}}], "--check", "--diff"

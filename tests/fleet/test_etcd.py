@@ -260,6 +260,36 @@ def test_a_registry_that_is_loaded_again(hosts: Hosts, cluster: Cluster) -> None
     all_have(hosts, cluster, 81)
 
 
+def test_a_user_of_etcd_who_may_do_no_more_than_he_must(hosts: Hosts, cluster: Cluster) -> None:
+    """Read the rules, and write the report of his host. His token is renewed."""
+    for words in (
+        ("user", "add", "root:secret"),
+        ("user", "grant-role", "root", "root"),
+        ("role", "add", "host"),
+        ("role", "grant-permission", "host", "--prefix=true", "read", "/sockreg/rules/"),
+        ("role", "grant-permission", "host", "write", "/sockreg/hosts/one"),
+        ("user", "add", "one:hush"),
+        ("user", "grant-role", "one", "host"),
+        ("auth", "enable"),
+    ):
+        cluster.control(*words)
+    box = hosts["one"]
+    add(box, "SOCKREG_ETCD_USER=one\nSOCKREG_ETCD_PASSWORD=hush\n")
+    box.systemctl("restart", UNIT)
+    cluster.control("put", KEY, rules(80), user="root:secret")
+    all_serve({"one": box}, 80)
+    mine = ("get", "--print-value-only", "/sockreg/hosts/one")
+    box.wait(lambda: '"in force"' in cluster.control(*mine, user="root:secret"), deadline=60)
+    cluster.control("user", "delete", "one", user="root:secret")
+    cluster.control("put", KEY, rules(81), user="root:secret")
+    box.wait(
+        lambda: any("etcd does not answer" in text for text in messages(box, "-u", UNIT)),
+        "the entry about the user who is no more",
+        deadline=120,
+    )
+    assert box.ask(SERVICE, 80).startswith("one")
+
+
 def test_a_wrong_environment_is_said(hosts: Hosts) -> None:
     box = hosts["one"]
     box.systemctl("start", "sockreg.service", UNIT)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from sockreg.errors import ConfigError, UsageError
 from sockreg.follow import files, settings
 from sockreg.follow.gateway import Gateway, UnreachableError
 from sockreg.follow.settings import Settings
+from tests.process import run
 
 # The path and body of a question -> the status and the lines of an answer.
 Answers = Callable[[str, dict[str, object]], tuple[int, list[str]]]
@@ -25,7 +28,7 @@ def given(*endpoints: str, **variables: str) -> Settings:
 
 
 @contextmanager
-def member(answers: Answers) -> Iterator[str]:
+def member(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Something that answers like a member of etcd; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,10 +49,12 @@ def member(answers: Answers) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -174,3 +179,26 @@ def test_a_token_that_has_expired_is_renewed() -> None:
         with pytest.raises(UnreachableError, match="invalid auth token"):
             gateway.read("/sockreg/rules/")
         gateway.read("/sockreg/rules/")
+
+
+def test_tls_and_whom_it_trusts(tmp_path: Path) -> None:
+    own, other = (certificate(tmp_path / name) for name in ("own", "other"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*own)
+    with member(lambda *_: (200, [found(3, web="x")]), context) as one:
+        trusting = given(one, SOCKREG_ETCD_CA=str(own[0]))
+        assert Gateway(trusting).read("/sockreg/rules/") == (3, {"web": b"x"})
+        for ca in (str(other[0]), ""):
+            with pytest.raises(UnreachableError, match="certificate verify failed"):
+                Gateway(given(one, SOCKREG_ETCD_CA=ca)).read("/sockreg/rules/")
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that has signed itself, and its key."""
+    directory.mkdir()
+    paths = directory / "certificate.pem", directory / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=etcd", "-addext"]
+    command += ["subjectAltName=IP:127.0.0.1", "-out", str(paths[0]), "-keyout", str(paths[1])]
+    run(command)
+    return paths

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 
 NOT_LOADED = 5  # the exit status for "nothing is loaded"
+PARTLY = 8  # and for "done in part": the messages say what was left out
 EXECUTABLE = {"executable": {"type": "path"}}  # an option that all modules have
 _PLACES = ("/usr/local/bin", "/opt/sockreg/bin")
 
@@ -28,7 +29,9 @@ class Sockreg:
         if status in accept:
             return None
         body = _parsed(out)
-        if status != 0:
+        if status == PARTLY and body:
+            self._module.warn(err.strip())
+        elif status != 0:
             error = body.get("error", {})
             problems = error.get("problems") or [err.strip() or f"it ended with status {status}"]
             self._module.fail_json(
@@ -87,8 +90,12 @@ def put_in_force(module, sockreg, wanted, force=False, confirm=0):
     before = {path: text_of(module, path) for path in wanted}
     changed = {path: text for path, text in wanted.items() if before[path] != text}
     options = ["--force"] if force else []
+    status = sockreg.status()
+    if status is None and module.check_mode:
+        module.warn("sockreg.service does not run, so that the rules cannot be checked")
+        module.exit_json(changed=bool(changed), trial=False, generation=None)
     change = sockreg.apply(changed, "--check", *options)
-    status = sockreg.status() or {}
+    status = status or {}
     result = {
         "changed": bool(changed or change["added"] or change["removed"]),
         "previous": {path: before[path] for path in changed},

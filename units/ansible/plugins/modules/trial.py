@@ -62,6 +62,8 @@ def main() -> None:
     )
     sockreg = Sockreg(module)
     status = sockreg.status()
+    if status is None and module.check_mode:
+        module.exit_json(changed=False, generation=None)
     if status is None:
         module.fail_json(msg="nothing is loaded: start sockreg.service")
     generation, expected = status["generation"], module.params["generation"]
