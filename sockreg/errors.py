@@ -3,17 +3,18 @@
 This module is on the companion's start-up path: it imports nothing.
 """
 
-# Exit statuses (documented in sockreg(8), asserted by the tests).
+# Exit statuses (documented in sockreg(8), asserted by the tests). systemctl shows a name beside
+# some numbers, such as status=7/NOTRUNNING (systemd.exec(5)). What has a name there means that.
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the kernel or the system refused; the message says what
-EXIT_USAGE = 2  # the command line is wrong
-EXIT_CONFIG = 3  # a rule or unit file is wrong; the rules in force stay in force
-EXIT_PERMISSION = 4  # a capability or a file permission is missing
-EXIT_NOT_LOADED = 5  # this network namespace has no registry
-EXIT_REFUSED = 6  # a socket or a program was refused (wrong kind, conflict, foreign)
-EXIT_KEPT = 7  # the loader failed to start again, and the rules in force stay
+EXIT_USAGE = 2  # INVALIDARGUMENT: the command line is wrong
+EXIT_PERMISSION = 4  # NOPERMISSION: a capability or a file permission is missing
+EXIT_NOT_LOADED = 7  # NOTRUNNING: this network namespace has no registry
 EXIT_PARTLY = 8  # done in part: the messages say what was left out
-EXIT_BUSY = 75  # another sockreg process holds the lock (EX_TEMPFAIL of sysexits.h)
+EXIT_REFUSED = 9  # a socket or a program was refused (wrong kind, conflict, foreign)
+EXIT_KEPT = 10  # the loader failed to start again, and the rules in force stay
+EXIT_BUSY = 75  # TEMPFAIL: another sockreg process holds the lock
+EXIT_CONFIG = 78  # CONFIG: a rule or unit file is wrong; the rules in force stay in force
 EXIT_INTERRUPTED = 130  # Ctrl-C; shells report this status for a process that SIGINT ended
 
 

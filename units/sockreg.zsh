@@ -18,7 +18,7 @@ _shtab_sockreg_commands() {
     disable:'undo enable'
     drain:'stop new traffic to a label'"'"'s sockets'
     enable:'enable .socket units with the registry'
-    expect:'register this unit'"'"'s TCP socket when it listens (sock_ops)'
+    expect:'register this unit'"'"'s TCP socket when it listens'
     explain:'say where a packet goes and why'
     flows:'show which UDP flows stay with which member'
     graph:'draw prefixes, labels, sockets and units as SVG'

@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         _fail(error, as_json="--json" in own)
         return _unless_unheard(error.status, only_shows=True)
+    if options is None:
+        return _unless_unheard(EXIT_OK, only_shows=True)
     options.command = command
     return _unless_unheard(_run(options, command), only_shows=_only_shows(options))
 
@@ -173,12 +175,15 @@ class _SomeVerbs(_Parser):
         raise _IncompleteError(message)
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _parse(arguments: list[str]) -> argparse.Namespace | None:
     """Parse with the verbs among the arguments; with all verbs if that does not do.
 
-    Raises UsageError for a verb, an option or an argument that there is not.
+    Returns None if the command was to explain a topic, and has. Raises UsageError for a verb, an
+    option or an argument that there is not.
     """
     at = _verb_at(arguments)
+    if at is not None and arguments[at] == "help" and _explained(arguments[at + 1 :]):
+        return None
     if at is not None and arguments[at] in _WORDS_FOR_HELP:
         arguments = _as_option(arguments, at)
     elif at is not None and arguments[at] not in WHERE:
@@ -208,6 +213,16 @@ def _verb_at(arguments: list[str]) -> int | None:
     return None
 
 
+def _explained(words: list[str]) -> bool:
+    """Print the topic that the first of these words names. False if it names none."""
+    from sockreg.cli.topics import TOPICS
+
+    if not words or words[0] not in TOPICS:
+        return False
+    streams.out_document(TOPICS[words[0]])
+    return True
+
+
 def _as_option(arguments: list[str], at: int) -> list[str]:
     """``help bind`` as ``bind --help``, and ``version`` as ``--version``."""
     before, word, rest = arguments[:at], arguments[at], arguments[at + 1 :]
@@ -215,13 +230,22 @@ def _as_option(arguments: list[str], at: int) -> list[str]:
         return [*before, "--version", *rest]
     for verb in rest[:1]:
         if verb not in WHERE:
-            raise _no_verb(verb)
+            raise _no_help(verb)
     return [*before, *rest[:1], "--help"]
 
 
 def _no_verb(word: str) -> UsageError:
     near = _near(word, [*WHERE, *_WORDS_FOR_HELP])
     return UsageError(f"there is no verb {word!r}{near}", "'sockreg help' lists the verbs")
+
+
+def _no_help(word: str) -> UsageError:
+    from sockreg.cli.topics import TOPICS
+
+    near = _near(word, [*WHERE, *TOPICS])
+    return UsageError(
+        f"there is no verb or topic {word!r}{near}", "'sockreg help' lists verbs and topics"
+    )
 
 
 def _not_understood(verb: str, words: list[str]) -> UsageError:
@@ -265,10 +289,9 @@ def parser(
     main_parser = kind(
         prog="sockreg",
         usage="sockreg [OPTION...] VERB ...",
-        formatter_class=functools.partial(_InGroups, verbs=verbs, max_help_position=18),
+        formatter_class=functools.partial(_InGroups, verbs=verbs, max_help_position=21),
         description="Steer TCP and UDP traffic to labelled sockets by prefix and port.",
-        epilog="'sockreg help VERB' explains a verb. Rules are read from .socket units and "
-        "/etc/sockreg/*.conf; see sockreg(8).",
+        epilog=_epilog() if kind is _Parser else None,
     )
     main_parser.add_argument("--version", action="version", version=f"sockreg {__version__}")
     _add_global(main_parser, defaults=True)
@@ -281,9 +304,19 @@ def parser(
         )
         _add_global(command, defaults=False)
         command.set_defaults(run=verb.run, takes_command=verb.takes_command)
-        command.set_defaults(only_shows=verb.group is Group.VIEWS)
+        command.set_defaults(only_shows=verb.group is Group.LOOK)
         verb.add_arguments(command)
     return main_parser
+
+
+def _epilog() -> str:
+    from sockreg.cli.topics import TOPICS
+
+    return (
+        "'sockreg help VERB' explains a verb, 'sockreg help TOPIC' what belongs to none: "
+        f"{', '.join(TOPICS)}. Rules are read from .socket units and /etc/sockreg/*.conf; see "
+        "sockreg(8)."
+    )
 
 
 class _InGroups(argparse.HelpFormatter):

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 class Group(Enum):
     """A heading in the list of verbs."""
 
-    PROGRAM = "the program"
-    RULES = "the rules in force"
-    UNITS = "systemd units"
-    SOCKETS = "sockets"
-    VIEWS = "state"
+    CHANGE = "change where traffic goes"
+    LOOK = "look"
+    HAND_OVER = "hand over sockets"
+    SYSTEM = "the system"
 
 
 def no_arguments(_: argparse.ArgumentParser) -> None:

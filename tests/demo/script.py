@@ -37,7 +37,7 @@ STEPS: Sequence[Step] = (
         "An ordinary server listens on port 22 of 127.0.0.1, as it would on any host.",
         (
             Type("systemctl start ssh-like"),
-            Type("sockreg status", ["no registry"], status=5),
+            Type("sockreg status", ["no registry"], status=7),
             ORDINARY_SSH,
             scan([22], []),
         ),
@@ -196,7 +196,7 @@ STEPS: Sequence[Step] = (
             Type("systemctl stop sockreg"),
             Type("sockreg status -n 0", ["in force    nothing", "terminator"]),
             Type("sockreg unload", ["is gone"]),
-            Type("sockreg status", ["no registry"], status=5),
+            Type("sockreg status", ["no registry"], status=7),
             terminator("127.0.0.1", 5000),
             nginx("127.0.0.1", 8080),
             ORDINARY_SSH,

@@ -178,7 +178,7 @@ def test_status_says_that_the_last_apply_failed(host: Host) -> None:
     applied = host.json("status")["applied"]
     assert applied["status"] == EXIT_CONFIG
     assert applied["succeeded"] < applied["attempted"]
-    assert "last apply  failed 0 s ago with status 3; it succeeded 0 s ago" in host.ok("status")
+    assert "last apply  failed 0 s ago with status 78; it succeeded 0 s ago" in host.ok("status")
     # The files may have changed since; the journal tells what it was.
     why = "'journalctl -t sockreg' says why, 'sockreg apply --check' what is wrong now"
     assert why in host.ok("status")

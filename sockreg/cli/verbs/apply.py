@@ -155,7 +155,7 @@ def _confirm(registry: Registry, options: argparse.Namespace) -> None:
 
 APPLY = Verb(
     name="apply",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="put the configured rules in force, in one step",
     description="Read .socket units and configuration files, compile their rules and swap them "
     "in. If anything is wrong in any of them, the rules in force stay in force.",
@@ -164,7 +164,7 @@ APPLY = Verb(
 )
 CONFIRM = Verb(
     name="confirm",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="keep the rules of apply --confirm",
     description="Keep the rules that 'sockreg apply --confirm' put in force for a trial.",
     run=_confirm,

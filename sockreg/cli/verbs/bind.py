@@ -120,7 +120,7 @@ def _rule(options: argparse.Namespace) -> str:
 
 BIND = Verb(
     name="bind",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="add a rule to its file and apply",
     description="Add a rule to /etc/sockreg/90-bind.conf and apply.",
     add_arguments=_add_arguments,
@@ -128,7 +128,7 @@ BIND = Verb(
 )
 UNBIND = Verb(
     name="unbind",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="remove a rule that bind added",
     description="Remove a rule that bind added from its file and apply.",
     add_arguments=_add_unbind_arguments,

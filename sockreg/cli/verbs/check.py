@@ -80,12 +80,12 @@ def _line(name: str, sentence: str, width: int) -> None:
 
 VERB = Verb(
     name="check",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="look for traps in units, rules and sockets",
     description=(
         "Look for problems, present and future: in files, and in the rules in force. Each "
         "finding says what is wrong and where, why it matters, and how to fix it. Exits with "
-        "status 3 if there is an error."
+        "status 78 if there is an error."
     ),
     add_arguments=_add_arguments,
     run=_run,

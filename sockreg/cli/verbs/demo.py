@@ -32,7 +32,7 @@ def _run(_: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="demo",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show what sockreg does, in namespaces of its own",
     description="Play ten steps with real servers and clients in namespaces of their own, where "
     "nothing of this host is seen or changed, and fail if a client sees something else than the "

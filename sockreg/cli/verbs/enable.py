@@ -145,7 +145,7 @@ def _show_notices(sentences: Sequence[str], change: Change | None) -> None:
 
 ENABLE = Verb(
     name="enable",
-    group=Group.UNITS,
+    group=Group.HAND_OVER,
     summary="enable .socket units with the registry",
     description="Enable .socket units with the registry and start them, all or none. On systemd "
     "256 and later, a drop-in makes each socket register itself. On older ones, its sockreg@ "
@@ -155,7 +155,7 @@ ENABLE = Verb(
 )
 DISABLE = Verb(
     name="disable",
-    group=Group.UNITS,
+    group=Group.HAND_OVER,
     summary="undo enable",
     description="Undo 'sockreg enable', or what is left of it: remove the units' sockets from the "
     "registry and their rules from the rules in force. The sockets themselves do not change.",

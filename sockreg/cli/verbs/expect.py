@@ -24,8 +24,8 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="expect",
-    group=Group.SOCKETS,
-    summary="register this unit's TCP socket when it listens (sock_ops)",
+    group=Group.HAND_OVER,
+    summary="register this unit's TCP socket when it listens",
     description="Let the sock_ops program register the TCP socket that this unit is about to "
     "listen on. Use it in ExecStartPre=+ of a unit. Without PORT, it is the first "
     "socket; with PORT, the one on this local port. Several commands may name "

@@ -171,7 +171,7 @@ def _line(head: str, text: str) -> None:
 
 VERB = Verb(
     name="explain",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="say where a packet goes and why",
     description=(
         "Run the live program on a test packet. Show its verdict, the rule that won, the "

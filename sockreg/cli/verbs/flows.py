@@ -42,7 +42,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="flows",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show which UDP flows stay with which member",
     description=(
         "Show the flows that Flows=sticky keeps with the member that got their first "

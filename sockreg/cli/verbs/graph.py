@@ -32,7 +32,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="graph",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="draw prefixes, labels, sockets and units as SVG",
     description=(
         "Print a picture of the rules in force: prefixes, the labels that they point to, and "

@@ -40,7 +40,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="import",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="convert another program's rules to a conf file",
     description=(
         "Read the bindings of another program and print them as a file for /etc/sockreg. The "

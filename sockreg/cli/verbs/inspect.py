@@ -87,7 +87,7 @@ def _line(name: str, text: str) -> None:
 
 VERB = Verb(
     name="inspect",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show a label's sockets: options, queue, processes",
     description="Show details of a label's sockets: their options, their queue, the size of "
     "their reuseport group, and the processes that have them open.",

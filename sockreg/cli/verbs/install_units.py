@@ -27,7 +27,7 @@ def _uninstall(registry: Registry, _: argparse.Namespace) -> None:
 
 INSTALL = Verb(
     name="install-units",
-    group=Group.UNITS,
+    group=Group.SYSTEM,
     summary="install the systemd units, catalog, group, man page",
     description="Write the systemd units and the journal catalog to /usr/local/lib/systemd, make "
     "the group sockreg, and write the manual page and completion for shells to /usr/local/share.",
@@ -36,7 +36,7 @@ INSTALL = Verb(
 
 UNINSTALL = Verb(
     name="uninstall-units",
-    group=Group.UNITS,
+    group=Group.SYSTEM,
     summary="stop sockreg, and remove what install-units wrote",
     description="Stop the units of sockreg, unload everything, and remove the files that "
     "install-units wrote. Sockets keep listening at their own addresses. Configuration stays.",

@@ -139,7 +139,7 @@ def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:
 
 VERB = Verb(
     name="listeners",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show what listens where, steered or not",
     description=(
         "Show ordinary sockets and steered prefixes in one list, like ss -ltun: which rules "

@@ -68,7 +68,7 @@ def _load_sock_ops(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="load",
-    group=Group.PROGRAM,
+    group=Group.SYSTEM,
     summary="attach to the network namespace and apply the rules",
     description="Attach the program to the network namespace and put the configured rules in "
     "force. Units and files that are wrong cost only their own rules. If it is loaded already, "

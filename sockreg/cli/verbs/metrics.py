@@ -37,7 +37,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="metrics",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="print metrics for Prometheus",
     description=(
         "Print the metrics of the registry in Prometheus' text format. Without a registry, "

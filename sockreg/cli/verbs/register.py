@@ -149,7 +149,7 @@ def _unit_name(name: str | None) -> str | None:
 
 VERB = Verb(
     name="register",
-    group=Group.SOCKETS,
+    group=Group.HAND_OVER,
     summary="register sockets passed by systemd, or of a process",
     description=(
         "Put sockets into the registry. By default, these are the sockets passed with the "

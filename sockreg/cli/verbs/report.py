@@ -30,7 +30,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="report",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="write one page with all of this, as HTML",
     description=(
         "Print one HTML page: what check finds, the picture of 'sockreg graph', labels, sockets "

@@ -32,7 +32,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="rollback",
-    group=Group.RULES,
+    group=Group.CHANGE,
     summary="put the previous generation back in force",
     description="Swap back to the generation that was replaced last. Files stay as they are; "
     "'sockreg apply' puts them in force again.",

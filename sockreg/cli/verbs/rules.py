@@ -124,7 +124,7 @@ def _count(registry: Registry, wanted: Filter, options: argparse.Namespace) -> N
 
 VERB = Verb(
     name="rules",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show the rules in force",
     description="Show the rules in force, or those that meet all conditions given. If there are "
     "none, says so; this is no failure.",

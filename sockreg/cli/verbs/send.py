@@ -35,7 +35,7 @@ def _run(_: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="send",
-    group=Group.SOCKETS,
+    group=Group.HAND_OVER,
     summary="pass inherited sockets to sockreg-receive.socket",
     description="Pass the sockets of this process (LISTEN_FDS) to sockreg-receive.socket, each "
     "under its name or all under LABEL, and print the answers. With '-- COMMAND', "

@@ -331,7 +331,7 @@ def _duration(since: int) -> str:
 
 VERB = Verb(
     name="status",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show program, labels, sockets, counters",
     description="Show what is attached, the labels with their sockets, and the counters.",
     add_arguments=_add_arguments,

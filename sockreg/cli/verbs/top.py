@@ -154,7 +154,7 @@ def _draw(screen: curses.window, shown: Sequence[Line], styles: Mapping[str, int
 
 VERB = Verb(
     name="top",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show live traffic",
     description=(
         "Show live traffic on a terminal, busiest labels first. Labels whose clients are "

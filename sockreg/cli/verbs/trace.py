@@ -133,7 +133,7 @@ def _summarize(
 
 VERB = Verb(
     name="trace",
-    group=Group.VIEWS,
+    group=Group.LOOK,
     summary="show decisions on packets, live",
     description="Show what the program decides, one line for each packet that asks for a socket, "
     "until Ctrl-C: where it comes from, where it goes, what became of it and by which rule. "

@@ -41,7 +41,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="unload",
-    group=Group.PROGRAM,
+    group=Group.SYSTEM,
     summary="detach; forget sockets, rules in force, counters",
     description="Detach the program and forget sockets, rules in force and counters. The system "
     "is as it was before load. Configuration files stay.",

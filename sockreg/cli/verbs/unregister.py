@@ -19,7 +19,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="unregister",
-    group=Group.SOCKETS,
+    group=Group.HAND_OVER,
     summary="remove the sockets of a label",
     description="Remove the sockets of a label from the registry. Its rules then refuse.",
     add_arguments=_add_arguments,

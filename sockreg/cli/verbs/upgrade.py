@@ -17,7 +17,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
 
 VERB = Verb(
     name="upgrade",
-    group=Group.PROGRAM,
+    group=Group.SYSTEM,
     summary="replace the program with this version's, in one step",
     description="Load this version's program with the configured rules and swap it in, keeping "
     "sockets and counters.",

@@ -51,7 +51,7 @@ def _drain(registry: Registry, options: argparse.Namespace) -> None:
 
 WEIGHT = Verb(
     name="weight",
-    group=Group.SOCKETS,
+    group=Group.CHANGE,
     summary="change the share of flows of a label's sockets",
     description="Change the weight of a label's sockets in their pool, until they register again.",
     add_arguments=_add_weight_arguments,
@@ -59,7 +59,7 @@ WEIGHT = Verb(
 )
 DRAIN = Verb(
     name="drain",
-    group=Group.SOCKETS,
+    group=Group.CHANGE,
     summary="stop new traffic to a label's sockets",
     description="Set the weight of a label's sockets to 0: nothing new arrives, and existing "
     "connections continue.",

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 
-NOT_LOADED = 5  # the exit status for "nothing is loaded"
+NOT_LOADED = 7  # the exit status for "nothing is loaded"
 PARTLY = 8  # and for "done in part": the messages say what was left out
 EXECUTABLE = {"executable": {"type": "path"}}  # an option that all modules have
 _PLACES = ("/usr/local/bin", "/opt/sockreg/bin")
