@@ -17,8 +17,16 @@ _CLIENT = ("198.51.100.2/24", "2001:db8:ffff::2/64")
 _PREFIXES = ("192.0.2.0/24", "2001:db8::/64")
 
 
-# What daemons of packages have below /run, and the settings of the kernel.
+# What a host has and a box leaves out: files below /run and settings of the kernel at boot, logins,
+# and a root that is no overlay, on which podman could put another one.
 _FILES = {
+    "/etc/containers/storage.conf": (
+        '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\n'
+        'graphroot = "/var/lib/containers/storage"\n'
+    ),
+    "/etc/systemd/system/multi-user.target.d/logins.conf": (
+        "[Unit]\nWants=dbus.socket systemd-logind.service\n"
+    ),
     "/etc/systemd/system/sysinit.target.d/early.conf": (
         "[Unit]\nWants=systemd-tmpfiles-setup.service systemd-sysctl.service\n"
     ),
@@ -41,6 +49,8 @@ class Recipe:
     def join(self) -> None:
         """Set up the network of docs/recipes/README.md, after each boot."""
         lines = [
+            # Containers without privileges need to see a whole one; that of a box has covers.
+            "mkdir /run/proc && mount -t proc -o nosuid,nodev,noexec proc /run/proc",
             "ip netns add client",
             "ip link add eth0 type veth peer name eth0 netns client",
             "ip link set eth0 up",
