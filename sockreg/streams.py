@@ -16,9 +16,15 @@ from sockreg.printable import message, printable, printable_lines
 
 TYPE_CHECKING = False  # that of the typing module, which takes long to import
 if TYPE_CHECKING:
-    from typing import LiteralString
+    from typing import Literal, LiteralString, TextIO
+
+    # How what a line says is for the traffic. Terminals show it as green, yellow or red.
+    Tone = Literal["", "good", "doubtful", "bad"]
 
 _STANDARD = 3  # descriptors
+# ECMA-48, SGR: what systemd uses for the same (bold, and one of the 16 colours).
+_SEQUENCES = {"good": "\033[0;1;32m", "doubtful": "\033[0;1;33m", "bad": "\033[0;1;31m"}
+_PLAIN = "\033[0m"
 
 _lost: OSError | None = None
 _printed = False
@@ -40,9 +46,9 @@ def begin() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def out(line: str = "") -> None:
+def out(line: str = "", tone: "Tone" = "") -> None:
     """Print one line on standard output."""
-    _write_out(f"{printable(line)}\n")
+    _write_out(f"{_toned(printable(line), tone, sys.stdout)}\n")
 
 
 def out_document(text: str) -> None:
@@ -50,17 +56,20 @@ def out_document(text: str) -> None:
     _write_out(printable_lines(text))
 
 
-def out_lines(lines: list[str]) -> None:
-    """Print very many lines on standard output."""
+def out_lines(lines: list[str], tones: "list[Tone] | None" = None) -> None:
+    """Print very many lines on standard output, perhaps each with its tone."""
     if not "".join(lines).isprintable():
         lines = list(map(printable, lines))
+    if tones is not None and any(tones):
+        pairs = zip(lines, tones, strict=True)
+        lines = [_toned(line, tone, sys.stdout) for line, tone in pairs]
     _write_out("".join([f"{line}\n" for line in lines]))
 
 
-def err(line: str) -> None:
+def err(line: str, tone: "Tone" = "") -> None:
     """Print one line on standard error, after what is on standard output."""
     flush()
-    _write_err(f"{message(line)}\n")
+    _write_err(f"{_toned(message(line), tone, sys.stderr)}\n")
 
 
 def out_control(sequence: "LiteralString") -> None:
@@ -73,6 +82,27 @@ def out_control(sequence: "LiteralString") -> None:
 def err_draw(begin: "LiteralString", line: str = "") -> None:
     """Write a control sequence, and then text without a line end, to that of standard error."""
     _write_err(begin + message(line))
+
+
+def out_has_colours() -> bool:
+    return _has_colours(sys.stdout)
+
+
+def _toned(shown: str, tone: "Tone", stream: "TextIO | None") -> str:
+    """Printable text in the colour of its tone, if the stream has colours."""
+    if not tone or not shown or not _has_colours(stream):
+        return shown
+    return f"{_SEQUENCES[tone]}{shown}{_PLAIN}"
+
+
+def _has_colours(stream: "TextIO | None") -> bool:
+    if stream is None:
+        return False
+    import os
+
+    from sockreg import colours
+
+    return colours.wanted(os.environ, on_terminal=stream.isatty())
 
 
 def out_is_terminal() -> bool:

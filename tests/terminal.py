@@ -10,7 +10,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class Terminal:
         while self._process.poll() is None:
             self._read(0.05)
             assert time.monotonic() < end, "it does not end:\n" + "\n".join(self.lines)
+        for _ in range(16):
+            self._read(0.0)  # what it has left
         return self._process.returncode
 
     def _read(self, patience: float) -> None:
@@ -76,9 +78,15 @@ def _set_size(fd: int, rows: int, columns: int) -> None:
 
 @contextmanager
 def on_terminal(
-    command: Sequence[str], *, rows: int = 24, columns: int = 100, cwd: Path | str | None = None
+    command: Sequence[str],
+    *,
+    rows: int = 24,
+    columns: int = 100,
+    cwd: Path | str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Terminal]:
     """A command on a terminal of its own; killed at the end if it still runs."""
+    ours = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "SYSTEMD_COLORS"}}
     master, slave = pty.openpty()
     try:
         _set_size(slave, rows, columns)
@@ -89,7 +97,7 @@ def on_terminal(
             stdout=slave,
             stderr=slave,
             cwd=cwd,
-            env={**os.environ, "TERM": "linux", "LINES": "", "COLUMNS": ""},
+            env={**ours, "TERM": "linux", "LINES": "", "COLUMNS": "", **(env or {})},
         )
         os.close(slave)
         try:

@@ -14,6 +14,7 @@ from sockreg.streams import err, out
 if TYPE_CHECKING:  # for annotations only
     from sockreg.commands.change import Change
     from sockreg.model import Binding, LeftOut
+    from sockreg.streams import Tone
 
 _LINES = 20  # of a change, before the rest is summarized
 
@@ -78,11 +79,15 @@ def _pending(change: Change) -> list[str]:
 
 
 def _print_difference(change: Change) -> None:
-    for sign, bindings in (("+", change.added), ("-", change.removed)):
+    signs: tuple[tuple[str, Tone, list[Binding]], ...] = (
+        ("+", "good", change.added),
+        ("-", "bad", change.removed),
+    )
+    for sign, tone, bindings in signs:
         for text in _lines(bindings[:_LINES]):
-            out(f"{sign} {text}")
+            out(f"{sign} {text}", tone)
         if len(bindings) > _LINES:
-            out(f"{sign} and {len(bindings) - _LINES} more")
+            out(f"{sign} and {len(bindings) - _LINES} more", tone)
 
 
 def _lines(bindings: list[Binding]) -> list[str]:

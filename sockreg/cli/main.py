@@ -108,9 +108,11 @@ def _fail(error: SockregError, *, as_json: bool) -> None:
         from sockreg.cli.printing import print_json
 
         print_json("error", {"status": error.status, "problems": error.lines, "hint": error.hint})
-    for line in [*error.lines, error.hint]:
+    for line in error.lines:
         if line:
-            streams.err(f"sockreg: {line}")
+            streams.err(f"sockreg: {line}", "bad")
+    if error.hint:
+        streams.err(f"sockreg: {error.hint}")
 
 
 def _only_shows(options: argparse.Namespace) -> bool:

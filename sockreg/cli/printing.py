@@ -12,6 +12,10 @@ from dataclasses import is_dataclass
 from sockreg.printable import printable
 from sockreg.streams import out, out_document, out_lines
 
+TYPE_CHECKING = False  # that of the typing module takes longer
+if TYPE_CHECKING:
+    from sockreg.streams import Tone
+
 SCHEMA_VERSION = 1
 _MANY = 1000  # larger lists are not indented
 _encoded = json.JSONEncoder(default=vars).encode  # dataclasses as objects
@@ -19,8 +23,15 @@ _encoded = json.JSONEncoder(default=vars).encode  # dataclasses as objects
 _SURROGATES = re.compile(r"\\\\|\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as needed, two spaces apart. Numbers are right-aligned."""
+def print_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    tones: "list[Tone] | None" = None,
+) -> None:
+    """Columns as wide as needed, two spaces apart. Numbers are right-aligned.
+
+    There is one of ``tones`` for each row.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     if not "".join(["".join(row) for row in cells]).isprintable():
         cells = [list(map(printable, row)) for row in cells]  # as wide as they are shown
@@ -32,7 +43,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     form = "  ".join(
         f"{{:{'>' if right else '<'}{width}}}" for width, right in zip(widths, numeric, strict=True)
     )
-    out_lines([form.format(*row).rstrip() for row in [header, *cells]])
+    lines = [form.format(*row).rstrip() for row in [header, *cells]]
+    out_lines(lines, None if tones is None else ["", *tones])
 
 
 def say(message: str, *, to: Callable[[str], None] = out) -> None:

@@ -75,6 +75,8 @@ LISTEN_FDS, LISTEN_PID, LISTEN_PIDFDID, LISTEN_FDNAMES
     the sockets passed to register, send and metrics --serve (sd_listen_fds(3))
 SOCKREG_BPFFS
     the bpffs for units; verbs take --bpffs
+SYSTEMD_COLORS, NO_COLOR, TERM
+    whether lines have colours, as for systemctl(1)
 JOURNAL_STREAM
     set by systemd; messages go to the journal with fields, once
 NOTIFY_SOCKET

@@ -46,6 +46,39 @@ def test_top_shows_rates_and_what_is_wrong(host: Host) -> None:
         assert terminal.ended() == EXIT_OK
 
 
+def test_what_a_terminal_shows_is_coloured_by_how_it_is(host: Host) -> None:
+    host.load(*RULES)
+
+    def colours(*verb: str, env: dict[str, str] | None = None) -> dict[str, str]:
+        """The colour of each line by its first word."""
+        command = host.command(*verb)
+        with on_terminal(command, rows=40, columns=180, cwd=ROOT, env=env) as terminal:
+            terminal.ended()
+            terminal.wait(any)
+            return {
+                line.split()[0]: terminal.colour(row, 0)
+                for row, line in enumerate(terminal.lines)
+                if line
+            }
+
+    with host.serve("web", "127.0.0.1", 8080, unit="web.socket"):
+        seen = colours("status", "-n", "0")
+        assert {word: seen[word] for word in ("registry", "in", "LABEL", "web", "dns")} == {
+            "registry": "default", "in": "green", "LABEL": "default", "web": "default",
+            "dns": "red"}  # fmt: skip
+        assert colours("explain", "tcp", "192.0.2.7:80")["verdict"] == "green"
+        assert colours("explain", "udp", "192.0.2.7:53")["verdict"] == "red"
+        checked = colours("check")
+        assert (checked["error"], checked["what"]) == ("red", "default")
+        assert colours("drain", "web") == {"label": "default"}
+        assert colours("status", "-n", "0")["web"] == "red"
+        for off in ({"NO_COLOR": "1"}, {"SYSTEMD_COLORS": "0"}, {"TERM": "dumb"}):
+            assert set(colours("status", "-n", "0", env=off).values()) == {"default"}
+    assert "\033" not in host.ok("status")
+    host.ok("unload", "--keep")
+    assert colours("status", "-n", "0")["in"] == "red"
+
+
 def test_top_outlives_an_unload_and_another_size(host: Host) -> None:
     host.load(*RULES)
     with on_terminal(host.command("top", "--interval", "0.1"), cwd=ROOT) as terminal:

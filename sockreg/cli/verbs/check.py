@@ -6,6 +6,7 @@ import argparse
 import shutil
 import textwrap
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from sockreg.api import Registry
 from sockreg.check.finding import Finding, Severity
@@ -16,8 +17,16 @@ from sockreg.plural import plural
 from sockreg.printable import printable
 from sockreg.streams import out, out_lines
 
+if TYPE_CHECKING:
+    from sockreg.streams import Tone
+
 _EACH = 10  # limit on the findings of one kind that are shown
 _NARROW = 80
+_TONES: dict[Severity, Tone] = {
+    Severity.ERROR: "bad",
+    Severity.WARNING: "doubtful",
+    Severity.NOTE: "",
+}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +61,7 @@ def _show(found: list[Finding], *, everything: bool) -> None:
         shown[kind] += 1
         if everything or shown[kind] <= _EACH:
             head = f"{finding.severity} ({finding.check})"
-            out(f"{head}: {finding.where}" if finding.where else head)
+            out(f"{head}: {finding.where}" if finding.where else head, _TONES[finding.severity])
             for name, sentence in (
                 ("what", finding.what),
                 ("why", finding.why),
@@ -61,9 +70,9 @@ def _show(found: list[Finding], *, everything: bool) -> None:
                 _line(name, sentence, width)
     for (severity, check), count in shown.items():
         if count > _EACH and not everything:
-            out(f"{severity} ({check}): {count - _EACH} more, shown with --all")
+            out(f"{severity} ({check}): {count - _EACH} more, shown with --all", _TONES[severity])
     if not found:
-        out("nothing found")
+        out("nothing found", "good")
 
 
 def _line(name: str, sentence: str, width: int) -> None:

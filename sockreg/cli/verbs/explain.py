@@ -16,7 +16,8 @@ from sockreg.streams import out
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:  # a quarter of what other commands would import
-    from sockreg.views.explain import Explanation
+    from sockreg.streams import Tone
+    from sockreg.views.explain import Explanation, Outcome
     from sockreg.views.programs import Neighbour
 
 _SHOWN = 10  # limit on the rules that lost
@@ -112,10 +113,11 @@ def _show(protocol: str, found: Explanation) -> None:
     at_rules = _verdict(protocol, found)
     if found.outcome is Outcome.UNREACHED:
         at_rules = f"does not get to the rules; there, it would be: {at_rules}"
-    _line("verdict", at_rules)
+    _line("verdict", at_rules, _tone(found.outcome))
     _line("", f"({found.asked})")
     if not found.agrees:
-        _line("", "the rules and the program disagree: this is a bug in sockreg, please report it")
+        text = "the rules and the program disagree: this is a bug in sockreg, please report it"
+        _line("", text, "bad")
     for before in found.before:
         _line("before", before)
     _line("because", found.reason)
@@ -135,6 +137,17 @@ def _show(protocol: str, found: Explanation) -> None:
         _line("program", _of_other(other))
     for note in found.notes:
         _line("note", note)
+
+
+def _tone(outcome: Outcome) -> Tone:
+    """Whether somebody gets the packet."""
+    match outcome.name:
+        case "SOCKET" | "OTHER" | "ORDINARY":
+            return "good"
+        case "UNREACHED":
+            return "doubtful"
+        case _:
+            return "bad"
 
 
 def _verdict(protocol: str, found: Explanation) -> str:
@@ -165,8 +178,8 @@ def _of_other(other: Neighbour) -> str:
     return f"{other.program_id} ({other.name or 'name unknown'}) {runs}: {what}"
 
 
-def _line(head: str, text: str) -> None:
-    out(f"{head:<10}{text}")
+def _line(head: str, text: str, tone: Tone = "") -> None:
+    out(f"{head:<10}{text}", tone)
 
 
 VERB = Verb(

@@ -15,6 +15,7 @@ from sockreg.streams import err, out_lines
 from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
+    from sockreg.streams import Tone
     from sockreg.views.listeners import Listener, Steered
 
 _HEAD = ("PROTO", "LOCAL", "SOCKET", "SERVED BY")
@@ -110,15 +111,18 @@ def _show(rows: list[_Row]) -> None:
     margin = " " * (widths[0] + 2)
     form = "".join(f"{{:{widest}}}  " for widest in widths) + "{}"
     lines = [form.format(*_HEAD)]
+    tones: list[Tone] = [""]
     said: dict[str, None] = {}
     for row in rows:
         lines.append(form.format(row.protocol, row.local, row.socket, row.served_by))
+        tones.append("")
         for remark in row.remarks:
             if row.of_line and remark in said:
                 continue
             said[remark] = None
             lines += _wrapped(f"{margin}! {remark}", width, f"{margin}  ")
-    out_lines(lines)
+            tones += ["doubtful"] * (len(lines) - len(tones))
+    out_lines(lines, tones)
 
 
 def _wrapped(text: str, width: int, margin: str) -> Iterator[str]:

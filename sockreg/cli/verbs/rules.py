@@ -53,7 +53,7 @@ def _run(registry: Registry, options: argparse.Namespace) -> None:
         else:
             _print(found)
             for text in rules.pending_lines(found.pending, found.refused):
-                out(text)
+                out(text, "doubtful")
     if everything.bindings and not found.bindings:
         total = plural(len(everything.bindings), "rule")
         err(f"none of {total} matches {rule_filter.given(options)}")

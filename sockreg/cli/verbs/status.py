@@ -19,6 +19,7 @@ from sockreg.terms import NO_UNIT
 
 if TYPE_CHECKING:
     from sockreg.model import Place
+    from sockreg.streams import Tone
     from sockreg.views.rates import Key, Rate
     from sockreg.views.status import (
         DestinationStatus,
@@ -115,13 +116,14 @@ def _body(seen: Status) -> dict[str, object]:
 def _print_head(seen: Status) -> None:
     out(f"registry    {seen.registry} (network namespace {seen.netns})")
     if seen.header is None:
-        out("in force    nothing: no program of this registry is attached; start it:")
+        out("in force    nothing: no program of this registry is attached; start it:", "bad")
         out("            'systemctl start sockreg.service' or 'sockreg load'")
     else:
         header = seen.header
         out(
             f"in force    generation {seen.generation}, {plural(header.count, 'rule')}, "
-            f"{_duration(header.created)} old; sockreg {header.version}"
+            f"{_duration(header.created)} old; sockreg {header.version}",
+            "good",
         )
         if seen.program is None:
             out("program     not shown: opening programs takes root")
@@ -133,19 +135,21 @@ def _print_head(seen: Status) -> None:
         for name, count in header.absent.items():
             out(
                 f"pending     {plural(count, 'rule')}: {header.why_pending(name)}; "
-                "'sockreg rules' shows where"
+                "'sockreg rules' shows where",
+                "doubtful",
             )
     for text in _ending(seen.ending):
         out(text)
     if seen.trial is not None:
         out(
             f"on trial    generation {seen.trial.generation} comes back in "
-            f"{seen.trial.seconds_left} s, unless you run 'sockreg confirm'"
+            f"{seen.trial.seconds_left} s, unless you run 'sockreg confirm'",
+            "doubtful",
         )
     if seen.traced:
-        out("traced      'sockreg trace' tells the decisions; 'sockreg apply' ends it")
+        out("traced      'sockreg trace' tells the decisions; 'sockreg apply' ends it", "doubtful")
     if seen.applied is not None and seen.applied.status != EXIT_OK:
-        out(f"last apply  {_failure(seen.applied)}")
+        out(f"last apply  {_failure(seen.applied)}", "bad")
     _print_left_out(seen)
     out(f"units       {', '.join(seen.units) or 'none'}")
     if seen.expected is not None:
@@ -178,9 +182,9 @@ def _ending(ending: list[Ending]) -> list[str]:
 
 def _print_left_out(seen: Status) -> None:
     for left in seen.left_out:
-        out(f"wrong       {left.part}: {left.outcome}")
+        out(f"wrong       {left.part}: {left.outcome}", "bad")
         for place, text in left.problems:
-            out(f"            {place}: {text}")
+            out(f"            {place}: {text}", "bad")
     if seen.left_out:
         out("            correct this, then run 'systemctl reload sockreg' or 'sockreg apply'")
 
@@ -205,10 +209,11 @@ def _print_destinations(seen: Status, slots: bool, rates: Mapping[Key, Rate] | N
         for destination in seen.destinations
         for row in _rows(destination, slots, rates, with_flows=with_flows, with_queues=with_queues)
     ]
-    print_table([*head, "SLOT"] if slots else head, rows)
+    tones = [tone for destination in seen.destinations for tone in _tones(destination)]
+    print_table([*head, "SLOT"] if slots else head, rows, tones)
     for destination in seen.destinations:
         for sentence in remarks(destination):
-            out(sentence)
+            out(sentence, "doubtful")
     if seen.flows is not None:
         out(
             f"{plural(seen.flows.noted, 'flow')} noted, room for {seen.flows.room}, "
@@ -272,6 +277,17 @@ def _rows(
         ]
     ]
     return [(first if index == 0 else [""] * len(first)) + row for index, row in enumerate(rows)]
+
+
+def _tones(destination: DestinationStatus) -> list[Tone]:
+    """One for each line of _rows(): bad if clients are refused, doubtful if one member fails."""
+    takes_any = any(member.weight for member in destination.members)
+    if destination.unclear or (destination.rules and not takes_any):
+        return ["bad"] * max(1, len(destination.members))
+    return [
+        "doubtful" if m.stalled or not m.weight or (m.queue is not None and m.queue.full) else ""
+        for m in destination.members
+    ] or [""]
 
 
 def remarks(destination: DestinationStatus) -> list[str]:

@@ -135,7 +135,7 @@ def _styles() -> dict[str, int]:
     import curses
 
     styles = {"head": curses.A_BOLD, "bad": curses.A_REVERSE, "": curses.A_NORMAL}
-    if curses.has_colors():
+    if curses.has_colors() and streams.out_has_colours():
         curses.use_default_colors()
         curses.init_pair(1, curses.COLOR_RED, -1)
         styles["bad"] = curses.color_pair(1) | curses.A_BOLD

@@ -16,8 +16,17 @@ from sockreg.plural import plural
 from sockreg.streams import err, out
 
 if TYPE_CHECKING:
+    from sockreg.streams import Tone
     from sockreg.views.decisions import Summary, Told
     from sockreg.views.trace import Trace
+
+# By outcome; what goes to ordinary lookup has none.
+_TONES: dict[str, Tone] = {
+    "socket": "good",
+    "reject": "doubtful",
+    "no-socket": "bad",
+    "error": "bad",
+}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +112,7 @@ def _print(told: Told, options: argparse.Namespace) -> None:
     if options.json:
         print_json_line("decision", told)
     else:
-        out(decisions.line(told))
+        out(decisions.line(told), _TONES.get(told.outcome, ""))
 
 
 def _summarize(
