@@ -27,6 +27,20 @@ class _Later(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
+def _annotations(of: object, **options: object) -> dict[str, object]:
+    """inspect.get_annotations(), which before Python 3.14 needs nothing of inspect for a class.
+
+    The dataclasses of Python 3.13 call it for each class.
+    """
+    if isinstance(of, type) and not options:
+        return dict(of.__dict__.get("__annotations__", {}))  # noqa: RUF063
+    if isinstance(module := sys.modules["inspect"], _Later):
+        del sys.modules["inspect"]
+        module = importlib.import_module("inspect")
+    annotations: dict[str, object] = module.get_annotations(of, **options)
+    return annotations
+
+
 class _Finder:
     """Finds those modules once, so that the import also puts them in their package."""
 
@@ -42,7 +56,10 @@ class _Finder:
         return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _Later(spec.name)
+        module = _Later(spec.name)
+        if spec.name == "inspect" and sys.version_info < (3, 14):
+            vars(module)["get_annotations"] = _annotations
+        return module
 
     def exec_module(self, module: _Later) -> None:
         module.is_imported = True

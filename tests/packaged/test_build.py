@@ -6,7 +6,6 @@ Each suite has another clang, which compiles the BPF objects of its package.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,23 +13,10 @@ import pytest
 
 from sockreg import __version__
 from tests.packaged.roots import build_root
-from tests.pure.test_lint import files
 from tests.sandbox import Sandbox
 from tests.systemd.units import web
-from tests.tree import ROOT
 
 BUILT = "/root/built"
-
-
-@pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the files of this tree below root/source."""
-    tree = tmp_path_factory.mktemp("source")
-    for path in files():
-        place = tree / "root/source" / path.relative_to(ROOT)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, place, follow_symlinks=False)
-    return tree
 
 
 @pytest.fixture(params=["bookworm", "trixie", "sid"], scope="module")
