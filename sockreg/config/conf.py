@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sockreg import grants, trust
 from sockreg.config.parts import NO_FILES, Form, Part
 from sockreg.config.report import Kind, Notice, Problem, Report, unreadable
-from sockreg.config.rulelines import RuleLists, add_rules, add_section_problems, no_rules
+from sockreg.config.rulelines import Room, RuleLists, add_rules, add_section_problems, no_rules
 from sockreg.config.sets import SECTION as SETS_SECTION
 from sockreg.config.sets import Sets, names_in, state_of, together
 from sockreg.model import Action, Place, label_problem
@@ -113,11 +113,11 @@ def read_sections_of_all(
     return found, sets
 
 
-def read_conf(files: Iterable[Sections], sets: Sets) -> tuple[list[Part], list[Notice]]:
-    """The rules and options of all conf files."""
+def read_conf(files: Iterable[Sections], sets: Sets, room: Room) -> tuple[list[Part], list[Notice]]:
+    """The rules and options of all conf files. ``room`` is what units have left."""
     parts, notices = [], []
     for file in files:
-        form = _form(file, sets)
+        form = _form(file, sets, room)
         state = together(file.files, sets.state()) if _names_sets(file) else file.files
         parts.append(Part(file.path, form, list(dict.fromkeys(file.report.problems)), state))
         notices += file.report.notices
@@ -136,7 +136,7 @@ def options_of(given: Iterable[Mapping[str, bool]]) -> Options:
     return replace(Options(), **settled)
 
 
-def _form(file: Sections, sets: Sets) -> Form:
+def _form(file: Sections, sets: Sets, room: Room) -> Form:
     path, report = file.path, file.report
     lists: dict[str, RuleLists] = defaultdict(no_rules)
     options: dict[str, bool] = {}
@@ -156,6 +156,7 @@ def _form(file: Sections, sets: Sets) -> Form:
                 lists=lists[section.name],
                 report=report,
                 ends=ends,
+                room=room,
                 find_set=sets.prefixes,
                 others=[grants.KEY],
             )

@@ -24,6 +24,7 @@ from sockreg.config.parts import (
     written_bindings,
 )
 from sockreg.config.report import Kind, Notice, Problem, Report
+from sockreg.config.rulelines import Room
 from sockreg.config.same_label import UnitFiles as UnitFiles
 from sockreg.config.same_label import label_refusal as label_refusal
 from sockreg.config.same_label import same_label_problem
@@ -220,10 +221,10 @@ def _read(
     counted = counted_units(root, active)
     notices = list(counted.notices)
     conf, sets = read_sections_of_all(root, overlay, known)
-    parts = []
+    parts, room = [], Room()
     for unit in counted.units.values():
         report = Report()
-        parts.append(_unit_part(root, unit, report, sets))
+        parts.append(_unit_part(root, unit, report, sets, room))
         notices += report.notices
     parts += [_unread_part(name, *unread) for name, unread in counted.unread.items()]
     for problem in counted.directories:
@@ -232,7 +233,7 @@ def _read(
         unread = [_unread_part(name, problem) for name in units]
         parts += unread or [Part(problem.place.path, Form(), [problem])]
     parts.sort(key=lambda part: part.name)
-    from_conf, of_conf = read_conf(conf, sets)
+    from_conf, of_conf = read_conf(conf, sets, room)
     files = {part.name: part.unit for part in parts if part.unit is not None}
     from_conf, unclear = _with_listeners(from_conf, configured(files), live)
     return parts + from_conf, list(dict.fromkeys(notices + of_conf + unclear)), sets
@@ -268,11 +269,11 @@ def configured(units: Mapping[str, UnitFiles]) -> Listening:
     return found
 
 
-def _unit_part(root: str, unit: SocketUnit, report: Report, sets: Sets) -> Part:
+def _unit_part(root: str, unit: SocketUnit, report: Report, sets: Sets, room: Room) -> Part:
     label = unit_label(unit, report)
     files = _unit_files(unit, label, report)
     report.problems.extend(unit.problems)
-    rules, ends = unit_rules(unit, label, report, sets.prefixes)
+    rules, ends = unit_rules(unit, label, report, sets.prefixes, room)
     away = elsewhere(root, Unit(unit.name, unit.paths, unit.sections))
     if away and rules:
         report.problems.append(_elsewhere_problem(unit.name, *away))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sockreg import trust
 from sockreg.config.parts import NO_FILES
 from sockreg.config.report import Kind, Notice, Problem, Report
-from sockreg.config.rulelines import add_rules, no_rules
+from sockreg.config.rulelines import Room, add_rules, no_rules
 from sockreg.model import Action, Binding, Place, label_problem
 from sockreg.rules.prefixes import FindSet
 from sockreg.systemd.keyfile import Section, read_sections, too_large
@@ -137,7 +137,7 @@ def label_place(unit: SocketUnit) -> Place:
 
 
 def unit_rules(
-    unit: SocketUnit, label: str, report: Report, find_set: FindSet
+    unit: SocketUnit, label: str, report: Report, find_set: FindSet, room: Room
 ) -> tuple[list[Binding], dict[Place, int]]:
     """The bindings of the unit's [X-Sockreg] sections, for sockets under ``label``.
 
@@ -156,6 +156,7 @@ def unit_rules(
                 lists=lists,
                 report=report,
                 ends=ends,
+                room=room,
                 expand=expand,
                 find_set=find_set,
                 others=_OTHER_KEYS,

@@ -294,3 +294,19 @@ def test_sets_agree_with_the_standard_library(tmp_path: Path) -> None:
             found = [ip_network((b.address, b.length)) for b in bindings if b.first == 1000 + name]
             assert set(found) == wanted[name]
             assert len(found) == len(wanted[name])
+
+
+def test_rules_that_multiply_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few lines with lists would take all memory. Each file that gets no room is wrong."""
+    monkeypatch.setattr("sockreg.config.rulelines.RULES_MAX", 100)
+    text = "more than 100 rules in all files, up to this line"
+    monkeypatch.setattr("sockreg.config.rulelines.Room.problem", text)
+    fits = "[a]\nBind=tcp 10.0.0.0-10.0.0.127,10.1.0.0,10.2.0.0 1,3,5,7,9\n"
+    assert len(rules(tmp_path, {f"{CONF}/a.conf": fits})) == 15
+    more = "[:prefixes]\ns=10.0.1.1 10.0.1.2 10.0.1.3\n[b]\nBind=tcp @s 1-3,5,7-9\n"
+    many = more + "".join(
+        f"Bind=tcp @s {port},{port + 2},{port + 4}\n" for port in range(11, 99, 6)
+    )
+    after = "[c]\nReject=udp 10.9.9.9 1\n[d]\nReject=udp 10.9.9.9 2\n"
+    found = problems(tmp_path, {f"{CONF}/b.conf": many, f"{CONF}/c.conf": after})
+    assert found == [f"{CONF}/b.conf:13: {text}", f"{CONF}/c.conf:2: {text}"]
