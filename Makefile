@@ -159,10 +159,12 @@ bpf:
 	@tests/prepare --check test
 	bpf/build.sh
 
-# No set-up: go-md2man is all it takes. What it makes is committed, for installs without it.
+# No set-up: go-md2man and awk are all it takes. What they make is committed, for installs without.
 man:
 	@mkdir -p '$(dir $(MAN))'
-	go-md2man -in docs/man/sockreg.8.md -out '$(MAN)'
+	go-md2man -in docs/man/sockreg.8.md -out '$(MAN).raw'
+	awk -f units/man/tidy.awk '$(MAN).raw' >'$(MAN)'
+	@rm '$(MAN).raw'
 
 # shtab makes them from the parser of the command line, and nothing needs it afterwards.
 completion:

@@ -136,6 +136,8 @@ def test_the_manual_builds_without_a_warning(tmp_path: Path) -> None:
     run(["make", "-s", "-C", str(ROOT), "man", f"MAN={page}"])
     done = run(["man", "--warnings", "-l", str(page)], env={"LANG": "C.UTF-8", "MANWIDTH": "100"})
     assert done.stderr == ""
+    assert run(["mandoc", "-Tlint", str(page)]).stdout == ""
+    assert re.match(r'% SOCKREG 8 "20\d\d-\d\d-\d\d" ', MAN_PAGE.read_text())
     for heading in ("SYNOPSIS", "EXIT STATUS", "SEE ALSO"):
         assert f"\n{heading}\n" in done.stdout
 
