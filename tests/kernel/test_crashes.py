@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sockreg.errors import EXIT_NOT_LOADED, EXIT_OK
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host, cookie
@@ -42,6 +44,7 @@ def looks_right(host: Host) -> None:
         assert outcome.status in (EXIT_OK, EXIT_NOT_LOADED), outcome.text
 
 
+@pytest.mark.long  # the calls around each point of no return are tried in tests/faults
 def test_load(host: Host) -> None:
     old, new, ordinary = servers(host)
     host.conf(*OLD)
@@ -57,6 +60,7 @@ def test_load(host: Host) -> None:
             assert answers(host) == NOT_LOADED
 
 
+@pytest.mark.long
 def test_apply(host: Host) -> None:
     old, new, ordinary = servers(host)
     with old, new, ordinary:

@@ -44,7 +44,11 @@ def register_again(box: Sandbox, times: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "expected"), [("event_loop web", True), ("accept_loop web --retry", False)]
+    ("server", "expected"),
+    [
+        ("event_loop web", True),
+        pytest.param("accept_loop web --retry", False, marks=pytest.mark.long),
+    ],
 )
 def test_no_connection_fails_while_sockets_are_registered_again(
     make_box: MakeBox, server: str, expected: bool

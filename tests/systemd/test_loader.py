@@ -221,6 +221,7 @@ def test_a_loader_that_cannot_start_again_goes_on_and_can_be_stopped(served: San
     assert members(served) == before
 
 
+@pytest.mark.long
 def test_a_restart_that_is_killed_loses_nobody(served: Sandbox) -> None:
     before = members(served)
     with load(served) as found:
