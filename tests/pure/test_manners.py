@@ -63,7 +63,7 @@ def test_a_mistyped_option_names_the_nearest_and_the_usage_of_its_verb(
 ) -> None:
     text = said(capsys, *words)
     assert text.startswith(f"sockreg: {what}")
-    assert f"usage: sockreg {words[0]} [-h]" in text
+    assert f"usage: sockreg {words[0]} [" in text
     assert f"'sockreg help {words[0]}' explains it" in text
 
 
@@ -78,6 +78,17 @@ def test_help_and_version(capsys: Captured) -> None:
         assert printed("help", verb) == printed(verb, "--help")
         assert printed("help", verb).startswith(f"usage: sockreg {verb} ")
     assert "there is no verb or topic 'bnd'; did you mean bind?" in said(capsys, "help", "bnd")
+
+
+def test_a_condition_is_optional_and_looks_so(capsys: Captured) -> None:
+    for verb, words in (
+        ("bind", "LABEL PROTO PREFIX PORTS"),
+        ("unbind", "LABEL PROTO PREFIX PORTS"),
+        ("explain", "PROTO ADDR PORT"),
+    ):
+        assert main(["help", verb]) == EXIT_OK
+        usage = capsys.readouterr().out.splitlines()[0]
+        assert usage == f"usage: sockreg {verb} [OPTION]... {words} [CONDITION]..."
 
 
 def test_a_failure_with_json_is_json(capsys: Captured) -> None:

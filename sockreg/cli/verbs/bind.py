@@ -120,6 +120,8 @@ def _rule(options: argparse.Namespace) -> str:
 
 BIND = Verb(
     name="bind",
+    usage="sockreg bind [OPTION]... LABEL PROTO PREFIX PORTS [CONDITION]...\n"
+    "       sockreg bind [OPTION]... -",
     group=Group.CHANGE,
     summary="add a rule to its file and apply",
     description="Add a rule to /etc/sockreg/90-bind.conf and apply.",
@@ -128,6 +130,8 @@ BIND = Verb(
 )
 UNBIND = Verb(
     name="unbind",
+    usage="sockreg unbind [OPTION]... LABEL PROTO PREFIX PORTS [CONDITION]...\n"
+    "       sockreg unbind [OPTION]... -",
     group=Group.CHANGE,
     summary="remove a rule that bind added",
     description="Remove a rule that bind added from its file and apply.",

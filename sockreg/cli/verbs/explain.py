@@ -184,6 +184,8 @@ def _line(head: str, text: str, tone: Tone = "") -> None:
 
 VERB = Verb(
     name="explain",
+    usage="sockreg explain [OPTION]... PROTO ADDR PORT [CONDITION]...\n"
+    "       sockreg explain [OPTION]... PROTO ADDR:PORT [CONDITION]...",
     group=Group.LOOK,
     summary="say where a packet goes and why",
     description=(
