@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from sockreg import interrupts
 from sockreg.commands import earlier, ssh_known, tell
 from sockreg.commands.apply import Writer, writing
 from sockreg.commands.change import Change
@@ -93,18 +94,20 @@ def _without_ended(
         )
         return None
     rest = Rest()
-    names = generation_record.pack(lasting.bindings).interfaces
-    change = renew(writer, current, current, links.indices_of(names))
-    after = generations.in_force(writer.registry)
-    if after is not None:
-        record = generations.read_rules(after)
-        now = generation_record.decode_header(record)
-        with rest.of("labels that carry ssh"), Lock(writer.registry):
-            ssh_known.mark(writer.maps, lasting.bindings, labels, find_doors, take_ssh=take_ssh)
-        with rest.of("following interfaces"):
-            watch(context, header, now)
-        with rest.of("the timer for rules that end"):
-            wake_at_end(context, now)
-        with rest.of("what is kept for the next boot"):
-            earlier.keep(now, generation_record.decode(record).records)
+    # From the swap on, the command comes to its end.
+    with interrupts.dropped():
+        names = generation_record.pack(lasting.bindings).interfaces
+        change = renew(writer, current, current, links.indices_of(names))
+        after = generations.in_force(writer.registry)
+        if after is not None:
+            record = generations.read_rules(after)
+            now = generation_record.decode_header(record)
+            with rest.of("labels that carry ssh"), Lock(writer.registry):
+                ssh_known.mark(writer.maps, lasting.bindings, labels, find_doors, take_ssh=take_ssh)
+            with rest.of("following interfaces"):
+                watch(context, header, now)
+            with rest.of("the timer for rules that end"):
+                wake_at_end(context, now)
+            with rest.of("what is kept for the next boot"):
+                earlier.keep(now, generation_record.decode(record).records)
     return replace(change, unfinished=[*change.unfinished, *rest.failures])

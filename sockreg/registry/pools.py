@@ -32,7 +32,7 @@ from sockreg.registry.members import (
     write_record,
 )
 from sockreg.registry.shares import MEMBERS_MAX, share
-from sockreg.registry.slots import free_for_members, pool_slots
+from sockreg.registry.slots import cookie_in, free_for_members, pool_slots
 
 
 def join(
@@ -242,16 +242,50 @@ def arrange(
         moving = [one for one in pooled if one.slot == slot or one in copies]
         free = spare or _free(maps, len(moving), members[0].unit)
         places.update({one.cookie: free[at] for at, one in enumerate(moving)})
-        if lone is not None:
-            _move(maps, lone, slot)
-        for one in pooled:
-            _move(maps, one, places[one.cookie])
-        _write(maps, slot, members, places, lone)
+        moves = [] if lone is None else [(lone, slot)]
+        moves += [(one, places[one.cookie]) for one in pooled]
+        records = _records(maps, moves)
+        try:
+            for one, place in moves:
+                _move(maps, one, place)
+            _write(maps, slot, members, places, lone)
+        except (SockregError, OSError):
+            _put_back(maps, records)
+            raise
         kept = set(places.values()) | ({slot} if lone is not None else set())
-    for place in before - kept:
+    if slot in before - kept and cookie_in(maps, slot) is not None:
+        bpf.map_delete(maps.sockets, layout.SLOT.pack(slot))
+    for place in before - kept - {slot}:
+        _empty(maps, place)
+    drop_stale_members(maps)
+
+
+def _empty(maps: Maps, place: int) -> None:
+    """Empty a slot that no pool names any more: the change is made, whatever comes of this.
+
+    A slot that keeps its socket is emptied before it is used again (registry/slots.py).
+    """
+    try:
         own_slot(maps, place, 0)
         bpf.map_delete(maps.sockets, layout.SLOT.pack(place))
-    drop_stale_members(maps)
+    except OSError:
+        return
+
+
+def _records(maps: Maps, moves: Iterable[tuple[Member, int]]) -> dict[bytes, bytes]:
+    """The records that members have in these slots, by their keys."""
+    keys = [layout.MEMBER_KEY.pack(member.cookie, place, 0) for member, place in moves]
+    found = {key: bpf.map_lookup(maps.members, key, layout.MEMBER.size) for key in keys}
+    return {key: record for key, record in found.items() if record is not None}
+
+
+def _put_back(maps: Maps, records: dict[bytes, bytes]) -> None:
+    """Let records say again what the pool does, after a change that failed."""
+    for key, record in records.items():
+        try:
+            bpf.map_update(maps.members, key, record)
+        except OSError:
+            continue  # the next change of the pool writes it
 
 
 def _everyone(members: Iterable[Member]) -> list[Member]:

@@ -22,7 +22,6 @@ from tests.kernel.host import Host
 from tests.netns import Namespace, Server, bpffs
 
 PROBES = (("192.0.2.7", 80), ("192.0.2.9", 80), ("192.0.2.7", 443), ("192.0.2.7", 444))
-_ASKED = 6  # times each: members of a pool share
 _LEAST = 1  # changing calls of a command
 
 
@@ -52,12 +51,12 @@ class Stage:
         assert not left, f"unload leaves {left}"
         scenario.before(self.host, self.servers)
 
-    def state(self) -> State:
+    def state(self, scenario: Scenario) -> State:
         status = self._json("status", "-n0")
         rules = self._json("rules")
         return State(
             answers=tuple(
-                frozenset(self.host.ask(*probe) for _ in range(_ASKED)) for probe in PROBES
+                frozenset(self.host.ask(*probe) for _ in range(scenario.asked)) for probe in PROBES
             ),
             rules=None if rules is None else tuple(sorted(_rule(it) for it in rules)),
             members=()
@@ -151,16 +150,18 @@ def try_all(
     ``around`` leaves only the calls of this name, and those beside them.
     """
     there.reset(scenario)
-    old = there.state()
+    old = there.state(scenario)
     whole = engine.run(lambda: scenario.run(there.host, there.servers))
     assert whole.status == EXIT_OK, whole.text
     assert len(whole.calls) >= _LEAST, scenario.name
-    new = there.state()
+    new = there.state(scenario)
     for number, call in enumerate(whole.calls, 1):
         if around is not None and around not in whole.calls[max(0, number - 2) : number + 1]:
             continue
         for what in engine.kinds(call):
             fault = Fault(number, what)
+            if scenario.entry is not None and what == "SIGINT":
+                continue
             if only is not None and fault != only:
                 continue
             there.reset(scenario)
@@ -190,7 +191,7 @@ def _case(there: Stage, scenario: Scenario, fault: Fault, old: State, new: State
     wrong = []
     if "Traceback" in ran.text:
         wrong.append(f"traceback: {ran.text}")
-    after = there.state()
+    after = there.state(scenario)
     wrong += _whole(after, old, new, in_parts=len(scenario.passes) > 1)
     # A load leaves out what does not fit, and says so.
     partly = "none of its rules is in force" in ran.text
@@ -208,13 +209,13 @@ def _case(there: Stage, scenario: Scenario, fault: Fault, old: State, new: State
     if status not in allowed:
         wrong.append(f"it cannot be run again: {status} {text}")
         return wrong
-    healed = there.state()
+    healed = there.state(scenario)
     wrong += [f"after the same command again, {one}" for one in _unlike(healed, new)]
     if scenario.repeat is not None:
         status, text = scenario.run(there.host, there.servers)
         if status not in scenario.repeat:
             wrong.append(f"it cannot be run a third time: {status} {text}")
-        wrong += [f"after a third time, {one}" for one in _unlike(there.state(), new)]
+        wrong += [f"after a third time, {one}" for one in _unlike(there.state(scenario), new)]
     return wrong
 
 

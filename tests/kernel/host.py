@@ -172,8 +172,14 @@ class Host:
         unit: str | None = None,
     ) -> Outcome:
         """Run ``register`` with (name, socket) passed as systemd passes them."""
-        names = ":".join(name for name, _ in sockets)
         command = [*(["--unit", unit] if unit else []), *arguments]
+        with self.passed(sockets):
+            return self.run("register", *command)
+
+    @contextlib.contextmanager
+    def passed(self, sockets: Sequence[tuple[str, HasFileno]]) -> Iterator[None]:
+        """In the block, this process has (name, socket) passed as systemd passes them."""
+        names = ":".join(name for name, _ in sockets)
         with self._patch.context() as patch, contextlib.ExitStack() as stack:
             stack.enter_context(_high_copies(sockets))
             # libsystemd looks for them at 3, where the tests have descriptors of their own.
@@ -181,7 +187,7 @@ class Host:
             patch.setattr(listen_fds, "_sd_listen_fds", lambda: len(sockets))
             environ: Any = posix.environ
             patch.setitem(environ, b"LISTEN_FDNAMES", names.encode())
-            return self.run("register", *command)
+            yield
 
     def command(self, *arguments: str) -> list[str]:
         """The argument vector of a command as a process of its own."""
