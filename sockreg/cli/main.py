@@ -78,7 +78,9 @@ def _run(options: argparse.Namespace, command: list[str] | None) -> int:
         _fail(lacking, as_json=options.json)
         return lacking.status
     except OSError as error:
-        told = context.damage(error) or SockregError(f"{options.verb}: {error}")
+        from sockreg.cli.unforeseen import unforeseen
+
+        told = context.damage(error) or unforeseen(error, options.verb)
         _fail(told, as_json=options.json)
         return EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILURE
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from sockreg import errors
 from sockreg.cli.main import main
 from sockreg.cli.topics import TOPICS
+from sockreg.cli.unforeseen import unforeseen
 from sockreg.cli.verb import Group
 from sockreg.cli.verbs import WHERE, verb_named
-from sockreg.errors import EXIT_KEPT, EXIT_OK, EXIT_USAGE
+from sockreg.errors import EXIT_KEPT, EXIT_OK, EXIT_PERMISSION, EXIT_USAGE
 from sockreg.model import Action, Place
 from sockreg.rules.syntax import parse_rule
 from sockreg.terms import CONF_DIRECTORIES
@@ -194,3 +196,13 @@ def test_a_normal_command_loads_no_topics() -> None:
     )
     done = run(["/usr/bin/python3", "-P", "-c", program], env={"PYTHONPATH": str(ROOT)})
     assert done.stdout == "False\n"
+
+
+def test_a_system_call_that_nobody_has_foreseen() -> None:
+    told = unforeseen(OSError(errno.ENOMEM, "Cannot allocate memory"), "weight")
+    assert told.message == "weight: the system refused a call: Cannot allocate memory (ENOMEM)"
+    assert told.hint == "free some memory, and run it again"
+    told = unforeseen(PermissionError(errno.EACCES, "Permission denied", "/x\ny"), "apply")
+    assert told.message == "apply: /x\\ny: the system refused a call: Permission denied (EACCES)"
+    assert told.status == EXIT_PERMISSION
+    assert unforeseen(OSError("timed out"), "check").message == "check: timed out"
