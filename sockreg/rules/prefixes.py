@@ -125,6 +125,8 @@ def number(text: str, digits: int) -> int:
 
 
 def _problem(text: str, name: str) -> str:
+    if text.startswith(SET):
+        return f"prefix {text!r}: an address is expected here, not a set"
     if "%" in name:
         return f"prefix {text!r}: name the interface with 'dev' instead of '%'"
     return f"prefix {text!r}: expected an IPv4 or IPv6 address with or without /LENGTH"

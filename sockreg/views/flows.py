@@ -51,7 +51,8 @@ class FlowTable:
 def read(context: Context, label: str | None = None) -> FlowTable:
     """The flows of a label, or of all, the latest last.
 
-    Raises RefusedError if no unit has ever said Flows=sticky, or if nothing has the label.
+    Raises RefusedError if no unit has ever said Flows=sticky, or none of the label's members, or if
+    nothing has the label.
     """
     registry = context.loaded_registry()
     with Maps(registry, read_only=True) as maps:
@@ -60,16 +61,16 @@ def read(context: Context, label: str | None = None) -> FlowTable:
             raise RefusedError(f"there is no label {label}", "'sockreg status' shows the labels")
         found = flows.read_flows(registry)
         if found is None:
-            raise RefusedError(
-                "no flows are noted: no unit says Flows=sticky in section [X-Sockreg]",
-                "set it in the units of the pool, then run 'systemctl reload sockreg.service'",
-            )
+            raise _none("no unit says Flows=sticky in section [X-Sockreg]")
         units = {
             (slot, one.cookie): one.unit
             for slot in keys
             for member in members_of(maps, slot)
             for one in (member, *member.mates)
         }
+        members = [
+            it for slot, key in keys.items() if key[0] == label for it in members_of(maps, slot)
+        ]
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     shown = []
     for flow in sorted(found.flows, key=lambda flow: flow.since):
@@ -88,7 +89,16 @@ def read(context: Context, label: str | None = None) -> FlowTable:
                 alive=flow.is_alive,
             )
         )
+    if not shown and members and not any(it.sticky for it in members):
+        raise _none(f"no unit of label {label} says Flows=sticky in section [X-Sockreg]")
     return FlowTable(found.room, found.noted, found.evicted, shown)
+
+
+def _none(why: str) -> RefusedError:
+    return RefusedError(
+        f"no flows are noted: {why}",
+        "set it in the units of the pool, then run 'systemctl reload sockreg.service'",
+    )
 
 
 def _address(family: int, packed: bytes, port: int) -> str:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from sockreg import shipped
 from sockreg.context import Context
-from sockreg.errors import SockregError, UsageError
+from sockreg.errors import RefusedError, SockregError, UsageError
 from sockreg.host import detached
-from sockreg.registry import tracing
+from sockreg.registry import generations, tracing
 from sockreg.views.decisions import Reader, Summary, Told, Wanted
 from sockreg.views.rules import Counted, Rules, of_record
 
@@ -114,16 +114,27 @@ def running(context: Context, wanted: Wanted, one_in: int = 1) -> Iterator[Trace
     """Trace until the block ends, or this process does.
 
     One of ``one_in`` decisions is reported, chosen at random. Raises UsageError for a wrong number,
-    NotLoadedError if nothing is in force, and AccessError without the rights that loading takes.
+    NotLoadedError if nothing is in force, AccessError without the rights that loading takes, and
+    RefusedError for a label that no rule in force has.
     """
     if not 1 <= one_in <= ONE_IN_MAX:
         raise UsageError(f"--sample {one_in}: expected a number from 1 to {ONE_IN_MAX}", "")
     registry = context.loaded_registry()
+    _refuse_unknown(registry, wanted.rules.label)
     with (
         tracing.tracing(registry, shipped.tracing_object_path(), one_in) as begun,
         _guarded(context, begun),
     ):
         yield Trace(begun, Reader(registry, begun.generation), wanted)
+
+
+def _refuse_unknown(registry: str, label: str | None) -> None:
+    header = generations.read_in_force(registry, generations.read_header)
+    if header is not None and label is not None and label not in header.labels:
+        raise RefusedError(
+            f"no rule in force has the label {label}: there would be nothing to trace",
+            "'sockreg rules' lists the rules in force",
+        )
 
 
 @contextlib.contextmanager

@@ -299,3 +299,13 @@ def test_explain_says_where_a_flow_goes(sticky: Host) -> None:
                 assert told["target"]["cookie"] == cookie(first.sock)
                 question = Question(INET, UDP, (ADDRESS, 80), ("127.0.0.1", 20000 + number))
                 assert f"sk:{chosen(maps, slot, question):x}" == cookie(first.sock)
+
+
+def test_a_label_that_keeps_none_is_told_so(sticky: Host) -> None:
+    sticky.apply("[plain]", "Bind=udp 192.0.2.0/24 90")
+    with sticky.namespace.serve("plain", "127.0.0.1", 8090, UDP) as server:
+        assert sticky.ok("flows", "plain").startswith("LABEL")  # nobody has registered
+        assert sticky.register([("plain", server.sock)]).status == EXIT_OK
+        said = sticky.fails(EXIT_REFUSED, "flows", "plain")
+        assert "no unit of label plain says Flows=sticky" in said
+        assert "plain" not in sticky.ok("flows")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sockreg.errors import SockregError
+from sockreg.errors import EXIT_CONFIG, SockregError
 from sockreg.registry import generation_record, generations
 from sockreg.systemd import journal
 from tests.kernel.host import Host
@@ -448,4 +448,4 @@ def test_kernels_that_tell_no_interface_are_named(
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(fields))
     host.load()
     host.conf("[web]", "Bind=tcp 192.0.2.0/24 80 dev lo")
-    assert "need Linux 5.17" in host.fails(3, "apply")
+    assert "need Linux 5.17" in host.fails(EXIT_CONFIG, "apply")

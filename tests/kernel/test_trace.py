@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sockreg.errors import EXIT_FAILURE, EXIT_OK
+from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK, EXIT_REFUSED
 from tests.kernel.host import Host
 from tests.netns import TCP, UDP
 from tests.tree import ROOT
@@ -324,10 +324,18 @@ def test_readers_cannot_run_what_traces(host: Host) -> None:
 
 
 def test_it_cannot_begin(host: Host) -> None:
-    host.fails(5, "trace")
+    host.fails(EXIT_NOT_LOADED, "trace")
     host.load(*RULES)
     host.ok("unload", "--keep")
     assert "nothing is in force" in host.run("trace").err
     assert "invalid choice: 'dropped'" in host.run("trace", "--outcome", "dropped").err
     assert "does not name a trace" in host.fails(2, "trace", "--guard", "x")
     assert "--sample 9999999" in host.fails(2, "trace", "--sample", "9999999")
+
+
+def test_a_label_without_rules_is_refused(host: Host) -> None:
+    host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
+    said = host.fails(EXIT_REFUSED, "trace", "--label", "wbe")
+    assert "no rule in force has the label wbe" in said
+    assert "traced" not in host.ok("status")
+    assert "an address is expected here, not a set" in host.run("trace", "--prefix", "@web").err

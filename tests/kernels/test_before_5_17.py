@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sockreg.errors import EXIT_CONFIG
 from tests.kernel.host import Host
 
 
@@ -11,7 +12,7 @@ def test_a_rule_for_an_interface_is_refused_and_the_old_rules_hold(host: Host) -
     host.load("[web]", "Bind=tcp 192.0.2.0/24 80")
     with host.serve("web", "127.0.0.1", 8080):
         host.conf("[web]", "Bind=tcp 192.0.2.0/24 81 dev lo")
-        refused = host.fails(3, "apply")
+        refused = host.fails(EXIT_CONFIG, "apply")
         assert "rules.conf:2" in refused
         assert "need Linux 5.17" in refused
         assert host.ask("192.0.2.7", 80) == "web"

@@ -230,7 +230,7 @@ def test_the_document_lists_every_metric(exposed: str) -> None:
         assert labels == sample.labels.keys(), sample.name
 
 
-@pytest.mark.parametrize(("alerts", "count"), [(ALERTS, 8), (FLEET_ALERTS, 4)])
+@pytest.mark.parametrize(("alerts", "count"), [(ALERTS, 9), (FLEET_ALERTS, 4)])
 def test_alerts_speak_of_metrics_that_there_are(exposed: str, alerts: Path, count: int) -> None:
     expressions = re.findall(r"^ +expr: ((?:.*\n)+?) +for:", alerts.read_text(), re.MULTILINE)
     assert len(expressions) == count
@@ -298,8 +298,11 @@ def test_alerts_on_a_fleet_name_the_host_that_differs(tmp_path: Path) -> None:
 
 
 def test_alerts_on_queues_fire_after_a_burst_and_not_in_it(tmp_path: Path) -> None:
-    """A full queue for one minute, then for three; and losses for the time after minute ten."""
+    """A full queue for one minute, then for three; and losses for the time after minute ten. A
+    member is stalled for two minutes, then from the tenth on, in both families.
+    """
     names = '{label="web",unit="web.socket",instance="a"}'
+    of_v4, of_v6 = (f'{names[:-1]},family="{family}"}}' for family in ("ipv4", "ipv6"))
     firing = 'count(ALERTS{alertname="%s",alertstate="firing"}) or vector(0)'
     tests = [
         {
@@ -313,6 +316,8 @@ def test_alerts_on_queues_fire_after_a_burst_and_not_in_it(tmp_path: Path) -> No
                     "series": f"sockreg_member_queue_dropped_total{names}",
                     "values": "5x40 6+1x80",
                 },
+                {"series": f"sockreg_member_stalled{of_v4}", "values": "1x8 0x32 1x40 0x40"},
+                {"series": f"sockreg_member_stalled{of_v6}", "values": "1x8 0x32 1x40 0x40"},
             ],
             "promql_expr_test": [
                 {
@@ -326,6 +331,9 @@ def test_alerts_on_queues_fire_after_a_burst_and_not_in_it(tmp_path: Path) -> No
                     ("SockregQueueFull", "8m", 0),
                     ("SockregQueueOverflows", "12m", 0),
                     ("SockregQueueOverflows", "25m", 1),
+                    ("SockregMemberStalled", "4m", 0),
+                    ("SockregMemberStalled", "18m", 1),
+                    ("SockregMemberStalled", "24m", 0),
                 )
             ],
         }

@@ -14,6 +14,7 @@ import pytest
 
 from tests.sandbox import Sandbox
 from tests.systemd.conftest import MakeBox
+from tests.systemd.test_stalls import ADDRESS, pool
 from tests.systemd.units import UNITS, web
 from tests.tree import ROOT
 
@@ -30,13 +31,20 @@ scrape_configs:
 
 @pytest.fixture
 def box(make_box: MakeBox) -> Sandbox:
+    box = with_prometheus(make_box, web())
+    box.systemctl("enable", "--now", "sockreg@web.service")
+    return box
+
+
+def with_prometheus(make_box: MakeBox, files: dict[str, str]) -> Sandbox:
+    """A box with these files and an exporter, and what prometheus() takes."""
     alerts = (ROOT / "docs/alerts.yml").read_text()
     box = make_box(
-        files=web()
+        files=files
         | {"/root/prometheus.yml": CONFIGURATION, "/root/alerts.yml": without_patience(alerts)}
     )
     box.run(["systemd-sysusers"])
-    box.systemctl("enable", "--now", "sockreg@web.service", "sockreg-metrics.socket")
+    box.systemctl("enable", "--now", "sockreg-metrics.socket")
     return box
 
 
@@ -127,6 +135,28 @@ def test_every_alert_fires_for_its_fault_and_ends_with_it(box: Sandbox) -> None:
         box.run(["sockreg", "unload"])
         box.wait(lambda: firing(box) == {"SockregNotReadable"}, "the third alert again")
         assert (value(box, "sockreg_collection_errors_total") or 0) > 0
+
+
+@pytest.mark.long
+def test_a_member_that_hangs_fires_its_alerts(make_box: MakeBox) -> None:
+    box = with_prometheus(make_box, pool("Drain=stalled"))
+    box.systemctl("enable", "--now", "sockreg@web@1.service", "sockreg@web@2.service")
+    for number in (1, 2):
+        box.ask("127.0.0.1", 8080 + number)  # starts the server
+    with prometheus(box), contextlib.ExitStack() as clients:
+        box.wait(lambda: value(box, "sockreg_up") == 1, "the first scrape")
+        box.systemctl("kill", "--signal", "STOP", "web@1.service")
+        for _ in range(40):
+            client = box.network.new_socket(socket.AF_INET, socket.SOCK_STREAM)
+            clients.enter_context(client)
+            client.setblocking(False)
+            client.connect_ex((ADDRESS, 80))
+        wanted = {"SockregQueueFull", "SockregQueueOverflows", "SockregMemberStalled"}
+        box.wait(lambda: firing(box) == wanted, "the alerts on a member that hangs", 60)
+        box.systemctl("kill", "--signal", "CONT", "web@1.service")
+        # What did not fit is a rate over five minutes.
+        wanted = {"SockregQueueOverflows"}
+        box.wait(lambda: firing(box) <= wanted, "the end of the alerts", 60)
 
 
 def test_the_exporter_has_no_privilege(box: Sandbox) -> None:
