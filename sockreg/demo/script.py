@@ -15,7 +15,14 @@ from typing import Protocol
 
 from sockreg import streams
 from sockreg.demo import place
-from sockreg.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_NOT_LOADED, EXIT_OK, SockregError
+from sockreg.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_LOADED,
+    EXIT_OK,
+    SockregError,
+)
 
 _WIDTH = 96
 _PATIENCE = 10.0  # s
@@ -221,7 +228,7 @@ STEPS = (
         "A wrong file is refused as a whole, and the rules in force stay.",
         (
             Type("echo 'Bind=tcp 127.1.0.0/33 80' >>/etc/sockreg/demo.conf"),
-            Type("sockreg apply", 3),
+            Type("sockreg apply", EXIT_CONFIG),
             Ask("127.1.0.9", 80, REFUSED),
             _web("127.1.0.7", 80),
         ),

@@ -1,6 +1,6 @@
 """The entry of sockreg-etcd.service, run as a file with the path of the command sockreg:
 
-python3 -I follow/__main__.py /usr/bin/sockreg
+python3 -I -S follow/__main__.py /usr/bin/sockreg
 """
 
 import sys

@@ -11,7 +11,8 @@ import pytest
 
 from sockreg import shipped
 from sockreg.companion import __main__ as companion
-from sockreg.errors import EXIT_FAILURE, EXIT_OK
+from sockreg.compile import FEW
+from sockreg.errors import EXIT_FAILURE, EXIT_NOT_LOADED, EXIT_OK
 from tests.kernel.host import Host, Outcome
 
 WEB = ("[web]", "Bind=tcp 192.0.2.0/24 80")
@@ -46,10 +47,17 @@ def said(outcome: Outcome, pypi: str, debian: str) -> None:
     assert "Traceback" not in outcome.err
 
 
-def test_numpy(host: Host, run_without: Hidden) -> None:
-    host.conf(*WEB)
+def test_numpy_for_many_rules(host: Host, run_without: Hidden) -> None:
+    many = (f"Bind=tcp 10.0.{number >> 8}.{number & 255} 80" for number in range(FEW + 1))
+    host.conf("[web]", *many)
     said(run_without("numpy", "load"), "numpy", "python3-numpy")
-    assert not host.home.exists()
+    host.fails(EXIT_NOT_LOADED, "status")
+    assert list(host.home.iterdir()) == []
+
+
+def test_few_rules_take_no_numpy(host: Host, run_without: Hidden) -> None:
+    host.conf(*WEB)
+    assert run_without("numpy", "load").status == EXIT_OK
 
 
 def test_pyelftools_for_a_foreign_object(host: Host, run_without: Hidden, tmp_path: Path) -> None:
