@@ -160,7 +160,16 @@ def end_trial(context: Context, token: str) -> Change | None:
 
 
 def _is_pending(context: Context, waiting: Unconfirmed) -> bool:
-    return context.is_loaded and waiting in trial.read(context.registry)
+    if not context.is_loaded:
+        return False
+    if waiting in trial.read(context.registry):
+        return True
+    # A command that is refused in the end puts it back. It holds the lock until then.
+    try:
+        with generations.changing(context.registry):
+            return waiting in trial.read(context.registry)
+    except FileNotFoundError:  # unloaded in between
+        return False
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:
