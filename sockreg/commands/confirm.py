@@ -57,7 +57,8 @@ def apply_on_trial(
         base = earlier[0].base if earlier else current.number
         waiting = trial.after(seconds, base)
         noted = trial_files.noted(context)
-        trial.write(writer.registry, [waiting])
+        # Until the change is in force, the earlier trial goes on: this may be refused, or die.
+        trial.write(writer.registry, [*earlier, waiting])
         try:
             # First, because a change that nothing would revert must not come into force.
             with failure_published(writer.registry):
@@ -71,8 +72,8 @@ def apply_on_trial(
             trial_files.note_again(context, noted)
             raise
         goes_back = change.swapped or bool(earlier)
+        trial.write(writer.registry, [waiting] if goes_back else [])
         if not goes_back:
-            trial.write(writer.registry, [])
             trial_files.forget(context)
     tell.applied(change)
     return change, waiting if goes_back else None
@@ -160,16 +161,7 @@ def end_trial(context: Context, token: str) -> Change | None:
 
 
 def _is_pending(context: Context, waiting: Unconfirmed) -> bool:
-    if not context.is_loaded:
-        return False
-    if waiting in trial.read(context.registry):
-        return True
-    # A command that is refused in the end puts it back. It holds the lock until then.
-    try:
-        with generations.changing(context.registry):
-            return waiting in trial.read(context.registry)
-    except FileNotFoundError:  # unloaded in between
-        return False
+    return context.is_loaded and waiting in trial.read(context.registry)
 
 
 def _arm(context: Context, waiting: Unconfirmed, seconds: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
 from sockreg.errors import EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE
-from sockreg.registry import generations, trial
 from tests.kernel.host import Host
 from tests.kernel.test_queues import wait_until
 
@@ -141,18 +139,3 @@ def test_what_cannot_be_meant_is_refused(host: Host, given: Path) -> None:
     host.fails(EXIT_USAGE, "apply", "--interfaces", "--remove", str(conf))
     conf.symlink_to(given)
     assert "symbolic link" in host.fails(EXIT_CONFIG, "apply", "--put", str(conf), str(given))
-
-
-def test_a_refused_command_meanwhile_does_not_keep_a_trial_from_its_end(host: Host) -> None:
-    """While it works, the mark of the trial is not there."""
-    host.load(*WEB)
-    host.conf("[web]", "Bind=tcp 192.0.2.9 443")
-    host.ok("apply", "--confirm", "3")
-    registry = str(host.registry)
-    with generations.changing(registry):
-        waiting = trial.read(registry)
-        assert len(waiting) == 1
-        trial.write(registry, [])
-        time.sleep(1)
-        trial.write(registry, waiting)
-    wait_until(lambda: "443" not in host.ok("rules"))

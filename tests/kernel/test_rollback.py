@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
-from sockreg.errors import EXIT_NOT_LOADED
+from sockreg.commands import confirm
+from sockreg.errors import EXIT_NOT_LOADED, EXIT_REFUSED, RefusedError
 from sockreg.registry import trial
 from tests.kernel.dying import deaths
 from tests.kernel.host import Host
 from tests.kernel.swapping import SETS, asked_throughout
+from tests.kernel.test_queues import wait_until
 
 LABELS = ("first", "second", "third")
 ROLLBACKS = 100
@@ -198,6 +202,45 @@ def test_a_change_during_a_trial_says_that_it_goes_on(on_trial: Host) -> None:
     on_trial.conf(*rules("third"))
     told = on_trial.ok("apply")
     assert re.search(r"a trial goes on: generation \d+ comes back in \d+ s, without this", told)
+
+
+def test_a_trial_that_is_refused_does_not_keep_an_earlier_one_from_its_end(
+    served: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends the earlier one looks for it several times while the other one is at work."""
+    served.conf(*rules("second"))
+    served.ok("apply", "--confirm", "3")
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        time.sleep(1)
+        raise RefusedError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirm, "put_in_force", refused)
+        served.fails(EXIT_REFUSED, "apply", "--confirm", "60")
+    wait_until(lambda: served.ask("192.0.2.7", 80) == "first")
+
+
+def test_a_death_in_a_later_trial_leaves_the_earlier_one(served: Host) -> None:
+    """The rules that were confirmed last come back at its end."""
+
+    def again() -> None:
+        served.conf(*rules("third"))
+        served.run("apply", "--confirm", "60")
+
+    def begin() -> trial.Unconfirmed:
+        served.conf(*rules("second"))
+        served.ok("apply", "--confirm", "600")
+        (waiting,) = trial.read(str(served.registry))
+        over = trial.after(-1, waiting.base)  # so that to end it takes no waiting
+        trial.write(str(served.registry), [over])
+        return over
+
+    earlier = begin()
+    for _ in deaths(again):
+        served.run("rollback", "--unconfirmed", earlier.token)
+        assert in_force(served) == "first"
+        earlier = begin()
 
 
 def test_a_unit_that_stopped_again_keeps_none(on_trial: Host) -> None:

@@ -19,6 +19,7 @@ from tests.kernels import chosen, initramfs, machine
 
 # Debian 11, 12 and 13, the newest that there is for 13; Ubuntu 22.04 and 24.04.
 _SUITES = ("bullseye", "jammy", "bookworm", "noble", "trixie", "trixie-backports")
+_UBUNTU = ("jammy", "noble")  # has VRFs in a package of its own, linux-modules-extra
 _AT_ONCE = 2
 
 
@@ -70,7 +71,7 @@ def _booted(
     cache: Path, suite: str, shared: IO[bytes], only: list[str] | None
 ) -> Iterator[machine.Machine]:
     kernel = cache / suite
-    arguments = only or chosen.arguments(machine.release_of(kernel))
+    arguments = only or chosen.arguments(machine.release_of(kernel), has_vrf=suite not in _UBUNTU)
     with tempfile.TemporaryFile() as archive:
         shared.seek(0)
         shutil.copyfileobj(shared, archive)

@@ -143,7 +143,7 @@ _DIFFERENCES = (
 )
 
 
-def arguments(release: tuple[int, int]) -> list[str]:
+def arguments(release: tuple[int, int], *, has_vrf: bool) -> list[str]:
     """The tests for a kernel of this release, as arguments of pytest."""
     older = [difference for difference in _DIFFERENCES if release < difference.before]
     without = {name for difference in older for name in difference.without}
@@ -156,4 +156,5 @@ def arguments(release: tuple[int, int]) -> list[str]:
         ),
         *(f"tests/kernels/{difference.instead}" for difference in older),
         *(["tests/kernels/test_members.py"] if release >= _WITH_INTERFACES else []),
+        *(["tests/kernels/test_vrf.py"] if release >= _WITH_INTERFACES and has_vrf else []),
     ]
